@@ -1,0 +1,64 @@
+"""Write a kernel once over ``xp``; run it on NumPy, on any array library, and as Legate tasks."""
+
+from xpdispatch import driver as _driver
+from xpdispatch.constraints import In, InOut, Out, Reduce, align, bloat, broadcast, image, min_extents, scale
+from xpdispatch.engines import engine
+from xpdispatch.errors import (
+    ArgumentError,
+    DTypeError,
+    EngineError,
+    KernelError,
+    MissingError,
+    NotationError,
+    ReadOnlyError,
+    ResultError,
+    ShapeError,
+    SignatureError,
+    UnsupportedError,
+    XPDispatchError,
+)
+from xpdispatch.kernel import Kernel, kernel
+from xpdispatch.namespaces import namespace_for, register_namespace
+from xpdispatch.notation import Signature, parse
+from xpdispatch.runtime import array_module, synchronize, timed
+from xpdispatch.tiling import Tile
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "DTypeError",
+    "EngineError",
+    "In",
+    "InOut",
+    "Kernel",
+    "KernelError",
+    "MissingError",
+    "NotationError",
+    "Out",
+    "ReadOnlyError",
+    "Reduce",
+    "ResultError",
+    "ShapeError",
+    "Signature",
+    "SignatureError",
+    "Tile",
+    "UnsupportedError",
+    "XPDispatchError",
+    "align",
+    "array_module",
+    "bloat",
+    "broadcast",
+    "engine",
+    "image",
+    "kernel",
+    "min_extents",
+    "namespace_for",
+    "parse",
+    "register_namespace",
+    "scale",
+    "synchronize",
+    "timed",
+]
+
+_driver.install_import_hook()

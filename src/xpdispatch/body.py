@@ -1,0 +1,171 @@
+"""A body: the user's function, and which of its parameters is what."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from xpdispatch.errors import SignatureError, UnsupportedError
+from xpdispatch.notation import Signature
+
+_HIDDEN = ("xp", "tile")
+
+
+class Slot(NamedTuple):
+    """What one parameter is: positions among the operands, results and scalars, or None.
+
+    A parameter that is read and written is both an operand and a result.
+    """
+
+    name: str
+    operand: int | None
+    result: int | None
+    scalar: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The functions of a kernel and how to call them.
+
+    Parameters
+    ----------
+    name : str
+    function : callable
+        ``function(xp[, tile], *parameters)``, for every variant without one of its own.
+    slots : tuple of Slot
+        The parameters after ``xp`` and ``tile``, in order.
+    keyword : tuple of str
+        Those that are keyword-only.
+    wants_tile : bool
+    results : int
+        How many results there are.
+    buffers : tuple of int
+        The results that are parameters too, so that the body may write them.
+    updated : tuple of (int or None)
+        For each result the operand that it updates in place.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    slots: tuple[Slot, ...]
+    keyword: tuple[str, ...]
+    wants_tile: bool
+    results: int
+    buffers: tuple[int, ...]
+    updated: tuple[int | None, ...]
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        xp: Any,
+        tile: Any,
+        operands: Sequence[Any],
+        buffers: Mapping[int, Any],
+        scalars: Sequence[Any],
+    ) -> Any:
+        """Run one tile and return what the function returns."""
+        arguments = [xp, tile] if self.wants_tile else [xp]
+        named = {}
+        for slot in self.slots:
+            if slot.result is not None:
+                value = buffers[slot.result]
+            elif slot.operand is not None:
+                value = operands[slot.operand]
+            else:
+                value = scalars[slot.scalar]  # type: ignore[index]
+            if slot.name in self.keyword:
+                named[slot.name] = value
+            else:
+                arguments.append(value)
+        return function(*arguments, **named)
+
+
+def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters that callers see: all but the leading ``xp`` and ``tile``.
+
+    Raises
+    ------
+    SignatureError
+        The first parameter is not ``xp``.
+    """
+    if not callable(function) or not hasattr(function, "__name__"):
+        raise SignatureError(f"@kernel got {function!r}, expected a function", hint='@kernel("x[i] -> y[i]")')
+    parameters = dict(inspect.signature(function).parameters)
+    names = list(parameters)
+    if not names or names[0] != "xp":
+        raise SignatureError(
+            f"the first parameter of the body is {names[0] if names else 'missing'!r}, expected 'xp'",
+            hint=f"def {function.__name__}(xp, ...): the array namespace comes first",
+        )
+    for name in names[: 2 if names[1:2] == ["tile"] else 1]:
+        del parameters[name]
+    for parameter in parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise UnsupportedError(
+                f"the body takes {parameter}, and bodies with any number of parameters are not there yet",
+                hint="name each operand and scalar",
+            )
+    return parameters
+
+
+def make_body(function: Callable[..., Any], signature: Signature) -> Body:
+    """Tie a function's parameters to a signature's operands and results.
+
+    Raises
+    ------
+    SignatureError
+        The notation names what is no parameter.
+    """
+    parameters = parameters_of(function)
+    operands = [str(t.name) for t in signature.operands if t.name]
+    results = [str(t.name) for t in signature.results]
+    for term in signature.operands:
+        if term.name and term.name not in parameters:
+            raise SignatureError(
+                f"the notation reads {term.name!r}, which is no parameter of the body",
+                column=term.column,
+                hint=f"the parameters are {', '.join(parameters) or 'none'}; names left of '->' are parameters",
+            )
+    slots = []
+    scalars = 0
+    for name, parameter in parameters.items():
+        operand = operands.index(name) if name in operands else None
+        result = results.index(name) if name in results else None
+        is_scalar = operand is None and result is None
+        if name in (*_HIDDEN, "out") and (is_scalar or name != "out"):
+            raise SignatureError(f"parameter {name!r} has a name that kernels use themselves", hint="rename it")
+        if not is_scalar and parameter.default is not parameter.empty:
+            raise UnsupportedError(
+                f"array parameter {name!r} has a default, and optional arrays are not there yet",
+                hint="leave the default out",
+            )
+        slots.append(Slot(name, operand, result, scalars if is_scalar else None))
+        scalars += is_scalar
+    known = [s.name for s in slots if s.scalar is not None]
+    for name in signature.free_names:
+        if name not in known:
+            raise SignatureError(
+                f"the notation uses extent {name!r}, which is neither an operand's axis nor a scalar parameter",
+                column=_column_of(signature, name),
+                hint=f"the scalar parameters are {', '.join(known) or 'none'}",
+            )
+    return Body(
+        name=function.__name__,
+        function=function,
+        slots=tuple(slots),
+        keyword=tuple(n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY),
+        wants_tile=list(inspect.signature(function).parameters)[1:2] == ["tile"],
+        results=len(results),
+        buffers=tuple(r for r, name in enumerate(results) if name in parameters),
+        updated=tuple(operands.index(n) if n in operands else None for n in results),
+    )
+
+
+def _column_of(signature: Signature, name: str) -> int | None:
+    for term in (*signature.operands, *signature.results):
+        for axis in term.axes:
+            if axis.name == name or (axis.extent and name in axis.extent.names):
+                return axis.column
+    return None

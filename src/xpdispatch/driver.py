@@ -1,0 +1,172 @@
+"""Legate on a machine without an NVIDIA driver.
+
+Legate's wheels link ``libcuda.so.1``, which comes with the driver. Where there is none, a small library that
+answers every call with "no device" takes its place: Legate then runs on CPUs. It is compiled once, kept in a
+directory that only the user can write, and loaded when ``legate`` is about to be imported, never before and
+never where a driver exists.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+from xpdispatch import exits
+from xpdispatch.errors import MissingError
+
+_NAME = "libcuda.so.1"
+
+_SOURCE = r"""
+/* Stands in for the CUDA driver where there is none. Realm resolves its functions by cuGetProcAddress and
+   asserts that each is there, then calls cuInit and believes that no GPU is present. */
+#include <string.h>
+typedef unsigned long long u64;
+enum { NO_DEVICE = 100 };
+static int absent(void) { return NO_DEVICE; }
+int cuInit(unsigned flags) { (void)flags; return NO_DEVICE; }
+int cuGetErrorName(int code, const char **text) { (void)code; *text = "CUDA_ERROR_NO_DEVICE"; return 0; }
+int cuGetErrorString(int code, const char **text) { (void)code; *text = "no NVIDIA driver"; return 0; }
+int cuMemFreeHost(void *p) { (void)p; return NO_DEVICE; }
+int cuMemFree_v2(u64 p) { (void)p; return NO_DEVICE; }
+static void *find(const char *name) {
+  if (!strcmp(name, "cuGetErrorName")) return (void *)cuGetErrorName;
+  if (!strcmp(name, "cuGetErrorString")) return (void *)cuGetErrorString;
+  return (void *)absent;
+}
+int cuGetProcAddress(const char *name, void **p, int version, u64 flags) {
+  (void)version; (void)flags; *p = find(name); return 0;
+}
+int cuGetProcAddress_v2(const char *name, void **p, int version, u64 flags, int *status) {
+  (void)version; (void)flags; if (status) *status = 0; *p = find(name); return 0;
+}
+"""
+
+
+def has_driver() -> bool:
+    """Whether the dynamic linker finds a CUDA driver library."""
+    try:
+        ctypes.CDLL(_NAME)
+    except OSError:
+        return False
+    return True
+
+
+def shim() -> Path:
+    """The stand-in library, compiled when it is not there yet.
+
+    Returns
+    -------
+    pathlib.Path
+        ``<cache>/xpdispatch/<hash of the source>/libcuda.so.1``; the cache is ``XDG_CACHE_HOME``, or
+        ``~/.cache``, or a new private directory where neither can be written.
+
+    Raises
+    ------
+    MissingError
+        There is no C compiler.
+    """
+    tag = hashlib.sha256((_SOURCE + os.uname().machine).encode()).hexdigest()[:16]
+    library = _private_directory(tag) / _NAME
+    if not _is_ours(library):
+        _compile(library)
+    return library
+
+
+def _private_directory(tag: str) -> Path:
+    """A directory that nobody but this user can write to."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    directory = Path(home, "xpdispatch", tag)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        if directory.stat().st_uid == os.getuid() and os.access(directory, os.W_OK):
+            return directory
+    except OSError:
+        pass  # a home that is missing or read-only, as in containers
+    return Path(tempfile.mkdtemp(prefix="xpdispatch-"))
+
+
+def _is_ours(library: Path) -> bool:
+    """Whether the file is there, is a plain file, and nobody else can have written it."""
+    try:
+        found = library.lstat()
+    except OSError:
+        return False
+    safe = stat.S_ISREG(found.st_mode) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return safe and found.st_uid == os.getuid()
+
+
+def _compile(library: Path) -> None:
+    command = os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
+    if command is None:
+        raise MissingError(
+            "Legate needs libcuda.so.1, this machine has no NVIDIA driver, and no C compiler was found to make the stand-in",
+            hint="install a C compiler (apt-get install gcc, dnf install gcc, or conda install gcc), "
+            "or the NVIDIA driver where there is a GPU",
+        )
+    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+        source, built = Path(scratch, "shim.c"), Path(scratch, _NAME)
+        source.write_text(_SOURCE)
+        line = [*shlex.split(command), "-shared", "-fPIC", "-Os", f"-Wl,-soname,{_NAME}", "-o", str(built), str(source)]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise MissingError(
+                f"Legate needs libcuda.so.1, this machine has no NVIDIA driver, and making the stand-in failed: "
+                f"{done.stderr.strip() or done.returncode}",
+                hint="install a working C compiler (apt-get install gcc libc6-dev)",
+            )
+        built.chmod(0o500)
+        built.replace(library)  # in one step: another process may be making the same file
+
+
+def prepare() -> None:
+    """Make ``import legate`` work where there is no driver; does nothing where there is one.
+
+    Besides loading the stand-in it completes ``LEGATE_CONFIG``, because Legate's automatic configuration
+    fails without a driver (``--gpus 0`` is missing) and on two cores or fewer (``--cpus`` is).
+    """
+    exits.watch()
+    if not sys.platform.startswith("linux") or has_driver():
+        return
+    ctypes.CDLL(str(shim()), mode=ctypes.RTLD_GLOBAL)
+    complete_config()
+
+
+def complete_config() -> None:
+    """Add to ``LEGATE_CONFIG`` what its automatic configuration cannot find out here."""
+    config = os.environ.get("LEGATE_CONFIG", "")
+    flags = {word.split("=")[0] for word in shlex.split(config)}
+    if "--gpus" not in flags:
+        config += " --gpus 0"
+    cores = len(os.sched_getaffinity(0))
+    if not flags & {"--cpus", "--omps"} and cores <= 2:
+        config += f" --cpus {cores}"
+    os.environ["LEGATE_CONFIG"] = config.strip()
+
+
+class _BeforeLegate:
+    """A finder that finds nothing: it prepares this process just before ``legate`` is imported."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name == "legate":
+            sys.meta_path.remove(self)
+            if PathFinder.find_spec(name) is not None:
+                prepare()
+        return None
+
+
+def install_import_hook() -> None:
+    """Prepare for Legate when, and only when, it is about to be imported."""
+    if "legate" not in sys.modules:
+        sys.meta_path.insert(0, _BeforeLegate())

@@ -1,0 +1,91 @@
+"""What happens when a body raises inside a Legate task.
+
+Legate ends the process on an exception that it cannot hand on, so the leaf never lets one out: it keeps
+a pickled record, and the next synchronisation point of the program raises it. The record is kept in
+this process. On several nodes each rank therefore raises, and reports at exit, what failed on it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import traceback
+from typing import NamedTuple
+
+from xpdispatch.errors import KernelError
+
+_MOST_TEXT = 2000
+
+
+class Failure(NamedTuple):
+    """One failed tile: which launch of the program, where in it, and the pickled exception."""
+
+    launch: int
+    start: tuple[int, ...]
+    pickled: bytes
+
+
+_failures: list[Failure] = []
+
+
+def record(launch: int, start: tuple[int, ...], error: BaseException, where: str) -> None:
+    """Keep an exception from a leaf; never raises."""
+    try:
+        pickled = dump(error, where)
+    except BaseException:  # noqa: BLE001  an exception whose own methods fail
+        pickled = pickle.dumps(KernelError(f"the body raised {type(error).__name__}, and describing it failed"))
+    _failures.append(Failure(launch, start, pickled))
+
+
+def dump(error: BaseException, where: str) -> bytes:
+    """Pickle an exception with its traceback as text.
+
+    What no process can hand on becomes a :class:`~xpdispatch.errors.KernelError`: an exception that does not
+    survive pickling, and what is no ``Exception`` at all, such as ``KeyboardInterrupt``.
+    """
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, Exception):
+        try:
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+            error.add_note(f"{where}\nIn the task:\n{text}")
+            pickled = pickle.dumps(error)
+            if isinstance(pickle.loads(pickled), Exception):
+                return pickled
+        except BaseException:  # noqa: BLE001  whatever pickling runs, the process must live
+            pass
+    kind = type(error).__name__
+    try:
+        said = str(error)
+    except BaseException:  # noqa: BLE001  a broken __str__ must not end the process
+        said = "(its text cannot be had)"
+    stand_in = KernelError(f"the body raised {kind}: {said[:_MOST_TEXT]}", hint="raise an Exception that can be pickled")
+    stand_in.add_note(f"{where}\nIn the task:\n{text[-_MOST_TEXT:]}")
+    return pickle.dumps(stand_in)
+
+
+def take() -> Exception | None:
+    """The first failure, by launch and then by tile, and forget all; None where nothing failed."""
+    if not _failures:
+        return None
+    found = sorted(_failures)
+    _failures.clear()
+    error = pickle.loads(found[0].pickled)
+    if len(found) > 1:
+        error.add_note(f"{len(found) - 1} more failed tiles, in {len({f.launch for f in found})} calls altogether")
+    return error if isinstance(error, Exception) else KernelError(repr(error))
+
+
+def raise_first() -> None:
+    """Raise the first failure, if any."""
+    error = take()
+    if error is not None:
+        raise error
+
+
+def report() -> bool:
+    """Print the first failure as an uncaught exception would be; returns whether there was one."""
+    error = take()
+    if error is None:
+        return False
+    traceback.print_exception(error, file=sys.stderr)
+    return True

@@ -1,0 +1,156 @@
+"""Inside a Legate task: from a TaskContext to the tile executor."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.engines.legate import failures
+from xpdispatch.engines.legate.recipe import Recipe
+from xpdispatch.executor import Site, run
+from xpdispatch.kernel import Kernel
+from xpdispatch.namespaces import load, namespace_for
+from xpdispatch.plan import Plan
+from xpdispatch.reductions import combine, needs_sort_keys, sort_keys
+from xpdispatch.tiling import Region, describe, is_empty
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """All that a leaf needs besides its stores; sent with every launch, so that it means the same on
+    every rank.
+
+    Parameters
+    ----------
+    plan : Plan
+    recipe : Recipe
+    dtypes : tuple of (numpy.dtype or None)
+        What each result must be; None where the caller's array decides.
+    """
+
+    plan: Plan
+    recipe: Recipe
+    dtypes: tuple[np.dtype[Any] | None, ...]
+
+
+@lru_cache(maxsize=1024)
+def _header(data: bytes) -> Header:
+    return pickle.loads(data)  # type: ignore[no-any-return]
+
+
+def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
+    """The function that Legate calls for one variant of a kernel."""
+
+    def leaf(context: Any) -> None:
+        launch, where = -1, f"kernel {kernel.name!r}, variant {variant}"
+        region: Region = ()
+        try:
+            sent = context.scalars
+            header = _header(bytes(sent[0].value()))
+            launch, inline, scalars = pickle.loads(sent[1].value())
+            stores, inputs, outputs = _stores(context, header)
+            region = _region(header, stores)
+            if not is_empty(region):
+                _run(kernel, variant, context, header, region, inputs, outputs, inline, scalars)
+        except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
+            if region:
+                where += f", tile {describe(header.plan, region)}"
+            failures.record(launch, tuple(start for start, _ in region), error, where)
+
+    leaf.__name__ = kernel.name
+    return leaf
+
+
+def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[Any]]:
+    """The stores of the whole call in the order operands, results, with None for what is inline; then the
+    operands' and the results'."""
+    given = iter(context.inputs)
+    inputs = [None if fit.how == "inline" else _data(next(given)) for fit in header.recipe.operands]
+    written, folded = iter(context.outputs), iter(context.reductions)
+    outputs = []
+    for layout, fit in zip(header.plan.results, header.recipe.results, strict=True):
+        if fit.how == "inline":
+            outputs.append(None)
+        else:
+            outputs.append(_data(next(folded if layout.op and not header.recipe.one_piece else written)))
+    return [*inputs, *outputs], inputs, outputs
+
+
+def _data(array: Any) -> Any:
+    # Legate's development branch hands out stores, the releases so far arrays of one store.
+    return array.data() if hasattr(array, "data") else array
+
+
+def _region(header: Header, stores: Sequence[Any]) -> Region:
+    region = []
+    for source, extent in zip(header.recipe.sources, header.plan.extents, strict=True):
+        if source is None:
+            region.append((0, extent))
+            continue
+        position, _, dim = source
+        domain = stores[position].domain
+        low, high = domain.lo[dim], domain.hi[dim]
+        # An empty domain's upper end can be -1, read as an unsigned number.
+        region.append((low, high + 1 if high < 2**63 else low))
+    return tuple(region)
+
+
+def _run(
+    kernel: Kernel,
+    variant: str,
+    context: Any,
+    header: Header,
+    region: Region,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    inline: Sequence[Any],
+    scalars: tuple[Any, ...],
+) -> None:
+    plan, recipe, body = header.plan, header.recipe, kernel.body
+    arrays = load("cupy") if variant == "GPU" else np
+    sizes = [stop - start for start, stop in region]
+    operands = [
+        _inline(arrays, inline[p], layout.tile_shape(sizes)) if store is None else fit.turn_back(arrays.from_dlpack(store))
+        for p, (store, fit, layout) in enumerate(zip(inputs, recipe.operands, plan.operands, strict=True))
+    ]
+    targets = [
+        arrays.empty(layout.tile_shape(sizes), dtype=dtype) if store is None else fit.turn_back(arrays.from_dlpack(store))
+        for store, fit, layout, dtype in zip(outputs, recipe.results, plan.results, header.dtypes, strict=True)
+    ]
+    for r, updated in enumerate(body.updated):
+        if updated is not None:
+            operands[updated] = targets[r]
+    xp = namespace_for(variant)
+    site = Site(
+        plan,
+        body,
+        kernel.function_for(variant),
+        xp,
+        "cupy" if variant == "GPU" else "numpy",
+        variant,
+        kernel.casts([a.dtype for a in operands], xp),
+        header.dtypes,
+    )
+    results = run(site, operands, targets, scalars, region, [region])
+    for layout, target, value in zip(plan.results, targets, results, strict=True):
+        if layout.op:
+            _fold(layout.op, layout.accumulate, target, value, one_piece=recipe.one_piece)
+
+
+def _fold(op: Any, accumulate: bool, target: Any, value: Any, *, one_piece: bool) -> None:
+    if not one_piece and needs_sort_keys(op, value.dtype):
+        value = sort_keys(op, value)
+    if one_piece and not accumulate:
+        target[...] = value
+    else:
+        combine(op, target, value)
+
+
+def _inline(arrays: Any, value: Any, shape: tuple[int | None, ...]) -> Any:
+    """A 0-d operand that came with the scalars, or this tile's part of an operand without a cell."""
+    return arrays.empty(shape, dtype=value.dtype) if value.size == 0 else arrays.asarray(value)

@@ -1,0 +1,174 @@
+"""Between arrays and Legate stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import legate.core as lg
+import numpy as np
+
+from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ReadOnlyError, ShapeError
+from xpdispatch.namespaces import load
+from xpdispatch.plan import Shape
+
+
+@dataclass(slots=True)
+class Held:
+    """One array of a call.
+
+    Parameters
+    ----------
+    store : LogicalStore or None
+        None where `value` is sent with the scalars instead.
+    value : numpy.ndarray or None
+    shape : tuple of int
+    dtype : numpy.dtype
+    """
+
+    store: Any
+    value: Any
+    shape: Shape
+    dtype: np.dtype[Any]
+
+
+@cache
+def legate_type(dtype: np.dtype[Any]) -> Any:
+    """Legate's type of a NumPy dtype.
+
+    Raises
+    ------
+    DTypeError
+        Legate has none.
+    """
+    name = "bool_" if dtype.kind == "b" else dtype.name
+    found = getattr(lg, name, None) if dtype.kind in "biufc" else None
+    if found is None:
+        raise DTypeError(
+            f"Legate has no type for dtype {dtype}",
+            hint="use bool, integers of 8 to 64 bits, float16 to float64, complex64 or complex128",
+        )
+    return found
+
+
+@cache
+def _numpy_type(code: Any) -> np.dtype[Any] | None:
+    name = code.name.lower()
+    return np.dtype(name) if hasattr(lg, "bool_" if name == "bool" else name) else None
+
+
+def hold(name: str, array: Any, *, written: bool = False) -> Held:
+    """An operand as Legate takes it: the store behind it, or a copy of a NumPy array made now.
+
+    A copy that tasks update in place is `written`.
+
+    Raises
+    ------
+    DTypeError, ArgumentError, ShapeError
+    """
+    if isinstance(array, np.ndarray | np.generic):
+        return _hold_numpy(name, np.asarray(array), written=written)
+    store = store_of(name, array)
+    dtype = _numpy_type(store.type.code)
+    if dtype is None:
+        raise DTypeError(f"argument {name!r} has Legate type {store.type}, which arrays cannot have",
+                         hint="use bool, integers, floats or complex numbers")
+    return Held(_in_region(store), None, tuple(store.shape), dtype)
+
+
+def _in_region(store: Any) -> Any:
+    # A 0-d store outside scalar storage ends the process when a leaf reads it; as (1,) it does not.
+    return store.promote(0, 1) if store.ndim == 0 and not store.has_scalar_storage else store
+
+
+def store_of(name: str, array: Any) -> Any:
+    """The store behind a cuPyNumeric array, a LogicalArray or a LogicalStore."""
+    if isinstance(array, lg.LogicalStore):
+        store = array
+    else:
+        columns = list(array.__legate_data_interface__["data"].values())
+        if len(columns) != 1 or columns[0].nullable:
+            what = "masked" if len(columns) == 1 else f"made of {len(columns)} fields"
+            raise ArgumentError(f"argument {name!r} is {what}, expected one plain array", hint="pass one field without a mask")
+        store = columns[0].data
+    if store.unbound:
+        raise ArgumentError(f"argument {name!r} is a store of unknown size that nothing has written",
+                            hint="run the task that writes it first")
+    return store
+
+
+def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Held:
+    native = array.dtype.newbyteorder("=")
+    kind = legate_type(native)
+    if array.ndim == 0 and written:
+        scalar = new_store((), native)
+        fill(scalar, array.astype(native)[()])
+        return Held(scalar, None, (), native)
+    if array.ndim == 0 or array.size == 0:
+        return Held(None, np.array(array, dtype=native), array.shape, native)
+    if array.ndim > lg.LEGATE_MAX_DIM:
+        raise ShapeError(f"argument {name!r} has {array.ndim} axes, and Legate takes at most {lg.LEGATE_MAX_DIM}",
+                         hint="reshape it before the call")
+    # Legate reads the buffer when the task runs; only a copy keeps the values of this moment. A fresh
+    # array is also aligned, without which Legate ends the process.
+    own = np.array(array, dtype=native, order="C", copy=True)
+    store = lg.get_legate_runtime().create_store_from_buffer(kind, own.shape, own, read_only=not written)
+    return Held(store, None, own.shape, native)
+
+
+def new_store(shape: Shape, dtype: np.dtype[Any]) -> Any:
+    """A fresh store; a 0-d one in scalar storage, so that nobody waits for it."""
+    return lg.get_legate_runtime().create_store(legate_type(dtype), shape, optimize_scalar=not shape)
+
+
+def fill(store: Any, value: Any) -> None:
+    """Fill a store with a NumPy scalar."""
+    store.fill(value.item() if value.dtype.kind in "biu" else lg.Scalar(value, store.type))
+
+
+def check_writable(name: str, array: Any) -> None:
+    """Refuse a result that only looks like an array of its own.
+
+    Raises
+    ------
+    ReadOnlyError
+    """
+    flags = getattr(array, "flags", None)
+    if flags is not None and not flags.writeable:
+        raise ReadOnlyError(
+            f"the array given for result {name!r} cannot be written: it is read-only",
+            hint="pass a writable array (a broadcast view is none), or leave it out and take the returned one",
+        )
+
+
+@cache
+def _has_cupynumeric() -> bool:
+    return find_spec("cupynumeric") is not None
+
+
+def check_wrappable(kind: str) -> None:
+    """Refuse, before the launch, results that could not be handed over.
+
+    Raises
+    ------
+    MissingError
+    """
+    if kind == "numpy" and not _has_cupynumeric():
+        raise MissingError(
+            "a result on Legate is a cuPyNumeric array, and cuPyNumeric is not installed",
+            hint="pip install nvidia-cupynumeric; or pass out=, a NumPy array or a Legate store",
+        )
+
+
+def wrap(store: Any, kind: str) -> Any:
+    """A fresh store as the caller's kind of array; a LogicalStore where cuPyNumeric is not installed."""
+    if kind == "store" and not _has_cupynumeric():
+        return store
+    return load("cupynumeric").asarray(store)
+
+
+def to_numpy(store: Any, out: np.ndarray[Any, Any]) -> None:
+    """Copy a store into a NumPy array; waits."""
+    np.copyto(out, np.asarray(store.get_physical_store()).reshape(out.shape), casting="same_kind")

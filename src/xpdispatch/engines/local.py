@@ -1,0 +1,199 @@
+"""Calls in this process: NumPy, CuPy, torch, JAX and any other array-API library, in one tile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import array_api_compat
+import numpy as np
+
+from xpdispatch.errors import ArgumentError, DTypeError, ReadOnlyError, ShapeError
+from xpdispatch.executor import Site, np_dtype, run
+from xpdispatch.namespaces import library_of, namespace_of, share_memory
+from xpdispatch.reductions import combined, identity
+from xpdispatch.tiling import whole
+
+if TYPE_CHECKING:
+    from xpdispatch.kernel import Arguments, Kernel
+    from xpdispatch.plan import Plan
+
+
+def call(kernel: Kernel, arguments: Arguments) -> list[Any]:
+    """Run one call in this process and return the results in order."""
+    library, like = _one_library(kernel, arguments)
+    xp = namespace_of(library, like)
+    operands = _as_arrays(kernel, arguments.operands, library, xp, like)
+    given = [
+        operands[u] if u is not None else g for u, g in zip(kernel.body.updated, arguments.given, strict=True)
+    ]
+    plan = kernel.plan(
+        [tuple(a.shape) for a in operands], arguments.scalars, [None if g is None else tuple(g.shape) for g in given]
+    )
+    casts = kernel.casts([a.dtype for a in operands], xp)
+    variant = "GPU" if library == "cupy" else "CPU"
+    site = Site(plan, kernel.body, kernel.function_for(variant if library in ("numpy", "cupy") else None), xp, library, variant, casts)
+    if any(g is not None for g in given):
+        _check_given(kernel, library, given)
+        operands = _apart(kernel, library, operands, given)
+    targets = _targets(kernel, site, given, like)
+    if plan.empty:
+        results = _empty(kernel, site, operands, targets, arguments.scalars, like)
+    else:
+        domain = whole(plan)
+        results = run(site, operands, targets, arguments.scalars, domain, [domain])
+    return [_stored(site, r, result, given[r]) for r, result in enumerate(results)]
+
+
+def _one_library(kernel: Kernel, arguments: Arguments) -> tuple[str, Any]:
+    """The one library of a call's arrays, and one of them."""
+    found: dict[str, tuple[str, Any]] = {}
+    for name, value in arguments.arrays(kernel):
+        library = library_of(type(value))
+        if library != "number":
+            found.setdefault(library, (name, value))
+    if len(found) > 1:
+        (first, (a, _)), (second, (b, _)) = list(found.items())[:2]
+        raise ArgumentError(
+            f"argument {b!r} is a {second} array, but {a!r} is a {first} array",
+            hint="pass arrays of one library; convert with xp.asarray or from_dlpack first",
+        )
+    for library, (_, value) in found.items():
+        return library, value
+    return "numpy", None
+
+
+def _as_arrays(kernel: Kernel, values: Sequence[Any], library: str, xp: Any, like: Any) -> list[Any]:
+    """The operands as arrays; Python numbers take the dtype that promotion gives."""
+    arrays = [np.asarray(v) if isinstance(v, np.generic) else v for v in values]
+    if not any(type(v) in (bool, int, float, complex) for v in arrays):
+        return arrays
+    known = [v for v in arrays if library_of(type(v)) != "number"]
+    device = {} if like is None or library == "numpy" else {"device": array_api_compat.device(like)}
+    for position, value in enumerate(arrays):
+        if library_of(type(value)) == "number":
+            try:
+                dtype = (np if library == "numpy" else xp).result_type(*(a.dtype for a in known), value)
+                arrays[position] = xp.asarray(value, dtype=dtype, **device)
+            except (OverflowError, TypeError) as error:
+                name = kernel.operands[position].name
+                raise DTypeError(
+                    f"argument {name!r} = {value!r} does not go with the other operands: {error}",
+                    hint=f"pass {name!r} as a 0-d array of the dtype you want",
+                ) from error
+    return arrays
+
+
+def _check_given(kernel: Kernel, library: str, given: Sequence[Any]) -> None:
+    for r, target in enumerate(given):
+        if target is None:
+            continue
+        name = kernel.signature.results[r].name
+        if library == "jax" or (library == "numpy" and not target.flags.writeable):
+            why = "JAX arrays are immutable" if library == "jax" else "it is read-only"
+            raise ReadOnlyError(
+                f"the array given for result {name!r} cannot be written: {why}",
+                hint="pass a writable array, or leave it out and take the returned one",
+            )
+        for other in range(r):
+            if given[other] is not None and share_memory(library, target, given[other]):
+                raise ArgumentError(
+                    f"the arrays given for results {kernel.signature.results[other].name!r} and {name!r} share memory",
+                    hint="pass arrays that do not overlap",
+                )
+
+
+def _apart(kernel: Kernel, library: str, operands: list[Any], given: Sequence[Any]) -> list[Any]:
+    """Copies of the operands that a result would overwrite while the body still reads them.
+
+    A single result that the body returns is written when all reading is over, and needs no copy.
+    """
+    if len(given) == 1 and not kernel.body.buffers:
+        return operands
+    apart = list(operands)
+    for position, operand in enumerate(operands):
+        for r, target in enumerate(given):
+            if target is None or kernel.body.updated[r] == position:
+                continue
+            if share_memory(library, operand, target):
+                apart[position] = array_api_compat.array_namespace(operand).asarray(operand, copy=True)
+                break
+    return apart
+
+
+def _targets(kernel: Kernel, site: Site, given: Sequence[Any], like: Any) -> list[Any]:
+    """Where the executor writes; buffers that the caller left out are allocated."""
+    targets = list(given)
+    for r in kernel.body.buffers:
+        if targets[r] is not None:
+            continue
+        layout = site.plan.results[r]
+        if site.casts[r] is None or None in layout.shape:
+            what = "dtype" if site.casts[r] is None else "shape"
+            raise DTypeError(
+                f"result {layout.name!r} is written by the body and was left out, so its {what} is not known",
+                hint=f"pass an array as {layout.name!r} or out=, or dtype= to the decorator",
+            )
+        if layout.op is None:
+            targets[r] = _empty_array(site, layout.shape, site.casts[r], like)
+    return targets
+
+
+def _empty(
+    kernel: Kernel, site: Site, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any], like: Any
+) -> list[Any]:
+    """Results over no cell: no body runs, operators give their identity."""
+    refuse_empty(site.plan)
+    types = kernel.result_types(site.plan, [np_dtype(a.dtype) for a in operands], scalars)
+    results = list(targets)
+    for r, (layout, (dtype, shape)) in enumerate(zip(site.plan.results, types, strict=True)):
+        if layout.op is None and results[r] is not None:
+            continue
+        own = site.casts[r] if site.casts[r] is not None else own_dtype(site.xp, dtype)
+        results[r] = _empty_array(site, shape, own, like)
+        if layout.op:
+            results[r] = site.xp.full_like(results[r], identity(layout.op, dtype).item())
+    return results
+
+
+def refuse_empty(plan: Plan) -> None:
+    """Max and min over no cell have no answer.
+
+    Raises
+    ------
+    ShapeError
+    """
+    for layout in plan.results:
+        if layout.op in ("max", "min") and not layout.accumulate:
+            gone = [n for n, extent in zip(plan.indices, plan.extents, strict=True) if extent == 0]
+            raise ShapeError(
+                f"{layout.op} of result {layout.name!r} over no cell: {', '.join(gone)} has extent 0",
+                hint="pass arrays with at least one cell, or handle the empty case before the call",
+            )
+
+
+def own_dtype(xp: Any, dtype: np.dtype[Any]) -> Any:
+    """The namespace's dtype of the same name as NumPy's."""
+    return getattr(xp, "bool" if dtype.kind == "b" else dtype.name, dtype)
+
+
+def _empty_array(site: Site, shape: Sequence[int | None], dtype: Any, like: Any) -> Any:
+    if like is None or site.library == "numpy":
+        return site.xp.empty(shape, dtype=dtype)
+    return site.xp.empty(shape, dtype=dtype, device=array_api_compat.device(like))
+
+
+def _stored(site: Site, r: int, result: Any, given: Any) -> Any:
+    """The result in the array that the caller gave, if any. ``out=`` overwrites; Reduce accumulates."""
+    if given is None or given is result:
+        return result
+    layout = site.plan.results[r]
+    if not np.can_cast(np_dtype(result.dtype), np_dtype(given.dtype), "same_kind"):
+        raise DTypeError(
+            f"result {layout.name!r} has dtype {result.dtype}, which cannot be written to {given.dtype} (casting same_kind)",
+            hint="pass an array of another dtype, or dtype= to the decorator",
+        )
+    if layout.op and layout.accumulate:
+        result = combined(site.xp, layout.op, given, site.xp.astype(result, given.dtype))
+    given[...] = result
+    return given

@@ -1,0 +1,106 @@
+"""The exceptions of xpdispatch and the one shape that their messages have.
+
+::
+
+    XPDispatchError
+    ├── NotationError      (ValueError)           the line of index notation itself
+    ├── SignatureError     (TypeError)            notation and body, or constraints, do not fit
+    ├── UnsupportedError   (NotImplementedError)  understood, but no engine can do it yet
+    ├── ArgumentError      (TypeError)            a call with the wrong kind of argument
+    ├── DTypeError         (TypeError)            a dtype that cannot be had or does not fit
+    ├── ShapeError         (ValueError)           ranks and extents that do not fit
+    ├── ReadOnlyError      (ValueError)           a result that cannot be written
+    ├── ResultError        (ValueError)           what a body returned is not what was declared
+    ├── KernelError        (RuntimeError)         a body failed with what no process can hand on
+    ├── EngineError        (RuntimeError)         an engine used where it cannot run
+    └── MissingError       (ImportError)          a package or a driver is not there
+
+Code that finds a fault raises the bare fact; the kernel that was called adds its name and its
+notation (:meth:`XPDispatchError.complete`).
+"""
+
+from __future__ import annotations
+
+
+class XPDispatchError(Exception):
+    """Base of every error that xpdispatch raises.
+
+    Parameters
+    ----------
+    problem : str
+        What was got and what was expected, in one sentence.
+    column : int, optional
+        Where in the notation the caret points.
+    hint : str, optional
+        The remedy.
+    """
+
+    def __init__(self, problem: str, *, column: int | None = None, hint: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.column = column
+        self.hint = hint
+        self.kernel: str | None = None
+        self.notation = ""
+
+    def complete(self, kernel: str, notation: str) -> XPDispatchError:
+        """Say which kernel and which notation, unless an inner kernel already did."""
+        if self.kernel is None:
+            self.kernel = kernel
+            self.notation = notation
+        return self
+
+    def __str__(self) -> str:
+        head = self.problem if not self.kernel else f"kernel {self.kernel!r}: {self.problem}"
+        lines = [head]
+        if self.notation:
+            lines.append("  " + self.notation)
+            if self.column is not None:
+                lines.append("  " + " " * self.column + "^")
+        if self.hint:
+            lines.append("Hint: " + self.hint)
+        return "\n".join(lines)
+
+
+class NotationError(XPDispatchError, ValueError):
+    """The index notation cannot be read, or contradicts itself."""
+
+
+class SignatureError(XPDispatchError, TypeError):
+    """The notation or the constraints do not fit the body's parameters."""
+
+
+class UnsupportedError(XPDispatchError, NotImplementedError):
+    """The notation is right, but no engine can do this piece of it yet."""
+
+
+class ArgumentError(XPDispatchError, TypeError):
+    """A call gives an argument of the wrong kind, one too many, or leaves one out."""
+
+
+class DTypeError(XPDispatchError, TypeError):
+    """A dtype that the operator, the engine or ``out=`` cannot take."""
+
+
+class ShapeError(XPDispatchError, ValueError):
+    """Ranks or extents that do not fit the notation."""
+
+
+class ReadOnlyError(XPDispatchError, ValueError):
+    """A result that cannot be written: a read-only or an immutable array."""
+
+
+class ResultError(XPDispatchError, ValueError):
+    """The body returned another number, kind, shape or dtype of results than declared."""
+
+
+class KernelError(XPDispatchError, RuntimeError):
+    """A body failed with an exception that cannot leave its task; its type and text are kept."""
+
+
+class EngineError(XPDispatchError, RuntimeError):
+    """An engine used where it cannot run: off its thread, or inside a task."""
+
+
+class MissingError(XPDispatchError, ImportError):
+    """A package, a driver or a compiler is missing; the hint is the command that installs it."""

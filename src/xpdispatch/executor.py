@@ -1,0 +1,282 @@
+"""The tile executor: runs a plan's tiles, one after another, in this process.
+
+Three callers share it: calls on arrays of this process, Legate's leaf tasks (on the tile that Legate
+gave) and the checker. What is true of one is then true of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.body import Body
+from xpdispatch.errors import DTypeError, ResultError
+from xpdispatch.namespaces import library_of, share_memory
+from xpdispatch.plan import Layout, Plan
+from xpdispatch.reductions import check_dtype, combine, identity
+from xpdispatch.tiling import Region, Tile, describe, is_empty, selection
+
+
+inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
+"""True while a body runs: kernels called there stay in this process, on whole arrays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where tiles run: what stays the same for all tiles of one run.
+
+    Parameters
+    ----------
+    plan : Plan
+    body : Body
+    function : callable
+        The body's function for this variant.
+    xp : namespace
+    library : str
+        Whose arrays these are (:func:`xpdispatch.namespaces.library_of`).
+    variant : str
+    casts : tuple
+        For each result the dtype that ``dtype=`` asks for, in the library's own terms, or None.
+    """
+
+    plan: Plan
+    body: Body
+    function: Callable[..., Any]
+    xp: Any
+    library: str
+    variant: str
+    casts: tuple[Any, ...]
+    dtypes: tuple[Any, ...] = ()
+    """For each result the dtype that was planned, or None; empty where nothing was."""
+
+
+def run(
+    site: Site,
+    operands: Sequence[Any],
+    targets: Sequence[Any],
+    scalars: Sequence[Any],
+    domain: Region,
+    regions: Sequence[Region],
+) -> list[Any]:
+    """Run the body on every region and put the results together.
+
+    Parameters
+    ----------
+    site : Site
+    operands : sequence of array
+        Each operand's part of `domain`.
+    targets : sequence of (array or None)
+        For each result without an operator where to write its part of `domain`; None allocates. A result
+        with an operator is never written but returned, for the caller to fold.
+    scalars : sequence of object
+    domain : Region
+        What the arrays span.
+    regions : sequence of Region
+        Tiles inside `domain`; empty ones are skipped.
+
+    Returns
+    -------
+    list of (array or None)
+        One for each result, over `domain`; None where every region was empty.
+    """
+    results = list(targets)
+    for position, layout in enumerate(site.plan.results):
+        if layout.op:
+            results[position] = None
+    operands = _protected(site, operands)
+    origin = [start for start, _ in domain]
+    alone = len(regions) == 1 and regions[0] == domain
+    token = inside_body.set(True)
+    try:
+        for region in regions:
+            if is_empty(region):
+                continue
+            try:
+                _run_tile(site, operands, targets, results, scalars, region, origin, alone=alone, domain=domain)
+            except Exception as error:
+                error.add_note(f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}")
+                raise
+    finally:
+        inside_body.reset(token)
+    return results
+
+
+def _run_tile(
+    site: Site,
+    operands: Sequence[Any],
+    targets: Sequence[Any],
+    results: list[Any],
+    scalars: Sequence[Any],
+    region: Region,
+    origin: Sequence[int],
+    *,
+    alone: bool,
+    domain: Region,
+) -> None:
+    layouts = site.plan.results
+    if not alone:
+        operands = [_part(a, o, region, origin) for a, o in zip(operands, site.plan.operands, strict=True)]
+    buffers = {r: _buffer(site, r, targets[r], region, origin, alone=alone) for r in site.body.buffers}
+    tile = Tile(site.plan, region, site.xp, site.variant) if site.body.wants_tile else None
+    returned = site.body.call(site.function, site.xp, tile, operands, buffers, scalars)
+    for r, value in enumerate(_values(site, returned, buffers)):
+        value = _checked(site, r, value, region, results[r], targets[r])
+        op = layouts[r].op
+        if alone and (op or targets[r] is None):
+            others = (*operands, *buffers.values(), *results[:r])
+            results[r] = value if value is buffers.get(r) else _unshared(site, value, others)
+            continue
+        if results[r] is None:
+            results[r] = _allocated(site, layouts[r], value, domain)
+        part = _part(results[r], layouts[r], region, origin)
+        if op:
+            combine(op, part, value)
+        elif value is not buffers.get(r):
+            part[...] = value
+
+
+def _part(array: Any, layout: Layout, region: Region, origin: Sequence[int]) -> Any:
+    # Indexing a 0-d array with () would give a scalar.
+    return array[selection(layout, region, origin)] if layout.axes else array
+
+
+def _protected(site: Site, operands: Sequence[Any]) -> list[Any]:
+    """Read-only views, so that a body that writes an input fails instead of changing the caller's array."""
+    if site.library != "numpy":
+        return list(operands)
+    views = []
+    for position, array in enumerate(operands):
+        if position not in site.body.updated:
+            array = array.view(np.ndarray)
+            array.flags.writeable = False
+        views.append(array)
+    return views
+
+
+def _buffer(site: Site, r: int, target: Any, region: Region, origin: Sequence[int], *, alone: bool) -> Any:
+    """What the body may write: the target's part, or under an operator a fresh identity."""
+    layout = site.plan.results[r]
+    if layout.op is None:
+        return target if alone else _part(target, layout, region, origin)
+    shape = layout.tile_shape([stop - start for start, stop in region])
+    dtype = site.casts[r] if site.casts[r] is not None else target.dtype
+    return site.xp.full(shape, identity(layout.op, np_dtype(dtype)).item(), dtype=dtype)
+
+
+def _values(site: Site, returned: Any, buffers: dict[int, Any]) -> Sequence[Any]:
+    count = site.body.results
+    if returned is None:
+        if len(buffers) == count:
+            return [buffers[r] for r in range(count)]
+        raise ResultError(
+            f"the body returned None, expected {count} result{'s' if count > 1 else ''}",
+            hint="return the results, in the order of the notation",
+        )
+    if count == 1:
+        if not isinstance(returned, tuple | list):
+            return (returned,)
+        got = f"a {type(returned).__name__} of {len(returned)}"
+    elif isinstance(returned, tuple | list):
+        if len(returned) == count:
+            return returned
+        got = f"{len(returned)} results"
+    else:
+        got = f"one {type(returned).__name__}"
+    raise ResultError(f"the body returned {got}, expected {count} result{'s' if count > 1 else ''}",
+                      hint="return as many arrays as the notation has results, in its order")
+
+
+def _checked(site: Site, r: int, value: Any, region: Region, before: Any, target: Any) -> Any:
+    """The value as an array of the right library, shape and dtype, cast where ``dtype=`` says so."""
+    layout = site.plan.results[r]
+    if type(value) is not np.ndarray or site.library != "numpy":
+        value = _as_array(site, layout, value)
+    sizes = [stop - start for start, stop in region]
+    wanted = layout.tile_shape(sizes)
+    shape = tuple(value.shape)
+    if shape != wanted and (len(shape) != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, shape, strict=True))):
+        shown = "(" + ", ".join("any" if w is None else str(w) for w in wanted) + ("," if len(wanted) == 1 else "") + ")"
+        raise ResultError(
+            f"the body returned shape {shape} for result {layout.name!r}, expected {shown} on this tile",
+            hint="mend the body, or the result's axes in the notation",
+        )
+    if site.casts[r] is not None and value.dtype != site.casts[r]:
+        value = site.xp.astype(value, site.casts[r])
+    if layout.op:
+        check_dtype(layout.op, layout.name, np_dtype(value.dtype))
+    if before is not None and len(shape) == len(before.shape):
+        for axis, (w, s) in enumerate(zip(wanted, shape, strict=True)):
+            if w is None and s != before.shape[axis]:
+                raise ResultError(
+                    f"the body returned extent {s} on axis {axis} of result {layout.name!r}, "
+                    f"but {before.shape[axis]} on another tile",
+                    hint="an extent that depends on the tile cannot be a whole axis",
+                )
+    if site.dtypes and site.dtypes[r] not in (None, value.dtype):
+        raise ResultError(
+            f"the body returned dtype {value.dtype} for result {layout.name!r}, but {site.dtypes[r]} on a sample of ones",
+            hint="return one dtype for all values, or pass dtype= to the decorator",
+        )
+    if before is not None and (layout.op or target is None) and before.dtype != value.dtype:
+        raise ResultError(
+            f"the body returned dtype {value.dtype} for result {layout.name!r}, but {before.dtype} on another tile",
+            hint="return one dtype for all values, or pass dtype= to the decorator",
+        )
+    if target is not None and not layout.op and not _same_kind(value.dtype, target.dtype):
+        raise DTypeError(
+            f"the body returned dtype {value.dtype} for result {layout.name!r}, "
+            f"which cannot be written to {target.dtype} (casting same_kind)",
+            hint="cast in the body, or pass an array of another dtype",
+        )
+    return value
+
+
+def _as_array(site: Site, layout: Layout, value: Any) -> Any:
+    library = library_of(type(value))
+    if library == "number" or (library == "numpy" and site.library == "numpy"):
+        return site.xp.asarray(value)
+    if library != site.library:
+        raise ResultError(
+            f"the body returned a {type(value).__module__}.{type(value).__qualname__} for result {layout.name!r}, "
+            f"expected a {site.library} array",
+            hint="compute with xp alone, and return arrays",
+        )
+    return value
+
+
+def _same_kind(source: Any, target: Any) -> bool:
+    return source == target or np.can_cast(np_dtype(source), np_dtype(target), "same_kind")
+
+
+def _unshared(site: Site, value: Any, others: Sequence[Any]) -> Any:
+    """The value itself, or a copy where it may share memory with an operand or another result."""
+    if site.library == "numpy":
+        if value.flags.owndata and site.body.results == 1:
+            return value
+        if not value.flags.writeable:
+            return value.copy()
+    if any(a is not None and share_memory(site.library, value, a) for a in others):
+        return site.xp.asarray(value, copy=True)
+    return value
+
+
+def _allocated(site: Site, layout: Layout, value: Any, domain: Region) -> Any:
+    """Room for a result over the whole domain: empty, or the identity of its operator."""
+    shape = tuple(
+        v if n is None else n
+        for n, v in zip(layout.tile_shape([b - a for a, b in domain]), value.shape, strict=True)
+    )
+    if layout.op is None:
+        return site.xp.empty(shape, dtype=value.dtype)
+    return site.xp.full(shape, identity(layout.op, np_dtype(value.dtype)).item(), dtype=value.dtype)
+
+
+def np_dtype(dtype: Any) -> np.dtype[Any]:
+    """NumPy's dtype of the same name as another library's."""
+    if isinstance(dtype, np.dtype):
+        return dtype
+    return np.dtype(str(dtype).split(".")[-1])

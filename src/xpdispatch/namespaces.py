@@ -1,0 +1,149 @@
+"""From an array, or from a Legate variant, to the array namespace ``xp`` that a body gets.
+
+Like array-api-compat this never imports a library to ask whether an object belongs to it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from xpdispatch.errors import ArgumentError, MissingError
+
+VARIANTS = ("CPU", "OMP", "GPU")
+"""Legate's variant kinds."""
+
+_registry: dict[str, str | ModuleType] = {
+    "CPU": "array_api_compat.numpy",
+    "OMP": "array_api_compat.numpy",
+    "GPU": "array_api_compat.cupy",
+}
+_INSTALL = {
+    "cupy": "pip install 'xpdispatch[cuda]' (CUDA 13; for CUDA 12: pip install cupy-cuda12x)",
+    "legate": "pip install 'xpdispatch[legate]'",
+    "cupynumeric": "pip install nvidia-cupynumeric",
+}
+
+
+def register_namespace(variant: str, namespace: str | ModuleType) -> None:
+    """Choose the namespace that bodies of a Legate variant get, here and in Legate tasks.
+
+    Parameters
+    ----------
+    variant : {"CPU", "OMP", "GPU"}
+        CPU also serves NumPy arrays in this process, GPU serves CuPy arrays.
+    namespace : str or module
+        An array-API namespace over NumPy arrays (CPU, OMP) or CuPy arrays (GPU), or its import path,
+        which is imported when first needed. Call it at import time, so that every process of a
+        Legate program agrees.
+
+    Raises
+    ------
+    ArgumentError
+        The variant is none of Legate's.
+
+    Examples
+    --------
+    >>> register_namespace("CPU", "array_api_compat.numpy")
+    >>> namespace_for("CPU").__name__
+    'array_api_compat.numpy'
+    """
+    if variant not in VARIANTS:
+        raise ArgumentError(f"variant {variant!r} is none of Legate's", hint="use 'CPU', 'OMP' or 'GPU'")
+    _registry[variant] = namespace
+    namespace_for.cache_clear()
+
+
+@lru_cache(maxsize=len(VARIANTS))
+def namespace_for(variant: str) -> Any:
+    """The namespace of a Legate variant.
+
+    Parameters
+    ----------
+    variant : {"CPU", "OMP", "GPU"}
+
+    Returns
+    -------
+    module
+        By default ``array_api_compat.numpy`` (CPU, OMP) or ``array_api_compat.cupy`` (GPU).
+    """
+    entry = _registry[variant]
+    return load(entry) if isinstance(entry, str) else entry
+
+
+def load(name: str) -> ModuleType:
+    """Import a module by path; a package that is missing is answered with the command that installs it.
+
+    Raises
+    ------
+    MissingError
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or name).split(".")[0]
+        command = _INSTALL.get(missing, f"pip install {missing}")
+        raise MissingError(f"package {missing!r} is not installed", hint=command) from error
+
+
+@lru_cache(maxsize=1024)
+def library_of(kind: type) -> str:
+    """Which library objects of a type belong to.
+
+    Parameters
+    ----------
+    kind : type
+
+    Returns
+    -------
+    str
+        ``"numpy"``, ``"legate"``, ``"number"`` for Python's own, the import name of another array
+        library, ``"refused ..."`` with a reason for what no kernel takes, or ``"object"``.
+    """
+    if issubclass(kind, np.ma.MaskedArray):
+        return "refused: a masked array; fill it first (x.filled(...)) or pass data and mask as two operands"
+    if issubclass(kind, np.ndarray | np.generic):
+        return "numpy"
+    if hasattr(kind, "__legate_data_interface__"):
+        return "legate"
+    if issubclass(kind, bool | int | float | complex):
+        return "number"
+    if issubclass(kind, list | tuple):
+        return "refused: a list; convert it first, such as numpy.asarray(x)"
+    if kind.__module__.split(".")[0] == "dask":
+        return "refused: a dask array; call the kernel on its blocks (dask.array.map_blocks or blockwise)"
+    return _array_library(kind)
+
+
+def _array_library(kind: type) -> str:
+    for base in kind.__mro__:
+        root = base.__module__.split(".")[0]
+        if root in ("torch", "cupy", "jax", "jaxlib", "array_api_strict", "ndonnx", "sparse"):
+            return "jax" if root == "jaxlib" else root
+    return kind.__module__.split(".")[0] if hasattr(kind, "__array_namespace__") else "object"
+
+
+def namespace_of(library: str, array: Any) -> Any:
+    """The namespace for one of the libraries of :func:`library_of`."""
+    if library == "numpy":
+        return namespace_for("CPU")
+    if library == "cupy":
+        return namespace_for("GPU")
+    return array_api_compat.array_namespace(array)
+
+
+def share_memory(library: str, left: Any, right: Any) -> bool:
+    """Whether two arrays of one library may share memory; False where arrays are immutable."""
+    if library == "numpy":
+        return bool(np.may_share_memory(left, right))
+    if library == "cupy":
+        return bool(sys.modules["cupy"].may_share_memory(left, right))
+    if library == "torch":
+        return bool(left.untyped_storage().data_ptr() == right.untyped_storage().data_ptr())
+    return library != "jax"

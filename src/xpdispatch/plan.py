@@ -1,0 +1,316 @@
+"""A signature and the shapes of one call make a :class:`Plan`. Pure: no arrays, no engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from xpdispatch.constraints import whole_axes
+from xpdispatch.errors import ShapeError
+from xpdispatch.notation import Axis, Operator, Signature, Term
+
+WHOLE = -1
+"""Stands for the index of an axis that every tile holds whole."""
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How one array of a call is cut.
+
+    Parameters
+    ----------
+    name : str
+    axes : tuple of int
+        For each axis the position of its index in :attr:`Plan.indices`, or ``WHOLE``. An axis of
+        extent 1 that broadcasts against a longer one is whole.
+    shape : tuple of (int or None)
+        None where only the body knows (a bare ``:`` of a result).
+    op : Operator or None
+        How partial results are combined (results only).
+    accumulate : bool
+        The content before the call takes part.
+    """
+
+    name: str
+    axes: tuple[int, ...]
+    shape: tuple[int | None, ...]
+    op: Operator | None = None
+    accumulate: bool = False
+
+    def tile_shape(self, sizes: Sequence[int]) -> tuple[int | None, ...]:
+        """The shape of this array's part of a tile with these sizes of the indices."""
+        return tuple(n if a == WHOLE else sizes[a] for a, n in zip(self.axes, self.shape, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One call with its shapes settled.
+
+    Parameters
+    ----------
+    indices : tuple of str
+        The split indices; those of ``...`` are called ``...-1``, ``...-2`` from the right.
+    extents : tuple of int
+        One for each index.
+    operands, results : tuple of Layout
+    spaces : tuple of tuple of int
+        Indices that are cut together; more than one set only where the explicit spelling leaves
+        arrays unaligned.
+    """
+
+    indices: tuple[str, ...]
+    extents: Shape
+    operands: tuple[Layout, ...]
+    results: tuple[Layout, ...]
+    spaces: tuple[tuple[int, ...], ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether some index has no cell, so that no body runs."""
+        return 0 in self.extents
+
+    @property
+    def complete(self) -> bool:
+        """Whether every extent is known without running the body."""
+        return all(None not in layout.shape for layout in self.results)
+
+    def with_result_shapes(self, shapes: Sequence[Shape]) -> Plan:
+        """The same plan with the extents that only the body knew."""
+        results = tuple(replace(r, shape=s) for r, s in zip(self.results, shapes, strict=True))
+        return replace(self, results=results)
+
+
+def plan(
+    signature: Signature,
+    shapes: Sequence[Shape],
+    scalars: Mapping[str, int],
+    given: Sequence[Shape | None],
+) -> Plan:
+    """Settle every extent of one call.
+
+    Parameters
+    ----------
+    signature : Signature
+    shapes : sequence of tuple of int
+        One for each named operand.
+    scalars : mapping of str to int
+        The scalar parameters that extents use.
+    given : sequence of (tuple of int or None)
+        One for each result: the shape of the array that the caller passes to be written.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ShapeError
+        Names both arrays where two extents disagree.
+    """
+    named = [t for t in signature.operands if t.name]
+    whole = whole_axes(signature)
+    extents = _Extents(scalars)
+    for term, shape in zip(named, shapes, strict=True):
+        _check_rank(term, shape)
+        _define(term, shape, extents)
+    free = _broadcast(named, shapes)
+    for term in (*signature.operands, *signature.results):
+        for axis in term.axes:
+            if axis.kind == "split" and axis.extent:
+                extents.define(str(axis.name), extents.value(axis.extent), "the notation", axis)
+
+    order: dict[str, int] = {}
+    fixed = _whole_labels(named, signature.results, whole, free)
+    operands = tuple(
+        Layout(str(t.name), _axes(t, shape, order, free, fixed), shape) for t, shape in zip(named, shapes, strict=True)
+    )
+    results = []
+    for term, shape_given in zip(signature.results, given, strict=True):
+        wanted = _result_shape(term, extents, free, shape_given)
+        if shape_given is not None:
+            _check_given(term, wanted, shape_given)
+        filled = wanted if shape_given is None else shape_given
+        results.append(Layout(str(term.name), _axes(term, filled, order, free, fixed), filled, term.op, term.accumulate))
+    sizes = tuple(extents.known[n] if n in extents.known else free_extent(free, n) for n in order)
+    return Plan(tuple(order), sizes, operands, tuple(results), _spaces(order))
+
+
+class _Extents:
+    """Extents by name, and which argument fixed each."""
+
+    def __init__(self, scalars: Mapping[str, int]) -> None:
+        self.known: dict[str, int] = {}
+        self.owner: dict[str, str] = {}
+        self.scalars = scalars
+
+    def define(self, name: str, value: int, owner: str, axis: Axis) -> None:
+        if self.known.setdefault(name, value) != value:
+            raise ShapeError(
+                f"argument {owner!r} has axis {name} = {value}, but {self.owner[name]!r} fixed {name} = {self.known[name]}",
+                column=axis.column,
+                hint=f"indices and named extents never broadcast: transpose or slice {owner!r}, "
+                "or check which array is passed first",
+            )
+        self.owner.setdefault(name, owner)
+
+    def value(self, extent: object) -> int:
+        return extent.value({**self.scalars, **self.known})  # type: ignore[attr-defined,no-any-return]
+
+
+def _check_rank(term: Term, shape: Shape) -> None:
+    if len(shape) == len(term.named) or (term.ellipsis and len(shape) >= len(term.named)):
+        return
+    least = "at least " if term.ellipsis else ""
+    raise ShapeError(
+        f"argument {term.name!r} has {len(shape)} axes, shape {shape}, expected {least}{len(term.named)}",
+        column=term.column,
+        hint=f"pass an array with {least}{len(term.named)} axes as {term.name!r}, or change its axes in the notation",
+    )
+
+
+def _define(term: Term, shape: Shape, extents: _Extents) -> None:
+    named = term.named
+    for axis, size in zip(named, shape[len(shape) - len(named) :], strict=True):
+        if axis.name:
+            extents.define(axis.name, size, str(term.name), axis)
+        elif axis.extent and axis.extent.value({}) != size:
+            raise ShapeError(
+                f"argument {term.name!r} has an axis of extent {size}, expected {axis.extent.text}",
+                column=axis.column,
+                hint=f"pass an array whose axis has extent {axis.extent.text}, or write ':' for any",
+            )
+
+
+def _broadcast(terms: Sequence[Term], shapes: Sequence[Shape]) -> dict[str, list[int]]:
+    """Extents of each group of ellipses, from the right, broadcast as in NumPy."""
+    free: dict[str, list[int]] = {}
+    owner: dict[tuple[str, int], str] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        if not term.ellipsis:
+            continue
+        group = str(term.ellipsis.name)
+        sizes = free.setdefault(group, [])
+        for place, size in enumerate(reversed(shape[: len(shape) - len(term.named)])):
+            if place == len(sizes):
+                sizes.append(size)
+            elif sizes[place] == 1:
+                sizes[place] = size
+            elif size not in (1, sizes[place]):
+                raise ShapeError(
+                    f"argument {term.name!r} has extent {size} on axis {-1 - place} of its '...', "
+                    f"but {owner[group, place]!r} has {sizes[place]} there",
+                    column=term.ellipsis.column,
+                    hint="axes under '...' match from the right and are equal or 1, as in NumPy",
+                )
+            if sizes[place] == size:
+                owner[group, place] = str(term.name)
+    return free
+
+
+def free_extent(free: Mapping[str, list[int]], label: str) -> int:
+    """The extent of an ellipsis axis from its label."""
+    group, place = label.split("...")
+    return free[group][-int(place) - 1]
+
+
+def _labels(term: Term, free: Mapping[str, list[int]]) -> list[str]:
+    group = str(term.ellipsis.name) if term.ellipsis else ""
+    return [f"{group}...{-1 - place}" for place in reversed(range(len(free.get(group, ()))))]
+
+
+def _whole_labels(
+    named: Sequence[Term],
+    results: Sequence[Term],
+    whole: Mapping[str, tuple[int, ...] | None],
+    free: Mapping[str, list[int]],
+) -> frozenset[str]:
+    """Ellipsis axes that a broadcast constraint keeps whole, in every array aligned with it."""
+    found: set[str] = set()
+    for term in (*named, *results):
+        if term.name not in whole:
+            continue
+        labels = _labels(term, free)
+        axes = whole[str(term.name)]
+        for axis in range(len(labels)) if axes is None else axes:
+            if axis >= len(labels):
+                raise ShapeError(
+                    f"broadcast names axis {axis} of {term.name!r}, which has {len(labels)} axes",
+                    hint=f"axes go from 0 to {len(labels) - 1}",
+                )
+            found.add(labels[axis])
+    return frozenset(found)
+
+
+def _axes(
+    term: Term,
+    shape: Sequence[int | None],
+    order: dict[str, int],
+    free: Mapping[str, list[int]],
+    fixed: frozenset[str],
+) -> tuple[int, ...]:
+    axes: list[int] = []
+    lead = len(shape) - len(term.named)
+    if term.ellipsis:
+        labels = _labels(term, free)
+        for label, size in zip(labels[len(labels) - lead :], shape, strict=False):
+            if label in fixed or (size == 1 and free_extent(free, label) != 1):
+                axes.append(WHOLE)
+            else:
+                axes.append(order.setdefault(label, len(order)))
+    for axis in term.named:
+        axes.append(order.setdefault(str(axis.name), len(order)) if axis.kind == "split" else WHOLE)
+    return tuple(axes)
+
+
+def _result_shape(
+    term: Term, extents: _Extents, free: dict[str, list[int]], given: Shape | None
+) -> tuple[int | None, ...]:
+    shape: list[int | None] = []
+    if term.ellipsis:
+        group = str(term.ellipsis.name)
+        if group not in free:
+            # Only the explicit spelling: a result aligned with no operand has its own shape.
+            if given is None:
+                raise ShapeError(
+                    f"nothing says which shape {term.name!r} has",
+                    hint=f"pass an array as {term.name!r}, or align it with an operand",
+                )
+            free[group] = list(reversed(given))
+        shape += reversed(free[group])
+    for axis in term.named:
+        if axis.kind == "split":
+            shape.append(extents.known[str(axis.name)])
+        elif axis.name:
+            shape.append(extents.known[axis.name] if axis.name in extents.known else _scalar(extents, axis))
+        else:
+            shape.append(extents.value(axis.extent) if axis.extent else None)
+    return tuple(shape)
+
+
+def _scalar(extents: _Extents, axis: Axis) -> int:
+    value = extents.scalars[str(axis.name)]
+    if value < 0:
+        raise ShapeError(f"extent {axis.name!r} is {value}, expected 0 or more", column=axis.column, hint="pass 0 or more")
+    return value
+
+
+def _check_given(term: Term, wanted: tuple[int | None, ...], given: Shape) -> None:
+    if len(wanted) == len(given) and all(w is None or w == g for w, g in zip(wanted, given, strict=True)):
+        return
+    shown = ", ".join("any" if w is None else str(w) for w in wanted)
+    raise ShapeError(
+        f"the array given for result {term.name!r} has shape {given}, expected ({shown}{',' if len(wanted) == 1 else ''})",
+        column=term.column,
+        hint="pass an array of that shape, or leave it out and take the returned one",
+    )
+
+
+def _spaces(order: Mapping[str, int]) -> tuple[tuple[int, ...], ...]:
+    """Indices by the group that they are cut with; named indices and the notation's ``...`` are one."""
+    spaces: dict[str, list[int]] = {}
+    for label, position in order.items():
+        group = label.split("...")[0] if "..." in label else ""
+        spaces.setdefault(group, []).append(position)
+    return tuple(tuple(s) for s in spaces.values())

@@ -1,0 +1,118 @@
+"""Tiles: the parts of the index space that bodies see. Pure: no arrays.
+
+A :data:`Region` is what an executor loops over; a :class:`Tile` is the same thing as the body sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from xpdispatch.errors import ArgumentError
+from xpdispatch.plan import WHOLE, Layout, Plan
+
+Region = tuple[tuple[int, int], ...]
+"""For each index of a plan its first cell and the one after its last."""
+
+
+def whole(plan: Plan) -> Region:
+    """The region that holds every cell."""
+    return tuple((0, n) for n in plan.extents)
+
+
+def grid(plan: Plan, cuts: Mapping[str, Sequence[int]]) -> Iterator[Region]:
+    """Cut every index at the given places and yield the regions in row-major order.
+
+    Parameters
+    ----------
+    plan : Plan
+    cuts : mapping of str to sequence of int
+        Places between 0 and the index' extent, by index; a place named twice makes an empty tile.
+        Indices that are left out stay whole.
+    """
+    edges = [[0, *sorted(cuts.get(name, ())), size] for name, size in zip(plan.indices, plan.extents, strict=True)]
+    yield from product(*(list(zip(e[:-1], e[1:], strict=True)) for e in edges))
+
+
+def is_empty(region: Region) -> bool:
+    """Whether the region holds no cell; a body never sees such a tile."""
+    return any(stop <= start for start, stop in region)
+
+
+def selection(layout: Layout, region: Region, origin: Sequence[int]) -> tuple[slice, ...]:
+    """The slices that cut an array's part of `region` out of an array that begins at `origin`."""
+    return tuple(
+        slice(None) if a == WHOLE else slice(region[a][0] - origin[a], region[a][1] - origin[a]) for a in layout.axes
+    )
+
+
+def describe(plan: Plan, region: Region) -> str:
+    """The region in words for error messages, such as ``i = 4:8 of 17``."""
+    parts = [f"{n} = {a}:{b} of {t}" for n, (a, b), t in zip(plan.indices, region, plan.extents, strict=True)]
+    return ", ".join(parts) or "the whole"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Tile:
+    """Where a body stands: passed as its second parameter when that is called ``tile``.
+
+    Every method takes the name of an index, or an operand's or result's name and an axis:
+    ``tile.start("i")``, ``tile.start(("x", -1))``.
+    """
+
+    _plan: Plan
+    _region: Region
+    _xp: Any
+    variant: str
+    """``"CPU"``, ``"OMP"`` or ``"GPU"``: the Legate variant whose body runs."""
+
+    def start(self, index: str | tuple[str, int]) -> int:
+        """The first global coordinate of this tile along the index."""
+        place = self._place(index)
+        return self._region[place][0] if place != WHOLE else 0
+
+    def size(self, index: str | tuple[str, int]) -> int:
+        """Cells of this tile along the index."""
+        place = self._place(index)
+        return self._region[place][1] - self._region[place][0] if place != WHOLE else self.total(index)
+
+    def total(self, index: str | tuple[str, int]) -> int:
+        """Cells of all tiles together along the index."""
+        place = self._place(index)
+        if place != WHOLE:
+            return self._plan.extents[place]
+        layout, axis = self._axis(index)
+        extent = layout.shape[axis]
+        if extent is None:
+            raise ArgumentError(f"the extent of axis {axis} of {layout.name!r} is what the body returns", hint="give it a name")
+        return extent
+
+    def coords(self, index: str | tuple[str, int]) -> Any:
+        """Global coordinates of this tile's cells along the index, a 1-d int64 array of ``xp``."""
+        start = self.start(index)
+        return self._xp.arange(start, start + self.size(index), dtype=self._xp.int64)
+
+    def __repr__(self) -> str:
+        return f"<Tile {describe(self._plan, self._region)}, variant {self.variant}>"
+
+    def _place(self, index: str | tuple[str, int]) -> int:
+        if isinstance(index, str):
+            if index not in self._plan.indices:
+                raise ArgumentError(
+                    f"tile got index {index!r}, expected one of {', '.join(self._plan.indices) or 'none'}",
+                    hint='name a split index, or an array and its axis: tile.start(("x", -1))',
+                )
+            return self._plan.indices.index(index)
+        layout, axis = self._axis(index)
+        return layout.axes[axis]
+
+    def _axis(self, index: str | tuple[str, int]) -> tuple[Layout, int]:
+        name, axis = index
+        for layout in (*self._plan.operands, *self._plan.results):
+            if layout.name == name:
+                if not -len(layout.axes) <= int(axis) < len(layout.axes):
+                    raise ArgumentError(f"tile got axis {axis} of {name!r}, which has {len(layout.axes)} axes", hint="axes count from 0")
+                return layout, int(axis)
+        raise ArgumentError(f"tile got array {name!r}, which the notation does not name", hint="name an operand or a result")

@@ -144,15 +144,19 @@ def prepare() -> None:
 
 
 def complete_config() -> None:
-    """Add to ``LEGATE_CONFIG`` what its automatic configuration cannot find out here."""
-    config = os.environ.get("LEGATE_CONFIG", "")
-    flags = {word.split("=")[0] for word in shlex.split(config)}
-    if "--gpus" not in flags:
-        config += " --gpus 0"
+    """Add to ``LEGATE_CONFIG`` what Legate's automatic configuration cannot find out here."""
+    config = shlex.split(os.environ.get("LEGATE_CONFIG", ""))
+    os.environ["LEGATE_CONFIG"] = shlex.join([*config, *missing_flags(config)])
+
+
+def missing_flags(words: Sequence[str]) -> list[str]:
+    """Legate's flags that a machine without a driver needs and `words` do not have."""
+    flags = {word.split("=")[0] for word in words}
+    missing = [] if "--gpus" in flags else ["--gpus", "0"]
     cores = len(os.sched_getaffinity(0))
     if not flags & {"--cpus", "--omps"} and cores <= 2:
-        config += f" --cpus {cores}"
-    os.environ["LEGATE_CONFIG"] = config.strip()
+        missing += ["--cpus", str(cores)]
+    return missing
 
 
 class _BeforeLegate:

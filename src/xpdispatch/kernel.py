@@ -351,7 +351,7 @@ def _check_array(name: str, value: Any, *, number_ok: bool) -> None:
     if library.startswith("refused"):
         raise ArgumentError(f"argument {name!r} is {library.removeprefix('refused: ').split(';')[0]}, expected an array",
                             hint=library.split("; ")[1])
-    if library == "object" or (library == "number" and not number_ok):
+    if library == "object" or (not number_ok and (library == "number" or isinstance(value, np.generic))):
         raise ArgumentError(
             f"argument {name!r} is a {type(value).__name__}, expected an array",
             hint="pass an array of NumPy, cuPyNumeric, CuPy, torch, JAX or another array-API library",

@@ -116,6 +116,13 @@ def plan(
         _check_rank(term, shape)
         _define(term, shape, extents)
     free = _broadcast(named, shapes)
+    _own_shapes(signature.results, given, free)
+    for name, value in scalars.items():
+        if extents.known.get(name, value) != value:
+            raise ShapeError(
+                f"scalar {name!r} = {value}, but {extents.owner[name]!r} fixed {name} = {extents.known[name]}",
+                hint=f"pass {name}={extents.known[name]}, or give the extent another name",
+            )
     for term in (*signature.operands, *signature.results):
         for axis in term.axes:
             if axis.kind == "split" and axis.extent:
@@ -128,7 +135,7 @@ def plan(
     )
     results = []
     for term, shape_given in zip(signature.results, given, strict=True):
-        wanted = _result_shape(term, extents, free, shape_given)
+        wanted = _result_shape(term, extents, free)
         if shape_given is not None:
             _check_given(term, wanted, shape_given)
         filled = wanted if shape_given is None else shape_given
@@ -264,21 +271,24 @@ def _axes(
     return tuple(axes)
 
 
-def _result_shape(
-    term: Term, extents: _Extents, free: dict[str, list[int]], given: Shape | None
-) -> tuple[int | None, ...]:
+def _own_shapes(results: Sequence[Term], given: Sequence[Shape | None], free: dict[str, list[int]]) -> None:
+    """Only in the explicit spelling: a result that is aligned with no operand has the shape of its array."""
+    for term, shape in zip(results, given, strict=True):
+        group = term.ellipsis.name if term.ellipsis else ""
+        if term.ellipsis is None or group in free:
+            continue
+        if shape is None:
+            raise ShapeError(
+                f"nothing says which shape {term.name!r} has",
+                hint=f"pass an array as {term.name!r}, or align it with an operand",
+            )
+        free[str(group)] = list(reversed(shape))
+
+
+def _result_shape(term: Term, extents: _Extents, free: Mapping[str, list[int]]) -> tuple[int | None, ...]:
     shape: list[int | None] = []
     if term.ellipsis:
-        group = str(term.ellipsis.name)
-        if group not in free:
-            # Only the explicit spelling: a result aligned with no operand has its own shape.
-            if given is None:
-                raise ShapeError(
-                    f"nothing says which shape {term.name!r} has",
-                    hint=f"pass an array as {term.name!r}, or align it with an operand",
-                )
-            free[group] = list(reversed(given))
-        shape += reversed(free[group])
+        shape += reversed(free[str(term.ellipsis.name)])
     for axis in term.named:
         if axis.kind == "split":
             shape.append(extents.known[str(axis.name)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat
 import numpy as np
 
-from xpdispatch.errors import ArgumentError, DTypeError, ReadOnlyError, ShapeError
+from xpdispatch.errors import ArgumentError, DTypeError, EngineError, ReadOnlyError, ShapeError
 from xpdispatch.executor import Site, np_dtype, run
 from xpdispatch.namespaces import library_of, namespace_of, share_memory
 from xpdispatch.reductions import combined, identity
@@ -58,7 +58,12 @@ def _one_library(kernel: Kernel, arguments: Arguments) -> tuple[str, Any]:
             f"argument {b!r} is a {second} array, but {a!r} is a {first} array",
             hint="pass arrays of one library; convert with xp.asarray or from_dlpack first",
         )
-    for library, (_, value) in found.items():
+    for library, (name, value) in found.items():
+        if library == "legate":
+            raise EngineError(
+                f"argument {name!r} is a Legate array in a call inside a kernel's body, which runs in this process",
+                hint=f"pass {name!r} to the outer kernel as an argument",
+            )
         return library, value
     return "numpy", None
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 import pickle
 import sys
 import traceback
+from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 from xpdispatch.errors import KernelError
 
 _MOST_TEXT = 2000
+_PACKAGE = str(Path(__file__).parents[2])
 
 
 class Failure(NamedTuple):
@@ -43,24 +46,39 @@ def dump(error: BaseException, where: str) -> bytes:
     What no process can hand on becomes a :class:`~xpdispatch.errors.KernelError`: an exception that does not
     survive pickling, and what is no ``Exception`` at all, such as ``KeyboardInterrupt``.
     """
-    text = "".join(traceback.format_exception(error))
+    text = "In the task:\n" + "".join(traceback.format_tb(_users(error.__traceback__))).rstrip()
     if isinstance(error, Exception):
-        try:
-            error.__traceback__ = error.__cause__ = error.__context__ = None
-            error.add_note(f"{where}\nIn the task:\n{text}")
-            pickled = pickle.dumps(error)
-            if isinstance(pickle.loads(pickled), Exception):
-                return pickled
-        except BaseException:  # noqa: BLE001  whatever pickling runs, the process must live
-            pass
-    kind = type(error).__name__
-    try:
-        said = str(error)
-    except BaseException:  # noqa: BLE001  a broken __str__ must not end the process
-        said = "(its text cannot be had)"
-    stand_in = KernelError(f"the body raised {kind}: {said[:_MOST_TEXT]}", hint="raise an Exception that can be pickled")
-    stand_in.add_note(f"{where}\nIn the task:\n{text[-_MOST_TEXT:]}")
+        # The traceback holds the leaf's arrays, which must not outlive it.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        if not getattr(error, "__notes__", None):
+            error.add_note(where)
+        error.add_note(text)
+        pickled = _round_trip(error)
+        if pickled:
+            return pickled
+    stand_in = KernelError(
+        f"the body raised {type(error).__name__}: {str(error)[:_MOST_TEXT]}", hint="raise an Exception that can be pickled"
+    )
+    stand_in.add_note(where)
+    stand_in.add_note(text[-_MOST_TEXT:])
     return pickle.dumps(stand_in)
+
+
+def _users(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the user's own code on, without the frames that led there."""
+    start = trace
+    while start is not None and start.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        start = start.tb_next
+    return start or trace
+
+
+def _round_trip(error: Exception) -> bytes | None:
+    """The pickled exception, or None where it does not come back as itself."""
+    try:
+        pickled = pickle.dumps(error)
+        return pickled if type(pickle.loads(pickled)) is type(error) else None
+    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises
+        return None
 
 
 def take() -> Exception | None:

@@ -96,7 +96,7 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     names = list(parameters)
     if not names or names[0] != "xp":
         raise SignatureError(
-            f"the first parameter of the body is {names[0] if names else 'missing'!r}, expected 'xp'",
+            f"the first parameter of the body is {repr(names[0]) if names else 'missing'}, expected 'xp'",
             hint=f"def {function.__name__}(xp, ...): the array namespace comes first",
         )
     for name in names[: 2 if names[1:2] == ["tile"] else 1]:

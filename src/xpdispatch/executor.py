@@ -136,7 +136,8 @@ def _run_tile(
         if op:
             combine(op, part, value)
         elif value is not buffers.get(r):
-            part[...] = value
+            # NumPy alone minds overlaps in an assignment.
+            part[...] = value if site.library == "numpy" else _unshared(site, value, (part,))
 
 
 def _part(array: Any, layout: Layout, region: Region, origin: Sequence[int]) -> Any:
@@ -216,9 +217,10 @@ def _checked(site: Site, r: int, value: Any, region: Region, before: Any, target
                     f"but {before.shape[axis]} on another tile",
                     hint="an extent that depends on the tile cannot be a whole axis",
                 )
-    if site.dtypes and site.dtypes[r] not in (None, value.dtype):
+    planned = site.dtypes[r] if site.dtypes else None
+    if planned is not None and planned != value.dtype:  # "in (None, ...)" would not do: float64 == None in NumPy
         raise ResultError(
-            f"the body returned dtype {value.dtype} for result {layout.name!r}, but {site.dtypes[r]} on a sample of ones",
+            f"the body returned dtype {value.dtype} for result {layout.name!r}, but {planned} on a sample of ones",
             hint="return one dtype for all values, or pass dtype= to the decorator",
         )
     if before is not None and (layout.op or target is None) and before.dtype != value.dtype:

@@ -58,6 +58,8 @@ class Kernel:
     Attributes
     ----------
     signature : Signature
+    notation : str
+        The signature as text.
     body : Body
     deterministic : bool
     on_error : {"deferred", "immediate"}
@@ -83,7 +85,7 @@ class Kernel:
         self._sized = [(s.name, s.scalar) for s in self.body.slots if s.scalar is not None and s.name in _extent_names(signature)]
         self._plans = BoundedCache()
         self._types = BoundedCache()
-        self._shown = f"{signature}"
+        self.notation = f"{signature}"
         for name in ("__module__", "__qualname__", "__name__", "__doc__"):
             setattr(self, name, getattr(function, name))
         self.__wrapped__ = function
@@ -101,7 +103,7 @@ class Kernel:
 
     def __repr__(self) -> str:
         own = f", own bodies: {', '.join(self._functions)}" if self._functions else ""
-        return f"<kernel {self.name}: {self._shown}{own}>"
+        return f"<kernel {self.name}: {self.notation}{own}>"
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the kernel; see the class for how arguments are passed."""
@@ -109,7 +111,7 @@ class Kernel:
             arguments = self._bind(args, kwargs, out)
             results = get_engine(self._engine_for(arguments)).call(self, arguments)
         except XPDispatchError as error:
-            raise error.complete(self.name, self._shown)
+            raise error.complete(self.name, self.notation)
         return results[0] if len(results) == 1 else tuple(results)
 
     # -- variants -------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ class Kernel:
             raise SignatureError(
                 f"the {variant} body has parameters ({', '.join(got)}), expected ({', '.join(wanted)})",
                 hint="give every variant's body the same parameters",
-            ).complete(self.name, self._shown)
+            ).complete(self.name, self.notation)
         self._functions[variant] = function
         return self
 
@@ -249,9 +251,15 @@ class Kernel:
         return tuple(rule and rule(dtypes, xp) for rule in self._dtype_rules)
 
     def result_types(
-        self, plan: Plan, dtypes: Sequence[np.dtype[Any]], scalars: Sequence[Any]
+        self,
+        plan: Plan,
+        dtypes: Sequence[np.dtype[Any]],
+        scalars: Sequence[Any],
+        given: Sequence[np.dtype[Any] | None],
     ) -> list[tuple[np.dtype[Any], Shape]]:
         """NumPy dtype and full shape of every result, known before any tile runs.
+
+        `given` has the dtypes of the arrays that the caller passes to be written.
 
         From ``dtype=`` and the notation where they say it all; otherwise the body runs once on a sample of
         ones with one cell per split index. Cached by dtypes, extents of whole axes and scalars (numbers by
@@ -262,10 +270,10 @@ class Kernel:
             return [(np.dtype(c), l.shape) for c, l in zip(casts, plan.results, strict=True)]  # type: ignore[misc]
         ones = [1] * len(plan.indices)
         shapes = tuple(layout.tile_shape(ones) for layout in (*plan.operands, *plan.results))
-        key = (tuple(dtypes), shapes, scalars_key(scalars))
+        key = (tuple(dtypes), shapes, scalars_key(scalars), tuple(given))
         sampled = self._types.get(key)
         if sampled is None:
-            sampled = self._sample(plan, dtypes, scalars)
+            sampled = self._sample(plan, dtypes, scalars, given)
             self._types[key] = sampled
         return [
             (dtype, tuple(s if n is None else n for n, s in zip(layout.shape, shape, strict=True)))
@@ -273,7 +281,11 @@ class Kernel:
         ]
 
     def _sample(
-        self, plan: Plan, dtypes: Sequence[np.dtype[Any]], scalars: Sequence[Any]
+        self,
+        plan: Plan,
+        dtypes: Sequence[np.dtype[Any]],
+        scalars: Sequence[Any],
+        given: Sequence[np.dtype[Any] | None],
     ) -> list[tuple[np.dtype[Any], Shape]]:
         region = ((0, 1),) * len(plan.indices)
         ones = [1] * len(plan.indices)
@@ -283,10 +295,11 @@ class Kernel:
         targets: list[Any] = [None] * len(plan.results)
         for r in self.body.buffers:
             updated = self.body.updated[r]
+            kind = casts[r] if casts[r] is not None else given[r]
             if updated is not None:
                 targets[r] = operands[updated]
-            elif casts[r] is not None:
-                targets[r] = np.ones(plan.results[r].tile_shape(ones), casts[r])  # type: ignore[arg-type]
+            elif kind is not None:
+                targets[r] = np.ones(plan.results[r].tile_shape(ones), kind)  # type: ignore[arg-type]
             else:
                 raise DTypeError(
                     f"result {plan.results[r].name!r} is written by the body, so its dtype is not known before",

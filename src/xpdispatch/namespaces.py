@@ -146,4 +146,9 @@ def share_memory(library: str, left: Any, right: Any) -> bool:
         return bool(sys.modules["cupy"].may_share_memory(left, right))
     if library == "torch":
         return bool(left.untyped_storage().data_ptr() == right.untyped_storage().data_ptr())
-    return library != "jax"
+    if library == "jax":
+        return False
+    try:
+        return bool(np.may_share_memory(np.from_dlpack(left), np.from_dlpack(right)))
+    except (AttributeError, BufferError, RuntimeError, TypeError):
+        return True  # no way to know, so a copy is the safe answer

@@ -80,7 +80,7 @@ def _as_arrays(kernel: Kernel, values: Sequence[Any], library: str, xp: Any, lik
             try:
                 dtype = (np if library == "numpy" else xp).result_type(*(a.dtype for a in known), value)
                 arrays[position] = xp.asarray(value, dtype=dtype, **device)
-            except (OverflowError, TypeError) as error:
+            except (OverflowError, TypeError, RuntimeError) as error:  # torch's overflow is a RuntimeError
                 name = kernel.operands[position].name
                 raise DTypeError(
                     f"argument {name!r} = {value!r} does not go with the other operands: {error}",
@@ -149,7 +149,8 @@ def _empty(
 ) -> list[Any]:
     """Results over no cell: no body runs, operators give their identity."""
     refuse_empty(site.plan)
-    types = kernel.result_types(site.plan, [np_dtype(a.dtype) for a in operands], scalars)
+    given = [None if t is None else np_dtype(t.dtype) for t in targets]
+    types = kernel.result_types(site.plan, [np_dtype(a.dtype) for a in operands], scalars, given)
     results = list(targets)
     for r, (layout, (dtype, shape)) in enumerate(zip(site.plan.results, types, strict=True)):
         if layout.op is None and results[r] is not None:

@@ -180,10 +180,21 @@ def _hold_given(kernel: Kernel, arguments: Arguments, operands: Sequence[Held]) 
     return given
 
 
+def _is_inline(held: Held) -> bool:
+    """Whether an operand is sent with the scalars: it is 0-d from NumPy, or has no cell."""
+    return held.store is None or 0 in held.shape
+
+
+def _inline(held: Held) -> Any:
+    if not _is_inline(held):
+        return None
+    return held.value if held.store is None else np.empty(held.shape, held.dtype)
+
+
 def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...]) -> bytes:
     """What a leaf needs of this very call: its number, the operands that are no stores, and the scalars as
     they are at this moment."""
-    inline = [h.value if h.store is None else None for h in operands]
+    inline = [_inline(h) for h in operands]
     try:
         return pickle.dumps((next(_launches), inline, scalars), protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:
@@ -202,7 +213,7 @@ def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...])
 def _prepare(kernel: Kernel, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]) -> Prepared:
     shapes = [h.shape for h in operands]
     dtypes = tuple(h.dtype for h in operands)
-    inline = tuple(h.store is None for h in operands)
+    inline = tuple(_is_inline(h) for h in operands)
     plan = kernel.plan(shapes, scalars, [None if g is None else g.shape for g in given])
     key = (plan, dtypes, inline, tuple(None if g is None else g.dtype for g in given), scalars_key(scalars))
     cache = _prepared.setdefault(kernel, BoundedCache())
@@ -227,7 +238,7 @@ def _prepare_anew(
         types = [(g.dtype, g.shape) for g in given if g is not None]
         planned: tuple[np.dtype[Any] | None, ...] = (None,) * len(types)
     else:
-        types = kernel.result_types(plan, dtypes, scalars)
+        types = kernel.result_types(plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
         planned = tuple(dtype for dtype, _ in types)
     for layout, (dtype, _), g in zip(plan.results, types, given, strict=True):
         if layout.op:

@@ -12,6 +12,7 @@ import numpy as np
 
 from xpdispatch.engines.legate import failures
 from xpdispatch.engines.legate.recipe import Recipe
+from xpdispatch.errors import XPDispatchError
 from xpdispatch.executor import Site, run
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
@@ -58,6 +59,8 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
             if not is_empty(region):
                 _run(kernel, variant, context, header, region, inputs, outputs, inline, scalars)
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
+            if isinstance(error, XPDispatchError):
+                error.complete(kernel.name, kernel.notation)
             if region:
                 where += f", tile {describe(header.plan, region)}"
             failures.record(launch, tuple(start for start, _ in region), error, where)
@@ -115,11 +118,11 @@ def _run(
     arrays = load("cupy") if variant == "GPU" else np
     sizes = [stop - start for start, stop in region]
     operands = [
-        _inline(arrays, inline[p], layout.tile_shape(sizes)) if store is None else fit.turn_back(arrays.from_dlpack(store))
+        _inline(arrays, inline[p], layout.tile_shape(sizes)) if store is None else fit.turn_back(_view(arrays, store))
         for p, (store, fit, layout) in enumerate(zip(inputs, recipe.operands, plan.operands, strict=True))
     ]
     targets = [
-        arrays.empty(layout.tile_shape(sizes), dtype=dtype) if store is None else fit.turn_back(arrays.from_dlpack(store))
+        arrays.empty(layout.tile_shape(sizes), dtype=dtype) if store is None else fit.turn_back(_view(arrays, store))
         for store, fit, layout, dtype in zip(outputs, recipe.results, plan.results, header.dtypes, strict=True)
     ]
     for r, updated in enumerate(body.updated):
@@ -140,6 +143,14 @@ def _run(
     for layout, target, value in zip(plan.results, targets, results, strict=True):
         if layout.op:
             _fold(layout.op, layout.accumulate, target, value, one_piece=recipe.one_piece)
+
+
+def _view(arrays: Any, store: Any) -> Any:
+    """A store's part as an array, without a copy."""
+    try:
+        return arrays.from_dlpack(store)
+    except RuntimeError:
+        return arrays.asarray(store)  # float16, which NumPy does not take by DLPack from Legate; four times slower
 
 
 def _fold(op: Any, accumulate: bool, target: Any, value: Any, *, one_piece: bool) -> None:

@@ -1,0 +1,115 @@
+"""Engines for the whole suite. Legate must be there; torch and JAX are skipped with a reason where they are not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+os.environ["LEGATE_CONFIG"] = "--cpus 2 --gpus 0 --sysmem 2000"
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import xpdispatch as xd
+
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the suite puts NumPy arrays into an engine and takes results out."""
+
+    name: str
+
+    @property
+    def on_legate(self) -> bool:
+        return self.name.startswith("legate")
+
+    @property
+    def mutable(self) -> bool:
+        return self.name != "jax"
+
+    def put(self, value: Any) -> Any:
+        """A NumPy array as this engine's; anything else as it is."""
+        if not isinstance(value, np.ndarray):
+            return value
+        if self.name == "numpy":
+            return value
+        if self.name == "strict":
+            return _strict().asarray(np.array(value))
+        if self.name == "torch":
+            import torch
+
+            return torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape))
+        if self.name == "jax":
+            import jax.numpy as jnp
+
+            return jnp.asarray(value)
+        import cupynumeric
+
+        return cupynumeric.array(value)
+
+    def get(self, array: Any) -> np.ndarray:
+        """A result as a NumPy array; on Legate this waits and raises what failed."""
+        if self.on_legate:
+            xd.synchronize()
+        if self.name == "strict":
+            array = getattr(array, "_array", array)
+        return np.asarray(array)
+
+    def tiles(self) -> AbstractContextManager[Any]:
+        return forced_tiles() if self.name == "legate-tiles" else nullcontext()
+
+
+def _strict() -> Any:
+    import array_api_strict
+
+    return array_api_strict
+
+
+def forced_tiles(factor: int = 4) -> Any:
+    """Four tiles to a processor however small the array, so that ragged and empty ones occur."""
+    from legate.core import ParallelPolicy, Scope, TaskTarget
+
+    policy = ParallelPolicy(overdecompose_factor=factor, partitioning_threshold={TaskTarget.CPU: 1})
+    return Scope(parallel_policy=policy)
+
+
+ENGINES = ("numpy", "strict", "torch", "jax", "legate", "legate-tiles")
+REQUIRED = os.environ.get("XPDISPATCH_REQUIRE", "").split(",")
+
+
+def make_engine(name: str) -> Engine:
+    package = {"strict": "array_api_strict", "torch": "torch", "jax": "jax"}.get(name)
+    if package and find_spec(package) is None:
+        if package in REQUIRED:
+            pytest.fail(f"{package} is required here and not installed")
+        pytest.skip(f"{package} is not installed: pip install 'xpdispatch[test-all]'")
+    return Engine(name)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Each engine in turn, tiles forced where the name says so."""
+    found = make_engine(request.param)
+    with found.tiles():
+        yield found
+
+
+@pytest.fixture(params=["legate", "legate-tiles"])
+def on_legate(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Real Legate alone, with and without forced tiles."""
+    found = make_engine(request.param)
+    with found.tiles():
+        yield found
+    xd.synchronize()

@@ -1,0 +1,372 @@
+"""Every misuse is a Python exception that says kernel, argument, notation, got, expected and remedy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import Engine
+
+import xpdispatch as xd
+from xpdispatch import bloat, image, kernel, min_extents, scale
+from xpdispatch import In, Out
+
+
+@kernel("x[i], y[i] -> z[i]")
+def saxpy(xp, x, y, a):
+    return a * x + y
+
+
+@kernel("A[m,k], B[k,n] -> sum C[m,n]")
+def matmul(xp, A, B):
+    return A @ B
+
+
+def test_the_whole_message(engine: Engine) -> None:
+    with pytest.raises(ValueError) as caught:
+        matmul(engine.put(np.ones((3, 4))), engine.put(np.ones((5, 2))))
+    assert str(caught.value) == (
+        "kernel 'matmul': argument 'B' has axis k = 5, but 'A' fixed k = 4\n"
+        "  A[m,k], B[k,n] -> sum C[m,n]\n"
+        "            ^\n"
+        "Hint: indices and named extents never broadcast: transpose or slice 'B', "
+        "or check which array is passed first"
+    )
+
+
+# -- at decoration -----------------------------------------------------------------------------
+
+
+def decorate(notation: str, body=lambda xp, x, n: x, **options) -> xd.Kernel:
+    body.__name__ = "body"
+    return kernel(notation, **options)(body)
+
+
+@pytest.mark.parametrize(
+    ("notation", "options", "kind", "message"),
+    [
+        ("x[i], q[i] -> z[i]", {}, TypeError, "reads 'q', which is no parameter of the body"),
+        ("x[i] -> z[:bins]", {}, ValueError, "leaves out 'i'"),
+        ("x[i] -> sum z[:bins]", {}, TypeError, "extent 'bins', which is neither"),
+        ("x[i-1..i+1] -> z[i]", {}, NotImplementedError, "the halo i-1..i\\+1 of 'x' is not there yet"),
+        ("x[2*i] -> z[i]", {}, NotImplementedError, "the block 2\\*i of 'x' is not there yet"),
+        ("x[i] -> z[?]", {}, NotImplementedError, "the unknown extent \\? of 'z' is not there yet"),
+        ("x[i] -> fold z[]", {}, NotImplementedError, "fold of 'z' is not there yet"),
+        ("[i=n], x[i] -> z[i]", {}, NotImplementedError, "the index space \\[i=n\\] is not there yet"),
+        ("x[i] -> z[i]", {"boundary": "clip"}, NotImplementedError, "boundary= is not there yet"),
+        ("x[i] -> z[i]", {"fold": max}, NotImplementedError, "fold= is not there yet"),
+        ("x[i] -> z[i]", {"dtype": "no such"}, TypeError, "dtype='no such' is no dtype"),
+        ("x[i] -> z[i]", {"dtype": ("x", "x")}, TypeError, "dtype= got 2 entries, expected 1"),
+        ("x[i] -> z[i]", {"on_error": "later"}, TypeError, "on_error='later' is unknown"),
+    ],
+)
+def test_at_decoration(notation: str, options: dict, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        decorate(notation, **options)
+    assert isinstance(caught.value, xd.XPDispatchError)
+    assert "kernel 'body'" in str(caught.value)
+    assert "Hint: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [scale((2,), "x", "y"), bloat("x", "y", (1,), (1,)), image("x", "y"), min_extents("x", (2,))],
+    ids=lambda c: c.kind,
+)
+def test_constraints_that_are_not_there_yet(constraint) -> None:
+    with pytest.raises(NotImplementedError, match=f"the constraint {constraint.kind}"):
+
+        @kernel(constraints=[constraint])
+        def body(xp, x: In, y: Out):
+            y[...] = x
+
+
+def test_bodies_that_cannot_be_kernels() -> None:
+    with pytest.raises(TypeError, match="first parameter of the body is 'x', expected 'xp'"):
+        kernel("x[i] -> y[i]")(lambda x: x)
+    with pytest.raises(TypeError, match="first parameter of the body is missing"):
+        kernel("-> y[i=3]")(lambda: 1)
+    with pytest.raises(NotImplementedError, match="any number of parameters"):
+        kernel("x[i] -> y[i]")(lambda xp, x, *more: x)
+    with pytest.raises(NotImplementedError, match="array parameter 'x' has a default"):
+        kernel("x[i] -> y[i]")(lambda xp, x=None: x)
+    with pytest.raises(TypeError, match="a name that kernels use themselves"):
+        kernel("x[i] -> y[i]")(lambda xp, x, out: x)
+    with pytest.raises(TypeError, match="got the function itself"):
+        kernel(lambda xp, x: x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="the GPU body has parameters"):
+        saxpy.gpu_variant(lambda xp, x: x)
+
+
+# -- at the call -------------------------------------------------------------------------------
+
+
+def ones(engine: Engine, *shape: int):
+    return engine.put(np.ones(shape))
+
+
+def test_extents_and_ranks(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="argument 'y' has axis i = 4, but 'x' fixed i = 3"):
+        saxpy(ones(engine, 3), ones(engine, 4), 2.0)
+    with pytest.raises(ValueError, match="argument 'y' has axis i = 1, but 'x' fixed i = 3"):
+        saxpy(ones(engine, 3), ones(engine, 1), 2.0)
+    with pytest.raises(ValueError, match="argument 'x' has 2 axes, shape \\(3, 1\\), expected 1"):
+        saxpy(ones(engine, 3, 1), ones(engine, 3), 2.0)
+    three = kernel("x[:3, ] -> y[:3]")(lambda xp, x: x)
+    with pytest.raises(ValueError, match="argument 'x' has an axis of extent 4, expected 3"):
+        three(ones(engine, 4))
+    add = kernel("x[...], y[...] -> z[...]")(lambda xp, x, y: x + y)
+    with pytest.raises(ValueError, match="argument 'y' has extent 4 on axis -1 of its '...', but 'x' has 3 there"):
+        add(ones(engine, 2, 3), ones(engine, 4))
+    sized = kernel("x[i] -> sum y[:n-5]")(lambda xp, x, n: x)
+    with pytest.raises(ValueError, match="extent 'n-5' is -2, expected 0 or more"):
+        sized(ones(engine, 3), 3)
+    with pytest.raises(TypeError, match="scalar 'n' = 2.5 is an extent of the notation, expected an integer"):
+        sized(ones(engine, 3), 2.5)
+    divided = kernel("x[i] -> sum y[:8//n]")(lambda xp, x, n: x)
+    with pytest.raises(ValueError, match="extent '8//n' divides by zero"):
+        divided(ones(engine, 3), 0)
+
+
+def test_binding(engine: Engine) -> None:
+    x = ones(engine, 3)
+    with pytest.raises(TypeError, match="argument 'a' is missing"):
+        saxpy(x, x)
+    with pytest.raises(TypeError, match="got 4 positional arguments, expected at most 3 \\(x, y, a\\)"):
+        saxpy(x, x, 2.0, x)
+    with pytest.raises(TypeError, match="unexpected argument 'b'"):
+        saxpy(x, x, b=2.0)
+    with pytest.raises(TypeError, match="argument 'x' is given twice"):
+        saxpy(x, x, 2.0, x=x)
+    with pytest.raises(TypeError, match="argument 'a' is an array, but the notation does not name it.*\n.*\nHint: add a\\[\\]"):
+        saxpy(x, x, ones(engine))
+    with pytest.raises(TypeError, match="out= got 2 arrays, expected 1"):
+        saxpy(x, x, 2.0, out=(x, x))
+    two = kernel("x[i] -> y[i], z[i]")(lambda xp, x: (x, x))
+    with pytest.raises(TypeError, match="out= got one object, expected a tuple of 2"):
+        two(x, out=x)
+
+
+def test_what_is_no_array(engine: Engine) -> None:
+    x = ones(engine, 3)
+    with pytest.raises(TypeError, match="argument 'y' is a list, expected an array\n.*\nHint: convert it first"):
+        saxpy(x, [1.0, 2.0, 3.0], 2.0)
+    with pytest.raises(TypeError, match="argument 'y' is a masked array"):
+        saxpy(x, np.ma.ones(3), 2.0)
+    with pytest.raises(TypeError, match="argument 'y' is a str, expected an array"):
+        saxpy(x, "no", 2.0)
+    with pytest.raises(ValueError, match="argument 'y' has 0 axes, shape \\(\\), expected 1"):
+        saxpy(x, 2.0, 2.0)
+    with pytest.raises(TypeError, match="argument 'y' = 300 does not go with the other operands"):
+        kernel("x[i], y[] -> z[i]")(lambda xp, x, y: x + y)(engine.put(np.ones(3, np.uint8)), 300)
+
+
+def test_out_of_the_wrong_kind(engine: Engine) -> None:
+    if not engine.mutable:
+        with pytest.raises(ValueError, match="cannot be written: JAX arrays are immutable"):
+            saxpy(ones(engine, 3), ones(engine, 3), 2.0, out=ones(engine, 3))
+        return
+    x = ones(engine, 3)
+    with pytest.raises(ValueError, match="the array given for result 'z' has shape \\(4,\\), expected \\(3,\\)"):
+        saxpy(x, x, 2.0, out=ones(engine, 4))
+    with pytest.raises(TypeError, match="cannot be written to .*int64 \\(casting same_kind\\)"):
+        engine.get(saxpy(x, x, 2.0, out=engine.put(np.ones(3, int))))
+    with pytest.raises(TypeError, match="argument 'z' is a float, expected an array"):
+        saxpy(x, x, 2.0, out=2.0)
+    two = kernel("x[i] -> y[i], z[i]")(lambda xp, x: (x, x))
+    y = ones(engine, 3)
+    with pytest.raises(TypeError, match="share memory"):
+        two(x, out=(y, y))
+    inc = kernel("u[i] -> u[i]")(lambda xp, u: u + 1)
+    with pytest.raises(TypeError, match="out= gives another array for 'u'"):
+        inc(x, out=y)
+
+
+def test_read_only_out() -> None:
+    z = np.zeros(3)
+    z.flags.writeable = False
+    with pytest.raises(ValueError, match="the array given for result 'z' cannot be written: it is read-only"):
+        saxpy(np.ones(3), np.ones(3), 2.0, out=z)
+
+
+def test_read_only_out_on_legate(on_legate: Engine) -> None:
+    import cupynumeric
+
+    view = cupynumeric.broadcast_to(cupynumeric.zeros(1), (3,))
+    with pytest.raises(ValueError, match="the array given for result 'z' cannot be written: it is read-only"):
+        saxpy(ones(on_legate, 3), ones(on_legate, 3), 2.0, out=view)
+
+
+def test_a_buffer_left_out_needs_a_dtype(engine: Engine) -> None:
+    fill = kernel("x[i] -> z[i]")(lambda xp, x, z: None)
+    with pytest.raises(TypeError, match="result 'z' is written by the body.*dtype is not known"):
+        fill(ones(engine, 3))
+
+
+# -- what bodies return --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("notation", "body", "kind", "message"),
+    [
+        ("x[i] -> y[i]", lambda xp, x: x[:1], ValueError, r"returned shape \(1,\) for result 'y', expected \(\d+,\)"),
+        ("x[i] -> sum y[:4]", lambda xp, x: x[:1], ValueError, r"returned shape \(1,\) for result 'y', expected \(4,\)"),
+        ("x[i] -> y[i]", lambda xp, x: (x, x), ValueError, "returned a tuple of 2, expected 1 result"),
+        ("x[i] -> y[i], z[i]", lambda xp, x: x, ValueError, "expected 2 results"),
+        ("x[i] -> y[i], z[i]", lambda xp, x: (x, x, x), ValueError, "returned 3 results, expected 2 results"),
+        ("x[i] -> y[i]", lambda xp, x: None, ValueError, "returned None, expected 1 result"),
+        ("x[i] -> y[i]", lambda xp, x: "text", ValueError, "returned a builtins.str for result 'y'"),
+        ("x[i] -> any y[]", lambda xp, x: xp.sum(x), TypeError, "any of result 'y' got partial results of dtype float64, expected bool"),
+        ("x[i] -> sum y[]", lambda xp, x: xp.any(x > 0), TypeError, "sum of result 'y' got partial results of dtype bool"),
+        ("x[i] -> xor y[]", lambda xp, x: xp.sum(x), TypeError, "xor of result 'y' got partial results of dtype float64"),
+        ("x[i] -> max y[]", lambda xp, x: xp.sum(x) * 1j, TypeError, "max of result 'y' got partial results of dtype complex128"),
+    ],
+)
+def test_results(engine: Engine, notation: str, body, kind: type, message: str) -> None:
+    body.__name__ = "body"
+    with pytest.raises(kind, match=message) as caught:
+        result = kernel(notation)(body)(ones(engine, 9))
+        engine.get(result[0] if isinstance(result, tuple) else result)
+    assert "kernel 'body'" in str(caught.value)
+
+
+def test_a_dtype_that_depends_on_the_values(on_legate: Engine) -> None:
+    moody = kernel("x[i] -> y[i]")(lambda xp, x: x if xp.max(x) == 1 else xp.astype(x, xp.float32))
+    with pytest.raises(ValueError, match="returned dtype float32 for result 'y', but float64 on a sample of ones"):
+        on_legate.get(moody(on_legate.put(np.arange(20.0) + 2)))
+
+
+def test_a_sample_that_raises_asks_for_dtype(on_legate: Engine) -> None:
+    @kernel("x[i] -> y[i]")
+    def shy(xp, x):
+        if xp.any(x == 1):
+            raise ZeroDivisionError("no ones, please")
+        return x
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        shy(on_legate.put(np.zeros(5)))
+    assert "pass dtype= to the decorator" in caught.value.__notes__[-1]
+    known = kernel("x[i] -> y[i]", dtype="x")(shy.body.function)
+    np.testing.assert_array_equal(on_legate.get(known(on_legate.put(np.zeros(5)))), np.zeros(5))
+
+
+def test_writing_an_input_fails(engine: Engine) -> None:
+    if engine.name in ("strict", "torch", "jax"):
+        pytest.skip(f"{engine.name} has no read-only arrays")
+
+    @kernel("x[i] -> y[i]", dtype="x")
+    def vandal(xp, x):
+        x[...] = 0
+        return x + 1
+
+    x = engine.put(np.ones(17))
+    with pytest.raises(ValueError, match="read-only"):
+        engine.get(vandal(x))
+    np.testing.assert_array_equal(engine.get(x), np.ones(17))
+
+
+# -- libraries and engines -------------------------------------------------------------------------
+
+
+def test_mixed_libraries() -> None:
+    import array_api_strict
+
+    import cupynumeric
+
+    strict = array_api_strict.ones(3)
+    with pytest.raises(TypeError, match="argument 'y' is a array_api_strict array, but 'x' is a numpy array"):
+        saxpy(np.ones(3), strict, 2.0)
+    with pytest.raises(TypeError, match="argument 'y' is a array_api_strict array beside a cuPyNumeric array"):
+        saxpy(cupynumeric.ones(3), strict, 2.0)
+
+
+def test_a_dask_array_gets_a_pointer() -> None:
+    fake = type("Array", (), {"__module__": "dask.array.core"})
+    with pytest.raises(TypeError, match="argument 'x' is a dask array, expected an array\n.*\nHint: call the kernel on its blocks"):
+        saxpy(fake(), np.ones(3), 2.0)
+
+
+def test_unsupported_dtypes_on_legate(on_legate: Engine) -> None:
+    import cupynumeric
+
+    identity = kernel("x[i], y[i] -> z[i]", dtype="y")(lambda xp, x, y: y)
+    for kind in (np.longdouble, "datetime64[s]", "S3", object):
+        with pytest.raises(TypeError, match="Legate has no type for dtype"):
+            identity(np.zeros(3, kind), cupynumeric.ones(3))
+
+
+def test_unpicklable_scalars_on_legate(on_legate: Engine) -> None:
+    apply = kernel("x[i] -> y[i]", dtype="x")(lambda xp, x, f: f(x))
+    with pytest.raises(TypeError, match="scalar 'f' is a function that cannot be sent to a task"):
+        apply(on_legate.put(np.ones(3)), lambda x: x)
+
+
+def test_engine_names() -> None:
+    import cupynumeric
+
+    with pytest.raises(TypeError, match="there is no engine 'spark'"), xd.engine("spark"):
+        pass
+    with xd.engine("local"), pytest.raises(TypeError, match="got a cuPyNumeric array under engine\\('local'\\)"):
+        saxpy(cupynumeric.ones(3), cupynumeric.ones(3), 2.0)
+
+
+def test_legate_arrays_inside_a_body_are_refused(on_legate: Engine) -> None:
+    captured = on_legate.put(np.ones(3))
+    bad = kernel("x[i] -> y[i]", dtype="x")(lambda xp, x: saxpy(captured, captured, 1.0))
+    with pytest.raises(RuntimeError, match="is a Legate array in a call inside a kernel's body"):
+        bad(np.ones(3))
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_missing_packages_are_answered_with_the_command() -> None:
+    done = run_python(
+        "import sys; sys.modules['legate'] = None\n"
+        "import xpdispatch as xd\n"
+        "try:\n    with xd.engine('legate'): pass\n"
+        "except ImportError as error: print(error)"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'xpdispatch[legate]'" in done.stdout
+
+
+def test_cupynumeric_missing_beside_legate() -> None:
+    done = run_python(
+        "import importlib.util as u; real = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'cupynumeric' else real(name, *a)\n"
+        "import numpy as np, xpdispatch as xd\n"
+        "k = xd.kernel('x[i] -> y[i]')(lambda xp, x: x + 1)\n"
+        "with xd.engine('legate'):\n"
+        "    try: k(np.ones(3))\n"
+        "    except ImportError as error: print(error)\n"
+        "    print(k(np.ones(3), out=np.zeros(3)))\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pip install nvidia-cupynumeric" in done.stdout
+    assert "[2. 2. 2.]" in done.stdout
+
+
+def test_registering_a_namespace() -> None:
+    with pytest.raises(TypeError, match="variant 'TPU' is none of Legate's"):
+        xd.register_namespace("TPU", "numpy")
+    mine = SimpleNamespace(double=lambda x: 2 * x)
+    xd.register_namespace("CPU", mine)  # type: ignore[arg-type]
+    try:
+        assert kernel("x[i] -> y[i]")(lambda xp, x: xp.double(x))(np.ones(2)).tolist() == [2.0, 2.0]
+    finally:
+        xd.register_namespace("CPU", "array_api_compat.numpy")
+    xd.register_namespace("CPU", "no_such_package.numpy")
+    try:
+        with pytest.raises(ImportError, match="package 'no_such_package' is not installed"):
+            saxpy(np.ones(2), np.ones(2), 1.0)
+    finally:
+        xd.register_namespace("CPU", "array_api_compat.numpy")

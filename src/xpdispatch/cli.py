@@ -65,3 +65,7 @@ def run(words: Sequence[str]) -> NoReturn:
 
 def _prepend(directory: str, path: str | None) -> str:
     return directory + (os.pathsep + path if path else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from xpdispatch import exits
 from xpdispatch.errors import MissingError
@@ -53,8 +54,13 @@ int cuGetProcAddress_v2(const char *name, void **p, int version, u64 flags, int 
 """
 
 
+_stands_in = False
+
+
 def has_driver() -> bool:
-    """Whether the dynamic linker finds a CUDA driver library."""
+    """Whether the dynamic linker finds a CUDA driver library that is not the stand-in."""
+    if _stands_in:
+        return False
     try:
         ctypes.CDLL(_NAME)
     except OSError:
@@ -136,10 +142,12 @@ def prepare() -> None:
     Besides loading the stand-in it completes ``LEGATE_CONFIG``, because Legate's automatic configuration
     fails without a driver (``--gpus 0`` is missing) and on two cores or fewer (``--cpus`` is).
     """
+    global _stands_in  # noqa: PLW0603  a library is loaded once in a process
     exits.watch()
     if not sys.platform.startswith("linux") or has_driver():
         return
     ctypes.CDLL(str(shim()), mode=ctypes.RTLD_GLOBAL)
+    _stands_in = True
     complete_config()
 
 
@@ -160,17 +168,32 @@ def missing_flags(words: Sequence[str]) -> list[str]:
 
 
 class _BeforeLegate:
-    """A finder that finds nothing: it prepares this process just before ``legate`` is imported."""
+    """A finder that hands on what the others find for ``legate``, with :func:`prepare` before its first line.
+
+    Looking for the package (``importlib.util.find_spec``) prepares nothing; importing it does.
+    """
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name == "legate":
-            sys.meta_path.remove(self)
-            if PathFinder.find_spec(name) is not None:
-                prepare()
-        return None
+        if name != "legate":
+            return None
+        others = (f for f in sys.meta_path if f is not self)
+        spec = next((s for s in (f.find_spec(name, path, target) for f in others) if s is not None), None)
+        if spec is not None and spec.loader is not None:
+            _prepare_before(spec.loader)
+        return spec
+
+
+def _prepare_before(loader: Any) -> None:
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        prepare()
+        execute(module)
+
+    loader.exec_module = exec_module
 
 
 def install_import_hook() -> None:
-    """Prepare for Legate when, and only when, it is about to be imported."""
+    """Prepare for Legate when, and only when, it is imported."""
     if "legate" not in sys.modules:
         sys.meta_path.insert(0, _BeforeLegate())

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpdispatch import exits
-from xpdispatch.engines.legate import failures
+from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.legate.recipe import Recipe, make_recipe
 from xpdispatch.engines.local import refuse_empty
 from xpdispatch.errors import ArgumentError, DTypeError, EngineError, MissingError
@@ -103,6 +103,7 @@ def synchronize() -> None:
     """Wait for every launch so far, and raise the first exception of a body, if any."""
     _check_thread()
     _runtime.issue_execution_fence(block=True)
+    garbage.resume()
     failures.raise_first()
 
 
@@ -328,6 +329,7 @@ def _finish(prepared: Prepared, arguments: Arguments, r: int, store: Any, given:
 
 def _launch(kernel: Kernel, prepared: Prepared, operands: Sequence[Held], stores: Sequence[Any], payload: bytes) -> None:
     recipe = prepared.recipe
+    garbage.pause()
     task = _runtime.create_auto_task(_library, _task_of(kernel))
     variables = []
     for held, fit in zip(operands, recipe.operands, strict=True):

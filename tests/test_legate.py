@@ -1,0 +1,427 @@
+"""What only real Legate can show: tiles, values at the call, stores, failures and the end of the process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Engine, forced_tiles
+
+import xpdispatch as xd
+from xpdispatch import kernel
+
+import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
+import legate.core as lg  # isort: skip
+
+
+@kernel("x[i], y[i] -> z[i]")
+def saxpy(xp, x, y, a):
+    return a * x + y
+
+
+@kernel("x[i] -> y[i]", dtype="x")
+def fail_above(xp, x, limit):
+    if xp.any(x > limit):
+        raise ValueError(f"above {limit}")
+    return x
+
+
+def raised() -> Exception:
+    with pytest.raises(Exception) as caught:  # noqa: PT011  the caller looks at it
+        xd.synchronize()
+    return caught.value
+
+
+# -- tiles ---------------------------------------------------------------------------------------
+
+
+def test_tiles_are_many_and_ragged() -> None:
+    seen: list[int] = []
+
+    @kernel("x[i] -> y[i]", dtype="x")
+    def spy(xp, x):
+        seen.append(x.shape[0])
+        return x
+
+    with forced_tiles():
+        spy(cupynumeric.arange(17.0))
+        xd.synchronize()
+    assert len(seen) >= 4
+    assert sum(seen) == 17
+    assert len(set(seen)) > 1
+    assert min(seen) > 0
+
+
+def test_empty_tiles_are_launched_and_bodies_never_see_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xpdispatch.engines.legate import leaf
+
+    regions: list[Any] = []
+    real = leaf._region
+    monkeypatch.setattr(leaf, "_region", lambda *a: regions.append(real(*a)) or regions[-1])
+
+    @kernel("x[i,:] -> y[i,:], max hi[]", dtype=("x", "x"))
+    def body(xp, x):
+        assert x.shape[0] > 0
+        return x, xp.max(x)
+
+    rows = np.arange(68.0).reshape(17, 4)
+    with forced_tiles(4):
+        y, hi = body(cupynumeric.array(rows))
+        xd.synchronize()
+    assert any(stop <= start for region in regions for start, stop in region)
+    np.testing.assert_array_equal(np.asarray(y), rows)
+    assert float(hi) == 67.0
+
+
+def test_three_dimensional_tiles_of_a_product() -> None:
+    starts: set[tuple] = set()
+
+    @kernel("A[m,k], B[k,n] -> sum C[m,n]")
+    def matmul(xp, tile, A, B):
+        starts.add(tuple(tile.start(i) for i in "mkn"))
+        return A @ B
+
+    rng = np.random.default_rng(0)
+    A, B = rng.integers(0, 9, (6, 40)), rng.integers(0, 9, (40, 7))
+    with forced_tiles():
+        C = np.asarray(matmul(cupynumeric.array(A), cupynumeric.array(B)))
+    xd.synchronize()
+    np.testing.assert_array_equal(C, A @ B)
+    assert len({k for _, k, _ in starts}) > 1, "k is cut, so that partial products are really summed"
+
+
+def test_more_dimensions_than_legate_has() -> None:
+    @kernel("a[i,:p,:q,:r], b[j,:s,:t] -> c[i,j,:q,:r]")
+    def body_of_seven(xp, a, b):
+        return xp.sum(a, axis=1)[:, None] + xp.sum(b, axis=(1, 2))[None, :, None, None]
+
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(5, 2, 3, 4)), rng.normal(size=(6, 7, 8))
+    with forced_tiles():
+        got = body_of_seven(cupynumeric.array(a), cupynumeric.array(b))
+        np.testing.assert_allclose(np.asarray(got), body_of_seven(a, b))
+    xd.synchronize()
+
+
+def test_products_of_complex128_and_deterministic_sums() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=40) + 1j * rng.normal(size=40)
+    product = kernel("x[i] -> prod p[]")(lambda xp, x: xp.prod(x))
+    total = kernel("x[i] -> sum s[]", deterministic=True)(lambda xp, x: xp.sum(x))
+    x = cupynumeric.array(rng.normal(size=1000))
+    with forced_tiles():
+        np.testing.assert_allclose(complex(product(cupynumeric.array(z))), z.prod())
+        assert len({float(total(x)) for _ in range(10)}) == 1
+    xd.synchronize()
+
+
+# -- values at the call --------------------------------------------------------------------------------
+
+
+def test_arguments_mean_their_values_at_the_call(on_legate: Engine) -> None:
+    @kernel("x[i], y[i] -> z[i]", dtype="x")
+    def slow(xp, x, y, names, table):
+        import time
+
+        time.sleep(0.05)
+        return x + y + len(names) + table["k"]
+
+    y, names, table = np.ones(17), ["a"], {"k": 1}
+    z = slow(cupynumeric.zeros(17), y, names, table)
+    y[:] = 100
+    names += ["b", "c"]
+    table["k"] = 50
+    np.testing.assert_array_equal(on_legate.get(z), np.full(17, 3.0))
+
+
+def test_large_scalars(on_legate: Engine) -> None:
+    look = kernel("x[i] -> y[i]", dtype="x")(lambda xp, x, text: x + len(text))
+    np.testing.assert_array_equal(on_legate.get(look(cupynumeric.zeros(3), "x" * 3_000_000)), np.full(3, 3e6))
+
+
+# -- arrays and stores -----------------------------------------------------------------------------------
+
+
+def test_raw_stores(on_legate: Engine) -> None:
+    runtime = lg.get_legate_runtime()
+    store = runtime.create_store(lg.float64, (9,))
+    store.fill(3.0)
+    z = saxpy(store, np.arange(9.0), 2.0)
+    assert isinstance(z, cupynumeric.ndarray)
+    np.testing.assert_array_equal(on_legate.get(z), 6.0 + np.arange(9.0))
+    target = runtime.create_store(lg.float64, (9,))
+    assert saxpy(store, store, 1.0, out=target) is target
+    xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(target.get_physical_store()), np.full(9, 6.0))
+    array = runtime.create_array(lg.float64, (9,))
+    array.fill(1.0) if hasattr(array, "fill") else runtime.issue_fill(array, 1.0)
+    np.testing.assert_array_equal(on_legate.get(saxpy(array, store, 1.0)), np.full(9, 4.0))
+
+
+def test_a_zero_dimensional_store_outside_scalar_storage(on_legate: Engine) -> None:
+    add = kernel("x[i], s[] -> y[i]", dtype="x")(lambda xp, x, s: x + s)
+    total = kernel("x[i] -> sum s[]")(lambda xp, x: xp.sum(x))
+    region = lg.get_legate_runtime().create_store(lg.float64, ())
+    region.fill(2.0)
+    assert not region.has_scalar_storage
+    np.testing.assert_array_equal(on_legate.get(add(cupynumeric.zeros(17), region)), np.full(17, 2.0))
+    assert total(cupynumeric.ones(17), out=region) is region
+    np.testing.assert_array_equal(on_legate.get(add(cupynumeric.zeros(17), region)), np.full(17, 17.0))
+
+
+def test_zero_dimensional_results_stay_on_legate(on_legate: Engine) -> None:
+    total = kernel("x[i] -> sum s[]")(lambda xp, x: xp.sum(x))
+    scale = kernel("x[i], s[] -> y[i]")(lambda xp, x, s: x / s)
+    x = cupynumeric.array(np.arange(1.0, 18.0))
+    s = total(x)
+    assert isinstance(s, cupynumeric.ndarray)
+    assert s.shape == ()
+    np.testing.assert_allclose(on_legate.get(scale(x, s)).sum(), 1.0)
+
+
+def test_numpy_out_and_numpy_updated_in_place(on_legate: Engine) -> None:
+    inc = kernel("u[i] -> u[i]")(lambda xp, u: u + 1)
+    z, u = np.empty(17), np.arange(17.0)
+    assert saxpy(cupynumeric.ones(17), np.ones(17), 2.0, out=z) is z
+    np.testing.assert_array_equal(z, np.full(17, 3.0))
+    with xd.engine("legate"):
+        assert inc(u) is u
+        zero = np.array(4.0)
+        assert kernel("s[] -> s[]")(lambda xp, s: s * 2)(zero) is zero
+    np.testing.assert_array_equal(u, np.arange(1.0, 18.0))
+    assert zero == 8.0
+
+
+def test_views_of_cupynumeric_arrays(on_legate: Engine) -> None:
+    base = np.arange(48.0).reshape(6, 8)
+    x = cupynumeric.array(base)
+    double = kernel("x[...] -> y[...]")(lambda xp, x: 2 * x)
+    for view, expected in [(x.T, base.T), (x[1:4, 2:5], base[1:4, 2:5]), (x[2], base[2]), (x[:, None], base[:, None])]:
+        np.testing.assert_array_equal(on_legate.get(double(view)), 2 * expected)
+    double(x[:3], out=x[3:])
+    np.testing.assert_array_equal(on_legate.get(x)[3:], 2 * base[:3])
+
+
+def test_dtype_of_out_is_cast_same_kind(on_legate: Engine) -> None:
+    z = cupynumeric.zeros(17, dtype=np.float32)
+    s = cupynumeric.zeros((), dtype=np.float32)
+    saxpy(cupynumeric.ones(17), np.ones(17), 0.5, out=z)
+    np.testing.assert_array_equal(on_legate.get(z), np.full(17, 1.5, np.float32))
+    top = kernel("x[i] -> max s[]")(lambda xp, x: xp.max(x))
+    top(cupynumeric.arange(17.0), out=s)
+    assert float(s) == 16.0
+
+
+def test_every_kernel_has_all_variants(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xpdispatch.engines import legate as engine
+
+    class Library:
+        def __init__(self) -> None:
+            self.infos: list[Any] = []
+
+        def get_new_task_id(self) -> Any:
+            return real.get_new_task_id()
+
+        def register_task(self, info: Any) -> None:
+            self.infos.append(info)
+
+    real, fake = engine._library, Library()
+    monkeypatch.setattr(engine, "_library", fake)
+    made = kernel("x[i] -> y[i]")(lambda xp, x: x)
+    engine._task_of(made)
+    del engine._tasks[made]
+    assert all(fake.infos[0].has_variant(lg.VariantCode[v]) for v in ("CPU", "OMP", "GPU"))
+
+
+def test_a_variant_body_runs_in_its_tasks(on_legate: Engine) -> None:
+    @kernel("x[i] -> y[i]")
+    def which(xp, x):
+        return x * 0
+
+    @which.cpu_variant
+    def which_on_cpu(xp, x):
+        return x * 0 + 1
+
+    assert which_on_cpu is which
+    np.testing.assert_array_equal(on_legate.get(which(cupynumeric.zeros(5))), np.ones(5))
+    np.testing.assert_array_equal(which(np.zeros(5)), np.ones(5))
+
+
+# -- failures ------------------------------------------------------------------------------------
+
+
+def test_failures_are_deferred_and_come_in_order(on_legate: Engine) -> None:
+    x = cupynumeric.arange(17.0)
+    fail_above(x, 3)
+    fail_above(x, 5)
+    good = saxpy(x, x, 1.0)
+    error = raised()
+    assert type(error) is ValueError
+    assert str(error) == "above 3"
+    assert "kernel 'fail_above', tile i = " in "\n".join(error.__notes__)
+    assert "2 calls altogether" in error.__notes__[-1]
+    xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(good), 2 * np.arange(17.0))
+
+
+def test_timed_raises_what_failed_inside() -> None:
+    with pytest.raises(ValueError, match="above 3"), xd.timed():
+        fail_above(cupynumeric.arange(17.0), 3)
+
+
+def test_immediate_errors() -> None:
+    strict = kernel("x[i] -> y[i]", dtype="x", on_error="immediate")(body_that_fails)
+    with pytest.raises(ZeroDivisionError, match="at once"):
+        strict(cupynumeric.arange(17.0))
+    xd.synchronize()
+
+
+def body_that_fails(xp, x):
+    raise ZeroDivisionError("at once")
+
+
+class Stubborn(Exception):
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__("stubborn")
+
+    def __reduce__(self) -> Any:
+        raise TypeError("never")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (Stubborn(1, 2), "the body raised Stubborn: stubborn"),
+        (Mute(), "the body raised Mute, and describing it failed"),
+        (KeyboardInterrupt("stop"), "the body raised KeyboardInterrupt: stop"),
+        (SystemExit(3), "the body raised SystemExit: 3"),
+        (ValueError("x" * 100_000), None),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_what_cannot_leave_a_task(on_legate: Engine, error: BaseException, text: str | None) -> None:
+    def body(xp, x):
+        raise error
+
+    kernel("x[i] -> y[i]", dtype="x")(body)(cupynumeric.zeros(9))
+    got = raised()
+    if text is None:
+        assert type(got) is ValueError
+        assert len(str(got)) == 100_000
+    elif isinstance(error, Mute):
+        assert isinstance(got, xd.KernelError | Mute)
+    else:
+        assert isinstance(got, xd.KernelError)
+        assert text in str(got)
+
+
+def test_a_thousand_failures_in_a_row() -> None:
+    x = cupynumeric.ones(3)
+    for n in range(1000):
+        fail_above(x, -n)
+    assert str(raised()) == "above 0"
+    xd.synchronize()
+
+
+def test_another_thread_is_refused() -> None:
+    x = cupynumeric.ones(3)
+    found: list[Exception] = []
+
+    def work() -> None:
+        try:
+            saxpy(x, x, 1.0)
+        except Exception as error:  # noqa: BLE001  looked at below
+            found.append(error)
+
+    thread = threading.Thread(target=work, name="other")
+    thread.start()
+    thread.join()
+    assert isinstance(found[0], xd.EngineError)
+    assert "Legate is used from thread 'other'" in str(found[0])
+
+
+def test_no_thread_of_legates_collects_garbage() -> None:
+    """Cycles that hold stores pile up while tasks overlap on two processors; a collection there would abort."""
+    import gc
+
+    collected: list[int] = []
+    gc.callbacks.append(lambda phase, info: collected.append(threading.get_ident()))
+    main = threading.get_ident()
+
+    @kernel("x[i] -> y[i]", dtype="x")
+    def litter(xp, x):
+        for _ in range(300):
+            cycle: list[Any] = [x]
+            cycle.append(cycle)
+        return x
+
+    try:
+        with forced_tiles():
+            for _ in range(200):
+                trap: list[Any] = [litter(cupynumeric.ones(17))]
+                trap.append(trap)
+            assert not gc.isenabled()
+            xd.synchronize()
+    finally:
+        gc.callbacks.pop()
+    assert gc.isenabled()
+    assert collected
+    assert set(collected) == {main}
+
+
+def run_script(code: str) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k != "LEGATE_CONFIG"}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+
+
+SCRIPT = """
+import xpdispatch as xd
+import cupynumeric
+@xd.kernel("x[i] -> y[i]", dtype="x")
+def picky(xp, x):
+    if xp.any(x > 3):
+        raise ValueError("too large")
+    return x
+import atexit
+atexit.register(lambda: print("user's own handler", flush=True))
+y = picky(cupynumeric.arange({n}.0))
+{rest}
+print("last line")
+"""
+
+
+def test_an_unreported_failure_ends_the_program_with_status_1() -> None:
+    done = run_script(SCRIPT.format(n=9, rest=""))
+    assert done.returncode == 1
+    assert "last line" in done.stdout
+    assert "user's own handler" in done.stdout
+    assert "ValueError: too large" in done.stderr
+    assert "kernel 'picky', tile i = 0:9 of 9, variant CPU" in done.stderr
+
+
+def test_legate_imported_first_does_not_change_that() -> None:
+    code = "import ctypes, xpdispatch.driver as d\nd.prepare()\nimport legate.core, sys\nsys.meta_path[:] = [f for f in sys.meta_path if type(f).__name__ != '_BeforeLegate']\n"
+    done = run_script(code + SCRIPT.format(n=9, rest=""))
+    assert done.returncode == 1
+    assert "ValueError: too large" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("n", "rest"), [(3, ""), (9, "try:\n    xd.synchronize()\nexcept ValueError:\n    print('seen')")], ids=["none", "reported"]
+)
+def test_no_failure_or_a_reported_one_ends_with_status_0(n: int, rest: str) -> None:
+    done = run_script(SCRIPT.format(n=n, rest=rest))
+    assert done.returncode == 0, done.stderr
+    assert "Error" not in done.stderr

@@ -1,0 +1,264 @@
+"""The package as such: layers, imports, the driver's stand-in and the shell."""
+
+from __future__ import annotations
+
+import ast
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xpdispatch
+from xpdispatch import driver, kernel
+from xpdispatch.cli import main
+
+ROOT = Path(xpdispatch.__file__).parent
+LAYERS = [
+    "errors",
+    "exits",
+    "driver",
+    "notation",
+    "constraints",
+    "body",
+    "plan",
+    "tiling",
+    "reductions",
+    "namespaces",
+    "executor",
+    "engines",
+    "kernel",
+    "engines.local",
+    "engines.legate.recipe",
+    "engines.legate.failures",
+    "engines.legate.garbage",
+    "engines.legate.stores",
+    "engines.legate.leaf",
+    "engines.legate",
+    "runtime",
+    "__init__",
+    "cli",
+]
+
+
+def imports_of(path: Path) -> set[str]:
+    """What a module imports when it is imported itself; imports for type checkers only do not count."""
+    tree = ast.parse(path.read_text())
+    found: set[str] = set()
+    nodes: list[ast.stmt] = list(tree.body)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if _is_module(whole) else str(node.module))
+        elif isinstance(node, ast.Try):
+            nodes += node.body
+    return found
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT.parent.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def test_a_file_imports_from_the_layers_above_it_only() -> None:
+    files = {module_name(p): p for p in ROOT.rglob("*.py")}
+    assert set(files) == set(LAYERS)
+    for name, path in files.items():
+        for other in imports_of(path):
+            lower = other.removeprefix("xpdispatch.")
+            if other.startswith("xpdispatch.") and lower in files:
+                assert LAYERS.index(lower) < LAYERS.index(name), f"{name} imports {lower}"
+
+
+def test_only_the_legate_engine_imports_legate() -> None:
+    for path in ROOT.rglob("*.py"):
+        roots = {name.split(".")[0] for name in imports_of(path)}
+        assert not roots & {"legate", "cupynumeric", "cupy"} or path.parent.name == "legate", path
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_import_is_light() -> None:
+    heavy = ["legate", "cupynumeric", "cupy", "torch", "jax", "array_api_strict", "scipy", "matplotlib"]
+    done = run(f"import sys, xpdispatch; print([m for m in {heavy} if m in sys.modules])")
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_local_call_imports_nothing_heavy_either() -> None:
+    done = run(
+        "import sys, numpy as np, xpdispatch as xd\n"
+        "k = xd.kernel('x[i] -> y[i]')(lambda xp, x: x + 1)\n"
+        "k(np.ones(3)); xd.synchronize()\n"
+        "print([m for m in ('legate', 'cupynumeric', 'cupy', 'torch') if m in sys.modules])"
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_version_and_typing_marker() -> None:
+    assert xpdispatch.__version__ == "0.1.0"
+    assert (ROOT / "py.typed").exists()
+    assert set(xpdispatch.__all__) <= set(dir(xpdispatch))
+
+
+# -- the driver's stand-in ---------------------------------------------------------------------------
+
+NO_DRIVER = pytest.mark.skipif(driver.has_driver(), reason="this machine has an NVIDIA driver")
+
+
+@pytest.fixture
+def no_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(driver, "has_driver", lambda: False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_stand_in_is_private_and_made_once(no_driver: Path) -> None:
+    library = driver.shim()
+    assert library.is_relative_to(no_driver)
+    assert stat.S_IMODE(library.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(library.stat().st_mode) == 0o500
+    made = library.stat().st_mtime_ns
+    assert driver.shim() == library
+    assert library.stat().st_mtime_ns == made
+
+
+def test_a_stand_in_that_others_can_write_is_made_anew(no_driver: Path) -> None:
+    library = driver.shim()
+    library.chmod(0o777)
+    library.write_bytes(b"not a library")
+    assert driver.shim().read_bytes()[:4] == b"\x7fELF"
+    library.unlink()
+    library.symlink_to("/etc/passwd")
+    assert driver.shim().read_bytes()[:4] == b"\x7fELF"
+    assert not library.is_symlink()
+
+
+def test_a_home_that_cannot_be_written(no_driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    assert driver.shim().exists()
+
+
+def test_without_a_compiler_the_error_says_what_to_install(no_driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(driver.shutil, "which", lambda name: None)
+    with pytest.raises(ImportError, match="no C compiler was found(.|\n)*Hint: install a C compiler \\(apt-get install gcc"):
+        driver.shim()
+    monkeypatch.setenv("CC", "false")
+    with pytest.raises(ImportError, match="making the stand-in failed"):
+        driver.shim()
+
+
+def test_where_there_is_a_driver_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "has_driver", lambda: True)
+    monkeypatch.setattr(driver, "shim", lambda: pytest.fail("the stand-in was asked for"))
+    monkeypatch.setenv("LEGATE_CONFIG", "")
+    driver.prepare()
+    assert os.environ["LEGATE_CONFIG"] == ""
+
+
+def test_missing_flags_are_added_and_given_ones_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert driver.missing_flags([]) == ["--gpus", "0", "--cpus", "2"]
+    assert driver.missing_flags(["--gpus=0", "--omps", "1"]) == []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert driver.missing_flags(["--sysmem", "100"]) == ["--gpus", "0"]
+    monkeypatch.setenv("LEGATE_CONFIG", "--cpus 3")
+    driver.complete_config()
+    assert os.environ["LEGATE_CONFIG"] == "--cpus 3 --gpus 0"
+
+
+@NO_DRIVER
+def test_the_stand_in_is_loaded_when_legate_is_imported_and_not_before() -> None:
+    code = (
+        "import xpdispatch\n"
+        "def loaded(): return any('libcuda.so.1' in line for line in open('/proc/self/maps'))\n"
+        "before = loaded()\n"
+        "import importlib.util\n"
+        "importlib.util.find_spec('legate')\n"
+        "looked = loaded()\n"
+        "import legate\n"
+        "print(before, looked, loaded())\n"
+    )
+    done = run(code, LEGATE_CONFIG="")
+    assert done.stdout.split() == ["False", "False", "True"], done.stderr
+
+
+@NO_DRIVER
+def test_plain_python_just_works() -> None:
+    code = "import xpdispatch, cupynumeric; print(int(cupynumeric.arange(10).sum()))"
+    environment = {k: v for k, v in os.environ.items() if k not in ("LEGATE_CONFIG", "LD_LIBRARY_PATH")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout.split()[-1] == "45", done.stderr
+
+
+# -- the shell -----------------------------------------------------------------------------------------
+
+
+def test_run_takes_scripts_that_import_cupynumeric_first(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys, cupynumeric\nprint(int(cupynumeric.arange(10).sum()), sys.argv[1:])\nsys.exit(3)\n")
+    command = [sys.executable, "-m", "xpdispatch.cli", "run", "--cpus", "2", "--gpus", "0", str(script), "--size", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "45 ['--size', '5']" in done.stdout, done.stderr
+    assert done.returncode == 3
+
+
+def test_run_without_legate_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr("xpdispatch.cli.find_spec", lambda name: None)
+    assert main(["run", "script.py"]) == 1
+    assert "pip install 'xpdispatch[legate]'" in capsys.readouterr().err
+
+
+def test_version_in_the_shell(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == "xpdispatch 0.1.0\n"
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+
+
+# -- kernels as Python objects ---------------------------------------------------------------------------
+
+
+def test_a_kernel_shows_itself() -> None:
+    import inspect
+
+    @kernel("x[i] -> y[i]")
+    def scaled(xp, tile, x, factor=2.0, *, offset=0.0):
+        """Scale and shift."""
+        return factor * x + offset
+
+    assert repr(scaled) == "<kernel scaled: x[i] -> y[i]>"
+    assert scaled.__doc__ == "Scale and shift."
+    assert scaled.__name__ == "scaled"
+    assert str(inspect.signature(scaled)) == "(x, factor=2.0, *, offset=0.0, out=None)"
+    np.testing.assert_array_equal(scaled(np.ones(2)), [2.0, 2.0])
+    np.testing.assert_array_equal(scaled(x=np.ones(2), factor=3, offset=1), [4.0, 4.0])
+    np.testing.assert_array_equal(scaled(np.ones(2), 3, offset=1), [4.0, 4.0])
+    scaled.gpu_variant(lambda xp, tile, x, factor, offset: x)
+    assert "own bodies: GPU" in repr(scaled)
+
+
+def test_plans_are_bounded() -> None:
+    made = kernel("x[i] -> y[i]")(lambda xp, x: x + 1)
+    for n in range(1000):
+        made(np.ones(n + 1))
+    assert len(made._plans) <= 256

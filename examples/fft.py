@@ -1,7 +1,7 @@
 """A batch of two-dimensional Fourier transforms: the batch is cut, the images stay whole.
 
-    python examples/fft.py --shape 128 256 256
-    xpdispatch run --cpus 2 --gpus 0 examples/fft.py --shape 128 256 256
+python examples/fft.py --shape 128 256 256
+xpdispatch run --cpus 2 --gpus 0 examples/fft.py --shape 128 256 256
 """
 
 import argparse
@@ -20,7 +20,9 @@ def shape_of(text: str) -> tuple[int, ...]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", nargs="+", default=["128,256,256"], help="batch, rows, columns: 128 256 256 or 128,256,256")
+    parser.add_argument(
+        "--shape", nargs="+", default=["128,256,256"], help="batch, rows, columns: 128 256 256 or 128,256,256"
+    )
     parser.add_argument("--check", action="store_true", help="compare with NumPy")
     args = parser.parse_args()
     shape = shape_of(",".join(args.shape))

@@ -1,7 +1,7 @@
 """Histogram of small integers: every tile counts, and the counts are summed.
 
-    python examples/histogram.py --size 10000000
-    xpdispatch run --cpus 2 --gpus 0 examples/histogram.py --size 10000000
+python examples/histogram.py --size 10000000
+xpdispatch run --cpus 2 --gpus 0 examples/histogram.py --size 10000000
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Matrix product in three-dimensional tiles: m and n are cut, and the tiles along k are summed.
 
-    python examples/matmul.py -m 1000 -k 1000 -n 1000
-    xpdispatch run --cpus 2 --gpus 0 examples/matmul.py -m 1000 -k 1000 -n 1000
+python examples/matmul.py -m 1000 -k 1000 -n 1000
+xpdispatch run --cpus 2 --gpus 0 examples/matmul.py -m 1000 -k 1000 -n 1000
 """
 
 import argparse

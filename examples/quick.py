@@ -1,7 +1,7 @@
 """Copy an array: the smallest kernel there is.
 
-    python examples/quick.py
-    xpdispatch run --cpus 2 --gpus 0 examples/quick.py
+python examples/quick.py
+xpdispatch run --cpus 2 --gpus 0 examples/quick.py
 """
 
 import argparse

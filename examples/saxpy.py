@@ -1,7 +1,7 @@
 """SAXPY: z = a * x + y.
 
-    python examples/saxpy.py --size 10000000
-    xpdispatch run --cpus 2 --gpus 0 examples/saxpy.py --size 10000000
+python examples/saxpy.py --size 10000000
+xpdispatch run --cpus 2 --gpus 0 examples/saxpy.py --size 10000000
 """
 
 import argparse

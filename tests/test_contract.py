@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import Engine
 
+from conftest import Engine
 from xpdispatch import In, InOut, Out, Reduce, align, broadcast, kernel
 
 rng = np.random.default_rng(20261122)
@@ -369,7 +369,8 @@ def test_calls_inside_a_body(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    "scalar", [2, 2.0, True, np.float32(1.5), "text", None, (1, (2, "x")), [1, 2], {"a": [1]}, b"\0\1", 10**30, 3j],
+    "scalar",
+    [2, 2.0, True, np.float32(1.5), "text", None, (1, (2, "x")), [1, 2], {"a": [1]}, b"\0\1", 10**30, 3j],
     ids=lambda s: type(s).__name__,
 )
 def test_scalars_keep_their_type(engine: Engine, scalar: Any) -> None:

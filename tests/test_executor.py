@@ -15,9 +15,15 @@ from xpdispatch.plan import Plan
 from xpdispatch.tiling import grid, whole
 
 
-def tiled(made: Any, args: Sequence[np.ndarray], scalars: tuple = (), targets: Any = None, **cuts: list[int]) -> list[Any]:
+def tiled(
+    made: Any, args: Sequence[np.ndarray], scalars: tuple = (), targets: Any = None, **cuts: list[int]
+) -> list[Any]:
     """Run a kernel under cuts given by index."""
-    plan: Plan = made.plan([a.shape for a in args], scalars, [None if t is None else t.shape for t in targets or [None] * made.body.results])
+    plan: Plan = made.plan(
+        [a.shape for a in args],
+        scalars,
+        [None if t is None else t.shape for t in targets or [None] * made.body.results],
+    )
     casts = made.casts([a.dtype for a in args], np)
     site = Site(plan, made.body, made.body.function, namespace_for("CPU"), "numpy", "CPU", casts)
     targets = list(targets or [None] * made.body.results)
@@ -85,7 +91,9 @@ def test_tile_says_where_it_is() -> None:
 
     @kernel("x[i,:c], w[j] -> sum y[i,:c]")
     def body(xp, tile, x, w):
-        seen.append((tile.start("i"), tile.size("i"), tile.total("i"), tile.start(("w", 0)), tile.size(("x", -1)), tile.variant))
+        seen.append(
+            (tile.start("i"), tile.size("i"), tile.total("i"), tile.start(("w", 0)), tile.size(("x", -1)), tile.variant)
+        )
         np.testing.assert_array_equal(tile.coords("j"), np.arange(tile.start("j"), tile.start("j") + w.shape[0]))
         return x * xp.sum(w)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Engine, forced_tiles
 
 import xpdispatch as xd
-from xpdispatch import kernel
+from conftest import Engine, forced_tiles
+from xpdispatch import driver, kernel
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
@@ -32,7 +32,7 @@ def fail_above(xp, x, limit):
 
 
 def raised() -> Exception:
-    with pytest.raises(Exception) as caught:  # noqa: PT011  the caller looks at it
+    with pytest.raises(Exception) as caught:
         xd.synchronize()
     return caught.value
 
@@ -340,7 +340,7 @@ def test_another_thread_is_refused() -> None:
     def work() -> None:
         try:
             saxpy(x, x, 1.0)
-        except Exception as error:  # noqa: BLE001  looked at below
+        except Exception as error:
             found.append(error)
 
     thread = threading.Thread(target=work, name="other")
@@ -412,14 +412,22 @@ def test_an_unreported_failure_ends_the_program_with_status_1() -> None:
 
 
 def test_legate_imported_first_does_not_change_that() -> None:
-    code = "import ctypes, xpdispatch.driver as d\nd.prepare()\nimport legate.core, sys\nsys.meta_path[:] = [f for f in sys.meta_path if type(f).__name__ != '_BeforeLegate']\n"
+    code = (
+        "import ctypes, os, subprocess, sys\n"
+        f"ctypes.CDLL({str(driver.shim())!r}, ctypes.RTLD_GLOBAL)\n"
+        "os.environ['LEGATE_CONFIG'] = '--cpus 1 --gpus 0'\n"
+        "import legate.core\n"
+        "assert 'xpdispatch' not in sys.modules\n"
+    )
     done = run_script(code + SCRIPT.format(n=9, rest=""))
     assert done.returncode == 1
     assert "ValueError: too large" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("n", "rest"), [(3, ""), (9, "try:\n    xd.synchronize()\nexcept ValueError:\n    print('seen')")], ids=["none", "reported"]
+    ("n", "rest"),
+    [(3, ""), (9, "try:\n    xd.synchronize()\nexcept ValueError:\n    print('seen')")],
+    ids=["none", "reported"],
 )
 def test_no_failure_or_a_reported_one_ends_with_status_0(n: int, rest: str) -> None:
     done = run_script(SCRIPT.format(n=n, rest=rest))

@@ -9,11 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import Engine
 
 import xpdispatch as xd
-from xpdispatch import bloat, image, kernel, min_extents, scale
-from xpdispatch import In, Out
+from conftest import Engine
+from xpdispatch import In, Out, bloat, image, kernel, min_extents, scale
 
 
 @kernel("x[i], y[i] -> z[i]")
@@ -142,7 +141,9 @@ def test_binding(engine: Engine) -> None:
         saxpy(x, x, b=2.0)
     with pytest.raises(TypeError, match="argument 'x' is given twice"):
         saxpy(x, x, 2.0, x=x)
-    with pytest.raises(TypeError, match="argument 'a' is an array, but the notation does not name it.*\n.*\nHint: add a\\[\\]"):
+    with pytest.raises(
+        TypeError, match="argument 'a' is an array, but the notation does not name it.*\n.*\nHint: add a\\[\\]"
+    ):
         saxpy(x, x, ones(engine))
     with pytest.raises(TypeError, match="out= got 2 arrays, expected 1"):
         saxpy(x, x, 2.0, out=(x, x))
@@ -214,16 +215,41 @@ def test_a_buffer_left_out_needs_a_dtype(engine: Engine) -> None:
     ("notation", "body", "kind", "message"),
     [
         ("x[i] -> y[i]", lambda xp, x: x[:1], ValueError, r"returned shape \(1,\) for result 'y', expected \(\d+,\)"),
-        ("x[i] -> sum y[:4]", lambda xp, x: x[:1], ValueError, r"returned shape \(1,\) for result 'y', expected \(4,\)"),
+        (
+            "x[i] -> sum y[:4]",
+            lambda xp, x: x[:1],
+            ValueError,
+            r"returned shape \(1,\) for result 'y', expected \(4,\)",
+        ),
         ("x[i] -> y[i]", lambda xp, x: (x, x), ValueError, "returned a tuple of 2, expected 1 result"),
         ("x[i] -> y[i], z[i]", lambda xp, x: x, ValueError, "expected 2 results"),
         ("x[i] -> y[i], z[i]", lambda xp, x: (x, x, x), ValueError, "returned 3 results, expected 2 results"),
         ("x[i] -> y[i]", lambda xp, x: None, ValueError, "returned None, expected 1 result"),
         ("x[i] -> y[i]", lambda xp, x: "text", ValueError, "returned a builtins.str for result 'y'"),
-        ("x[i] -> any y[]", lambda xp, x: xp.sum(x), TypeError, "any of result 'y' got partial results of dtype float64, expected bool"),
-        ("x[i] -> sum y[]", lambda xp, x: xp.any(x > 0), TypeError, "sum of result 'y' got partial results of dtype bool"),
-        ("x[i] -> xor y[]", lambda xp, x: xp.sum(x), TypeError, "xor of result 'y' got partial results of dtype float64"),
-        ("x[i] -> max y[]", lambda xp, x: xp.sum(x) * 1j, TypeError, "max of result 'y' got partial results of dtype complex128"),
+        (
+            "x[i] -> any y[]",
+            lambda xp, x: xp.sum(x),
+            TypeError,
+            "any of result 'y' got partial results of dtype float64, expected bool",
+        ),
+        (
+            "x[i] -> sum y[]",
+            lambda xp, x: xp.any(x > 0),
+            TypeError,
+            "sum of result 'y' got partial results of dtype bool",
+        ),
+        (
+            "x[i] -> xor y[]",
+            lambda xp, x: xp.sum(x),
+            TypeError,
+            "xor of result 'y' got partial results of dtype float64",
+        ),
+        (
+            "x[i] -> max y[]",
+            lambda xp, x: xp.sum(x) * 1j,
+            TypeError,
+            "max of result 'y' got partial results of dtype complex128",
+        ),
     ],
 )
 def test_results(engine: Engine, notation: str, body, kind: type, message: str) -> None:
@@ -274,7 +300,6 @@ def test_writing_an_input_fails(engine: Engine) -> None:
 
 def test_mixed_libraries() -> None:
     import array_api_strict
-
     import cupynumeric
 
     strict = array_api_strict.ones(3)
@@ -286,7 +311,9 @@ def test_mixed_libraries() -> None:
 
 def test_a_dask_array_gets_a_pointer() -> None:
     fake = type("Array", (), {"__module__": "dask.array.core"})
-    with pytest.raises(TypeError, match="argument 'x' is a dask array, expected an array\n.*\nHint: call the kernel on its blocks"):
+    with pytest.raises(
+        TypeError, match="argument 'x' is a dask array, expected an array\n.*\nHint: call the kernel on its blocks"
+    ):
         saxpy(fake(), np.ones(3), 2.0)
 
 
@@ -323,7 +350,11 @@ def test_legate_arrays_inside_a_body_are_refused(on_legate: Engine) -> None:
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
         env={**os.environ, **environment},
     )
 

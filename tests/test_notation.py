@@ -202,3 +202,8 @@ def test_explicit_needs_a_written_parameter() -> None:
         @kernel()
         def other(xp, x):
             return x
+
+
+def test_reduce_without_quotes() -> None:
+    assert Reduce[sum] == Reduce["sum"]
+    assert Reduce[max] == Reduce["max"]

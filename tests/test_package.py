@@ -89,7 +89,11 @@ def test_only_the_legate_engine_imports_legate() -> None:
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
         env={**os.environ, **environment},
     )
 
@@ -157,7 +161,9 @@ def test_a_home_that_cannot_be_written(no_driver: Path, monkeypatch: pytest.Monk
 def test_without_a_compiler_the_error_says_what_to_install(no_driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(driver.shutil, "which", lambda name: None)
-    with pytest.raises(ImportError, match="no C compiler was found(.|\n)*Hint: install a C compiler \\(apt-get install gcc"):
+    with pytest.raises(
+        ImportError, match="no C compiler was found(.|\n)*Hint: install a C compiler \\(apt-get install gcc"
+    ):
         driver.shim()
     monkeypatch.setenv("CC", "false")
     with pytest.raises(ImportError, match="making the stand-in failed"):
@@ -219,7 +225,9 @@ def test_run_takes_scripts_that_import_cupynumeric_first(tmp_path: Path) -> None
     assert done.returncode == 3
 
 
-def test_run_without_legate_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_run_without_legate_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setattr("xpdispatch.cli.find_spec", lambda name: None)
     assert main(["run", "script.py"]) == 1
     assert "pip install 'xpdispatch[legate]'" in capsys.readouterr().err

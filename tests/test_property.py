@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from conftest import forced_tiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import xpdispatch as xd
+from conftest import forced_tiles
 from xpdispatch import kernel
 from xpdispatch.executor import Site, run
 from xpdispatch.namespaces import namespace_for
@@ -100,7 +100,15 @@ def reductions(draw: Any) -> Program:
     return Program(made, (array,), reduced(op, array, axes))
 
 
-UFUNCS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "any": "logical_or", "all": "logical_and", "xor": "bitwise_xor"}
+UFUNCS = {
+    "sum": "add",
+    "prod": "multiply",
+    "max": "maximum",
+    "min": "minimum",
+    "any": "logical_or",
+    "all": "logical_and",
+    "xor": "bitwise_xor",
+}
 
 
 def reduced(op: str, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -146,7 +154,9 @@ def test_local_under_any_tiling(program: Program, data: Any) -> None:
     plan = made.plan([a.shape for a in args], (), [None])
     if plan.empty:
         return
-    cuts = {n: data.draw(st.lists(st.integers(0, e), max_size=3)) for n, e in zip(plan.indices, plan.extents, strict=True)}
+    cuts = {
+        n: data.draw(st.lists(st.integers(0, e), max_size=3)) for n, e in zip(plan.indices, plan.extents, strict=True)
+    }
     regions = data.draw(st.permutations(list(grid(plan, cuts))))
     site = Site(plan, made.body, made.body.function, namespace_for("CPU"), "numpy", "CPU", (None,))
     (got,) = run(site, args, [None], (), whole(plan), regions)

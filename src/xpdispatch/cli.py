@@ -60,7 +60,7 @@ def run(words: Sequence[str]) -> NoReturn:
     # The last of two equal flags counts, so what the user says wins.
     line = [sys.executable, "-m", "legate.driver.driver_exec", *flags, *words]
     sys.stdout.flush()
-    os.execve(sys.executable, line, environment)
+    os.execve(sys.executable, line, environment)  # noqa: S606  to become the launcher is the point
 
 
 def _prepend(directory: str, path: str | None) -> str:

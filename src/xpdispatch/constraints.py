@@ -33,7 +33,7 @@ InOut: TypeAlias = Annotated[Any, Role("inout")]
 """Annotation of a parameter whose array the body reads and writes."""
 
 if TYPE_CHECKING:
-    Reduce: TypeAlias = Annotated  # subscripted with a string, which type checkers cannot follow
+    Reduce: TypeAlias = list  # type checkers cannot follow Reduce["sum"]; this at least takes a subscript
 else:
 
     class Reduce:
@@ -42,7 +42,9 @@ else:
         As in Legate the content before the call takes part in the result.
         """
 
-        def __class_getitem__(cls, op: str) -> Any:
+        def __class_getitem__(cls, op: Any) -> Any:
+            # Linters take the quotes off where annotations are not evaluated: Reduce[sum] is meant then.
+            op = getattr(op, "__name__", op)
             if op not in OPERATORS:
                 raise SignatureError(
                     f"Reduce[{op!r}] names no operator", hint="the operators are " + ", ".join(OPERATORS)
@@ -191,7 +193,10 @@ def signature_of(roles: dict[str, Role], constraints: Iterable[Constraint]) -> S
         _known(name, roles)
     _check_results(roles, groups, whole)
     one_group = len(set(groups.values())) <= 1 and not whole
-    terms = {n: Term(n, (Axis("ellipsis", "" if one_group else groups[n]),), r.op, r.kind == "reduce") for n, r in roles.items()}
+    terms = {
+        n: Term(n, (Axis("ellipsis", "" if one_group else groups[n]),), r.op, r.kind == "reduce")
+        for n, r in roles.items()
+    }
     operands = tuple(terms[n] for n, r in roles.items() if r.kind in ("in", "inout"))
     results = tuple(terms[n] for n, r in roles.items() if r.kind != "in")
     return Signature(operands, results, () if one_group else constraints)

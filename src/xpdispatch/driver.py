@@ -91,14 +91,14 @@ def shim() -> Path:
 
 def _private_directory(tag: str) -> Path:
     """A directory that nobody but this user can write to."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    directory = Path(home, "xpdispatch", tag)
     try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+        directory = home / "xpdispatch" / tag
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
         if directory.stat().st_uid == os.getuid() and os.access(directory, os.W_OK):
             return directory
-    except OSError:
+    except (OSError, RuntimeError):
         pass  # a home that is missing or read-only, as in containers
     return Path(tempfile.mkdtemp(prefix="xpdispatch-"))
 
@@ -117,7 +117,8 @@ def _compile(library: Path) -> None:
     command = os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
     if command is None:
         raise MissingError(
-            "Legate needs libcuda.so.1, this machine has no NVIDIA driver, and no C compiler was found to make the stand-in",
+            "Legate needs libcuda.so.1, this machine has no NVIDIA driver, "
+            "and no C compiler was found to make the stand-in",
             hint="install a C compiler (apt-get install gcc, dnf install gcc, or conda install gcc), "
             "or the NVIDIA driver where there is a GPU",
         )
@@ -173,7 +174,9 @@ class _BeforeLegate:
     Looking for the package (``importlib.util.find_spec``) prepares nothing; importing it does.
     """
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name != "legate":
             return None
         others = (f for f in sys.meta_path if f is not self)

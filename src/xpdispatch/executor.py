@@ -16,10 +16,9 @@ import numpy as np
 from xpdispatch.body import Body
 from xpdispatch.errors import DTypeError, ResultError
 from xpdispatch.namespaces import library_of, share_memory
-from xpdispatch.plan import Layout, Plan
+from xpdispatch.plan import Layout, Plan, show_shape
 from xpdispatch.reductions import check_dtype, combine, identity
 from xpdispatch.tiling import Region, Tile, describe, is_empty, selection
-
 
 inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
 """True while a body runs: kernels called there stay in this process, on whole arrays."""
@@ -98,7 +97,9 @@ def run(
             try:
                 _run_tile(site, operands, targets, results, scalars, region, origin, alone=alone, domain=domain)
             except Exception as error:
-                error.add_note(f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}")
+                error.add_note(
+                    f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}"
+                )
                 raise
     finally:
         inside_body.reset(token)
@@ -123,8 +124,8 @@ def _run_tile(
     buffers = {r: _buffer(site, r, targets[r], region, origin, alone=alone) for r in site.body.buffers}
     tile = Tile(site.plan, region, site.xp, site.variant) if site.body.wants_tile else None
     returned = site.body.call(site.function, site.xp, tile, operands, buffers, scalars)
-    for r, value in enumerate(_values(site, returned, buffers)):
-        value = _checked(site, r, value, region, results[r], targets[r])
+    for r, got in enumerate(_values(site, returned, buffers)):
+        value = _checked(site, r, got, region, results[r], targets[r])
         op = layouts[r].op
         if alone and (op or targets[r] is None):
             others = (*operands, *buffers.values(), *results[:r])
@@ -151,10 +152,12 @@ def _protected(site: Site, operands: Sequence[Any]) -> list[Any]:
         return list(operands)
     views = []
     for position, array in enumerate(operands):
-        if position not in site.body.updated:
-            array = array.view(np.ndarray)
-            array.flags.writeable = False
-        views.append(array)
+        if position in site.body.updated:
+            views.append(array)
+            continue
+        view = array.view(np.ndarray)
+        view.flags.writeable = False
+        views.append(view)
     return views
 
 
@@ -187,8 +190,10 @@ def _values(site: Site, returned: Any, buffers: dict[int, Any]) -> Sequence[Any]
         got = f"{len(returned)} results"
     else:
         got = f"one {type(returned).__name__}"
-    raise ResultError(f"the body returned {got}, expected {count} result{'s' if count > 1 else ''}",
-                      hint="return as many arrays as the notation has results, in its order")
+    raise ResultError(
+        f"the body returned {got}, expected {count} result{'s' if count > 1 else ''}",
+        hint="return as many arrays as the notation has results, in its order",
+    )
 
 
 def _checked(site: Site, r: int, value: Any, region: Region, before: Any, target: Any) -> Any:
@@ -199,10 +204,11 @@ def _checked(site: Site, r: int, value: Any, region: Region, before: Any, target
     sizes = [stop - start for start, stop in region]
     wanted = layout.tile_shape(sizes)
     shape = tuple(value.shape)
-    if shape != wanted and (len(shape) != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, shape, strict=True))):
-        shown = "(" + ", ".join("any" if w is None else str(w) for w in wanted) + ("," if len(wanted) == 1 else "") + ")"
+    if shape != wanted and (
+        len(shape) != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, shape, strict=True))
+    ):
         raise ResultError(
-            f"the body returned shape {shape} for result {layout.name!r}, expected {shown} on this tile",
+            f"the body returned shape {shape} for result {layout.name!r}, expected {show_shape(wanted)} on this tile",
             hint="mend the body, or the result's axes in the notation",
         )
     if site.casts[r] is not None and value.dtype != site.casts[r]:
@@ -238,7 +244,7 @@ def _checked(site: Site, r: int, value: Any, region: Region, before: Any, target
 
 
 def _as_array(site: Site, layout: Layout, value: Any) -> Any:
-    library = library_of(type(value))
+    library = library_of(value)
     if library == "number" or (library == "numpy" and site.library == "numpy"):
         return site.xp.asarray(value)
     if library != site.library:
@@ -269,8 +275,7 @@ def _unshared(site: Site, value: Any, others: Sequence[Any]) -> Any:
 def _allocated(site: Site, layout: Layout, value: Any, domain: Region) -> Any:
     """Room for a result over the whole domain: empty, or the identity of its operator."""
     shape = tuple(
-        v if n is None else n
-        for n, v in zip(layout.tile_shape([b - a for a, b in domain]), value.shape, strict=True)
+        v if n is None else n for n, v in zip(layout.tile_shape([b - a for a, b in domain]), value.shape, strict=True)
     )
     if layout.op is None:
         return site.xp.empty(shape, dtype=value.dtype)

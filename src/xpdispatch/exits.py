@@ -1,7 +1,9 @@
 """Status 1 for a program that ends with a failure that nobody saw.
 
-Legate's shutdown callback finds the failure and prints it; but nothing that runs in ``atexit`` can change the
-status of the process, except by ending it. So the last handler does that, when everything else is done.
+Nothing that runs in ``atexit`` can change the status of a process, except by ending it. So a handler does that.
+Registered before Legate is imported it runs after Legate's own, when everything else is done. Where the
+program imports Legate first, it runs before Legate's own, and shuts Legate down itself; of the program's
+handlers, those that it registered before the first kernel ran on Legate are then left out.
 """
 
 from __future__ import annotations
@@ -11,26 +13,36 @@ import os
 import sys
 from collections.abc import Callable
 
-_finish: Callable[[], None] | None = None
 _watching = False
+_failed = False
 
 
-def watch() -> None:
-    """Register the handler, once. Called before Legate is imported, it runs after Legate's own."""
-    global _watching
-    if not _watching:
-        _watching = True
-        atexit.register(_leave)
+def watch(report: Callable[[], None] | None = None, finish: Callable[[], None] | None = None) -> None:
+    """Register the handler, once.
 
+    `report` looks for a failure and calls :func:`fail`, and `finish` shuts Legate down; they are needed where
+    Legate's own handler is registered already.
+    """
+    global _watching  # noqa: PLW0603  one process, one end
+    if _watching:
+        return
+    _watching = True
 
-def fail(finish: Callable[[], None]) -> None:
-    """End the process with status 1 in the end; `finish` shuts Legate down where that is still to be done."""
-    global _finish
-    _finish = finish
-
-
-def _leave() -> None:
-    if _finish is not None:
+    def leave() -> None:
+        if report is not None:
+            report()
+        if not _failed:
+            return
+        if finish is not None:
+            finish()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
+
+    atexit.register(leave)
+
+
+def fail() -> None:
+    """Let the process end with status 1."""
+    global _failed  # noqa: PLW0603
+    _failed = True

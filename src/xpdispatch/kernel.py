@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,14 @@ import numpy as np
 from xpdispatch.body import Body, make_body, parameters_of
 from xpdispatch.constraints import roles_of, signature_of
 from xpdispatch.engines import chosen, get_engine
-from xpdispatch.errors import ArgumentError, DTypeError, NotationError, SignatureError, UnsupportedError, XPDispatchError
+from xpdispatch.errors import (
+    ArgumentError,
+    DTypeError,
+    NotationError,
+    SignatureError,
+    UnsupportedError,
+    XPDispatchError,
+)
 from xpdispatch.executor import Site, inside_body, np_dtype, run
 from xpdispatch.namespaces import library_of, namespace_for
 from xpdispatch.notation import Constraint, Signature, Term, parse
@@ -82,7 +89,9 @@ class Kernel:
         self._parameters = parameters_of(function)
         self._functions: dict[str, Callable[..., Any]] = {}
         self._dtype_rules = _dtype_rules(dtype, self.operands, self.body.results)
-        self._sized = [(s.name, s.scalar) for s in self.body.slots if s.scalar is not None and s.name in _extent_names(signature)]
+        self._sized = [
+            (s.name, s.scalar) for s in self.body.slots if s.scalar is not None and s.name in _extent_names(signature)
+        ]
         self._plans = BoundedCache()
         self._types = BoundedCache()
         self.notation = f"{signature}"
@@ -111,7 +120,8 @@ class Kernel:
             arguments = self._bind(args, kwargs, out)
             results = get_engine(self._engine_for(arguments)).call(self, arguments)
         except XPDispatchError as error:
-            raise error.complete(self.name, self.notation)
+            error.complete(self.name, self.notation)
+            raise
         return results[0] if len(results) == 1 else tuple(results)
 
     # -- variants -------------------------------------------------------------------------------
@@ -184,7 +194,8 @@ class Kernel:
         for name, value in kwargs.items():
             if name not in parameters:
                 raise ArgumentError(
-                    f"unexpected argument {name!r}", hint=f"the parameters are {', '.join(parameters) or 'none'}, and out"
+                    f"unexpected argument {name!r}",
+                    hint=f"the parameters are {', '.join(parameters) or 'none'}, and out",
                 )
             if name in values:
                 raise ArgumentError(f"argument {name!r} is given twice", hint="by position or by name, not both")
@@ -201,9 +212,13 @@ class Kernel:
         elif count == 1:
             outs = (out,)
         else:
-            raise ArgumentError(f"out= got one object, expected a tuple of {count}", hint="one entry, or None, for each result")
+            raise ArgumentError(
+                f"out= got one object, expected a tuple of {count}", hint="one entry, or None, for each result"
+            )
         if len(outs) != count:
-            raise ArgumentError(f"out= got {len(outs)} arrays, expected {count}", hint="one entry, or None, for each result")
+            raise ArgumentError(
+                f"out= got {len(outs)} arrays, expected {count}", hint="one entry, or None, for each result"
+            )
         for r, array in enumerate(outs):
             if array is None:
                 continue
@@ -222,7 +237,7 @@ class Kernel:
 
     def _engine_for(self, arguments: Arguments) -> str:
         wanted = chosen.get()
-        libraries = {library_of(type(v)) for _, v in arguments.arrays(self)}
+        libraries = {library_of(v) for _, v in arguments.arrays(self)}
         if inside_body.get():
             return "local"
         if "legate" in libraries:
@@ -267,7 +282,7 @@ class Kernel:
         """
         casts = self.casts(dtypes, np)
         if plan.complete and all(c is not None for c in casts):
-            return [(np.dtype(c), l.shape) for c, l in zip(casts, plan.results, strict=True)]  # type: ignore[misc]
+            return [(np.dtype(c), layout.shape) for c, layout in zip(casts, plan.results, strict=True)]  # type: ignore[misc]
         ones = [1] * len(plan.indices)
         shapes = tuple(layout.tile_shape(ones) for layout in (*plan.operands, *plan.results))
         key = (tuple(dtypes), shapes, scalars_key(scalars), tuple(given))
@@ -291,7 +306,7 @@ class Kernel:
         ones = [1] * len(plan.indices)
         casts = self.casts(dtypes, np)
         site = Site(plan, self.body, self.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", casts)
-        operands = [np.ones(o.tile_shape(ones), d) for o, d in zip(plan.operands, dtypes, strict=True)]  # type: ignore[arg-type]
+        operands = [np.ones(o.tile_shape(ones), d) for o, d in zip(plan.operands, dtypes, strict=True)]
         targets: list[Any] = [None] * len(plan.results)
         for r in self.body.buffers:
             updated = self.body.updated[r]
@@ -299,7 +314,7 @@ class Kernel:
             if updated is not None:
                 targets[r] = operands[updated]
             elif kind is not None:
-                targets[r] = np.ones(plan.results[r].tile_shape(ones), kind)  # type: ignore[arg-type]
+                targets[r] = np.ones(plan.results[r].tile_shape(ones), kind)
             else:
                 raise DTypeError(
                     f"result {plan.results[r].name!r} is written by the body, so its dtype is not known before",
@@ -328,7 +343,7 @@ def _by_value(value: Any) -> Any:
         return value
     try:
         return pickle.dumps(value)
-    except Exception:  # whatever a user's __reduce__ raises: equal only to itself, then
+    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises: equal only to itself, then
         return object()
 
 
@@ -345,12 +360,13 @@ def _extent_of(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise ArgumentError(
-            f"scalar {name!r} = {value!r} is an extent of the notation, expected an integer", hint=f"pass an int as {name!r}"
+            f"scalar {name!r} = {value!r} is an extent of the notation, expected an integer",
+            hint=f"pass an int as {name!r}",
         ) from None
 
 
 def _check_scalar(name: str, value: Any) -> None:
-    library = library_of(type(value))
+    library = library_of(value)
     if library in ("number", "object") or library.startswith("refused: a list") or isinstance(value, np.generic):
         return
     raise ArgumentError(
@@ -360,10 +376,12 @@ def _check_scalar(name: str, value: Any) -> None:
 
 
 def _check_array(name: str, value: Any, *, number_ok: bool) -> None:
-    library = library_of(type(value))
+    library = library_of(value)
     if library.startswith("refused"):
-        raise ArgumentError(f"argument {name!r} is {library.removeprefix('refused: ').split(';')[0]}, expected an array",
-                            hint=library.split("; ")[1])
+        raise ArgumentError(
+            f"argument {name!r} is {library.removeprefix('refused: ').split(';')[0]}, expected an array",
+            hint=library.split("; ")[1],
+        )
     if library == "object" or (not number_ok and (library == "number" or isinstance(value, np.generic))):
         raise ArgumentError(
             f"argument {name!r} is a {type(value).__name__}, expected an array",
@@ -375,7 +393,9 @@ def _dtype_rules(dtype: Any, operands: Sequence[Term], count: int) -> tuple[Any,
     """One function of the operands' dtypes and the namespace for each result, or None."""
     entries = dtype if isinstance(dtype, tuple) else (dtype,) * count
     if len(entries) != count:
-        raise SignatureError(f"dtype= got {len(entries)} entries, expected {count}", hint="one, or None, for each result")
+        raise SignatureError(
+            f"dtype= got {len(entries)} entries, expected {count}", hint="one, or None, for each result"
+        )
     return tuple(None if e is None else _dtype_rule(e, [str(t.name) for t in operands]) for e in entries)
 
 
@@ -389,7 +409,8 @@ def _dtype_rule(entry: Any, names: Sequence[str]) -> Callable[[Sequence[Any], An
         fixed = np_dtype(entry) if not isinstance(entry, str | type) else np.dtype(entry)
     except TypeError as error:
         raise SignatureError(
-            f"dtype={entry!r} is no dtype", hint=f"a dtype, a function of the operands' dtypes, or one of {', '.join(names)}"
+            f"dtype={entry!r} is no dtype",
+            hint=f"a dtype, a function of the operands' dtypes, or one of {', '.join(names)}",
         ) from error
     return lambda dtypes, xp: _own(fixed, xp)
 
@@ -467,7 +488,9 @@ def kernel(
             if notation is not None:
                 signature = parse(notation)
                 if constraints:
-                    raise UnsupportedError("constraints= beside a notation are not there yet", hint="say it in the notation")
+                    raise UnsupportedError(
+                        "constraints= beside a notation are not there yet", hint="say it in the notation"
+                    )
             else:
                 signature = _explicit(function, tuple(constraints))
             _check_supported(signature, boundary, fold)
@@ -476,7 +499,8 @@ def kernel(
             return Kernel(function, signature, dtype=dtype, deterministic=deterministic, on_error=on_error)
         except XPDispatchError as error:
             shown = error.notation or (str(signature) if signature else notation or "")
-            raise error.complete(getattr(function, "__name__", repr(function)), shown)
+            error.complete(getattr(function, "__name__", repr(function)), shown)
+            raise
 
     return decorate
 
@@ -499,16 +523,23 @@ def _check_supported(signature: Signature, boundary: Any, fold: Any) -> None:
         raise UnsupportedError("fold= is not there yet", hint="combine by sum, prod, max, min, any, all or xor")
     for term in (*signature.operands, *signature.results):
         if term.op == "fold":
-            raise UnsupportedError(f"fold of {term.name!r} is not there yet", column=term.column,
-                                   hint="combine by sum, prod, max, min, any, all or xor")
+            raise UnsupportedError(
+                f"fold of {term.name!r} is not there yet",
+                column=term.column,
+                hint="combine by sum, prod, max, min, any, all or xor",
+            )
         if term.name is None:
-            raise UnsupportedError(f"the index space {term} is not there yet", column=term.column,
-                                   hint="pass an array over the indices")
+            raise UnsupportedError(
+                f"the index space {term} is not there yet", column=term.column, hint="pass an array over the indices"
+            )
         for axis in term.axes:
             piece = _unsupported_axis(axis)
             if piece:
-                raise UnsupportedError(f"the {piece} {axis} of {term.name!r} is not there yet", column=axis.column,
-                                       hint="keep that axis whole with ':'")
+                raise UnsupportedError(
+                    f"the {piece} {axis} of {term.name!r} is not there yet",
+                    column=axis.column,
+                    hint="keep that axis whole with ':'",
+                )
 
 
 def _unsupported_axis(axis: Any) -> str:

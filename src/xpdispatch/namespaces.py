@@ -92,13 +92,12 @@ def load(name: str) -> ModuleType:
         raise MissingError(f"package {missing!r} is not installed", hint=command) from error
 
 
-@lru_cache(maxsize=1024)
-def library_of(kind: type) -> str:
-    """Which library objects of a type belong to.
+def library_of(value: Any) -> str:
+    """Which library an object belongs to; decided by its type alone, and remembered for it.
 
     Parameters
     ----------
-    kind : type
+    value : object
 
     Returns
     -------
@@ -106,6 +105,12 @@ def library_of(kind: type) -> str:
         ``"numpy"``, ``"legate"``, ``"number"`` for Python's own, the import name of another array
         library, ``"refused ..."`` with a reason for what no kernel takes, or ``"object"``.
     """
+    kind: Any = type(value)
+    return _library_of_type(kind)
+
+
+@lru_cache(maxsize=1024)
+def _library_of_type(kind: Any) -> str:
     if issubclass(kind, np.ma.MaskedArray):
         return "refused: a masked array; fill it first (x.filled(...)) or pass data and mask as two operands"
     if issubclass(kind, np.ndarray | np.generic):

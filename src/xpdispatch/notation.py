@@ -217,7 +217,7 @@ class Signature:
     @property
     def free_names(self) -> tuple[str, ...]:
         """Names in extents that no operand's axis defines: the body's scalar parameters."""
-        known = {a.name for t in self.operands for a in t.axes if a.kind in ("split", "whole") and a.name}
+        known = {a.name for t in self.operands for a in t.axes if a.kind in ("split", "whole")}
         known |= {a.name for t in self.results for a in t.axes if a.kind == "split"}
         wanted: dict[str, None] = {}
         for term in (*self.operands, *self.results):
@@ -576,9 +576,8 @@ def _ways_out(signature: Signature, term: Term, missing: list[str]) -> str:
     if operand is None:
         return f"write an operator, such as sum {plain}"
     axes = [f":{a.name}" if a.name in missing else str(a) for a in operand.axes]
-    return (
-        f"write sum {plain} (or another operator) to combine, or {operand.name}[{', '.join(axes)}] to keep the axis whole"
-    )
+    uncut = f"{operand.name}[{', '.join(axes)}]"
+    return f"write sum {plain} (or another operator) to combine, or {uncut} to keep the axis whole"
 
 
 def _check_unknown(signature: Signature) -> None:

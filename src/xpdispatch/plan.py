@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from xpdispatch.constraints import whole_axes
 from xpdispatch.errors import ShapeError
@@ -39,8 +40,8 @@ class Layout:
     op: Operator | None = None
     accumulate: bool = False
 
-    def tile_shape(self, sizes: Sequence[int]) -> tuple[int | None, ...]:
-        """The shape of this array's part of a tile with these sizes of the indices."""
+    def tile_shape(self, sizes: Sequence[int]) -> tuple[Any, ...]:
+        """The shape of this array's part of a tile with these sizes of the indices; None as in `shape`."""
         return tuple(n if a == WHOLE else sizes[a] for a, n in zip(self.axes, self.shape, strict=True))
 
 
@@ -139,7 +140,9 @@ def plan(
         if shape_given is not None:
             _check_given(term, wanted, shape_given)
         filled = wanted if shape_given is None else shape_given
-        results.append(Layout(str(term.name), _axes(term, filled, order, free, fixed), filled, term.op, term.accumulate))
+        results.append(
+            Layout(str(term.name), _axes(term, filled, order, free, fixed), filled, term.op, term.accumulate)
+        )
     sizes = tuple(extents.known[n] if n in extents.known else free_extent(free, n) for n in order)
     return Plan(tuple(order), sizes, operands, tuple(results), _spaces(order))
 
@@ -155,7 +158,8 @@ class _Extents:
     def define(self, name: str, value: int, owner: str, axis: Axis) -> None:
         if self.known.setdefault(name, value) != value:
             raise ShapeError(
-                f"argument {owner!r} has axis {name} = {value}, but {self.owner[name]!r} fixed {name} = {self.known[name]}",
+                f"argument {owner!r} has axis {name} = {value}, "
+                f"but {self.owner[name]!r} fixed {name} = {self.known[name]}",
                 column=axis.column,
                 hint=f"indices and named extents never broadcast: transpose or slice {owner!r}, "
                 "or check which array is passed first",
@@ -266,9 +270,8 @@ def _axes(
                 axes.append(WHOLE)
             else:
                 axes.append(order.setdefault(label, len(order)))
-    for axis in term.named:
-        axes.append(order.setdefault(str(axis.name), len(order)) if axis.kind == "split" else WHOLE)
-    return tuple(axes)
+    named = (order.setdefault(str(a.name), len(order)) if a.kind == "split" else WHOLE for a in term.named)
+    return (*axes, *named)
 
 
 def _own_shapes(results: Sequence[Term], given: Sequence[Shape | None], free: dict[str, list[int]]) -> None:
@@ -302,19 +305,26 @@ def _result_shape(term: Term, extents: _Extents, free: Mapping[str, list[int]]) 
 def _scalar(extents: _Extents, axis: Axis) -> int:
     value = extents.scalars[str(axis.name)]
     if value < 0:
-        raise ShapeError(f"extent {axis.name!r} is {value}, expected 0 or more", column=axis.column, hint="pass 0 or more")
+        raise ShapeError(
+            f"extent {axis.name!r} is {value}, expected 0 or more", column=axis.column, hint="pass 0 or more"
+        )
     return value
 
 
 def _check_given(term: Term, wanted: tuple[int | None, ...], given: Shape) -> None:
     if len(wanted) == len(given) and all(w is None or w == g for w, g in zip(wanted, given, strict=True)):
         return
-    shown = ", ".join("any" if w is None else str(w) for w in wanted)
     raise ShapeError(
-        f"the array given for result {term.name!r} has shape {given}, expected ({shown}{',' if len(wanted) == 1 else ''})",
+        f"the array given for result {term.name!r} has shape {given}, expected {show_shape(wanted)}",
         column=term.column,
         hint="pass an array of that shape, or leave it out and take the returned one",
     )
+
+
+def show_shape(shape: Sequence[int | None]) -> str:
+    """A shape as Python prints it, with the word any where the extent is not known."""
+    shown = ", ".join("any" if n is None else str(n) for n in shape)
+    return f"({shown},)" if len(shape) == 1 else f"({shown})"
 
 
 def _spaces(order: Mapping[str, int]) -> tuple[tuple[int, ...], ...]:

@@ -75,7 +75,7 @@ class timed:  # noqa: N801  a context manager reads like a verb: with timed() as
 
 
 def array_module() -> ModuleType:
-    """cuPyNumeric in a program that a Legate launcher started, NumPy in any other.
+    """CuPyNumeric in a program that a Legate launcher started, NumPy in any other.
 
     So one script runs as ``python script.py``, ``xpdispatch run script.py`` and ``legate script.py``.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 from xpdispatch.errors import ArgumentError
@@ -33,7 +33,7 @@ def grid(plan: Plan, cuts: Mapping[str, Sequence[int]]) -> Iterator[Region]:
         Indices that are left out stay whole.
     """
     edges = [[0, *sorted(cuts.get(name, ())), size] for name, size in zip(plan.indices, plan.extents, strict=True)]
-    yield from product(*(list(zip(e[:-1], e[1:], strict=True)) for e in edges))
+    yield from product(*(list(pairwise(e)) for e in edges))
 
 
 def is_empty(region: Region) -> bool:
@@ -86,7 +86,9 @@ class Tile:
         layout, axis = self._axis(index)
         extent = layout.shape[axis]
         if extent is None:
-            raise ArgumentError(f"the extent of axis {axis} of {layout.name!r} is what the body returns", hint="give it a name")
+            raise ArgumentError(
+                f"the extent of axis {axis} of {layout.name!r} is what the body returns", hint="give it a name"
+            )
         return extent
 
     def coords(self, index: str | tuple[str, int]) -> Any:
@@ -109,10 +111,14 @@ class Tile:
         return layout.axes[axis]
 
     def _axis(self, index: str | tuple[str, int]) -> tuple[Layout, int]:
-        name, axis = index
+        name, axis = index[0], int(index[1])
         for layout in (*self._plan.operands, *self._plan.results):
             if layout.name == name:
-                if not -len(layout.axes) <= int(axis) < len(layout.axes):
-                    raise ArgumentError(f"tile got axis {axis} of {name!r}, which has {len(layout.axes)} axes", hint="axes count from 0")
-                return layout, int(axis)
-        raise ArgumentError(f"tile got array {name!r}, which the notation does not name", hint="name an operand or a result")
+                if not -len(layout.axes) <= axis < len(layout.axes):
+                    raise ArgumentError(
+                        f"tile got axis {axis} of {name!r}, which has {len(layout.axes)} axes", hint="axes count from 0"
+                    )
+                return layout, axis
+        raise ArgumentError(
+            f"tile got array {name!r}, which the notation does not name", hint="name an operand or a result"
+        )

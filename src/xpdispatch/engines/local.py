@@ -24,15 +24,21 @@ def call(kernel: Kernel, arguments: Arguments) -> list[Any]:
     library, like = _one_library(kernel, arguments)
     xp = namespace_of(library, like)
     operands = _as_arrays(kernel, arguments.operands, library, xp, like)
-    given = [
-        operands[u] if u is not None else g for u, g in zip(kernel.body.updated, arguments.given, strict=True)
-    ]
+    given = [operands[u] if u is not None else g for u, g in zip(kernel.body.updated, arguments.given, strict=True)]
     plan = kernel.plan(
         [tuple(a.shape) for a in operands], arguments.scalars, [None if g is None else tuple(g.shape) for g in given]
     )
     casts = kernel.casts([a.dtype for a in operands], xp)
     variant = "GPU" if library == "cupy" else "CPU"
-    site = Site(plan, kernel.body, kernel.function_for(variant if library in ("numpy", "cupy") else None), xp, library, variant, casts)
+    site = Site(
+        plan,
+        kernel.body,
+        kernel.function_for(variant if library in ("numpy", "cupy") else None),
+        xp,
+        library,
+        variant,
+        casts,
+    )
     if any(g is not None for g in given):
         _check_given(kernel, library, given)
         operands = _apart(kernel, library, operands, given)
@@ -49,7 +55,7 @@ def _one_library(kernel: Kernel, arguments: Arguments) -> tuple[str, Any]:
     """The one library of a call's arrays, and one of them."""
     found: dict[str, tuple[str, Any]] = {}
     for name, value in arguments.arrays(kernel):
-        library = library_of(type(value))
+        library = library_of(value)
         if library != "number":
             found.setdefault(library, (name, value))
     if len(found) > 1:
@@ -73,10 +79,10 @@ def _as_arrays(kernel: Kernel, values: Sequence[Any], library: str, xp: Any, lik
     arrays = [np.asarray(v) if isinstance(v, np.generic) else v for v in values]
     if not any(type(v) in (bool, int, float, complex) for v in arrays):
         return arrays
-    known = [v for v in arrays if library_of(type(v)) != "number"]
+    known = [v for v in arrays if library_of(v) != "number"]
     device = {} if like is None or library == "numpy" else {"device": array_api_compat.device(like)}
     for position, value in enumerate(arrays):
-        if library_of(type(value)) == "number":
+        if library_of(value) == "number":
             try:
                 dtype = (np if library == "numpy" else xp).result_type(*(a.dtype for a in known), value)
                 arrays[position] = xp.asarray(value, dtype=dtype, **device)
@@ -196,7 +202,8 @@ def _stored(site: Site, r: int, result: Any, given: Any) -> Any:
     layout = site.plan.results[r]
     if not np.can_cast(np_dtype(result.dtype), np_dtype(given.dtype), "same_kind"):
         raise DTypeError(
-            f"result {layout.name!r} has dtype {result.dtype}, which cannot be written to {given.dtype} (casting same_kind)",
+            f"result {layout.name!r} has dtype {result.dtype}, "
+            f"which cannot be written to {given.dtype} (casting same_kind)",
             hint="pass an array of another dtype, or dtype= to the decorator",
         )
     if layout.op and layout.accumulate:

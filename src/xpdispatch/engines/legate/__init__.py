@@ -90,7 +90,9 @@ def call(kernel: Kernel, arguments: Arguments) -> list[Any]:
     stores = [_begin(prepared, r, g) for r, g in enumerate(given)]
     if not prepared.plan.empty:
         _launch(kernel, prepared, operands, stores, payload)
-    results = [_finish(prepared, arguments, r, store, g, kind) for r, (store, g) in enumerate(zip(stores, given, strict=True))]
+    results = [
+        _finish(prepared, arguments, r, store, g, kind) for r, (store, g) in enumerate(zip(stores, given, strict=True))
+    ]
     if kernel.on_error == "immediate":
         synchronize()
     return [
@@ -119,7 +121,7 @@ def _kind_of(kernel: Kernel, arguments: Arguments) -> str:
     """What the caller passed: cuPyNumeric arrays, Legate stores or only NumPy arrays."""
     kinds = set()
     for name, value in arguments.arrays(kernel):
-        library = library_of(type(value))
+        library = library_of(value)
         if library not in ("legate", "numpy", "number"):
             raise ArgumentError(
                 f"argument {name!r} is a {library} array beside a cuPyNumeric array",
@@ -134,7 +136,7 @@ def _hold_operands(kernel: Kernel, arguments: Arguments) -> list[Held]:
     held: dict[int, Held] = {}
     numbers = {}
     for p, (term, value) in enumerate(zip(kernel.operands, arguments.operands, strict=True)):
-        if library_of(type(value)) == "number":
+        if library_of(value) == "number":
             numbers[p] = value
         else:
             held[p] = hold(str(term.name), value, written=p in kernel.body.updated)
@@ -167,17 +169,17 @@ def _hold_given(kernel: Kernel, arguments: Arguments, operands: Sequence[Held]) 
             given.append(None)
             continue
         check_writable(name, array)
-        is_numpy = isinstance(array, np.ndarray)
-        if updated is not None:
-            store = operands[updated].store
+        if isinstance(array, np.ndarray):
+            store = None if updated is None else operands[updated].store
+            given.append(Held(store, array, array.shape, array.dtype))
         else:
-            store = None if is_numpy else hold(name, array).store
-        dtype = array.dtype if is_numpy else hold(name, array).dtype
-        given.append(Held(store, array if is_numpy else None, tuple(array.shape), dtype))
+            given.append(hold(name, array) if updated is None else operands[updated])
     stored = [g.store for g in given if g is not None and g.store is not None]
     for n, store in enumerate(stored):
         if any(store.overlaps(other) for other in stored[:n]):
-            raise ArgumentError("two of the arrays given for results share memory", hint="pass arrays that do not overlap")
+            raise ArgumentError(
+                "two of the arrays given for results share memory", hint="pass arrays that do not overlap"
+            )
     return given
 
 
@@ -193,8 +195,7 @@ def _inline(held: Held) -> Any:
 
 
 def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...]) -> bytes:
-    """What a leaf needs of this very call: its number, the operands that are no stores, and the scalars as
-    they are at this moment."""
+    """Number of the call, operands that are no stores, and the scalars as they are at this moment, for the leaf."""
     inline = [_inline(h) for h in operands]
     try:
         return pickle.dumps((next(_launches), inline, scalars), protocol=pickle.HIGHEST_PROTOCOL)
@@ -203,7 +204,7 @@ def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...])
         for name, value in zip(names, scalars, strict=True):
             try:
                 pickle.dumps(value)
-            except Exception as reason:
+            except Exception as reason:  # noqa: BLE001  whatever a user's __reduce__ raises
                 raise ArgumentError(
                     f"scalar {name!r} is a {type(value).__name__} that cannot be sent to a task: {reason}",
                     hint="scalars are pickled on Legate: pass plain values, or a function defined at module level",
@@ -211,7 +212,9 @@ def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...])
         raise
 
 
-def _prepare(kernel: Kernel, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]) -> Prepared:
+def _prepare(
+    kernel: Kernel, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]
+) -> Prepared:
     shapes = [h.shape for h in operands]
     dtypes = tuple(h.dtype for h in operands)
     inline = tuple(_is_inline(h) for h in operands)
@@ -257,8 +260,10 @@ def _prepare_anew(
 
 
 def _needs_one_piece(kernel: Kernel, plan: Plan, types: Sequence[tuple[np.dtype[Any], Shape]]) -> bool:
-    """Whether Legate's own reductions cannot give the answer: it multiplies no complex128, and adds floats in an
-    order that changes from run to run."""
+    """Whether Legate's own reductions cannot give the answer.
+
+    It multiplies no complex128, and adds floats in an order that changes from run to run.
+    """
     reduced = [(layout.op, dtype) for layout, (dtype, _) in zip(plan.results, types, strict=True) if layout.op]
     inexact = any(op in ("sum", "prod") and dtype.kind in "fc" for op, dtype in reduced)
     return (kernel.deterministic and inexact) or ("prod", np.dtype(np.complex128)) in reduced
@@ -289,8 +294,10 @@ def _set_apart(kernel: Kernel, prepared: Prepared, operands: list[Held], given: 
 
 
 def _begin(prepared: Prepared, r: int, given: Held | None) -> Any:
-    """The store that the launch writes, made ready: a reduction starts from the identity, or where it
-    accumulates from what the caller's array holds."""
+    """The store that the launch writes, made ready.
+
+    A reduction starts from the identity, or where it accumulates from what the caller's array holds.
+    """
     layout, (dtype, shape) = prepared.plan.results[r], prepared.types[r]
     keyed = prepared.keyed(r)
     own = np.dtype(f"i{dtype.itemsize}") if keyed else dtype
@@ -327,7 +334,9 @@ def _finish(prepared: Prepared, arguments: Arguments, r: int, store: Any, given:
     return arguments.given[r]
 
 
-def _launch(kernel: Kernel, prepared: Prepared, operands: Sequence[Held], stores: Sequence[Any], payload: bytes) -> None:
+def _launch(
+    kernel: Kernel, prepared: Prepared, operands: Sequence[Held], stores: Sequence[Any], payload: bytes
+) -> None:
     recipe = prepared.recipe
     garbage.pause()
     task = _runtime.create_auto_task(_library, _task_of(kernel))
@@ -336,7 +345,9 @@ def _launch(kernel: Kernel, prepared: Prepared, operands: Sequence[Held], stores
         inline = fit.how == "inline"
         variables.append(None if inline else task.add_input(fit.turn(held.store), task.declare_partition()))
     for store, layout, fit in zip(stores, prepared.plan.results, recipe.results, strict=True):
-        variables.append(None if fit.how == "inline" else _add_result(task, store, layout, fit, one_piece=recipe.one_piece))
+        variables.append(
+            None if fit.how == "inline" else _add_result(task, store, layout, fit, one_piece=recipe.one_piece)
+        )
     for variable, fit, store in zip(
         variables, (*recipe.operands, *recipe.results), (*(h.store for h in operands), *stores), strict=True
     ):
@@ -395,8 +406,8 @@ def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
 def _report_at_exit() -> None:
     _runtime.issue_execution_fence(block=True)
     if failures.report():
-        exits.fail(_runtime.finish)
+        exits.fail()
 
 
 _runtime.add_shutdown_callback(_report_at_exit)
-exits.watch()
+exits.watch(_report_at_exit, _runtime.finish)

@@ -57,7 +57,8 @@ def dump(error: BaseException, where: str) -> bytes:
         if pickled:
             return pickled
     stand_in = KernelError(
-        f"the body raised {type(error).__name__}: {str(error)[:_MOST_TEXT]}", hint="raise an Exception that can be pickled"
+        f"the body raised {type(error).__name__}: {str(error)[:_MOST_TEXT]}",
+        hint="raise an Exception that can be pickled",
     )
     stand_in.add_note(where)
     stand_in.add_note(text[-_MOST_TEXT:])

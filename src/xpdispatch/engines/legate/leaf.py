@@ -16,15 +16,16 @@ from xpdispatch.errors import XPDispatchError
 from xpdispatch.executor import Site, run
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
-from xpdispatch.plan import Plan
+from xpdispatch.plan import Layout, Plan
 from xpdispatch.reductions import combine, needs_sort_keys, sort_keys
 from xpdispatch.tiling import Region, describe, is_empty
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """All that a leaf needs besides its stores; sent with every launch, so that it means the same on
-    every rank.
+    """All that a leaf needs besides its stores.
+
+    It is sent with every launch, so that a task means the same on every rank.
 
     Parameters
     ----------
@@ -70,12 +71,11 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
 
 
 def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[Any]]:
-    """The stores of the whole call in the order operands, results, with None for what is inline; then the
-    operands' and the results'."""
+    """The stores of the call, operands then results, with None for what is inline; then each part alone."""
     given = iter(context.inputs)
     inputs = [None if fit.how == "inline" else _data(next(given)) for fit in header.recipe.operands]
     written, folded = iter(context.outputs), iter(context.reductions)
-    outputs = []
+    outputs: list[Any] = []
     for layout, fit in zip(header.plan.results, header.recipe.results, strict=True):
         if fit.how == "inline":
             outputs.append(None)
@@ -141,8 +141,7 @@ def _run(
     )
     results = run(site, operands, targets, scalars, region, [region])
     for layout, target, value in zip(plan.results, targets, results, strict=True):
-        if layout.op:
-            _fold(layout.op, layout.accumulate, target, value, one_piece=recipe.one_piece)
+        _fold(layout, target, value, one_piece=recipe.one_piece)
 
 
 def _view(arrays: Any, store: Any) -> Any:
@@ -153,10 +152,13 @@ def _view(arrays: Any, store: Any) -> Any:
         return arrays.asarray(store)  # float16, which NumPy does not take by DLPack from Legate; four times slower
 
 
-def _fold(op: Any, accumulate: bool, target: Any, value: Any, *, one_piece: bool) -> None:
+def _fold(layout: Layout, target: Any, value: Any, *, one_piece: bool) -> None:
+    op = layout.op
+    if op is None:
+        return  # the executor wrote it
     if not one_piece and needs_sort_keys(op, value.dtype):
         value = sort_keys(op, value)
-    if one_piece and not accumulate:
+    if one_piece and not layout.accumulate:
         target[...] = value
     else:
         combine(op, target, value)

@@ -111,7 +111,7 @@ def make_recipe(plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: 
         Run a single task whatever the plan allows.
     """
     layouts = (*plan.operands, *plan.results)
-    fits = [_simple(layout, apart) for layout, apart in zip(layouts, inline, strict=True)]
+    fits = [_simple(layout, inline=apart) for layout, apart in zip(layouts, inline, strict=True)]
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
@@ -122,7 +122,10 @@ def make_recipe(plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: 
         aligned.append(tuple(members))
     if one_piece:
         aligned = []
-        fits = [fit if fit and fit.how != "align" else Fit("broadcast", dims=_natural(l)) for fit, l in zip(fits, layouts, strict=True)]
+        fits = [
+            fit if fit and fit.how != "align" else Fit("broadcast", dims=_natural(layout))
+            for fit, layout in zip(fits, layouts, strict=True)
+        ]
     done = tuple(fit for fit in fits if fit is not None)
     count = len(plan.operands)
     return Recipe(
@@ -138,7 +141,7 @@ def _natural(layout: Layout) -> tuple[int, ...]:
     return tuple(range(len(layout.axes)))
 
 
-def _simple(layout: Layout, inline: bool) -> Fit | None:
+def _simple(layout: Layout, *, inline: bool) -> Fit | None:
     """The fit of an array that no index cuts, or None."""
     if inline:
         return Fit("inline")

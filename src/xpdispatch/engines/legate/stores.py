@@ -73,8 +73,10 @@ def hold(name: str, array: Any, *, written: bool = False) -> Held:
     store = store_of(name, array)
     dtype = _numpy_type(store.type.code)
     if dtype is None:
-        raise DTypeError(f"argument {name!r} has Legate type {store.type}, which arrays cannot have",
-                         hint="use bool, integers, floats or complex numbers")
+        raise DTypeError(
+            f"argument {name!r} has Legate type {store.type}, which arrays cannot have",
+            hint="use bool, integers, floats or complex numbers",
+        )
     return Held(_in_region(store), None, tuple(store.shape), dtype)
 
 
@@ -91,11 +93,15 @@ def store_of(name: str, array: Any) -> Any:
         columns = list(array.__legate_data_interface__["data"].values())
         if len(columns) != 1 or columns[0].nullable:
             what = "masked" if len(columns) == 1 else f"made of {len(columns)} fields"
-            raise ArgumentError(f"argument {name!r} is {what}, expected one plain array", hint="pass one field without a mask")
+            raise ArgumentError(
+                f"argument {name!r} is {what}, expected one plain array", hint="pass one field without a mask"
+            )
         store = columns[0].data
     if store.unbound:
-        raise ArgumentError(f"argument {name!r} is a store of unknown size that nothing has written",
-                            hint="run the task that writes it first")
+        raise ArgumentError(
+            f"argument {name!r} is a store of unknown size that nothing has written",
+            hint="run the task that writes it first",
+        )
     return store
 
 
@@ -109,8 +115,10 @@ def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Hel
     if array.ndim == 0 or array.size == 0:
         return Held(None, np.array(array, dtype=native), array.shape, native)
     if array.ndim > lg.LEGATE_MAX_DIM:
-        raise ShapeError(f"argument {name!r} has {array.ndim} axes, and Legate takes at most {lg.LEGATE_MAX_DIM}",
-                         hint="reshape it before the call")
+        raise ShapeError(
+            f"argument {name!r} has {array.ndim} axes, and Legate takes at most {lg.LEGATE_MAX_DIM}",
+            hint="reshape it before the call",
+        )
     # Legate reads the buffer when the task runs; only a copy keeps the values of this moment. A fresh
     # array is also aligned, without which Legate ends the process.
     own = np.array(array, dtype=native, order="C", copy=True)

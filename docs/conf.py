@@ -1,0 +1,36 @@
+"""Sphinx reads this: sphinx-build -W -b html docs docs/_build/html."""
+
+import xpdispatch
+
+project = "xpdispatch"
+author = "The xpdispatch developers"
+copyright = author  # noqa: A001  Sphinx's own name
+version = release = xpdispatch.__version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+default_role = "code"
+highlight_language = "python3"
+
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+add_module_names = False
+
+# The examples in docstrings lean on the public names; every page imports what it shows.
+doctest_global_setup = "from xpdispatch import *"
+
+html_theme = "pydata_sphinx_theme"
+html_title = "xpdispatch"
+html_static_path = ["_static"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "header_links_before_dropdown": 7,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": [],
+    "footer_end": [],
+}
+html_sidebars = {"**": []}

@@ -16,7 +16,11 @@ import subprocess
 import sys
 import time
 
-STATEMENTS = {"nothing": "pass", "array_api_compat.numpy": "import array_api_compat.numpy", "xpdispatch": "import xpdispatch"}
+STATEMENTS = {
+    "nothing": "pass",
+    "array_api_compat.numpy": "import array_api_compat.numpy",
+    "xpdispatch": "import xpdispatch",
+}
 
 
 def seconds(statement: str) -> float:

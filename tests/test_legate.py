@@ -218,7 +218,7 @@ def test_dtype_of_out_is_cast_same_kind(on_legate: Engine) -> None:
 
 
 def test_every_kernel_has_all_variants(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xpdispatch.engines import legate as engine
+    from xpdispatch.engines.legate import engine
 
     class Library:
         def __init__(self) -> None:

@@ -159,7 +159,7 @@ def test_what_the_notation_cannot_say_prints_as_constraints() -> None:
     def count(xp, data: In, hist: Reduce["sum"]):
         hist += data.size
 
-    assert str(count.signature) == "data: In, hist: Reduce['sum']; broadcast(('hist', None))"
+    assert str(count.signature) == "data: In, hist: Reduce['sum']; broadcast('hist')"
 
 
 @pytest.mark.parametrize(

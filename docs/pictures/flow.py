@@ -1,6 +1,6 @@
 """Draw docs/_static/flow.svg: how one line of text becomes tiles, and how a matrix product is cut.
 
-    python docs/pictures/flow.py [FILE ...]
+python docs/pictures/flow.py [FILE ...]
 """
 
 import sys

@@ -24,7 +24,7 @@ from xpdispatch.errors import (
 )
 from xpdispatch.executor import Site, inside_body, np_dtype, run
 from xpdispatch.namespaces import library_of, namespace_for
-from xpdispatch.notation import Constraint, Signature, Term, parse
+from xpdispatch.notation import Axis, Constraint, Signature, Term, parse
 from xpdispatch.plan import Plan, Shape, plan
 
 _CACHE_SIZE = 256
@@ -533,18 +533,19 @@ def _check_supported(signature: Signature, boundary: Any, fold: Any) -> None:
                 f"the index space {term} is not there yet", column=term.column, hint="pass an array over the indices"
             )
         for axis in term.axes:
-            piece = _unsupported_axis(axis)
+            piece, hint = _unsupported_axis(axis)
             if piece:
                 raise UnsupportedError(
-                    f"the {piece} {axis} of {term.name!r} is not there yet",
-                    column=axis.column,
-                    hint="keep that axis whole with ':'",
+                    f"the {piece} {axis} of {term.name!r} is not there yet", column=axis.column, hint=hint
                 )
 
 
-def _unsupported_axis(axis: Any) -> str:
+def _unsupported_axis(axis: Axis) -> tuple[str, str]:
+    """The name of a piece that no engine can do yet, and what to write instead; empty for all others."""
     if axis.below or axis.above:
-        return "halo"
+        return "halo", f"keep the axis whole (':' in place of {axis}), or pass shifted slices as operands of their own"
     if axis.scale != 1:
-        return "block"
-    return "unknown extent" if axis.kind == "unknown" else ""
+        return "block", f"reshape the axis to blocks before the call, and write {axis.name}, :{axis.scale} for it"
+    if axis.kind == "unknown":
+        return "unknown extent", "return a mask of the operand's extent, and compress after the call"
+    return "", ""

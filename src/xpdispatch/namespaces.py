@@ -120,7 +120,7 @@ def _library_of_type(kind: Any) -> str:
     if issubclass(kind, bool | int | float | complex):
         return "number"
     if issubclass(kind, list | tuple):
-        return "refused: a list; convert it first, such as numpy.asarray(x)"
+        return "refused: a list; convert it first, with numpy.asarray or your library's own asarray"
     if kind.__module__.split(".")[0] == "dask":
         return "refused: a dask array; call the kernel on its blocks (dask.array.map_blocks or blockwise)"
     return _array_library(kind)

@@ -1,6 +1,6 @@
 """Index notation: one line of text to one frozen :class:`Signature`, and back.
 
-Knows no arrays and no engines. ``docs/notation.md`` is the grammar's reference.
+Knows no arrays and no engines. ``docs/notation.rst`` is the grammar's reference.
 """
 
 from __future__ import annotations
@@ -168,7 +168,11 @@ class Constraint:
     args: tuple[object, ...]
 
     def __str__(self) -> str:
-        return f"{self.kind}({', '.join(map(repr, self.args))})"
+        shown = [a if self.kind == "broadcast" and isinstance(a, tuple) else (a,) for a in self.args]
+        if len(shown) == 1:  # broadcast of one parameter: broadcast('x', (1, 2)) and not broadcast(('x', (1, 2)))
+            return f"{self.kind}({', '.join(repr(a) for a in shown[0] if a is not None)})"
+        words = [repr(a[0]) if len(a) == 1 or a[1] is None else repr(a) for a in shown]
+        return f"{self.kind}({', '.join(words)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +369,7 @@ class _Parser:
             axes.append(self.axis(first=not axes, result=result, space=name is None))
             if not self.accept(","):
                 break
-        self.expect("]")
+        self.expect("]", hint="axes are separated by ',' and end with ']'")
         return Term(name, tuple(axes), op, column=column)
 
     def axis(self, *, first: bool, result: bool, space: bool) -> Axis:

@@ -27,7 +27,7 @@ def synchronize() -> None:
     >>> import xpdispatch
     >>> xpdispatch.synchronize()
     """
-    legate = sys.modules.get("xpdispatch.engines.legate")
+    legate = sys.modules.get("xpdispatch.engines.legate.engine")
     if legate is not None:
         legate.synchronize()
     cupy: Any = sys.modules.get("cupy")

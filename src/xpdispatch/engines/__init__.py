@@ -1,11 +1,11 @@
 """Engines run a bound call. Each is a module with one function, loaded when first asked for.
 
-===========  ====================================  ==========================================
-name         module                                runs
-===========  ====================================  ==========================================
-``local``    :mod:`xpdispatch.engines.local`       in this process, on any array library
-``legate``   :mod:`xpdispatch.engines.legate`      as Legate tasks, on cuPyNumeric arrays
-===========  ====================================  ==========================================
+===========  ========================================  ==========================================
+name         module                                    runs
+===========  ========================================  ==========================================
+``local``    :mod:`xpdispatch.engines.local`           in this process, on any array library
+``legate``   :mod:`xpdispatch.engines.legate.engine`   as Legate tasks, on cuPyNumeric arrays
+===========  ========================================  ==========================================
 
 The function is ``call(kernel, arguments)``: a :class:`~xpdispatch.kernel.Kernel` and a
 :class:`~xpdispatch.kernel.Arguments` in, the list of results out.
@@ -21,7 +21,7 @@ from typing import Any
 
 from xpdispatch.errors import ArgumentError
 
-ENGINES = {"local": "xpdispatch.engines.local", "legate": "xpdispatch.engines.legate"}
+ENGINES = {"local": "xpdispatch.engines.local", "legate": "xpdispatch.engines.legate.engine"}
 
 chosen: ContextVar[str | None] = ContextVar("chosen", default=None)
 """The engine that ``with engine(...)`` asks for; None lets the arguments decide."""

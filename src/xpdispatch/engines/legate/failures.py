@@ -46,13 +46,15 @@ def dump(error: BaseException, where: str) -> bytes:
     What no process can hand on becomes a :class:`~xpdispatch.errors.KernelError`: an exception that does not
     survive pickling, and what is no ``Exception`` at all, such as ``KeyboardInterrupt``.
     """
-    text = "In the task:\n" + "".join(traceback.format_tb(_users(error.__traceback__))).rstrip()
+    frames = traceback.format_tb(_users(error.__traceback__))
+    text = "In the task:\n" + "".join(frames).rstrip() if frames else ""
     if isinstance(error, Exception):
         # The traceback holds the leaf's arrays, which must not outlive it.
         error.__traceback__ = error.__cause__ = error.__context__ = None
         if not getattr(error, "__notes__", None):
             error.add_note(where)
-        error.add_note(text)
+        if text:
+            error.add_note(text)
         pickled = _round_trip(error)
         if pickled:
             return pickled
@@ -61,16 +63,17 @@ def dump(error: BaseException, where: str) -> bytes:
         hint="raise an Exception that can be pickled",
     )
     stand_in.add_note(where)
-    stand_in.add_note(text[-_MOST_TEXT:])
+    if text:
+        stand_in.add_note(text[-_MOST_TEXT:])
     return pickle.dumps(stand_in)
 
 
 def _users(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the user's own code on, without the frames that led there."""
+    """The traceback from the user's own code on, without the frames that led there; None where all are ours."""
     start = trace
     while start is not None and start.tb_frame.f_code.co_filename.startswith(_PACKAGE):
         start = start.tb_next
-    return start or trace
+    return start
 
 
 def _round_trip(error: Exception) -> bytes | None:
@@ -90,7 +93,8 @@ def take() -> Exception | None:
     _failures.clear()
     error = pickle.loads(found[0].pickled)
     if len(found) > 1:
-        error.add_note(f"{len(found) - 1} more failed tiles, in {len({f.launch for f in found})} calls altogether")
+        more, calls = len(found) - 1, len({f.launch for f in found})
+        error.add_note(f"{more} more tile{'s' * (more > 1)} failed, in {calls} call{'s' * (calls > 1)} altogether")
     return error if isinstance(error, Exception) else KernelError(repr(error))
 
 

@@ -31,13 +31,13 @@ class Header:
     ----------
     plan : Plan
     recipe : Recipe
-    dtypes : tuple of (numpy.dtype or None)
-        What each result must be; None where the caller's array decides.
+    dtypes : tuple of numpy.dtype
+        What the body must return for each result.
     """
 
     plan: Plan
     recipe: Recipe
-    dtypes: tuple[np.dtype[Any] | None, ...]
+    dtypes: tuple[np.dtype[Any], ...]
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,409 @@
+"""The Legate engine: translates a plan into one task launch, and decides nothing."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from xpdispatch import exits
+from xpdispatch.engines.legate import failures, garbage
+from xpdispatch.engines.legate.recipe import Recipe, make_recipe
+from xpdispatch.engines.local import refuse_empty
+from xpdispatch.errors import ArgumentError, DTypeError, EngineError, MissingError
+from xpdispatch.kernel import Arguments, BoundedCache, Kernel, kernel, scalars_key
+from xpdispatch.namespaces import VARIANTS, library_of
+from xpdispatch.plan import Layout, Plan, Shape
+from xpdispatch.reductions import check_dtype, from_sort_keys, identity, needs_sort_keys, sort_keys
+
+_started_before = "legate.core" in sys.modules
+try:
+    import legate.core as lg
+except ModuleNotFoundError as error:
+    raise MissingError(
+        f"package {error.name!r} is not installed, so there is no Legate here",
+        hint="pip install 'xpdispatch[legate]' (Legate and cuPyNumeric)",
+    ) from error
+
+from xpdispatch.engines.legate.leaf import Header, make_leaf  # noqa: E402  after the check above
+from xpdispatch.engines.legate.stores import (  # noqa: E402
+    Held,
+    check_wrappable,
+    check_writable,
+    fill,
+    hold,
+    new_store,
+    to_numpy,
+    wrap,
+)
+
+_MOST_KERNELS = 100_000
+_LARGEST_SCALAR = 1_000_000
+_REDUCTIONS = {"sum": "ADD", "prod": "MUL", "max": "MAX", "min": "MIN", "any": "MAX", "all": "MIN", "xor": "XOR"}
+"""Legate's operator for each of ours. On bool, any and all are MAX and MIN: OR ends the process there."""
+
+_runtime = lg.get_legate_runtime()
+_library = _runtime.find_or_create_library(
+    "xpdispatch", config=lg.ResourceConfig(max_tasks=_MOST_KERNELS, max_dyn_tasks=_MOST_KERNELS - 1)
+)[0]
+# Legate must be used from the thread that started it.
+_thread = threading.main_thread().ident if _started_before else threading.get_ident()
+_launches = count()
+_tasks: dict[Kernel, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A launch but for its stores and scalars; cached by shapes, dtypes and scalars' types."""
+
+    plan: Plan
+    recipe: Recipe
+    types: tuple[tuple[np.dtype[Any], Shape], ...]
+    header: bytes
+
+    def keyed(self, r: int) -> bool:
+        """Whether result `r` is reduced over integers that sort as its floats do."""
+        op = self.plan.results[r].op
+        return op is not None and not self.recipe.one_piece and needs_sort_keys(op, self.types[r][0])
+
+
+_prepared: dict[Kernel, BoundedCache] = {}
+
+
+def call(kernel: Kernel, arguments: Arguments) -> list[Any]:
+    """Launch one call as a Legate task and return the results, which need not be computed yet."""
+    _check_thread()
+    kind = _kind_of(kernel, arguments)
+    operands = _hold_operands(kernel, arguments)
+    given = _hold_given(kernel, arguments, operands)
+    if any(g is None for g in given):
+        check_wrappable(kind)
+    prepared = _prepare(kernel, operands, given, arguments.scalars)
+    payload = _payload(kernel, operands, arguments.scalars)
+    _set_apart(kernel, prepared, operands, given)
+    stores = [_begin(prepared, r, g) for r, g in enumerate(given)]
+    if not prepared.plan.empty:
+        _launch(kernel, prepared, operands, stores, payload)
+    results = [
+        _finish(prepared, arguments, r, store, g, kind) for r, (store, g) in enumerate(zip(stores, given, strict=True))
+    ]
+    if kernel.on_error == "immediate":
+        synchronize()
+    return [
+        value if updated is None else arguments.operands[updated]
+        for value, updated in zip(results, kernel.body.updated, strict=True)
+    ]
+
+
+def synchronize() -> None:
+    """Wait for every launch so far, and raise the first exception of a body, if any."""
+    _check_thread()
+    _runtime.issue_execution_fence(block=True)
+    garbage.resume()
+    failures.raise_first()
+
+
+def _check_thread() -> None:
+    if threading.get_ident() != _thread:
+        raise EngineError(
+            f"Legate is used from thread {threading.current_thread().name!r}, but another thread started it",
+            hint="call kernels on cuPyNumeric arrays from the main thread only",
+        )
+
+
+def _kind_of(kernel: Kernel, arguments: Arguments) -> str:
+    """What the caller passed: cuPyNumeric arrays, Legate stores or only NumPy arrays."""
+    kinds = set()
+    for name, value in arguments.arrays(kernel):
+        library = library_of(value)
+        if library not in ("legate", "numpy", "number"):
+            raise ArgumentError(
+                f"argument {name!r} is a {library} array beside a cuPyNumeric array",
+                hint="pass arrays of one library; NumPy arrays may stand beside cuPyNumeric's",
+            )
+        if library == "legate":
+            kinds.add("store" if isinstance(value, lg.LogicalStore | lg.LogicalArray) else "cupynumeric")
+    return "cupynumeric" if "cupynumeric" in kinds else "store" if kinds else "numpy"
+
+
+def _hold_operands(kernel: Kernel, arguments: Arguments) -> list[Held]:
+    held: dict[int, Held] = {}
+    numbers = {}
+    for p, (term, value) in enumerate(zip(kernel.operands, arguments.operands, strict=True)):
+        if library_of(value) == "number":
+            numbers[p] = value
+        else:
+            held[p] = hold(str(term.name), value, written=p in kernel.body.updated)
+    known = [h.dtype for h in held.values()]
+    for p, value in numbers.items():
+        held[p] = _hold_number(str(kernel.operands[p].name), value, known)
+    return [held[p] for p in range(len(kernel.operands))]
+
+
+def _hold_number(name: str, value: Any, known: Sequence[np.dtype[Any]]) -> Held:
+    try:
+        return hold(name, np.asarray(value, dtype=np.result_type(*known, value)))
+    except (OverflowError, TypeError) as error:
+        raise DTypeError(
+            f"argument {name!r} = {value!r} does not go with the other operands: {error}",
+            hint=f"pass {name!r} as a 0-d array of the dtype you want",
+        ) from error
+
+
+def _hold_given(kernel: Kernel, arguments: Arguments, operands: Sequence[Held]) -> list[Held | None]:
+    """The arrays to be written: what the caller gives, and operands that are updated in place.
+
+    ``value`` is the NumPy array into which the answer is copied in the end, if it is one.
+    """
+    given: list[Held | None] = []
+    for r, (value, updated) in enumerate(zip(arguments.given, kernel.body.updated, strict=True)):
+        name = str(kernel.signature.results[r].name)
+        array = arguments.operands[updated] if updated is not None else value
+        if array is None:
+            given.append(None)
+            continue
+        check_writable(name, array)
+        if isinstance(array, np.ndarray):
+            store = None if updated is None else operands[updated].store
+            given.append(Held(store, array, array.shape, array.dtype))
+        else:
+            given.append(hold(name, array) if updated is None else operands[updated])
+    stored = [g.store for g in given if g is not None and g.store is not None]
+    for n, store in enumerate(stored):
+        if any(store.overlaps(other) for other in stored[:n]):
+            raise ArgumentError(
+                "two of the arrays given for results share memory", hint="pass arrays that do not overlap"
+            )
+    return given
+
+
+def _is_inline(held: Held) -> bool:
+    """Whether an operand is sent with the scalars: it is 0-d from NumPy, or has no cell."""
+    return held.store is None or 0 in held.shape
+
+
+def _inline(held: Held) -> Any:
+    if not _is_inline(held):
+        return None
+    return held.value if held.store is None else np.empty(held.shape, held.dtype)
+
+
+def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...]) -> bytes:
+    """Number of the call, operands that are no stores, and the scalars as they are at this moment, for the leaf."""
+    inline = [_inline(h) for h in operands]
+    try:
+        return pickle.dumps((next(_launches), inline, scalars), protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        names = [s.name for s in kernel.body.slots if s.scalar is not None]
+        for name, value in zip(names, scalars, strict=True):
+            try:
+                pickle.dumps(value)
+            except Exception as reason:  # noqa: BLE001  whatever a user's __reduce__ raises
+                raise ArgumentError(
+                    f"scalar {name!r} is a {type(value).__name__} that cannot be sent to a task: {reason}",
+                    hint="scalars are pickled on Legate: pass plain values, or a function defined at module level",
+                ) from error
+        raise
+
+
+def _prepare(
+    kernel: Kernel, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]
+) -> Prepared:
+    shapes = [h.shape for h in operands]
+    dtypes = tuple(h.dtype for h in operands)
+    inline = tuple(_is_inline(h) for h in operands)
+    plan = kernel.plan(shapes, scalars, [None if g is None else g.shape for g in given])
+    key = (plan, dtypes, inline, tuple(None if g is None else g.dtype for g in given), scalars_key(scalars))
+    cache = _prepared.setdefault(kernel, BoundedCache())
+    found: Prepared | None = cache.get(key)
+    if found is None:
+        found = cache[key] = _prepare_anew(kernel, plan, dtypes, inline, given, scalars)
+    return found
+
+
+def _prepare_anew(
+    kernel: Kernel,
+    plan: Plan,
+    dtypes: Sequence[np.dtype[Any]],
+    inline: tuple[bool, ...],
+    given: Sequence[Held | None],
+    scalars: Sequence[Any],
+) -> Prepared:
+    if plan.empty:
+        refuse_empty(plan)
+    types = kernel.result_types(plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
+    for layout, (dtype, _), g in zip(plan.results, types, given, strict=True):
+        if layout.op:
+            check_dtype(layout.op, layout.name, dtype)
+        if g is not None and not np.can_cast(dtype, g.dtype, "same_kind"):
+            raise DTypeError(
+                f"result {layout.name!r} has dtype {dtype}, which cannot be written to {g.dtype} (casting same_kind)",
+                hint="pass an array of another dtype, or dtype= to the decorator",
+            )
+    plan = plan.with_result_shapes([shape for _, shape in types])
+    apart = (*inline, *(0 in shape for _, shape in types))
+    recipe = make_recipe(plan, apart, lg.LEGATE_MAX_DIM, one_piece=_needs_one_piece(kernel, plan, types))
+    planned = tuple(dtype for dtype, _ in types)
+    header = pickle.dumps(Header(plan, recipe, planned), protocol=pickle.HIGHEST_PROTOCOL)
+    return Prepared(plan, recipe, tuple(types), header)
+
+
+def _needs_one_piece(kernel: Kernel, plan: Plan, types: Sequence[tuple[np.dtype[Any], Shape]]) -> bool:
+    """Whether Legate's own reductions cannot give the answer.
+
+    It multiplies no complex128, and adds floats in an order that changes from run to run.
+    """
+    reduced = [(layout.op, dtype) for layout, (dtype, _) in zip(plan.results, types, strict=True) if layout.op]
+    inexact = any(op in ("sum", "prod") and dtype.kind in "fc" for op, dtype in reduced)
+    return (kernel.deterministic and inexact) or ("prod", np.dtype(np.complex128)) in reduced
+
+
+def _set_apart(kernel: Kernel, prepared: Prepared, operands: list[Held], given: Sequence[Held | None]) -> None:
+    """Copy the operands that a result would overwrite while tiles still read them."""
+    for r, g in enumerate(given):
+        if g is None or g.store is None:
+            continue
+        for p, held in enumerate(operands):
+            if held.store is None or kernel.body.updated[r] == p or not held.store.overlaps(g.store):
+                continue
+            fit, other = prepared.recipe.operands[p], prepared.recipe.results[r]
+            same_cells = (
+                len(given) == 1
+                and not kernel.body.buffers
+                and prepared.plan.results[r].op is None
+                and fit == other
+                and held.shape == g.shape
+                and not (held.store.transformed or g.store.transformed)
+                and held.store.equal_storage(g.store)
+            )
+            if not same_cells:
+                copy = new_store(held.shape, held.dtype)
+                assign(held.store, out=copy)
+                operands[p] = Held(copy, None, held.shape, held.dtype)
+
+
+def _begin(prepared: Prepared, r: int, given: Held | None) -> Any:
+    """The store that the launch writes, made ready.
+
+    A reduction starts from the identity, or where it accumulates from what the caller's array holds.
+    """
+    layout, (dtype, shape) = prepared.plan.results[r], prepared.types[r]
+    keyed = prepared.keyed(r)
+    own = np.dtype(f"i{dtype.itemsize}") if keyed else dtype
+    # A leaf casts what it writes; what it reduces into must have the dtype of the partial results.
+    direct = given is not None and given.store is not None and (given.dtype == own or not layout.op)
+    store = given.store if direct and given is not None else new_store(shape, own)
+    if not layout.op or (direct and layout.accumulate):
+        return store
+    if layout.accumulate and given is not None:
+        before = given.store if given.store is not None else given.value
+        if keyed:
+            to_keys(before, layout.op, dtype.name, out=store)
+        else:
+            assign(before, out=store)
+    else:
+        start = np.asarray(identity(layout.op, dtype))
+        fill(store, sort_keys(layout.op, start)[()] if keyed else start[()])
+    return store
+
+
+def _finish(prepared: Prepared, arguments: Arguments, r: int, store: Any, given: Held | None, kind: str) -> Any:
+    """The answer in the array that the caller gave, or as a new one."""
+    dtype, shape = prepared.types[r]
+    if prepared.keyed(r):
+        floats = new_store(shape, dtype)
+        from_keys(store, dtype.name, out=floats)
+        store = floats
+    if given is None:
+        return wrap(store, kind)
+    if given.value is not None:
+        synchronize()
+        to_numpy(store, given.value)
+    elif store is not given.store:
+        assign(store, out=arguments.given[r])
+    return arguments.given[r]
+
+
+def _launch(
+    kernel: Kernel, prepared: Prepared, operands: Sequence[Held], stores: Sequence[Any], payload: bytes
+) -> None:
+    recipe = prepared.recipe
+    garbage.pause()
+    task = _runtime.create_auto_task(_library, _task_of(kernel))
+    variables = []
+    for held, fit in zip(operands, recipe.operands, strict=True):
+        inline = fit.how == "inline"
+        variables.append(None if inline else task.add_input(fit.turn(held.store), task.declare_partition()))
+    for store, layout, fit in zip(stores, prepared.plan.results, recipe.results, strict=True):
+        variables.append(
+            None if fit.how == "inline" else _add_result(task, store, layout, fit, one_piece=recipe.one_piece)
+        )
+    for variable, fit, store in zip(
+        variables, (*recipe.operands, *recipe.results), (*(h.store for h in operands), *stores), strict=True
+    ):
+        if fit.how == "broadcast" or (fit.how == "free" and store.ndim):
+            task.add_constraint(lg.broadcast(variable))
+        elif fit.keep_whole:
+            task.add_constraint(lg.broadcast(variable, fit.keep_whole))
+    for group in recipe.aligned:
+        task.add_constraint(lg.align(*(variables[p] for p in group)))
+    task.add_scalar_arg(prepared.header)
+    if len(payload) <= _LARGEST_SCALAR:
+        task.add_scalar_arg(payload)
+    else:
+        task.add_scalar_arg(payload, (lg.uint8,))
+    task.execute()
+
+
+def _add_result(task: Any, store: Any, layout: Layout, fit: Any, *, one_piece: bool) -> Any:
+    turned = fit.turn(store)
+    if layout.op and not one_piece:
+        return task.add_reduction(turned, int(lg.ReductionOpKind[_REDUCTIONS[layout.op]]), task.declare_partition())
+    variable = task.add_output(turned, task.declare_partition())
+    if layout.accumulate:
+        task.add_input(turned, variable)
+    return variable
+
+
+def _task_of(kernel: Kernel) -> Any:
+    """The kernel's task, registered with all three variants when first launched."""
+    task = _tasks.get(kernel)
+    if task is None:
+        task = _tasks[kernel] = _library.get_new_task_id()
+        variants = [(lg.VariantCode[v], make_leaf(kernel, v)) for v in VARIANTS]
+        _library.register_task(lg.TaskInfo.from_variants(task, kernel.name, variants))
+    return task
+
+
+@kernel("src[...] -> dst[...]")
+def assign(xp: Any, src: Any) -> Any:
+    """Copy one store to another, casting to its dtype."""
+    return src
+
+
+@kernel("values[...] -> keys[...]")
+def to_keys(xp: Any, values: Any, op: Any, dtype: str) -> Any:
+    """Floats to the integers that sort as they do."""
+    return sort_keys(op, values.astype(dtype))
+
+
+@kernel("keys[...] -> values[...]")
+def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
+    """The floats that sort keys came from."""
+    return from_sort_keys(keys, np.dtype(dtype))
+
+
+def _report_at_exit() -> None:
+    _runtime.issue_execution_fence(block=True)
+    if failures.report():
+        exits.fail()
+
+
+_runtime.add_shutdown_callback(_report_at_exit)
+exits.watch(_report_at_exit, _runtime.finish)

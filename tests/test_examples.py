@@ -1,0 +1,83 @@
+"""Every program runs in its three ways, and equals NumPy in each."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted(p for p in (ROOT / "examples").glob("*.py"))
+SIZES = {
+    "quick": ["--size", "100000"],
+    "saxpy": ["--size", "100000"],
+    "histogram": ["--size", "100003"],
+    "matmul": ["-m", "120", "-k", "110", "-n", "90"],
+    "fft": ["--shape", "8,32,64"],
+    "terrain": [],
+}
+BIN = Path(sys.executable).parent
+
+
+def run(command: list[str], **environment: str) -> str:
+    clean = {k: v for k, v in os.environ.items() if k != "LEGATE_CONFIG"}
+    clean["PATH"] = f"{BIN}{os.pathsep}{clean['PATH']}"
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT, env={**clean, **environment}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+LAUNCHERS = {
+    "python": [sys.executable],
+    "xpdispatch run": [sys.executable, "-m", "xpdispatch.cli", "run", "--cpus", "2", "--gpus", "0"],
+    "legate": [str(BIN / "legate"), "--cpus", "1", "--gpus", "0"],
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)
+def test_example(example: Path, launcher: str) -> None:
+    out = run([*LAUNCHERS[launcher], str(example), *SIZES[example.stem], "--check"])
+    assert "equal to NumPy" in out
+    assert re.search(rf"^Time elapsed for {example.stem}: \d+\.\d{{6}} milliseconds$", out, re.M)
+
+
+def test_terrain_says_the_same_on_numpy_and_legate(tmp_path: Path) -> None:
+    numbers, pictures = [], []
+    for launcher in ("python", "xpdispatch run"):
+        picture = tmp_path / f"{len(pictures)}.png"
+        out = run([*LAUNCHERS[launcher], "examples/terrain.py", "--output", str(picture)])
+        numbers.append([line for line in out.splitlines() if "m rms" in line or " m, " in line or "cells" in line])
+        pictures.append(picture.read_bytes())
+    assert numbers[0] == numbers[1]
+    assert len(numbers[0]) == 6
+    assert pictures[0][:8] == b"\x89PNG\r\n\x1a\n"
+    assert len(pictures[0]) > 100_000
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)
+def test_bodies_are_generic(example: Path) -> None:
+    """No cupy anywhere, and no kernel body that looks at the device or the engine."""
+    text = example.read_text()
+    assert "cupy" not in text.replace("cuPyNumeric", "")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.args.args[:1] and node.args.args[0].arg == "xp":
+            assert not [n for n in ast.walk(node) if isinstance(n, ast.If | ast.IfExp | ast.Import | ast.ImportFrom)]
+
+
+def test_readme_first_block_prints_exactly_this() -> None:
+    blocks = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    (_, code), (_, expected) = blocks[0], blocks[1]
+    assert run([sys.executable, "-c", code]) == expected
+
+
+def test_all_options_are_shown() -> None:
+    assert "--check" in run([sys.executable, "examples/fft.py", "--help"])
+    assert "equal to NumPy" in run([sys.executable, "examples/fft.py", "--shape", "4", "8", "8", "--check"])

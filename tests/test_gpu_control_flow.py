@@ -1,0 +1,103 @@
+"""The GPU variant's control flow with a stand-in for CuPy over NumPy; that it runs on a GPU is not shown here."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpdispatch as xd
+from xpdispatch import kernel
+from xpdispatch.engines.legate import failures
+from xpdispatch.engines.legate.leaf import Header, make_leaf
+from xpdispatch.engines.legate.recipe import make_recipe
+
+
+class Store:
+    """A PhysicalStore over a NumPy array that begins at `low`."""
+
+    def __init__(self, array: np.ndarray, low: tuple[int, ...] | None = None) -> None:
+        self.array = array
+        low = low or (0,) * array.ndim
+        high = tuple(a + n - 1 for a, n in zip(low, array.shape, strict=True))
+        self.domain = SimpleNamespace(lo=low, hi=high)
+
+    def data(self) -> Store:
+        return self
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.array.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+
+def scalar(data: bytes) -> Any:
+    return SimpleNamespace(value=lambda: memoryview(data))
+
+
+def run_leaf(made: xd.Kernel, variant: str, inputs: list, outputs: list, reductions: list, **call: Any) -> None:
+    """Run the function that Legate would call for one tile."""
+    header = Header(call["plan"], call["recipe"], call["dtypes"])
+    context = SimpleNamespace(
+        scalars=[
+            scalar(pickle.dumps(header)),
+            scalar(pickle.dumps((0, [None] * len(call["plan"].operands), call["scalars"]))),
+        ],
+        inputs=inputs,
+        outputs=outputs,
+        reductions=reductions,
+    )
+    make_leaf(made, variant)(context)
+
+
+@pytest.fixture
+def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    fake = SimpleNamespace(
+        from_dlpack=np.from_dlpack, asarray=np.asarray, empty=np.empty, may_share_memory=np.may_share_memory
+    )
+    monkeypatch.setattr("xpdispatch.executor.library_of", lambda value: "cupy")
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    xd.register_namespace("GPU", SimpleNamespace(name="fake"))  # type: ignore[arg-type]
+    yield fake
+    xd.register_namespace("GPU", "array_api_compat.cupy")
+
+
+def test_a_gpu_task_gets_the_gpu_namespace_and_body(fake_cupy: Any) -> None:
+    seen: list[Any] = []
+
+    @kernel("x[i], y[i] -> z[i], sum s[]", dtype=("x", "x"))
+    def body(xp, tile, x, y, a):
+        raise AssertionError("the GPU has its own body")
+
+    @body.gpu_variant
+    def gpu_body(xp, tile, x, y, a):
+        seen.append((xp.name, tile.variant, tile.start("i")))
+        return a * x + y, np.sum(x)
+
+    plan = body.plan([(20,), (20,)], (2.0,), [None, None])
+    recipe = make_recipe(plan, [False] * 4, 6, one_piece=False)
+    x, y, z, s = np.arange(5.0), np.ones(5), np.zeros(5), np.zeros(())
+    inputs, outputs = [Store(x, (10,)), Store(y, (10,))], [Store(z, (10,))]
+    kinds = (np.dtype(float),) * 2
+    xd.register_namespace("GPU", SimpleNamespace(name="fake", float64=np.float64))  # type: ignore[arg-type]
+    run_leaf(body, "GPU", inputs, outputs, [Store(s)], plan=plan, recipe=recipe, dtypes=kinds, scalars=(2.0,))
+    failures.raise_first()
+    assert seen == [("fake", "GPU", 10)]
+    np.testing.assert_array_equal(z, 2 * x + 1)
+    assert s == 10.0
+
+
+def test_a_gpu_task_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    made = kernel("x[i] -> y[i]")(lambda xp, x: x)
+    plan = made.plan([(5,)], (), [None])
+    recipe = make_recipe(plan, [False] * 2, 6, one_piece=False)
+    stores = [Store(np.ones(5))], [Store(np.zeros(5))], []
+    run_leaf(made, "GPU", *stores, plan=plan, recipe=recipe, dtypes=(np.dtype(float),), scalars=())
+    with pytest.raises(ImportError, match="package 'cupy' is not installed(.|\n)*pip install 'xpdispatch\\[cuda\\]'"):
+        failures.raise_first()

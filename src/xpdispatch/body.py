@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from xpdispatch.errors import SignatureError, UnsupportedError
@@ -45,6 +45,8 @@ class Body:
         The results that are parameters too, so that the body may write them.
     updated : tuple of (int or None)
         For each result the operand that it updates in place.
+    variants : dict of str to callable
+        Functions of their own for some of Legate's variants.
     """
 
     name: str
@@ -55,6 +57,16 @@ class Body:
     results: int
     buffers: tuple[int, ...]
     updated: tuple[int | None, ...]
+    variants: dict[str, Callable[..., Any]] = field(default_factory=dict, compare=False)
+    places: tuple[tuple[int, int], ...] = field(init=False)
+    """For each parameter where its value is: 0 operands, 1 buffers, 2 scalars; and the position there."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", tuple(_place(slot) for slot in self.slots))
+
+    def function_for(self, variant: str | None) -> Callable[..., Any]:
+        """The function for a Legate variant, or for another array library (None)."""
+        return self.variants.get(variant, self.function) if variant else self.function
 
     def call(
         self,
@@ -66,20 +78,19 @@ class Body:
         scalars: Sequence[Any],
     ) -> Any:
         """Run one tile and return what the function returns."""
-        arguments = [xp, tile] if self.wants_tile else [xp]
-        named = {}
-        for slot in self.slots:
-            if slot.result is not None:
-                value = buffers[slot.result]
-            elif slot.operand is not None:
-                value = operands[slot.operand]
-            else:
-                value = scalars[slot.scalar]  # type: ignore[index]
-            if slot.name in self.keyword:
-                named[slot.name] = value
-            else:
-                arguments.append(value)
-        return function(*arguments, **named)
+        values = (operands, buffers, scalars)
+        arguments = [values[where][position] for where, position in self.places]
+        leading = (xp, tile) if self.wants_tile else (xp,)
+        if not self.keyword:
+            return function(*leading, *arguments)
+        first = len(arguments) - len(self.keyword)
+        return function(*leading, *arguments[:first], **dict(zip(self.keyword, arguments[first:], strict=True)))
+
+
+def _place(slot: Slot) -> tuple[int, int]:
+    if slot.result is not None:
+        return 1, slot.result
+    return (0, slot.operand) if slot.operand is not None else (2, int(slot.scalar or 0))
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

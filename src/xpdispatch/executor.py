@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.body import Body
+from xpdispatch.dtypes import np_dtype
 from xpdispatch.errors import DTypeError, ResultError
 from xpdispatch.namespaces import library_of, share_memory
 from xpdispatch.plan import Layout, Plan, show_shape
@@ -82,10 +83,7 @@ def run(
     list of (array or None)
         One for each result, over `domain`; None where every region was empty.
     """
-    results = list(targets)
-    for position, layout in enumerate(site.plan.results):
-        if layout.op:
-            results[position] = None
+    results = [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
     operands = _protected(site, operands)
     origin = [start for start, _ in domain]
     alone = len(regions) == 1 and regions[0] == domain
@@ -280,10 +278,3 @@ def _allocated(site: Site, layout: Layout, value: Any, domain: Region) -> Any:
     if layout.op is None:
         return site.xp.empty(shape, dtype=value.dtype)
     return site.xp.full(shape, identity(layout.op, np_dtype(value.dtype)).item(), dtype=value.dtype)
-
-
-def np_dtype(dtype: Any) -> np.dtype[Any]:
-    """NumPy's dtype of the same name as another library's."""
-    if isinstance(dtype, np.dtype):
-        return dtype
-    return np.dtype(str(dtype).split(".")[-1])

@@ -1,10 +1,9 @@
-"""``@kernel`` and :class:`Kernel`: bind the arguments, plan, and hand both to an engine."""
+"""``@kernel`` and :class:`Kernel`: bind the arguments, and hand them to an engine."""
 
 from __future__ import annotations
 
 import inspect
 import operator
-import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,31 +11,18 @@ from typing import Any, Literal
 import numpy as np
 
 from xpdispatch.body import Body, make_body, parameters_of
+from xpdispatch.caches import BoundedCache
 from xpdispatch.constraints import roles_of, signature_of
+from xpdispatch.dtypes import casts, rules
 from xpdispatch.engines import chosen, get_engine
-from xpdispatch.errors import (
-    ArgumentError,
-    DTypeError,
-    NotationError,
-    SignatureError,
-    UnsupportedError,
-    XPDispatchError,
-)
-from xpdispatch.executor import Site, inside_body, np_dtype, run
-from xpdispatch.namespaces import library_of, namespace_for
+from xpdispatch.errors import ArgumentError, NotationError, SignatureError, UnsupportedError, XPDispatchError
+from xpdispatch.executor import inside_body
+from xpdispatch.namespaces import library_of
 from xpdispatch.notation import Axis, Constraint, Signature, Term, parse
 from xpdispatch.plan import Plan, Shape, plan
+from xpdispatch.sample import ResultTypes, result_types
 
-_CACHE_SIZE = 256
-
-
-class BoundedCache(dict[Any, Any]):
-    """A dict that forgets its oldest entry instead of growing beyond 256."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if len(self) >= _CACHE_SIZE:
-            del self[next(iter(self))]
-        super().__setitem__(key, value)
+_MISSING = inspect.Parameter.empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +68,21 @@ class Kernel:
         on_error: Literal["deferred", "immediate"] = "deferred",
     ) -> None:
         self.signature = signature
+        self.notation = str(signature)
         self.body: Body = make_body(function, signature)
         self.deterministic = deterministic
         self.on_error = on_error
         self.operands: tuple[Term, ...] = tuple(t for t in signature.operands if t.name)
+        self._rules = rules(dtype, [str(t.name) for t in self.operands], self.body.results)
         self._parameters = parameters_of(function)
-        self._functions: dict[str, Callable[..., Any]] = {}
-        self._dtype_rules = _dtype_rules(dtype, self.operands, self.body.results)
-        self._sized = [
-            (s.name, s.scalar) for s in self.body.slots if s.scalar is not None and s.name in _extent_names(signature)
-        ]
-        self._plans = BoundedCache()
-        self._types = BoundedCache()
-        self.notation = f"{signature}"
+        slots = self.body.slots
+        self._scalars = tuple(p for p, s in enumerate(slots) if s.scalar is not None)
+        self._arrays = tuple((p, s) for p, s in enumerate(slots) if s.scalar is None)
+        extents = _extent_names(signature)
+        self._sized = tuple((s.name, s.scalar) for s in slots if s.scalar is not None and s.name in extents)
+        # Prepared calls by what decides them: chosen engine, types, dtypes, shapes and extents; at most 256. Plans
+        # by shapes and extents, and samples as result_types says, likewise.
+        self._prepared, self._plans, self._samples = BoundedCache(), BoundedCache(), BoundedCache()
         for name in ("__module__", "__qualname__", "__name__", "__doc__"):
             setattr(self, name, getattr(function, name))
         self.__wrapped__ = function
@@ -111,14 +99,26 @@ class Kernel:
         return inspect.Signature([*own, out])
 
     def __repr__(self) -> str:
-        own = f", own bodies: {', '.join(self._functions)}" if self._functions else ""
+        own = f", own bodies: {', '.join(self.body.variants)}" if self.body.variants else ""
         return f"<kernel {self.name}: {self.notation}{own}>"
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the kernel; see the class for how arguments are passed."""
         try:
             arguments = self._bind(args, kwargs, out)
-            results = get_engine(self._engine_for(arguments)).call(self, arguments)
+            sizes = tuple([_extent_of(name, arguments.scalars[s]) for name, s in self._sized])
+            key = (
+                chosen.get(),
+                inside_body.get(),
+                tuple([_kind(v) for v in arguments.operands]),
+                tuple([_kind(v) for v in arguments.given]),
+                tuple([type(v) for v in arguments.scalars]),
+                sizes,
+            )
+            prepared = self._prepared.get(key)
+            if prepared is None:
+                prepared = self._prepared[key] = self._prepare(arguments)
+            results = prepared(arguments)
         except XPDispatchError as error:
             error.complete(self.name, self.notation)
             raise
@@ -145,45 +145,31 @@ class Kernel:
                 f"the {variant} body has parameters ({', '.join(got)}), expected ({', '.join(wanted)})",
                 hint="give every variant's body the same parameters",
             ).complete(self.name, self.notation)
-        self._functions[variant] = function
+        self.body.variants[variant] = function
+        self._prepared.clear()
+        self._samples.clear()
         return self
-
-    def function_for(self, variant: str | None) -> Callable[..., Any]:
-        """The body's function for a Legate variant, or for another array library (None)."""
-        return self._functions.get(variant, self.body.function) if variant else self.body.function
 
     # -- binding --------------------------------------------------------------------------------
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Arguments:
-        body = self.body
-        values = self._by_parameter(args, kwargs)
+        if kwargs or len(args) != len(self._parameters) or self.body.keyword:
+            args = self._by_parameter(args, kwargs)
         operands: list[Any] = [None] * len(self.operands)
-        given: list[Any] = [None] * body.results
-        scalars: list[Any] = []
-        for slot, value in zip(body.slots, values, strict=True):
-            if slot.scalar is not None:
-                if value is inspect.Parameter.empty:
-                    raise self._missing(slot.name)
-                _check_scalar(slot.name, value)
-                scalars.append(value)
-                continue
-            if value is not inspect.Parameter.empty and value is not None:
-                _check_array(slot.name, value, number_ok=slot.result is None)
+        given: list[Any] = [None] * self.body.results
+        for position, slot in self._arrays:
+            value = args[position]
             if slot.operand is not None:
-                if value is inspect.Parameter.empty or value is None:
-                    raise self._missing(slot.name)
                 operands[slot.operand] = value
-            elif value is not inspect.Parameter.empty:
+            elif value is not _MISSING:
                 given[slot.result] = value  # type: ignore[index]
         if out is not None:
             self._bind_out(out, operands, given)
-        return Arguments(operands, given, tuple(scalars))
+        return Arguments(operands, given, tuple([args[p] for p in self._scalars]))
 
-    def _by_parameter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
-        """One value for each parameter, ``Parameter.empty`` where the call gives none."""
+    def _by_parameter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """One value for each parameter; results that are left out are missing, and nothing else is."""
         parameters = self._parameters
-        if not kwargs and len(args) == len(parameters) and not self.body.keyword:
-            return args
         positional = [n for n in parameters if n not in self.body.keyword]
         if len(args) > len(positional):
             raise ArgumentError(
@@ -200,10 +186,13 @@ class Kernel:
             if name in values:
                 raise ArgumentError(f"argument {name!r} is given twice", hint="by position or by name, not both")
             values[name] = value
-        return [values.get(n, p.default) for n, p in parameters.items()]
-
-    def _missing(self, name: str) -> ArgumentError:
-        return ArgumentError(f"argument {name!r} is missing", hint=f"call {self.name}({', '.join(self._parameters)})")
+        bound = tuple(values.get(n, p.default) for n, p in parameters.items())
+        for slot, value in zip(self.body.slots, bound, strict=True):
+            if value is _MISSING and (slot.scalar is not None or slot.operand is not None):
+                raise ArgumentError(
+                    f"argument {slot.name!r} is missing", hint=f"call {self.name}({', '.join(parameters)})"
+                )
+        return bound
 
     def _bind_out(self, out: Any, operands: list[Any], given: list[Any]) -> None:
         count = self.body.results
@@ -223,23 +212,36 @@ class Kernel:
             if array is None:
                 continue
             name = str(self.signature.results[r].name)
-            _check_array(name, array, number_ok=False)
             updated = self.body.updated[r]
-            if updated is not None and array is not operands[updated]:
+            if updated is None:
+                if given[r] is not None and given[r] is not array:
+                    raise ArgumentError(f"result {name!r} is given twice", hint="as argument or by out=, not both")
+                given[r] = array
+            elif array is not operands[updated]:
                 raise ArgumentError(
                     f"out= gives another array for {name!r}, which is read and written in place",
                     hint=f"pass the array as argument {name!r} alone",
                 )
-            if given[r] is not None and given[r] is not array:
-                raise ArgumentError(f"result {name!r} is given twice", hint="as argument or by out=, not both")
-            if updated is None:
-                given[r] = array
+
+    # -- preparing: all that types, dtypes, shapes and extents decide --------------------------------------
+
+    def _prepare(self, arguments: Arguments) -> Callable[[Arguments], list[Any]]:
+        for slot in self.body.slots:
+            if slot.scalar is not None:
+                _check_scalar(slot.name, arguments.scalars[slot.scalar])
+        for p, (term, value) in enumerate(zip(self.operands, arguments.operands, strict=True)):
+            _check_array(str(term.name), value, number_ok=p not in self.body.updated)
+        for term, value in zip(self.signature.results, arguments.given, strict=True):
+            if value is not None:
+                _check_array(str(term.name), value, number_ok=False)
+        prepared: Callable[[Arguments], list[Any]] = get_engine(self._engine_for(arguments)).prepare(self, arguments)
+        return prepared
 
     def _engine_for(self, arguments: Arguments) -> str:
-        wanted = chosen.get()
-        libraries = {library_of(v) for _, v in arguments.arrays(self)}
         if inside_body.get():
             return "local"
+        wanted = chosen.get()
+        libraries = {library_of(v) for _, v in arguments.arrays(self)}
         if "legate" in libraries:
             if wanted == "local":
                 raise ArgumentError(
@@ -249,21 +251,18 @@ class Kernel:
             return "legate"
         return "legate" if wanted == "legate" and libraries <= {"numpy", "number"} else "local"
 
-    # -- planning: pure, cached by what decides the answer ------------------------------------------
-
     def plan(self, shapes: Sequence[Shape], scalars: Sequence[Any], given: Sequence[Shape | None]) -> Plan:
-        """The plan of a call; cached by shapes and by the scalars that extents use, at most 256 plans."""
-        sizes = tuple(_extent_of(name, scalars[s]) for name, s in self._sized)
-        key = (tuple(shapes), sizes, tuple(given))
+        """The plan of a call."""
+        sizes = {name: _extent_of(name, scalars[s]) for name, s in self._sized}
+        key = (tuple(shapes), tuple(sizes.values()), tuple(given))
         found: Plan | None = self._plans.get(key)
         if found is None:
-            names = {name: size for (name, _), size in zip(self._sized, sizes, strict=True)}
-            found = self._plans[key] = plan(self.signature, shapes, names, given)
+            found = self._plans[key] = plan(self.signature, shapes, sizes, given)
         return found
 
     def casts(self, dtypes: Sequence[Any], xp: Any) -> tuple[Any, ...]:
         """For each result the dtype that ``dtype=`` asks for, in the namespace's own terms, or None."""
-        return tuple(rule and rule(dtypes, xp) for rule in self._dtype_rules)
+        return casts(self._rules, dtypes, xp)
 
     def result_types(
         self,
@@ -271,80 +270,20 @@ class Kernel:
         dtypes: Sequence[np.dtype[Any]],
         scalars: Sequence[Any],
         given: Sequence[np.dtype[Any] | None],
-    ) -> list[tuple[np.dtype[Any], Shape]]:
-        """NumPy dtype and full shape of every result, known before any tile runs.
-
-        `given` has the dtypes of the arrays that the caller passes to be written.
-
-        From ``dtype=`` and the notation where they say it all; otherwise the body runs once on a sample of
-        ones with one cell per split index. Cached by dtypes, extents of whole axes and scalars (numbers by
-        type, others by value), at most 256 entries.
-        """
-        casts = self.casts(dtypes, np)
-        if plan.complete and all(c is not None for c in casts):
-            return [(np.dtype(c), layout.shape) for c, layout in zip(casts, plan.results, strict=True)]  # type: ignore[misc]
-        ones = [1] * len(plan.indices)
-        shapes = tuple(layout.tile_shape(ones) for layout in (*plan.operands, *plan.results))
-        key = (tuple(dtypes), shapes, scalars_key(scalars), tuple(given))
-        sampled = self._types.get(key)
-        if sampled is None:
-            sampled = self._sample(plan, dtypes, scalars, given)
-            self._types[key] = sampled
-        return [
-            (dtype, tuple(s if n is None else n for n, s in zip(layout.shape, shape, strict=True)))
-            for layout, (dtype, shape) in zip(plan.results, sampled, strict=True)
-        ]
-
-    def _sample(
-        self,
-        plan: Plan,
-        dtypes: Sequence[np.dtype[Any]],
-        scalars: Sequence[Any],
-        given: Sequence[np.dtype[Any] | None],
-    ) -> list[tuple[np.dtype[Any], Shape]]:
-        region = ((0, 1),) * len(plan.indices)
-        ones = [1] * len(plan.indices)
-        casts = self.casts(dtypes, np)
-        site = Site(plan, self.body, self.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", casts)
-        operands = [np.ones(o.tile_shape(ones), d) for o, d in zip(plan.operands, dtypes, strict=True)]
-        targets: list[Any] = [None] * len(plan.results)
-        for r in self.body.buffers:
-            updated = self.body.updated[r]
-            kind = casts[r] if casts[r] is not None else given[r]
-            if updated is not None:
-                targets[r] = operands[updated]
-            elif kind is not None:
-                targets[r] = np.ones(plan.results[r].tile_shape(ones), kind)
-            else:
-                raise DTypeError(
-                    f"result {plan.results[r].name!r} is written by the body, so its dtype is not known before",
-                    hint=f"pass an array as {plan.results[r].name!r} or out=, or dtype= to the decorator",
-                )
-        try:
-            with np.errstate(all="ignore"):
-                results = run(site, operands, targets, scalars, region, [region])
-        except Exception as error:
-            error.add_note(
-                "This was a run on a sample of ones, one cell per split index, to learn the dtypes of the results. "
-                "Hint: pass dtype= to the decorator (and name all extents), and no sample is run"
-            )
-            raise
-        return [(np_dtype(v.dtype), v.shape) for v in results]
+    ) -> ResultTypes:
+        """Dtype and shape of every result, before any tile runs: :func:`xpdispatch.sample.result_types`."""
+        return result_types(self.body, self._rules, self._samples, plan, dtypes, scalars, given)
 
 
-def scalars_key(scalars: Sequence[Any]) -> tuple[Any, ...]:
-    """What of the scalars can decide a dtype: numbers by type, others by value."""
-    number = bool | int | float | complex | np.generic
-    return tuple(type(v) if isinstance(v, number) else _by_value(v) for v in scalars)
-
-
-def _by_value(value: Any) -> Any:
-    if isinstance(value, str | bytes) or value is None:
-        return value
-    try:
-        return pickle.dumps(value)
-    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises: equal only to itself, then
-        return object()
+def _kind(value: Any) -> Any:
+    """What of an argument decides how a call is prepared."""
+    kind = type(value)
+    if kind is np.ndarray:
+        return value.dtype, value.shape
+    if value is None or not hasattr(value, "shape"):
+        return kind
+    dtype = value.dtype if hasattr(value, "dtype") else value.type.code  # a Legate store has a type
+    return kind, dtype, tuple(value.shape)
 
 
 def _extent_names(signature: Signature) -> set[str]:
@@ -378,50 +317,13 @@ def _check_scalar(name: str, value: Any) -> None:
 def _check_array(name: str, value: Any, *, number_ok: bool) -> None:
     library = library_of(value)
     if library.startswith("refused"):
-        raise ArgumentError(
-            f"argument {name!r} is {library.removeprefix('refused: ').split(';')[0]}, expected an array",
-            hint=library.split("; ")[1],
-        )
+        what, hint = library.removeprefix("refused: ").split("; ")
+        raise ArgumentError(f"argument {name!r} is {what}, expected an array", hint=hint)
     if library == "object" or (not number_ok and (library == "number" or isinstance(value, np.generic))):
         raise ArgumentError(
             f"argument {name!r} is a {type(value).__name__}, expected an array",
             hint="pass an array of NumPy, cuPyNumeric, CuPy, torch, JAX or another array-API library",
         )
-
-
-def _dtype_rules(dtype: Any, operands: Sequence[Term], count: int) -> tuple[Any, ...]:
-    """One function of the operands' dtypes and the namespace for each result, or None."""
-    entries = dtype if isinstance(dtype, tuple) else (dtype,) * count
-    if len(entries) != count:
-        raise SignatureError(
-            f"dtype= got {len(entries)} entries, expected {count}", hint="one, or None, for each result"
-        )
-    return tuple(None if e is None else _dtype_rule(e, [str(t.name) for t in operands]) for e in entries)
-
-
-def _dtype_rule(entry: Any, names: Sequence[str]) -> Callable[[Sequence[Any], Any], Any]:
-    if isinstance(entry, str) and entry in names:
-        position = names.index(entry)
-        return lambda dtypes, xp: _own(dtypes[position], xp)
-    if callable(entry) and not isinstance(entry, type):
-        return lambda dtypes, xp: _own(entry(*dtypes), xp)
-    try:
-        fixed = np_dtype(entry) if not isinstance(entry, str | type) else np.dtype(entry)
-    except TypeError as error:
-        raise SignatureError(
-            f"dtype={entry!r} is no dtype",
-            hint=f"a dtype, a function of the operands' dtypes, or one of {', '.join(names)}",
-        ) from error
-    return lambda dtypes, xp: _own(fixed, xp)
-
-
-def _own(dtype: Any, xp: Any) -> Any:
-    """The namespace's own dtype of that name; NumPy-like namespaces take NumPy's."""
-    wanted = np_dtype(dtype) if not isinstance(dtype, type) else np.dtype(dtype)
-    if xp is np:
-        return wanted
-    own = getattr(xp, "bool" if wanted.kind == "b" else wanted.name, wanted)
-    return np.dtype(own) if isinstance(own, type) and issubclass(own, np.generic) else own
 
 
 def kernel(

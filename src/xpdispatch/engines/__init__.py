@@ -7,8 +7,9 @@ name         module                                    runs
 ``legate``   :mod:`xpdispatch.engines.legate.engine`   as Legate tasks, on cuPyNumeric arrays
 ===========  ========================================  ==========================================
 
-The function is ``call(kernel, arguments)``: a :class:`~xpdispatch.kernel.Kernel` and a
-:class:`~xpdispatch.kernel.Arguments` in, the list of results out.
+The function is ``prepare(kernel, arguments)``. It settles all that the arguments' types, dtypes and shapes
+decide, and returns a callable that takes the :class:`~xpdispatch.kernel.Arguments` of any call that is alike in
+these, and returns the list of results. Kernels keep what it returns.
 """
 
 from __future__ import annotations

@@ -3,52 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat
 import numpy as np
 
+from xpdispatch.dtypes import np_dtype, own_dtype
 from xpdispatch.errors import ArgumentError, DTypeError, EngineError, ReadOnlyError, ShapeError
-from xpdispatch.executor import Site, np_dtype, run
+from xpdispatch.executor import Site, run
 from xpdispatch.namespaces import library_of, namespace_of, share_memory
 from xpdispatch.reductions import combined, identity
-from xpdispatch.tiling import whole
+from xpdispatch.tiling import Region, whole
 
 if TYPE_CHECKING:
     from xpdispatch.kernel import Arguments, Kernel
     from xpdispatch.plan import Plan
 
 
-def call(kernel: Kernel, arguments: Arguments) -> list[Any]:
-    """Run one call in this process and return the results in order."""
+@dataclass(frozen=True, slots=True)
+class LocalCall:
+    """A call of known types, dtypes and shapes, ready for its values.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    site : Site
+    domain : Region
+    numbers : bool
+        Some operand is a Python number or a NumPy scalar.
+    writes : bool
+        Some result goes to an array that the caller passes.
+    """
+
+    kernel: Kernel
+    site: Site
+    domain: Region
+    numbers: bool
+    writes: bool
+
+    def __call__(self, arguments: Arguments) -> list[Any]:
+        """Run the call and return the results in order."""
+        site, kernel = self.site, self.kernel
+        operands, given = arguments.operands, arguments.given
+        if self.numbers:
+            operands = _as_arrays(kernel, operands, site.library, site.xp)
+        if self.writes:
+            given = _all_given(kernel, operands, given)
+            _check_given(kernel, site.library, given)
+            operands = _apart(kernel, site.library, operands, given)
+        like = next((a for a in (*operands, *given) if a is not None), None)
+        targets = _targets(kernel, site, given, like) if kernel.body.buffers else given
+        if site.plan.empty:
+            results = _empty(kernel, site, operands, targets, arguments.scalars, like)
+        else:
+            results = run(site, operands, targets, arguments.scalars, self.domain, (self.domain,))
+        if not self.writes:
+            return results
+        return [_stored(site, r, result, given[r]) for r, result in enumerate(results)]
+
+
+def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
+    """Settle library, namespace, plan and dtypes of a call."""
     library, like = _one_library(kernel, arguments)
     xp = namespace_of(library, like)
-    operands = _as_arrays(kernel, arguments.operands, library, xp, like)
-    given = [operands[u] if u is not None else g for u, g in zip(kernel.body.updated, arguments.given, strict=True)]
+    operands = _as_arrays(kernel, arguments.operands, library, xp)
+    given = _all_given(kernel, operands, arguments.given)
     plan = kernel.plan(
         [tuple(a.shape) for a in operands], arguments.scalars, [None if g is None else tuple(g.shape) for g in given]
     )
-    casts = kernel.casts([a.dtype for a in operands], xp)
-    variant = "GPU" if library == "cupy" else "CPU"
     site = Site(
         plan,
         kernel.body,
-        kernel.function_for(variant if library in ("numpy", "cupy") else None),
+        kernel.body.function_for({"numpy": "CPU", "cupy": "GPU"}.get(library)),
         xp,
         library,
-        variant,
-        casts,
+        "GPU" if library == "cupy" else "CPU",
+        kernel.casts([a.dtype for a in operands], xp),
     )
-    if any(g is not None for g in given):
-        _check_given(kernel, library, given)
-        operands = _apart(kernel, library, operands, given)
-    targets = _targets(kernel, site, given, like)
-    if plan.empty:
-        results = _empty(kernel, site, operands, targets, arguments.scalars, like)
-    else:
-        domain = whole(plan)
-        results = run(site, operands, targets, arguments.scalars, domain, [domain])
-    return [_stored(site, r, result, given[r]) for r, result in enumerate(results)]
+    numbers = any(library_of(v) == "number" or isinstance(v, np.generic) for v in arguments.operands)
+    return LocalCall(kernel, site, whole(plan), numbers, any(g is not None for g in given))
+
+
+def _all_given(kernel: Kernel, operands: Sequence[Any], given: Sequence[Any]) -> list[Any]:
+    """The arrays to be written: what the caller gives, and operands that are updated in place."""
+    return [operands[u] if u is not None else g for u, g in zip(kernel.body.updated, given, strict=True)]
 
 
 def _one_library(kernel: Kernel, arguments: Arguments) -> tuple[str, Any]:
@@ -74,13 +113,11 @@ def _one_library(kernel: Kernel, arguments: Arguments) -> tuple[str, Any]:
     return "numpy", None
 
 
-def _as_arrays(kernel: Kernel, values: Sequence[Any], library: str, xp: Any, like: Any) -> list[Any]:
+def _as_arrays(kernel: Kernel, values: Sequence[Any], library: str, xp: Any) -> list[Any]:
     """The operands as arrays; Python numbers take the dtype that promotion gives."""
     arrays = [np.asarray(v) if isinstance(v, np.generic) else v for v in values]
-    if not any(type(v) in (bool, int, float, complex) for v in arrays):
-        return arrays
     known = [v for v in arrays if library_of(v) != "number"]
-    device = {} if like is None or library == "numpy" else {"device": array_api_compat.device(like)}
+    device = {} if not known or library == "numpy" else {"device": array_api_compat.device(known[0])}
     for position, value in enumerate(arrays):
         if library_of(value) == "number":
             try:
@@ -161,7 +198,7 @@ def _empty(
     for r, (layout, (dtype, shape)) in enumerate(zip(site.plan.results, types, strict=True)):
         if layout.op is None and results[r] is not None:
             continue
-        own = site.casts[r] if site.casts[r] is not None else own_dtype(site.xp, dtype)
+        own = site.casts[r] if site.casts[r] is not None else own_dtype(dtype, site.xp)
         results[r] = _empty_array(site, shape, own, like)
         if layout.op:
             results[r] = site.xp.full_like(results[r], identity(layout.op, dtype).item())
@@ -182,11 +219,6 @@ def refuse_empty(plan: Plan) -> None:
                 f"{layout.op} of result {layout.name!r} over no cell: {', '.join(gone)} has extent 0",
                 hint="pass arrays with at least one cell, or handle the empty case before the call",
             )
-
-
-def own_dtype(xp: Any, dtype: np.dtype[Any]) -> Any:
-    """The namespace's dtype of the same name as NumPy's."""
-    return getattr(xp, "bool" if dtype.kind == "b" else dtype.name, dtype)
 
 
 def _empty_array(site: Site, shape: Sequence[int | None], dtype: Any, like: Any) -> Any:

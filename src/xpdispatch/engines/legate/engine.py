@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from xpdispatch import exits
+from xpdispatch.caches import BoundedCache
 from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.legate.recipe import Recipe, make_recipe
 from xpdispatch.engines.local import refuse_empty
 from xpdispatch.errors import ArgumentError, DTypeError, EngineError, MissingError
-from xpdispatch.kernel import Arguments, BoundedCache, Kernel, kernel, scalars_key
+from xpdispatch.kernel import Arguments, Kernel, kernel
 from xpdispatch.namespaces import VARIANTS, library_of
 from xpdispatch.plan import Layout, Plan, Shape
 from xpdispatch.reductions import check_dtype, from_sort_keys, identity, needs_sort_keys, sort_keys
+from xpdispatch.sample import scalars_key
 
 _started_before = "legate.core" in sys.modules
 try:
@@ -59,46 +61,79 @@ _tasks: dict[Kernel, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A launch but for its stores and scalars; cached by shapes, dtypes and scalars' types."""
+class Launch:
+    """What a call's shapes, dtypes and scalars decide of its launch.
+
+    Parameters
+    ----------
+    plan : Plan
+    recipe : Recipe
+    types : tuple of (numpy.dtype, tuple of int)
+        Dtype and shape of each result.
+    keyed : tuple of bool
+        For each result whether it is reduced over integers that sort as its floats do.
+    header : bytes
+        The part that the leaf needs.
+    """
 
     plan: Plan
     recipe: Recipe
     types: tuple[tuple[np.dtype[Any], Shape], ...]
+    keyed: tuple[bool, ...]
     header: bytes
 
-    def keyed(self, r: int) -> bool:
-        """Whether result `r` is reduced over integers that sort as its floats do."""
-        op = self.plan.results[r].op
-        return op is not None and not self.recipe.one_piece and needs_sort_keys(op, self.types[r][0])
+
+@dataclass(frozen=True, slots=True)
+class LegateCall:
+    """A call of known types, dtypes and shapes, ready for its values.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    kind : {"cupynumeric", "store", "numpy"}
+        What the caller passes.
+    launches : BoundedCache
+        By scalars, of which those that are no numbers can decide a result's dtype.
+    """
+
+    kernel: Kernel
+    kind: str
+    launches: BoundedCache
+
+    def __call__(self, arguments: Arguments) -> list[Any]:
+        """Launch one task and return the results, which need not be computed yet."""
+        _check_thread()
+        kernel = self.kernel
+        operands = _hold_operands(kernel, arguments)
+        given = _hold_given(kernel, arguments, operands)
+        key = scalars_key(arguments.scalars)
+        launch = self.launches.get(key)
+        if launch is None:
+            launch = self.launches[key] = _make_launch(kernel, operands, given, arguments.scalars)
+        payload = _payload(kernel, operands, arguments.scalars)
+        _set_apart(kernel, launch, operands, given)
+        stores = [_begin(launch, r, g) for r, g in enumerate(given)]
+        if not launch.plan.empty:
+            _execute(kernel, launch, operands, stores, payload)
+        results = [
+            _finish(launch, arguments, r, store, g, self.kind)
+            for r, (store, g) in enumerate(zip(stores, given, strict=True))
+        ]
+        if kernel.on_error == "immediate":
+            synchronize()
+        return [
+            value if updated is None else arguments.operands[updated]
+            for value, updated in zip(results, kernel.body.updated, strict=True)
+        ]
 
 
-_prepared: dict[Kernel, BoundedCache] = {}
-
-
-def call(kernel: Kernel, arguments: Arguments) -> list[Any]:
-    """Launch one call as a Legate task and return the results, which need not be computed yet."""
+def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
+    """Check that one task can take the arguments, and settle what comes back."""
     _check_thread()
     kind = _kind_of(kernel, arguments)
-    operands = _hold_operands(kernel, arguments)
-    given = _hold_given(kernel, arguments, operands)
-    if any(g is None for g in given):
+    if any(g is None and u is None for g, u in zip(arguments.given, kernel.body.updated, strict=True)):
         check_wrappable(kind)
-    prepared = _prepare(kernel, operands, given, arguments.scalars)
-    payload = _payload(kernel, operands, arguments.scalars)
-    _set_apart(kernel, prepared, operands, given)
-    stores = [_begin(prepared, r, g) for r, g in enumerate(given)]
-    if not prepared.plan.empty:
-        _launch(kernel, prepared, operands, stores, payload)
-    results = [
-        _finish(prepared, arguments, r, store, g, kind) for r, (store, g) in enumerate(zip(stores, given, strict=True))
-    ]
-    if kernel.on_error == "immediate":
-        synchronize()
-    return [
-        value if updated is None else arguments.operands[updated]
-        for value, updated in zip(results, kernel.body.updated, strict=True)
-    ]
+    return LegateCall(kernel, kind, BoundedCache())
 
 
 def synchronize() -> None:
@@ -212,29 +247,11 @@ def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...])
         raise
 
 
-def _prepare(
+def _make_launch(
     kernel: Kernel, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]
-) -> Prepared:
-    shapes = [h.shape for h in operands]
-    dtypes = tuple(h.dtype for h in operands)
-    inline = tuple(_is_inline(h) for h in operands)
-    plan = kernel.plan(shapes, scalars, [None if g is None else g.shape for g in given])
-    key = (plan, dtypes, inline, tuple(None if g is None else g.dtype for g in given), scalars_key(scalars))
-    cache = _prepared.setdefault(kernel, BoundedCache())
-    found: Prepared | None = cache.get(key)
-    if found is None:
-        found = cache[key] = _prepare_anew(kernel, plan, dtypes, inline, given, scalars)
-    return found
-
-
-def _prepare_anew(
-    kernel: Kernel,
-    plan: Plan,
-    dtypes: Sequence[np.dtype[Any]],
-    inline: tuple[bool, ...],
-    given: Sequence[Held | None],
-    scalars: Sequence[Any],
-) -> Prepared:
+) -> Launch:
+    dtypes = [h.dtype for h in operands]
+    plan = kernel.plan([h.shape for h in operands], scalars, [None if g is None else g.shape for g in given])
     if plan.empty:
         refuse_empty(plan)
     types = kernel.result_types(plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
@@ -247,11 +264,15 @@ def _prepare_anew(
                 hint="pass an array of another dtype, or dtype= to the decorator",
             )
     plan = plan.with_result_shapes([shape for _, shape in types])
-    apart = (*inline, *(0 in shape for _, shape in types))
+    apart = [*(_is_inline(h) for h in operands), *(0 in shape for _, shape in types)]
     recipe = make_recipe(plan, apart, lg.LEGATE_MAX_DIM, one_piece=_needs_one_piece(kernel, plan, types))
     planned = tuple(dtype for dtype, _ in types)
     header = pickle.dumps(Header(plan, recipe, planned), protocol=pickle.HIGHEST_PROTOCOL)
-    return Prepared(plan, recipe, tuple(types), header)
+    keyed = tuple(
+        layout.op is not None and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
+        for layout, (dtype, _) in zip(plan.results, types, strict=True)
+    )
+    return Launch(plan, recipe, tuple(types), keyed, header)
 
 
 def _needs_one_piece(kernel: Kernel, plan: Plan, types: Sequence[tuple[np.dtype[Any], Shape]]) -> bool:
@@ -264,7 +285,7 @@ def _needs_one_piece(kernel: Kernel, plan: Plan, types: Sequence[tuple[np.dtype[
     return (kernel.deterministic and inexact) or ("prod", np.dtype(np.complex128)) in reduced
 
 
-def _set_apart(kernel: Kernel, prepared: Prepared, operands: list[Held], given: Sequence[Held | None]) -> None:
+def _set_apart(kernel: Kernel, launch: Launch, operands: list[Held], given: Sequence[Held | None]) -> None:
     """Copy the operands that a result would overwrite while tiles still read them."""
     for r, g in enumerate(given):
         if g is None or g.store is None:
@@ -272,11 +293,11 @@ def _set_apart(kernel: Kernel, prepared: Prepared, operands: list[Held], given: 
         for p, held in enumerate(operands):
             if held.store is None or kernel.body.updated[r] == p or not held.store.overlaps(g.store):
                 continue
-            fit, other = prepared.recipe.operands[p], prepared.recipe.results[r]
+            fit, other = launch.recipe.operands[p], launch.recipe.results[r]
             same_cells = (
                 len(given) == 1
                 and not kernel.body.buffers
-                and prepared.plan.results[r].op is None
+                and launch.plan.results[r].op is None
                 and fit == other
                 and held.shape == g.shape
                 and not (held.store.transformed or g.store.transformed)
@@ -288,13 +309,13 @@ def _set_apart(kernel: Kernel, prepared: Prepared, operands: list[Held], given: 
                 operands[p] = Held(copy, None, held.shape, held.dtype)
 
 
-def _begin(prepared: Prepared, r: int, given: Held | None) -> Any:
+def _begin(launch: Launch, r: int, given: Held | None) -> Any:
     """The store that the launch writes, made ready.
 
     A reduction starts from the identity, or where it accumulates from what the caller's array holds.
     """
-    layout, (dtype, shape) = prepared.plan.results[r], prepared.types[r]
-    keyed = prepared.keyed(r)
+    layout, (dtype, shape) = launch.plan.results[r], launch.types[r]
+    keyed = launch.keyed[r]
     own = np.dtype(f"i{dtype.itemsize}") if keyed else dtype
     # A leaf casts what it writes; what it reduces into must have the dtype of the partial results.
     direct = given is not None and given.store is not None and (given.dtype == own or not layout.op)
@@ -313,10 +334,10 @@ def _begin(prepared: Prepared, r: int, given: Held | None) -> Any:
     return store
 
 
-def _finish(prepared: Prepared, arguments: Arguments, r: int, store: Any, given: Held | None, kind: str) -> Any:
+def _finish(launch: Launch, arguments: Arguments, r: int, store: Any, given: Held | None, kind: str) -> Any:
     """The answer in the array that the caller gave, or as a new one."""
-    dtype, shape = prepared.types[r]
-    if prepared.keyed(r):
+    dtype, shape = launch.types[r]
+    if launch.keyed[r]:
         floats = new_store(shape, dtype)
         from_keys(store, dtype.name, out=floats)
         store = floats
@@ -330,17 +351,15 @@ def _finish(prepared: Prepared, arguments: Arguments, r: int, store: Any, given:
     return arguments.given[r]
 
 
-def _launch(
-    kernel: Kernel, prepared: Prepared, operands: Sequence[Held], stores: Sequence[Any], payload: bytes
-) -> None:
-    recipe = prepared.recipe
+def _execute(kernel: Kernel, launch: Launch, operands: Sequence[Held], stores: Sequence[Any], payload: bytes) -> None:
+    recipe = launch.recipe
     garbage.pause()
     task = _runtime.create_auto_task(_library, _task_of(kernel))
     variables = []
     for held, fit in zip(operands, recipe.operands, strict=True):
         inline = fit.how == "inline"
         variables.append(None if inline else task.add_input(fit.turn(held.store), task.declare_partition()))
-    for store, layout, fit in zip(stores, prepared.plan.results, recipe.results, strict=True):
+    for store, layout, fit in zip(stores, launch.plan.results, recipe.results, strict=True):
         variables.append(
             None if fit.how == "inline" else _add_result(task, store, layout, fit, one_piece=recipe.one_piece)
         )
@@ -353,7 +372,7 @@ def _launch(
             task.add_constraint(lg.broadcast(variable, fit.keep_whole))
     for group in recipe.aligned:
         task.add_constraint(lg.align(*(variables[p] for p in group)))
-    task.add_scalar_arg(prepared.header)
+    task.add_scalar_arg(launch.header)
     if len(payload) <= _LARGEST_SCALAR:
         task.add_scalar_arg(payload)
     else:

@@ -132,7 +132,7 @@ def _run(
     site = Site(
         plan,
         body,
-        kernel.function_for(variant),
+        body.function_for(variant),
         xp,
         "cupy" if variant == "GPU" else "numpy",
         variant,

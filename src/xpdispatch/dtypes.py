@@ -1,0 +1,79 @@
+"""Dtypes across libraries, and what ``dtype=`` on the decorator may say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.errors import DTypeError, SignatureError
+
+Rule = Callable[[Sequence[Any], Any], Any]
+"""From the operands' dtypes and a namespace to the dtype of a result in that namespace's terms."""
+
+
+def np_dtype(dtype: Any) -> np.dtype[Any]:
+    """NumPy's dtype of the same name as another library's."""
+    if isinstance(dtype, np.dtype):
+        return dtype
+    if isinstance(dtype, type):
+        return np.dtype(dtype)
+    name = str(dtype).split(".")[-1]
+    try:
+        return np.dtype(name)
+    except TypeError:
+        raise DTypeError(f"NumPy has no dtype {name!r}", hint="use a dtype of the array API standard") from None
+
+
+def own_dtype(dtype: Any, xp: Any) -> Any:
+    """The namespace's own dtype of the same name; NumPy-like namespaces take NumPy's."""
+    wanted = np_dtype(dtype)
+    if xp is np:
+        return wanted
+    own = getattr(xp, "bool" if wanted.kind == "b" else wanted.name, wanted)
+    return np.dtype(own) if isinstance(own, type) and issubclass(own, np.generic) else own
+
+
+def rules(entry: Any, operands: Sequence[str], count: int) -> tuple[Rule | None, ...]:
+    """Read ``dtype=``: one rule for each result, or None where the body decides.
+
+    Parameters
+    ----------
+    entry : dtype, str, callable, None, or a tuple of these
+    operands : sequence of str
+        Names whose dtype may be taken.
+    count : int
+        How many results there are.
+
+    Raises
+    ------
+    SignatureError
+    """
+    entries = entry if isinstance(entry, tuple) else (entry,) * count
+    if len(entries) != count:
+        raise SignatureError(
+            f"dtype= got {len(entries)} entries, expected {count}", hint="one, or None, for each result"
+        )
+    return tuple(None if e is None else _rule(e, operands) for e in entries)
+
+
+def _rule(entry: Any, operands: Sequence[str]) -> Rule:
+    if isinstance(entry, str) and entry in operands:
+        position = list(operands).index(entry)
+        return lambda dtypes, xp: own_dtype(dtypes[position], xp)
+    if callable(entry) and not isinstance(entry, type):
+        return lambda dtypes, xp: own_dtype(entry(*dtypes), xp)
+    try:
+        fixed = np.dtype(entry) if isinstance(entry, str | type) else np_dtype(entry)
+    except (TypeError, DTypeError) as error:
+        raise SignatureError(
+            f"dtype={entry!r} is no dtype",
+            hint=f"a dtype, a function of the operands' dtypes, or one of {', '.join(operands)}",
+        ) from error
+    return lambda dtypes, xp: own_dtype(fixed, xp)
+
+
+def casts(found: Sequence[Rule | None], dtypes: Sequence[Any], xp: Any) -> tuple[Any, ...]:
+    """For each result the dtype that ``dtype=`` asks for, in the namespace's own terms, or None."""
+    return tuple(rule and rule(dtypes, xp) for rule in found)

@@ -1,0 +1,122 @@
+"""What a body returns, known before it runs on tiles: from ``dtype=`` and the notation, or from a sample."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.body import Body
+from xpdispatch.caches import BoundedCache
+from xpdispatch.dtypes import Rule, casts, np_dtype
+from xpdispatch.errors import DTypeError
+from xpdispatch.executor import Site, run
+from xpdispatch.namespaces import namespace_for
+from xpdispatch.plan import Plan, Shape
+
+ResultTypes = list[tuple[np.dtype[Any], Shape]]
+"""NumPy dtype and full shape of every result."""
+
+
+def result_types(
+    body: Body,
+    rules: Sequence[Rule | None],
+    cache: BoundedCache,
+    plan: Plan,
+    dtypes: Sequence[np.dtype[Any]],
+    scalars: Sequence[Any],
+    given: Sequence[np.dtype[Any] | None],
+) -> ResultTypes:
+    """Dtype and shape of every result of a call.
+
+    Where ``dtype=`` and the notation do not say it all, the body runs once on a sample of ones with one cell
+    per split index.
+
+    Parameters
+    ----------
+    body : Body
+    rules : sequence of (Rule or None)
+        What ``dtype=`` says.
+    cache : BoundedCache
+        Samples by dtypes, extents of whole axes and scalars (numbers by type, others by value).
+    plan : Plan
+    dtypes : sequence of numpy.dtype
+        The operands'.
+    scalars : sequence of object
+    given : sequence of (numpy.dtype or None)
+        Of the arrays that the caller passes to be written.
+
+    Raises
+    ------
+    DTypeError
+        A buffer's dtype is not known.
+    Exception
+        What the body raised on the sample, with a note that asks for ``dtype=``.
+    """
+    wanted = casts(rules, dtypes, np)
+    if plan.complete and all(c is not None for c in wanted):
+        return [(np.dtype(c), layout.shape) for c, layout in zip(wanted, plan.results, strict=True)]  # type: ignore[misc]
+    ones = [1] * len(plan.indices)
+    shapes = tuple(layout.tile_shape(ones) for layout in (*plan.operands, *plan.results))
+    key = (tuple(dtypes), shapes, scalars_key(scalars), tuple(given))
+    sampled = cache.get(key)
+    if sampled is None:
+        sampled = cache[key] = _run_sample(body, plan, wanted, dtypes, scalars, given)
+    return [
+        (dtype, tuple(s if n is None else n for n, s in zip(layout.shape, shape, strict=True)))
+        for layout, (dtype, shape) in zip(plan.results, sampled, strict=True)
+    ]
+
+
+def _run_sample(
+    body: Body,
+    plan: Plan,
+    wanted: tuple[Any, ...],
+    dtypes: Sequence[np.dtype[Any]],
+    scalars: Sequence[Any],
+    given: Sequence[np.dtype[Any] | None],
+) -> ResultTypes:
+    region = ((0, 1),) * len(plan.indices)
+    ones = [1] * len(plan.indices)
+    site = Site(plan, body, body.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", wanted)
+    operands = [np.ones(o.tile_shape(ones), d) for o, d in zip(plan.operands, dtypes, strict=True)]
+    targets: list[Any] = [None] * len(plan.results)
+    for r in body.buffers:
+        updated = body.updated[r]
+        kind = wanted[r] if wanted[r] is not None else given[r]
+        if updated is not None:
+            targets[r] = operands[updated]
+        elif kind is not None:
+            targets[r] = np.ones(plan.results[r].tile_shape(ones), kind)
+        else:
+            raise DTypeError(
+                f"result {plan.results[r].name!r} is written by the body, so its dtype is not known before",
+                hint=f"pass an array as {plan.results[r].name!r} or out=, or dtype= to the decorator",
+            )
+    try:
+        with np.errstate(all="ignore"):
+            results = run(site, operands, targets, scalars, region, [region])
+    except Exception as error:
+        error.add_note(
+            "This was a run on a sample of ones, one cell per split index, to learn the dtypes of the results. "
+            "Hint: pass dtype= to the decorator (and name all extents), and no sample is run"
+        )
+        raise
+    return [(np_dtype(v.dtype), v.shape) for v in results]
+
+
+def scalars_key(scalars: Sequence[Any]) -> tuple[Any, ...]:
+    """What of the scalars can decide a dtype: numbers by type, others by value."""
+    number = bool | int | float | complex | np.generic
+    return tuple(type(v) if isinstance(v, number) else _by_value(v) for v in scalars)
+
+
+def _by_value(value: Any) -> Any:
+    if isinstance(value, str | bytes) or value is None:
+        return value
+    try:
+        return pickle.dumps(value)
+    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises: equal only to itself, then
+        return object()

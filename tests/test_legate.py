@@ -310,10 +310,7 @@ class Mute(Exception):
     ids=lambda e: type(e).__name__,
 )
 def test_what_cannot_leave_a_task(on_legate: Engine, error: BaseException, text: str | None) -> None:
-    def body(xp, x):
-        raise error
-
-    kernel("x[i] -> y[i]", dtype="x")(body)(cupynumeric.zeros(9))
+    kernel("x[i] -> y[i]", dtype="x")(raiser(error))(cupynumeric.zeros(9))
     got = raised()
     if text is None:
         assert type(got) is ValueError
@@ -331,6 +328,36 @@ def test_a_thousand_failures_in_a_row() -> None:
         fail_above(x, -n)
     assert str(raised()) == "above 0"
     xd.synchronize()
+
+
+def test_failures_that_legate_carries_to_every_process(on_legate: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way that failures travel where several processes run one program, taken in one process."""
+    from xpdispatch.engines.legate import failures
+
+    monkeypatch.setattr(failures, "joined", True)
+    x = cupynumeric.arange(17.0)
+    fail_above(x, 3)
+    fail_above(x, 5)
+    good = saxpy(x, x, 1.0)
+    error = raised()
+    assert type(error) is ValueError
+    assert str(error) == "above 3"
+    assert "kernel 'fail_above', tile i = " in error.__notes__[0]
+    xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(good), 2 * np.arange(17.0))
+    for thrown in (ValueError("long " * 5000), KeyboardInterrupt("stop"), Stubborn(1, 2)):
+        kernel("x[i] -> y[i]", dtype="x")(raiser(thrown))(x)
+        got = raised()
+        assert type(got) is xd.KernelError
+        assert type(thrown).__name__ in str(got)
+    xd.synchronize()
+
+
+def raiser(error: BaseException) -> Any:
+    def body(xp, x):
+        raise error
+
+    return body
 
 
 def test_another_thread_is_refused() -> None:

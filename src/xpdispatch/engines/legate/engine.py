@@ -58,6 +58,7 @@ _library = _runtime.find_or_create_library(
 _thread = threading.main_thread().ident if _started_before else threading.get_ident()
 _launches = count()
 _tasks: dict[Kernel, Any] = {}
+failures.joined = _runtime.node_count > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +140,21 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
 def synchronize() -> None:
     """Wait for every launch so far, and raise the first exception of a body, if any."""
     _check_thread()
-    _runtime.issue_execution_fence(block=True)
+    _wait()
     garbage.resume()
     failures.raise_first()
+
+
+def _wait() -> None:
+    """Wait for every launch so far, and fetch the failure that Legate carries, if any."""
+    _runtime.issue_execution_fence(block=True)
+    if failures.joined:
+        try:
+            # Legate raises what is pending on leaving a deferred scope, and nowhere else.
+            with lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED):
+                pass
+        except failures.Carrier as carrier:
+            failures.keep(carrier.failure)
 
 
 def _check_thread() -> None:
@@ -377,7 +390,12 @@ def _execute(kernel: Kernel, launch: Launch, operands: Sequence[Held], stores: S
         task.add_scalar_arg(payload)
     else:
         task.add_scalar_arg(payload, (lg.uint8,))
-    task.execute()
+    if failures.joined:
+        with lg.Scope(exception_mode=lg.ExceptionMode.IGNORED), lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED):
+            task.throws_exception(Exception)
+            task.execute()
+    else:
+        task.execute()
 
 
 def _add_result(task: Any, store: Any, layout: Layout, fit: Any, *, one_piece: bool) -> Any:
@@ -419,7 +437,7 @@ def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
 
 
 def _report_at_exit() -> None:
-    _runtime.issue_execution_fence(block=True)
+    _wait()
     if failures.report():
         exits.fail()
 

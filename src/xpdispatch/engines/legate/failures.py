@@ -1,8 +1,11 @@
 """What happens when a body raises inside a Legate task.
 
-Legate ends the process on an exception that it cannot hand on, so the leaf never lets one out: it keeps
-a pickled record, and the next synchronisation point of the program raises it. The record is kept in
-this process. On several nodes each rank therefore raises, and reports at exit, what failed on it.
+Legate ends the process on an exception that it cannot hand on, so the leaf never lets one out as it is: it
+makes a pickled record, and the next synchronisation point of the program raises it.
+
+Where one process runs the whole program, the record is kept in it, which costs a launch nothing. Where several
+processes do (``joined``), all of them must raise alike, or they would go separate ways: there Legate takes the
+record to every process, inside an exception of its own that may hold 4,096 bytes, text and all.
 """
 
 from __future__ import annotations
@@ -16,7 +19,11 @@ from typing import NamedTuple
 
 from xpdispatch.errors import KernelError
 
-_MOST_TEXT = 2000
+joined = False
+"""Whether several processes run this program; the engine sets it."""
+
+_MOST_TEXT = 1200
+_MOST_JOINED = 3000
 _PACKAGE = str(Path(__file__).parents[2])
 
 
@@ -28,23 +35,47 @@ class Failure(NamedTuple):
     pickled: bytes
 
 
+class Carrier(Exception):  # noqa: N818  it is no error of its own
+    """Takes a failure through Legate to every process."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+    def __str__(self) -> str:
+        return "an exception in the body of an xpdispatch kernel"
+
+
 _failures: list[Failure] = []
 
 
-def record(launch: int, start: tuple[int, ...], error: BaseException, where: str) -> None:
-    """Keep an exception from a leaf; never raises."""
+def describe(launch: int, start: tuple[int, ...], error: BaseException, where: str) -> Failure:
+    """Make a record of an exception from a leaf; never raises."""
     try:
         pickled = dump(error, where)
     except BaseException:  # noqa: BLE001  an exception whose own methods fail
         pickled = pickle.dumps(KernelError(f"the body raised {type(error).__name__}, and describing it failed"))
-    _failures.append(Failure(launch, start, pickled))
+    return Failure(launch, start, pickled)
+
+
+def hand_over(failure: Failure) -> None:
+    """Keep a record for this process, or give it to Legate for all."""
+    if joined:
+        raise Carrier(failure)
+    keep(failure)
+
+
+def keep(failure: Failure) -> None:
+    """Keep a record until :func:`take`."""
+    _failures.append(failure)
 
 
 def dump(error: BaseException, where: str) -> bytes:
     """Pickle an exception with its traceback as text.
 
     What no process can hand on becomes a :class:`~xpdispatch.errors.KernelError`: an exception that does not
-    survive pickling, and what is no ``Exception`` at all, such as ``KeyboardInterrupt``.
+    survive pickling, or is too long where several processes run, and what is no ``Exception`` at all, such as
+    ``KeyboardInterrupt``.
     """
     frames = traceback.format_tb(_users(error.__traceback__))
     text = "In the task:\n" + "".join(frames).rstrip() if frames else ""
@@ -53,14 +84,14 @@ def dump(error: BaseException, where: str) -> bytes:
         error.__traceback__ = error.__cause__ = error.__context__ = None
         if not getattr(error, "__notes__", None):
             error.add_note(where)
-        if text:
+        if text and not joined:
             error.add_note(text)
         pickled = _round_trip(error)
-        if pickled:
+        if pickled and not (joined and len(pickled) > _MOST_JOINED):
             return pickled
     stand_in = KernelError(
         f"the body raised {type(error).__name__}: {str(error)[:_MOST_TEXT]}",
-        hint="raise an Exception that can be pickled",
+        hint="raise a short Exception that can be pickled",
     )
     stand_in.add_note(where)
     if text:

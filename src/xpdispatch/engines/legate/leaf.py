@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.engines.legate import failures
+from xpdispatch.engines.legate.failures import Failure
 from xpdispatch.engines.legate.recipe import Recipe
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.executor import Site, run
@@ -49,6 +50,7 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
     """The function that Legate calls for one variant of a kernel."""
 
     def leaf(context: Any) -> None:
+        failure: Failure | None = None
         launch, where = -1, f"kernel {kernel.name!r}, variant {variant}"
         region: Region = ()
         try:
@@ -64,7 +66,9 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
                 error.complete(kernel.name, kernel.notation)
             if region:
                 where += f", tile {describe(header.plan, region)}"
-            failures.record(launch, tuple(start for start, _ in region), error, where)
+            failure = failures.describe(launch, tuple(start for start, _ in region), error, where)
+        if failure is not None:
+            failures.hand_over(failure)
 
     leaf.__name__ = kernel.name
     return leaf

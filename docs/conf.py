@@ -1,5 +1,7 @@
 """Sphinx reads this: sphinx-build -W -b html docs docs/_build/html."""
 
+import doctest
+
 import xpdispatch
 
 project = "xpdispatch"
@@ -20,6 +22,8 @@ add_module_names = False
 
 # The examples in docstrings lean on the public names; every page imports what it shows.
 doctest_global_setup = "from xpdispatch import *"
+# Without IGNORE_EXCEPTION_DETAIL, which is on by default: the texts of errors are part of what is documented.
+doctest_default_flags = doctest.ELLIPSIS | doctest.DONT_ACCEPT_TRUE_FOR_1
 
 html_theme = "pydata_sphinx_theme"
 html_title = "xpdispatch"

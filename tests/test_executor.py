@@ -159,3 +159,18 @@ def test_sums_here_are_the_same_in_every_run() -> None:
     total = kernel("x[i] -> sum s[]")(lambda xp, x: xp.sum(x))
     cuts = [100, 1000, 5000]
     assert len({float(tiled(total, [x], i=cuts)[0]) for _ in range(20)}) == 1
+
+
+def test_samples_see_integers_where_the_body_decides_an_extent() -> None:
+    repeat = kernel("x[i] -> y[i, :]")(lambda xp, x, n: xp.ones((x.shape[0], n)))
+    assert repeat(np.zeros(0), 3).shape == (0, 3)
+    assert repeat(np.zeros(0), 5).shape == (0, 5)
+    flagged = kernel("x[i] -> sum y[]")(lambda xp, x, single: xp.sum(x, dtype=xp.float32 if single else xp.float64))
+    assert flagged(np.zeros(0), True).dtype == np.float32
+    assert flagged(np.zeros(0), False).dtype == np.float64
+
+
+def test_a_tile_has_no_halo_where_none_is_declared() -> None:
+    seen = []
+    kernel("x[i] -> y[i]")(lambda xp, tile, x: seen.append(tile.halo("x", 0)) or x)(np.ones(3))
+    assert seen == [(0, 0)]

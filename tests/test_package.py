@@ -259,7 +259,7 @@ def test_a_kernel_shows_itself() -> None:
         return factor * x + offset
 
     assert repr(scaled) == "<kernel scaled: x[i] -> y[i]>"
-    assert scaled.__doc__ == "Scale and shift."
+    assert scaled.__doc__ == ("scaled(x, factor=2.0, *, offset=0.0, out=None)\n\n    x[i] -> y[i]\n\nScale and shift.")
     assert scaled.__name__ == "scaled"
     assert str(inspect.signature(scaled)) == "(x, factor=2.0, *, offset=0.0, out=None)"
     np.testing.assert_array_equal(scaled(np.ones(2)), [2.0, 2.0])

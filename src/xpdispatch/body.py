@@ -115,7 +115,7 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     for parameter in parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise UnsupportedError(
-                f"the body takes {parameter}, and bodies with any number of parameters are not there yet",
+                f"the body takes {parameter}, and bodies with any number of parameters are not supported yet",
                 hint="name each operand and scalar",
             )
     return parameters
@@ -146,10 +146,11 @@ def make_body(function: Callable[..., Any], signature: Signature) -> Body:
         result = results.index(name) if name in results else None
         is_scalar = operand is None and result is None
         if name in (*_HIDDEN, "out") and (is_scalar or name != "out"):
-            raise SignatureError(f"parameter {name!r} has a name that kernels use themselves", hint="rename it")
+            hint = "make it the second parameter, after xp, or rename it" if name == "tile" else "rename it"
+            raise SignatureError(f"parameter {name!r} has a name that kernels use themselves", hint=hint)
         if not is_scalar and parameter.default is not parameter.empty:
             raise UnsupportedError(
-                f"array parameter {name!r} has a default, and optional arrays are not there yet",
+                f"array parameter {name!r} has a default, and optional arrays are not supported yet",
                 hint="leave the default out",
             )
         slots.append(Slot(name, operand, result, scalars if is_scalar else None))
@@ -160,7 +161,7 @@ def make_body(function: Callable[..., Any], signature: Signature) -> Body:
             raise SignatureError(
                 f"the notation uses extent {name!r}, which is neither an operand's axis nor a scalar parameter",
                 column=_column_of(signature, name),
-                hint=f"the scalar parameters are {', '.join(known) or 'none'}",
+                hint=f"the scalar parameters are {', '.join(known) or 'none'}; give the body a parameter {name!r}",
             )
     return Body(
         name=function.__name__,

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
 
@@ -56,7 +57,7 @@ def run(words: Sequence[str]) -> NoReturn:
     if not driver.has_driver():
         # The script may import cupynumeric before xpdispatch, so the linker must find the stand-in by itself.
         environment["LD_LIBRARY_PATH"] = _prepend(str(driver.shim().parent), environment.get("LD_LIBRARY_PATH"))
-        flags = driver.missing_flags(())
+        flags = driver.missing_flags(list(takewhile(lambda word: not word.endswith(".py"), words)))
     # The last of two equal flags counts, so what the user says wins.
     line = [sys.executable, "-m", "legate.driver.driver_exec", *flags, *words]
     sys.stdout.flush()

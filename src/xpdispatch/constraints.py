@@ -138,9 +138,10 @@ def _names(kind: str, names: Sequence[object], *, least: int) -> None:
 
 
 def _axes(name: str, axes: Iterable[object]) -> tuple[int, ...]:
-    checked = tuple(a for a in axes if isinstance(a, int) and a >= 0)
-    if len(checked) != len(tuple(axes)):
-        raise SignatureError(f"broadcast of {name!r} takes axes as integers >= 0, got {axes!r}", hint="(0, 1)")
+    given = tuple(axes)
+    checked = tuple(a for a in given if isinstance(a, int) and a >= 0)
+    if checked != given:
+        raise SignatureError(f"broadcast of {name!r} takes axes as integers >= 0, got {given!r}", hint="(0, 1)")
     return checked
 
 
@@ -185,7 +186,7 @@ def signature_of(roles: dict[str, Role], constraints: Iterable[Constraint]) -> S
             )
         if constraint.kind not in ("align", "broadcast"):
             raise UnsupportedError(
-                f"the constraint {constraint} is not there yet", hint="only align and broadcast are, so far"
+                f"the constraint {constraint} is not supported yet", hint="only align and broadcast are, so far"
             )
     groups = _groups(roles, constraints)
     whole = {n: axes for c in constraints if c.kind == "broadcast" for n, axes in _broadcasts(c)}

@@ -35,6 +35,36 @@ def own_dtype(dtype: Any, xp: Any) -> Any:
     return np.dtype(own) if isinstance(own, type) and issubclass(own, np.generic) else own
 
 
+def check_cast(name: str, source: Any, target: Any) -> None:
+    """Refuse to write a result to an array whose dtype cannot take it (NumPy's casting ``same_kind``).
+
+    Raises
+    ------
+    DTypeError
+    """
+    if source != target and not np.can_cast(np_dtype(source), np_dtype(target), "same_kind"):
+        raise DTypeError(
+            f"result {name!r} has dtype {source}, which cannot be written to {target} (casting same_kind)",
+            hint="pass an array of another dtype, or dtype= to the decorator",
+        )
+
+
+def no_promotion(name: str, value: Any, reason: Exception) -> DTypeError:
+    """The error for a Python number that promotion with the other operands cannot take."""
+    return DTypeError(
+        f"argument {name!r} = {value!r} does not go with the other operands: {reason}",
+        hint=f"pass {name!r} as a 0-d array of the dtype you want",
+    )
+
+
+def unknown_dtype(name: str) -> DTypeError:
+    """The error for a buffer that the caller leaves out and ``dtype=`` does not mention."""
+    return DTypeError(
+        f"result {name!r} is written by the body and was left out, so its dtype is not known",
+        hint=f"pass an array as {name!r} or out=, or dtype= to the decorator",
+    )
+
+
 def rules(entry: Any, operands: Sequence[str], count: int) -> tuple[Rule | None, ...]:
     """Read ``dtype=``: one rule for each result, or None where the body decides.
 

@@ -90,6 +90,14 @@ class ReadOnlyError(XPDispatchError, ValueError):
     """A result that cannot be written: a read-only or an immutable array."""
 
 
+def read_only(name: str, why: str) -> ReadOnlyError:
+    """The error for an array that was given for a result and cannot be written."""
+    return ReadOnlyError(
+        f"the array given for result {name!r} cannot be written: {why}",
+        hint="pass a writable array (a broadcast view is none), or leave it out and take the returned one",
+    )
+
+
 class ResultError(XPDispatchError, ValueError):
     """The body returned another number, kind, shape or dtype of results than declared."""
 

@@ -1,7 +1,7 @@
 """The tile executor: runs a plan's tiles, one after another, in this process.
 
-Three callers share it: calls on arrays of this process, Legate's leaf tasks (on the tile that Legate
-gave) and the checker. What is true of one is then true of all.
+Calls on arrays of this process and Legate's leaf tasks (on the tile that Legate gave) share it. What is true of
+one is then true of the other.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.body import Body
-from xpdispatch.dtypes import np_dtype
-from xpdispatch.errors import DTypeError, ResultError
+from xpdispatch.dtypes import check_cast, np_dtype
+from xpdispatch.errors import ResultError
 from xpdispatch.namespaces import library_of, share_memory
 from xpdispatch.plan import Layout, Plan, show_shape
 from xpdispatch.reductions import check_dtype, combine, identity
@@ -41,6 +41,8 @@ class Site:
     variant : str
     casts : tuple
         For each result the dtype that ``dtype=`` asks for, in the library's own terms, or None.
+    dtypes : tuple
+        For each result the dtype that was planned; empty where nothing was.
     """
 
     plan: Plan
@@ -51,7 +53,6 @@ class Site:
     variant: str
     casts: tuple[Any, ...]
     dtypes: tuple[Any, ...] = ()
-    """For each result the dtype that was planned, or None; empty where nothing was."""
 
 
 def run(
@@ -95,6 +96,10 @@ def run(
             try:
                 _run_tile(site, operands, targets, results, scalars, region, origin, alone=alone, domain=domain)
             except Exception as error:
+                if isinstance(error, ValueError) and "read-only" in str(error):
+                    error.add_note(
+                        "Operands are read-only in a body: make a copy, or write x[i] -> x[i] to update in place"
+                    )
                 error.add_note(
                     f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}"
                 )
@@ -181,8 +186,9 @@ def _values(site: Site, returned: Any, buffers: dict[int, Any]) -> Sequence[Any]
     if count == 1:
         if not isinstance(returned, tuple | list):
             return (returned,)
-        got = f"a {type(returned).__name__} of {len(returned)}"
-    elif isinstance(returned, tuple | list):
+        got = f"a {type(returned).__name__} of {len(returned)}, expected the array itself"
+        raise ResultError(f"the body returned {got}", hint="return x, and not (x,) or [x]; make arrays with xp.asarray")
+    if isinstance(returned, tuple | list):
         if len(returned) == count:
             return returned
         got = f"{len(returned)} results"
@@ -232,12 +238,8 @@ def _checked(site: Site, r: int, value: Any, region: Region, before: Any, target
             f"the body returned dtype {value.dtype} for result {layout.name!r}, but {before.dtype} on another tile",
             hint="return one dtype for all values, or pass dtype= to the decorator",
         )
-    if target is not None and not layout.op and not _same_kind(value.dtype, target.dtype):
-        raise DTypeError(
-            f"the body returned dtype {value.dtype} for result {layout.name!r}, "
-            f"which cannot be written to {target.dtype} (casting same_kind)",
-            hint="cast in the body, or pass an array of another dtype",
-        )
+    if target is not None and not layout.op:
+        check_cast(layout.name, value.dtype, target.dtype)
     return value
 
 
@@ -252,10 +254,6 @@ def _as_array(site: Site, layout: Layout, value: Any) -> Any:
             hint="compute with xp alone, and return arrays",
         )
     return value
-
-
-def _same_kind(source: Any, target: Any) -> bool:
-    return source == target or np.can_cast(np_dtype(source), np_dtype(target), "same_kind")
 
 
 def _unshared(site: Site, value: Any, others: Sequence[Any]) -> Any:

@@ -17,7 +17,7 @@ from xpdispatch.dtypes import casts, rules
 from xpdispatch.engines import chosen, get_engine
 from xpdispatch.errors import ArgumentError, NotationError, SignatureError, UnsupportedError, XPDispatchError
 from xpdispatch.executor import inside_body
-from xpdispatch.namespaces import library_of
+from xpdispatch.namespaces import REFUSED, library_of
 from xpdispatch.notation import Axis, Constraint, Signature, Term, parse
 from xpdispatch.plan import Plan, Shape, plan
 from xpdispatch.sample import ResultTypes, result_types
@@ -83,9 +83,11 @@ class Kernel:
         # Prepared calls by what decides them: chosen engine, types, dtypes, shapes and extents; at most 256. Plans
         # by shapes and extents, and samples as result_types says, likewise.
         self._prepared, self._plans, self._samples = BoundedCache(), BoundedCache(), BoundedCache()
-        for name in ("__module__", "__qualname__", "__name__", "__doc__"):
+        for name in ("__module__", "__qualname__", "__name__"):
             setattr(self, name, getattr(function, name))
         self.__wrapped__ = function
+        own = inspect.cleandoc(function.__doc__ or "")
+        self.__doc__ = f"{self.name}{self.__signature__}\n\n    {self.notation}\n\n{own}".rstrip()
 
     @property
     def name(self) -> str:
@@ -174,7 +176,7 @@ class Kernel:
         if len(args) > len(positional):
             raise ArgumentError(
                 f"got {len(args)} positional arguments, expected at most {len(positional)} ({', '.join(positional)})",
-                hint="results are given by out=",
+                hint=f"call {self._call_shown()}: xp is not passed, and results are given by out=",
             )
         values = dict(zip(positional, args, strict=False))
         for name, value in kwargs.items():
@@ -189,9 +191,7 @@ class Kernel:
         bound = tuple(values.get(n, p.default) for n, p in parameters.items())
         for slot, value in zip(self.body.slots, bound, strict=True):
             if value is _MISSING and (slot.scalar is not None or slot.operand is not None):
-                raise ArgumentError(
-                    f"argument {slot.name!r} is missing", hint=f"call {self.name}({', '.join(parameters)})"
-                )
+                raise ArgumentError(f"argument {slot.name!r} is missing", hint=f"call {self._call_shown()}")
         return bound
 
     def _bind_out(self, out: Any, operands: list[Any], given: list[Any]) -> None:
@@ -228,7 +228,7 @@ class Kernel:
     def _prepare(self, arguments: Arguments) -> Callable[[Arguments], list[Any]]:
         for slot in self.body.slots:
             if slot.scalar is not None:
-                _check_scalar(slot.name, arguments.scalars[slot.scalar])
+                self._check_scalar(slot.name, arguments.scalars[slot.scalar])
         for p, (term, value) in enumerate(zip(self.operands, arguments.operands, strict=True)):
             _check_array(str(term.name), value, number_ok=p not in self.body.updated)
         for term, value in zip(self.signature.results, arguments.given, strict=True):
@@ -236,6 +236,20 @@ class Kernel:
                 _check_array(str(term.name), value, number_ok=False)
         prepared: Callable[[Arguments], list[Any]] = get_engine(self._engine_for(arguments)).prepare(self, arguments)
         return prepared
+
+    def _check_scalar(self, name: str, value: Any) -> None:
+        library = library_of(value)
+        if library in ("number", "object", "list", "tuple") or isinstance(value, np.generic):
+            return
+        hint = f"add {name}[] (0-d) or {name}[...] to the notation, or check the order: {self._call_shown()}"
+        if any(name == sized for sized, _ in self._sized):
+            hint = f"{name!r} is an extent of the notation: pass int({name})"
+        raise ArgumentError(
+            f"argument {name!r} is an array, but the notation does not name it, so it is a scalar", hint=hint
+        )
+
+    def _call_shown(self) -> str:
+        return f"{self.name}({', '.join(self._parameters)})"
 
     def _engine_for(self, arguments: Arguments) -> str:
         if inside_body.get():
@@ -304,24 +318,14 @@ def _extent_of(name: str, value: Any) -> int:
         ) from None
 
 
-def _check_scalar(name: str, value: Any) -> None:
-    library = library_of(value)
-    if library in ("number", "object") or library.startswith("refused: a list") or isinstance(value, np.generic):
-        return
-    raise ArgumentError(
-        f"argument {name!r} is an array, but the notation does not name it, so it is a scalar",
-        hint=f"add {name}[] (0-d) or {name}[...] to the notation, or pass {name}.item()",
-    )
-
-
 def _check_array(name: str, value: Any, *, number_ok: bool) -> None:
     library = library_of(value)
-    if library.startswith("refused"):
-        what, hint = library.removeprefix("refused: ").split("; ")
-        raise ArgumentError(f"argument {name!r} is {what}, expected an array", hint=hint)
+    if library in REFUSED:
+        raise ArgumentError(f"argument {name!r} is a {library}, expected an array", hint=REFUSED[library])
     if library == "object" or (not number_ok and (library == "number" or isinstance(value, np.generic))):
+        what = "None" if value is None else f"a {type(value).__name__}"
         raise ArgumentError(
-            f"argument {name!r} is a {type(value).__name__}, expected an array",
+            f"argument {name!r} is {what}, expected an array",
             hint="pass an array of NumPy, cuPyNumeric, CuPy, torch, JAX or another array-API library",
         )
 
@@ -350,7 +354,7 @@ def kernel(
         function of the operands' dtypes; a tuple for several results. By default a result's dtype is what the
         body returns.
     boundary, fold : optional
-        Not there yet.
+        Not supported yet.
     deterministic : bool, optional
         On Legate, give sums that are the same to the last bit in every run. The kernel then runs in
         one piece there. In this process sums always are.
@@ -383,6 +387,11 @@ def kernel(
     if callable(notation):
         raise SignatureError("@kernel got the function itself", hint='write @kernel("x[i] -> y[i]")')
 
+    if isinstance(constraints, Constraint):
+        raise SignatureError(
+            "constraints= got one constraint, expected several", hint=f"write constraints=[{constraints}]"
+        )
+
     def decorate(function: Callable[..., Any]) -> Kernel:
         signature: Signature | None = None
         try:
@@ -391,7 +400,7 @@ def kernel(
                 signature = parse(notation)
                 if constraints:
                     raise UnsupportedError(
-                        "constraints= beside a notation are not there yet", hint="say it in the notation"
+                        "constraints= beside a notation are not supported yet", hint="say it in the notation"
                     )
             else:
                 signature = _explicit(function, tuple(constraints))
@@ -420,25 +429,27 @@ def _explicit(function: Callable[..., Any], constraints: tuple[Constraint, ...])
 def _check_supported(signature: Signature, boundary: Any, fold: Any) -> None:
     """Refuse, at decoration, each piece that no engine can do yet."""
     if boundary is not None:
-        raise UnsupportedError("boundary= is not there yet", hint="pad the array before the call")
+        raise UnsupportedError("boundary= is not supported yet", hint="pad the array before the call")
     if fold is not None:
-        raise UnsupportedError("fold= is not there yet", hint="combine by sum, prod, max, min, any, all or xor")
+        raise UnsupportedError("fold= is not supported yet", hint="combine by sum, prod, max, min, any, all or xor")
     for term in (*signature.operands, *signature.results):
         if term.op == "fold":
             raise UnsupportedError(
-                f"fold of {term.name!r} is not there yet",
+                f"fold of {term.name!r} is not supported yet",
                 column=term.column,
                 hint="combine by sum, prod, max, min, any, all or xor",
             )
         if term.name is None:
             raise UnsupportedError(
-                f"the index space {term} is not there yet", column=term.column, hint="pass an array over the indices"
+                f"the index space {term} is not supported yet",
+                column=term.column,
+                hint="pass an array over the indices",
             )
         for axis in term.axes:
             piece, hint = _unsupported_axis(axis)
             if piece:
                 raise UnsupportedError(
-                    f"the {piece} {axis} of {term.name!r} is not there yet", column=axis.column, hint=hint
+                    f"the {piece} {axis} of {term.name!r} is not supported yet", column=axis.column, hint=hint
                 )
 
 

@@ -92,6 +92,15 @@ def load(name: str) -> ModuleType:
         raise MissingError(f"package {missing!r} is not installed", hint=command) from error
 
 
+REFUSED = {
+    "masked array": "fill it first (x.filled(...)), or pass data and mask as two operands",
+    "list": "convert it first, with numpy.asarray or your library's own asarray",
+    "tuple": "convert it first, with numpy.asarray or your library's own asarray",
+    "dask array": "call the kernel on its blocks (dask.array.map_blocks or blockwise)",
+}
+"""What :func:`library_of` calls things that look like arrays and that no kernel takes, and what to do instead."""
+
+
 def library_of(value: Any) -> str:
     """Which library an object belongs to; decided by its type alone, and remembered for it.
 
@@ -103,7 +112,7 @@ def library_of(value: Any) -> str:
     -------
     str
         ``"numpy"``, ``"legate"``, ``"number"`` for Python's own, the import name of another array
-        library, ``"refused ..."`` with a reason for what no kernel takes, or ``"object"``.
+        library, a key of :data:`REFUSED`, or ``"object"``.
     """
     kind: Any = type(value)
     return _library_of_type(kind)
@@ -112,7 +121,7 @@ def library_of(value: Any) -> str:
 @lru_cache(maxsize=1024)
 def _library_of_type(kind: Any) -> str:
     if issubclass(kind, np.ma.MaskedArray):
-        return "refused: a masked array; fill it first (x.filled(...)) or pass data and mask as two operands"
+        return "masked array"
     if issubclass(kind, np.ndarray | np.generic):
         return "numpy"
     if hasattr(kind, "__legate_data_interface__"):
@@ -120,9 +129,9 @@ def _library_of_type(kind: Any) -> str:
     if issubclass(kind, bool | int | float | complex):
         return "number"
     if issubclass(kind, list | tuple):
-        return "refused: a list; convert it first, with numpy.asarray or your library's own asarray"
+        return "list" if issubclass(kind, list) else "tuple"
     if kind.__module__.split(".")[0] == "dask":
-        return "refused: a dask array; call the kernel on its blocks (dask.array.map_blocks or blockwise)"
+        return "dask array"
     return _array_library(kind)
 
 

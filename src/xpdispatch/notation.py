@@ -28,7 +28,7 @@ class Extent:
     text : str
         The expression without spaces; it decides equality.
     code : tuple of (str or int)
-        The same in postfix order; names are variables, ``"neg"`` negates.
+        The same in postfix order; names are variables, ``"-neg"`` negates.
     """
 
     text: str
@@ -196,7 +196,12 @@ class Signature:
     def __str__(self) -> str:
         if self.text:
             return self.text
-        if self.constraints or any(t.accumulate for t in self.results):
+        axes = [a for t in (*self.operands, *self.results) for a in t.axes]
+        if (
+            self.constraints
+            or any(t.accumulate for t in self.results)
+            or any(a.kind == "ellipsis" and a.name for a in axes)
+        ):
             return self._roles()
         left = ", ".join(map(str, self.operands))
         right = ", ".join(map(str, self.results))
@@ -217,6 +222,11 @@ class Signature:
         """The named split indices in order of appearance."""
         axes = (a for term in (*self.operands, *self.results) for a in term.axes)
         return tuple(dict.fromkeys(a.name for a in axes if a.kind == "split" and a.name))
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether a result has an axis whose extent only the body knows."""
+        return any(a.kind == "whole" and not (a.name or a.extent) for t in self.results for a in t.axes)
 
     @property
     def free_names(self) -> tuple[str, ...]:
@@ -359,11 +369,13 @@ class _Parser:
                 raise NotationError(
                     f"expected '[' after {name!r}, got {self.token.text!r}: {word}",
                     column=column,
-                    hint="the operators, on results only, are " + ", ".join(OPERATORS),
+                    hint="the operators, on results only, are "
+                    + ", ".join(OPERATORS)
+                    + ("; for a mean return a sum and a count, and divide after the call" if name == "mean" else ""),
                 )
             op = name
             column, name = self.token.column, self.take().text
-        self.expect("[", hint=f"every array needs its axes in brackets; a 0-d array is {name}[]")
+        self.expect("[", hint=_bracket_hint(str(name), self.token.text))
         axes: list[Axis] = []
         while self.token.text != "]":
             axes.append(self.axis(first=not axes, result=result, space=name is None))
@@ -388,7 +400,12 @@ class _Parser:
             return self.whole(column, result=result)
         if self.token.kind == "int":
             scale = self.integer()
-            self.expect("*", hint=f"an axis that must have extent {scale} is written ':{scale}'")
+            self.expect(
+                "*",
+                hint="slices are no notation: write ':' for a whole axis, and pass a slice of the array"
+                if self.token.text == ":"
+                else f"an axis that must have extent {scale} is written ':{scale}'",
+            )
             if scale < 1:
                 raise NotationError(
                     "a block holds at least one cell, got 0", column=column, hint="write 2*i for blocks of two"
@@ -427,7 +444,11 @@ class _Parser:
 
     def halo(self, index: str, column: int, *, result: bool) -> Axis:
         low = self.offset()
-        self.expect("..", hint=f"a halo is a range, both ends included: {index}-1..{index}+1")
+        self.expect(
+            "..",
+            hint="an operand has no index arithmetic: pass a slice of the array, such as x[1:]; "
+            f"a halo is a range, both ends included: {index}-1..{index}+1",
+        )
         again = self.token
         if self.name("an index") != index:
             raise NotationError(
@@ -484,6 +505,12 @@ class _Parser:
             yield self.name("an extent: a name, an integer or arithmetic on them")
 
 
+def _bracket_hint(name: str, got: str) -> str:
+    if name in OPERATORS and got == "(":
+        return f"the operator stands before the result's name: {name} s[]"
+    return f"every array needs its axes in brackets, x[i,j]; a 0-d array is {name}[]"
+
+
 def _check(signature: Signature) -> None:
     """Refuse what reads well and means nothing."""
     _check_names(signature)
@@ -536,10 +563,11 @@ def _check_definitions(signature: Signature) -> None:
         for axis in term.axes:
             if axis.kind == "split" and axis.name not in defined | sized:
                 what = f"result {term.name!r}" if term.name else "the index space"
+                hint = f"use it in an operand, or give its extent: {axis.name}=n"
+                if any(a.kind == "whole" and a.name == axis.name for t in signature.operands for a in t.axes):
+                    hint = f"{axis.name!r} is the extent of a whole axis: write :{axis.name}"
                 raise NotationError(
-                    f"nothing says how long index {axis.name!r} of {what} is",
-                    column=axis.column,
-                    hint=f"use it in an operand, or give its extent: {axis.name}=n",
+                    f"nothing says how long index {axis.name!r} of {what} is", column=axis.column, hint=hint
                 )
     if not any(t.ellipsis for t in signature.operands):
         for term in signature.results:

@@ -173,12 +173,17 @@ class _Extents:
 def _check_rank(term: Term, shape: Shape) -> None:
     if len(shape) == len(term.named) or (term.ellipsis and len(shape) >= len(term.named)):
         return
+    count = len(term.named)
     least = "at least " if term.ellipsis else ""
     raise ShapeError(
-        f"argument {term.name!r} has {len(shape)} axes, shape {shape}, expected {least}{len(term.named)}",
+        f"argument {term.name!r} has {_axes_in_words(len(shape))}, shape {shape}, expected {least}{count}",
         column=term.column,
-        hint=f"pass an array with {least}{len(term.named)} axes as {term.name!r}, or change its axes in the notation",
+        hint=f"pass an array with {least}{_axes_in_words(count)} as {term.name!r}, or change its axes in the notation",
     )
+
+
+def _axes_in_words(count: int) -> str:
+    return "1 axis" if count == 1 else f"{count} axes"
 
 
 def _define(term: Term, shape: Shape, extents: _Extents) -> None:

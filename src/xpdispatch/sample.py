@@ -10,8 +10,7 @@ import numpy as np
 
 from xpdispatch.body import Body
 from xpdispatch.caches import BoundedCache
-from xpdispatch.dtypes import Rule, casts, np_dtype
-from xpdispatch.errors import DTypeError
+from xpdispatch.dtypes import Rule, casts, np_dtype, unknown_dtype
 from xpdispatch.executor import Site, run
 from xpdispatch.namespaces import namespace_for
 from xpdispatch.plan import Plan, Shape
@@ -40,7 +39,7 @@ def result_types(
     rules : sequence of (Rule or None)
         What ``dtype=`` says.
     cache : BoundedCache
-        Samples by dtypes, extents of whole axes and scalars (numbers by type, others by value).
+        Samples by dtypes, extents of whole axes and scalars (see :func:`scalars_key`).
     plan : Plan
     dtypes : sequence of numpy.dtype
         The operands'.
@@ -60,7 +59,7 @@ def result_types(
         return [(np.dtype(c), layout.shape) for c, layout in zip(wanted, plan.results, strict=True)]  # type: ignore[misc]
     ones = [1] * len(plan.indices)
     shapes = tuple(layout.tile_shape(ones) for layout in (*plan.operands, *plan.results))
-    key = (tuple(dtypes), shapes, scalars_key(scalars), tuple(given))
+    key = (tuple(dtypes), shapes, scalars_key(scalars, integers=not plan.complete), tuple(given))
     sampled = cache.get(key)
     if sampled is None:
         sampled = cache[key] = _run_sample(body, plan, wanted, dtypes, scalars, given)
@@ -91,30 +90,33 @@ def _run_sample(
         elif kind is not None:
             targets[r] = np.ones(plan.results[r].tile_shape(ones), kind)
         else:
-            raise DTypeError(
-                f"result {plan.results[r].name!r} is written by the body, so its dtype is not known before",
-                hint=f"pass an array as {plan.results[r].name!r} or out=, or dtype= to the decorator",
-            )
+            raise unknown_dtype(plan.results[r].name)
     try:
         with np.errstate(all="ignore"):
             results = run(site, operands, targets, scalars, region, [region])
     except Exception as error:
         error.add_note(
-            "This was a run on a sample of ones, one cell per split index, to learn the dtypes of the results. "
-            "Hint: pass dtype= to the decorator (and name all extents), and no sample is run"
+            "The body was running on a sample: ones, one cell per split index, to learn the results' dtypes. "
+            "If it fails on the sample only, pass dtype= to the decorator and name all extents: then there is none"
         )
         raise
     return [(np_dtype(v.dtype), v.shape) for v in results]
 
 
-def scalars_key(scalars: Sequence[Any]) -> tuple[Any, ...]:
-    """What of the scalars can decide a dtype: numbers by type, others by value."""
-    number = bool | int | float | complex | np.generic
-    return tuple(type(v) if isinstance(v, number) else _by_value(v) for v in scalars)
+def scalars_key(scalars: Sequence[Any], *, integers: bool) -> tuple[Any, ...]:
+    """What of the scalars can decide a dtype or an extent that only the body knows.
+
+    Numbers count by type, for they change from call to call; bools, which are flags, and all else by value, and so
+    do integers where the body decides an extent.
+    """
+    number = float | complex | np.inexact if integers else int | float | complex | np.number
+    return tuple(
+        type(v) if isinstance(v, number) and not isinstance(v, bool) else (type(v), _by_value(v)) for v in scalars
+    )
 
 
 def _by_value(value: Any) -> Any:
-    if isinstance(value, str | bytes) or value is None:
+    if isinstance(value, str | bytes | int | np.generic) or value is None:
         return value
     try:
         return pickle.dumps(value)

@@ -50,8 +50,14 @@ def selection(layout: Layout, region: Region, origin: Sequence[int]) -> tuple[sl
 
 def describe(plan: Plan, region: Region) -> str:
     """The region in words for error messages, such as ``i = 4:8 of 17``."""
-    parts = [f"{n} = {a}:{b} of {t}" for n, (a, b), t in zip(plan.indices, region, plan.extents, strict=True)]
+    shown = [_shown(name) for name in plan.indices]
+    parts = [f"{n} = {a}:{b} of {t}" for n, (a, b), t in zip(shown, region, plan.extents, strict=True)]
     return ", ".join(parts) or "the whole"
+
+
+def _shown(index: str) -> str:
+    group, dots, place = index.partition("...")
+    return f"axis {place} of {group or dots}" if dots else index
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -95,6 +101,11 @@ class Tile:
         """Global coordinates of this tile's cells along the index, a 1-d int64 array of ``xp``."""
         start = self.start(index)
         return self._xp.arange(start, start + self.size(index), dtype=self._xp.int64)
+
+    def halo(self, operand: str, axis: int) -> tuple[int, int]:
+        """Cells of the operand's halo really present below and above this tile along the axis."""
+        self._axis((operand, axis))
+        return 0, 0
 
     def __repr__(self) -> str:
         return f"<Tile {describe(self._plan, self._region)}, variant {self.variant}>"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat
 import numpy as np
 
-from xpdispatch.dtypes import np_dtype, own_dtype
-from xpdispatch.errors import ArgumentError, DTypeError, EngineError, ReadOnlyError, ShapeError
+from xpdispatch.dtypes import check_cast, no_promotion, np_dtype, own_dtype, unknown_dtype
+from xpdispatch.errors import ArgumentError, EngineError, ShapeError, read_only
 from xpdispatch.executor import Site, run
 from xpdispatch.namespaces import library_of, namespace_of, share_memory
 from xpdispatch.reductions import combined, identity
@@ -124,11 +124,7 @@ def _as_arrays(kernel: Kernel, values: Sequence[Any], library: str, xp: Any) -> 
                 dtype = (np if library == "numpy" else xp).result_type(*(a.dtype for a in known), value)
                 arrays[position] = xp.asarray(value, dtype=dtype, **device)
             except (OverflowError, TypeError, RuntimeError) as error:  # torch's overflow is a RuntimeError
-                name = kernel.operands[position].name
-                raise DTypeError(
-                    f"argument {name!r} = {value!r} does not go with the other operands: {error}",
-                    hint=f"pass {name!r} as a 0-d array of the dtype you want",
-                ) from error
+                raise no_promotion(str(kernel.operands[position].name), value, error) from error
     return arrays
 
 
@@ -138,11 +134,7 @@ def _check_given(kernel: Kernel, library: str, given: Sequence[Any]) -> None:
             continue
         name = kernel.signature.results[r].name
         if library == "jax" or (library == "numpy" and not target.flags.writeable):
-            why = "JAX arrays are immutable" if library == "jax" else "it is read-only"
-            raise ReadOnlyError(
-                f"the array given for result {name!r} cannot be written: {why}",
-                hint="pass a writable array, or leave it out and take the returned one",
-            )
+            raise read_only(str(name), "JAX arrays are immutable" if library == "jax" else "it is read-only")
         for other in range(r):
             if given[other] is not None and share_memory(library, target, given[other]):
                 raise ArgumentError(
@@ -176,11 +168,12 @@ def _targets(kernel: Kernel, site: Site, given: Sequence[Any], like: Any) -> lis
         if targets[r] is not None:
             continue
         layout = site.plan.results[r]
-        if site.casts[r] is None or None in layout.shape:
-            what = "dtype" if site.casts[r] is None else "shape"
-            raise DTypeError(
-                f"result {layout.name!r} is written by the body and was left out, so its {what} is not known",
-                hint=f"pass an array as {layout.name!r} or out=, or dtype= to the decorator",
+        if site.casts[r] is None:
+            raise unknown_dtype(layout.name)
+        if None in layout.shape:
+            raise ShapeError(
+                f"result {layout.name!r} is written by the body and was left out, so its shape is not known",
+                hint=f"pass an array as {layout.name!r} or out=, or name its extents in the notation",
             )
         if layout.op is None:
             targets[r] = _empty_array(site, layout.shape, site.casts[r], like)
@@ -232,12 +225,7 @@ def _stored(site: Site, r: int, result: Any, given: Any) -> Any:
     if given is None or given is result:
         return result
     layout = site.plan.results[r]
-    if not np.can_cast(np_dtype(result.dtype), np_dtype(given.dtype), "same_kind"):
-        raise DTypeError(
-            f"result {layout.name!r} has dtype {result.dtype}, "
-            f"which cannot be written to {given.dtype} (casting same_kind)",
-            hint="pass an array of another dtype, or dtype= to the decorator",
-        )
+    check_cast(layout.name, result.dtype, given.dtype)
     if layout.op and layout.accumulate:
         result = combined(site.xp, layout.op, given, site.xp.astype(result, given.dtype))
     given[...] = result

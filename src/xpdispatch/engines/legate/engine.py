@@ -14,10 +14,11 @@ import numpy as np
 
 from xpdispatch import exits
 from xpdispatch.caches import BoundedCache
+from xpdispatch.dtypes import check_cast, no_promotion
 from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.legate.recipe import Recipe, make_recipe
 from xpdispatch.engines.local import refuse_empty
-from xpdispatch.errors import ArgumentError, DTypeError, EngineError, MissingError
+from xpdispatch.errors import ArgumentError, EngineError, MissingError
 from xpdispatch.kernel import Arguments, Kernel, kernel
 from xpdispatch.namespaces import VARIANTS, library_of
 from xpdispatch.plan import Layout, Plan, Shape
@@ -107,7 +108,7 @@ class LegateCall:
         kernel = self.kernel
         operands = _hold_operands(kernel, arguments)
         given = _hold_given(kernel, arguments, operands)
-        key = scalars_key(arguments.scalars)
+        key = scalars_key(arguments.scalars, integers=kernel.signature.open_ended)
         launch = self.launches.get(key)
         if launch is None:
             launch = self.launches[key] = _make_launch(kernel, operands, given, arguments.scalars)
@@ -198,10 +199,7 @@ def _hold_number(name: str, value: Any, known: Sequence[np.dtype[Any]]) -> Held:
     try:
         return hold(name, np.asarray(value, dtype=np.result_type(*known, value)))
     except (OverflowError, TypeError) as error:
-        raise DTypeError(
-            f"argument {name!r} = {value!r} does not go with the other operands: {error}",
-            hint=f"pass {name!r} as a 0-d array of the dtype you want",
-        ) from error
+        raise no_promotion(name, value, error) from error
 
 
 def _hold_given(kernel: Kernel, arguments: Arguments, operands: Sequence[Held]) -> list[Held | None]:
@@ -271,11 +269,8 @@ def _make_launch(
     for layout, (dtype, _), g in zip(plan.results, types, given, strict=True):
         if layout.op:
             check_dtype(layout.op, layout.name, dtype)
-        if g is not None and not np.can_cast(dtype, g.dtype, "same_kind"):
-            raise DTypeError(
-                f"result {layout.name!r} has dtype {dtype}, which cannot be written to {g.dtype} (casting same_kind)",
-                hint="pass an array of another dtype, or dtype= to the decorator",
-            )
+        if g is not None:
+            check_cast(layout.name, dtype, g.dtype)
     plan = plan.with_result_shapes([shape for _, shape in types])
     apart = [*(_is_inline(h) for h in operands), *(0 in shape for _, shape in types)]
     recipe = make_recipe(plan, apart, lg.LEGATE_MAX_DIM, one_piece=_needs_one_piece(kernel, plan, types))

@@ -10,7 +10,7 @@ from typing import Any
 import legate.core as lg
 import numpy as np
 
-from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ReadOnlyError, ShapeError
+from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
 from xpdispatch.namespaces import load
 from xpdispatch.plan import Shape
 
@@ -145,10 +145,7 @@ def check_writable(name: str, array: Any) -> None:
     """
     flags = getattr(array, "flags", None)
     if flags is not None and not flags.writeable:
-        raise ReadOnlyError(
-            f"the array given for result {name!r} cannot be written: it is read-only",
-            hint="pass a writable array (a broadcast view is none), or leave it out and take the returned one",
-        )
+        raise read_only(name, "it is read-only")
 
 
 @cache

@@ -443,3 +443,71 @@ def test_dtypes(engine: Engine) -> None:
 
 def sum_and_product(xp, x):
     return xp.sum(x), xp.prod(x)
+
+
+def test_results_that_are_operands_of_each_other(engine: Engine) -> None:
+    if not engine.mutable:
+        pytest.skip("JAX arrays are immutable")
+    u, v = engine.put(np.arange(5.0)), engine.put(np.arange(5.0) + 10)
+    kernel("u[i], v[i] -> u[i], v[i]")(lambda xp, u, v: (v, u))(u, v)
+    np.testing.assert_array_equal(engine.get(u), np.arange(5.0) + 10)
+    np.testing.assert_array_equal(engine.get(v), np.arange(5.0))
+    u = engine.put(np.arange(5.0))
+    _, old = kernel("u[i] -> u[i], v[i]")(lambda xp, u: (u + 1, u))(u)
+    np.testing.assert_array_equal(engine.get(u), np.arange(5.0) + 1)
+    np.testing.assert_array_equal(engine.get(old), np.arange(5.0))
+
+
+def test_reduce_accumulates_in_the_dtype_of_the_array(engine: Engine) -> None:
+    if not engine.mutable:
+        pytest.skip("JAX arrays are immutable")
+
+    @kernel(constraints=[broadcast("s")])
+    def small(xp, x: In, s: Reduce["sum"]):
+        return xp.astype(xp.sum(x), xp.int8)
+
+    s = engine.put(np.array([1000])[0:1].reshape(()).copy())
+    small(engine.put(np.ones(5, np.int8)), s)
+    assert int(engine.get(s)) == 1005
+
+
+def test_max_buffers_written_in_place(engine: Engine) -> None:
+    if not engine.mutable:
+        pytest.skip("JAX arrays are immutable")
+
+    @kernel("x[i, :c] -> max hi[:c]")
+    def highest(xp, x, hi):
+        hi[...] = xp.max(x, axis=0)
+
+    @kernel(constraints=[broadcast("hi"), broadcast("x", (1,))])
+    def running(xp, x: In, hi: Reduce["max"]):
+        hi[...] = xp.max(x, axis=0)
+
+    x = floats(17, 2)
+    hi = engine.put(np.zeros(2))
+    highest(engine.put(x), hi)
+    np.testing.assert_array_equal(engine.get(hi), x.max(0))
+    hi = engine.put(np.array([-9.0, 9.0]))
+    running(engine.put(x), hi)
+    np.testing.assert_array_equal(engine.get(hi), [x.max(0)[0], 9.0])
+
+
+def test_broadcast_names_axes_of_the_array_itself(engine: Engine) -> None:
+    if not engine.mutable:
+        pytest.skip("JAX arrays are immutable")
+
+    @kernel(constraints=[align("x", "y", "z"), broadcast("x", (0,))])
+    def running_sum(xp, x: In, y: In, z: Out):
+        z[...] = y + xp.cumulative_sum(x, axis=0)
+
+    x, y, z = floats(4, 5), floats(3, 4, 5), engine.put(np.zeros((3, 4, 5)))
+    running_sum(engine.put(x), engine.put(y), z)
+    np.testing.assert_allclose(engine.get(z), y + x.cumsum(0))
+
+
+def test_results_side_by_side_in_one_array(engine: Engine) -> None:
+    if not engine.mutable:
+        pytest.skip("JAX arrays are immutable")
+    both = engine.put(np.zeros((5, 2)))
+    kernel("x[i] -> y[i], z[i]")(lambda xp, x: (x, 2 * x))(engine.put(np.arange(5.0)), out=(both[:, 0], both[:, 1]))
+    np.testing.assert_array_equal(engine.get(both), np.stack([np.arange(5.0), 2 * np.arange(5.0)], axis=1))

@@ -13,7 +13,7 @@ import pytest
 
 import xpdispatch as xd
 from conftest import Engine, forced_tiles
-from xpdispatch import driver, kernel
+from xpdispatch import In, Out, align, broadcast, driver, kernel
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
@@ -404,6 +404,73 @@ def test_no_thread_of_legates_collects_garbage() -> None:
     assert gc.isenabled()
     assert collected
     assert set(collected) == {main}
+
+
+def test_a_program_that_runs_far_ahead_does_not_stand_still() -> None:
+    """Dropping results while thousands of tasks wait for Python's lock; each part of this hung before."""
+    code = (
+        "import time, xpdispatch as xd, cupynumeric as cn\n"
+        "def body(xp, x, n):\n    time.sleep(0.0002)\n    return x\n"
+        "k = xd.kernel('x[i] -> z[i]', dtype='x')(body)\n"
+        "x = cn.ones(3)\n"
+        "for n in range(4000): z = k(x, n)\n"
+        "xd.synchronize(); print('done')\n"
+    )
+    done = run_script(code)
+    assert "done" in done.stdout, done.stderr
+
+
+def test_arrays_larger_than_legates_memory_are_refused() -> None:
+    fill = kernel("-> z[i=n]", dtype="float64")(lambda xp, tile, n: xp.zeros(tile.size("i")))
+    with (
+        xd.engine("legate"),
+        pytest.raises(MemoryError, match="needs 76,294 MiB for new arrays, and Legate has 2,000 MiB"),
+    ):
+        fill(10**10)
+
+
+def test_what_is_left_unaligned_runs_in_one_piece(on_legate: Engine) -> None:
+    @kernel(constraints=[align("x", "y"), align("u", "v")])
+    def two_groups(xp, x: In, y: Out, u: In, v: Out):
+        y[...] = x + 1
+        v[...] = u * 2
+
+    @kernel(constraints=[broadcast("z")])
+    def whole_result(xp, x: In, z: Out):
+        z[...] = xp.sum(x)
+
+    y, v, z = cupynumeric.zeros(17), cupynumeric.zeros((9, 2)), cupynumeric.zeros(2)
+    two_groups(cupynumeric.arange(17.0), y, cupynumeric.arange(18.0).reshape(9, 2), v)
+    whole_result(cupynumeric.ones(17), z)
+    np.testing.assert_array_equal(on_legate.get(y), np.arange(1.0, 18.0))
+    np.testing.assert_array_equal(on_legate.get(v), 2 * np.arange(18.0).reshape(9, 2))
+    np.testing.assert_array_equal(on_legate.get(z), [17.0, 17.0])
+
+
+def test_samples_use_up_no_scalars(on_legate: Engine) -> None:
+    pop = kernel("x[i] -> y[i]")(lambda xp, x, numbers: x * numbers.pop())
+    numbers = [1, 2, 3]
+    np.testing.assert_array_equal(on_legate.get(pop(cupynumeric.ones(1), numbers)), [3.0])
+    assert numbers == [1, 2, 3]
+
+
+def test_extents_that_follow_a_scalar(on_legate: Engine) -> None:
+    spread = kernel("x[i] -> y[i, :]")(lambda xp, x, n: x[:, None] * xp.arange(n))
+    for n in (3, 5):
+        assert on_legate.get(spread(cupynumeric.ones(17), n)).shape == (17, n)
+
+
+def test_overlapping_numpy_results_are_refused(on_legate: Engine) -> None:
+    two = kernel("x[i] -> y[i], z[i]")(lambda xp, x: (x, x))
+    z = np.zeros(8)
+    with pytest.raises(TypeError, match="given for results 'y' and 'z' share memory"):
+        two(cupynumeric.arange(5.0), out=(z[:5], z[3:]))
+
+
+def test_results_with_too_many_axes(on_legate: Engine) -> None:
+    seven = kernel("x[i] -> y[i, :1, :1, :1, :1, :1, :1]")(lambda xp, x: xp.reshape(x, (-1, 1, 1, 1, 1, 1, 1)))
+    with pytest.raises(ValueError, match="a result has 7 axes, and Legate takes at most 6"):
+        seven(cupynumeric.ones(3))
 
 
 def run_script(code: str) -> subprocess.CompletedProcess:

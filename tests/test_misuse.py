@@ -403,3 +403,46 @@ def test_registering_a_namespace() -> None:
             saxpy(np.ones(2), np.ones(2), 1.0)
     finally:
         xd.register_namespace("CPU", "array_api_compat.numpy")
+
+
+def test_small_misuse() -> None:
+    with pytest.raises(ValueError, match="the notation says i = n = 4, but 'x' fixed i = 3"):
+        kernel("x[i] -> y[i=n]")(lambda xp, x, n: x)(np.ones(3), 4)
+    with pytest.raises(ValueError, match="extent 'n' is 18446744073709551616, expected 0 or more"):
+        kernel("-> y[i=n]")(lambda xp, n: n)(2**64)
+    with pytest.raises(TypeError, match="argument 'y' is None, expected an array"):
+        saxpy(np.ones(3), None, 2.0)
+    with pytest.raises(TypeError, match="argument 'y' is an int, expected an array"):
+        kernel("x[i] -> y[i]")(lambda xp, x: x)(np.ones(3), out=3)
+    with pytest.raises(TypeError, match="which tells no parameters"):
+        kernel("x[i] -> y[i]")(max)
+    with pytest.raises(TypeError, match="a function that does not take 1 dtypes"):
+        kernel("x[i] -> y[i]", dtype=lambda a, b: a)(lambda xp, x: x)
+    with pytest.raises(TypeError, match="tile got 0"):
+        kernel("x[i] -> y[i]")(lambda xp, tile, x: tile.start(0))(np.ones(3))
+    with pytest.raises(TypeError, match="a name that kernels use themselves"):
+        kernel("out[i] -> y[i]")(lambda xp, out: out)
+    with pytest.raises(TypeError, match="constraints= got one constraint"):
+        kernel(constraints=xd.align("x", "y"))  # type: ignore[arg-type]
+
+
+def test_number_subclasses_are_numbers() -> None:
+    import enum
+
+    level = enum.IntEnum("level", {"two": 2})
+    add = kernel("x[i], s[] -> y[i]")(lambda xp, x, s: x + s)
+    np.testing.assert_array_equal(add(np.ones(2), level.two), [3.0, 3.0])
+
+
+def test_many_threads_may_call_one_kernel() -> None:
+    # In a process of its own: a thread that collects garbage must not find Legate's stores in it.
+    done = run_python(
+        "import sys, numpy as np, xpdispatch as xd\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "double = xd.kernel('x[i] -> y[i]')(lambda xp, x: 2 * x)\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "with ThreadPoolExecutor(6) as pool:\n"
+        "    sizes = [y.size for y in pool.map(lambda n: double(np.ones(n % 400 + 1)), range(3000))]\n"
+        "print(sizes == [n % 400 + 1 for n in range(3000)])\n"
+    )
+    assert done.stdout.strip() == "True", done.stderr

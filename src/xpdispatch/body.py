@@ -103,7 +103,10 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """
     if not callable(function) or not hasattr(function, "__name__"):
         raise SignatureError(f"@kernel got {function!r}, expected a function", hint='@kernel("x[i] -> y[i]")')
-    parameters = dict(inspect.signature(function).parameters)
+    try:
+        parameters = dict(inspect.signature(function).parameters)
+    except ValueError as error:
+        raise SignatureError(f"@kernel got {function!r}, which tells no parameters", hint="write a def") from error
     names = list(parameters)
     if not names or names[0] != "xp":
         raise SignatureError(
@@ -145,7 +148,7 @@ def make_body(function: Callable[..., Any], signature: Signature) -> Body:
         operand = operands.index(name) if name in operands else None
         result = results.index(name) if name in results else None
         is_scalar = operand is None and result is None
-        if name in (*_HIDDEN, "out") and (is_scalar or name != "out"):
+        if name in _HIDDEN or (name == "out" and result is None):
             hint = "make it the second parameter, after xp, or rename it" if name == "tile" else "rename it"
             raise SignatureError(f"parameter {name!r} has a name that kernels use themselves", hint=hint)
         if not is_scalar and parameter.default is not parameter.empty:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 SIZE = 256
@@ -11,6 +12,7 @@ class BoundedCache(dict[Any, Any]):
     """A dict that forgets its oldest entry instead of growing beyond 256."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if len(self) >= SIZE and key not in self:
-            del self[next(iter(self))]
+        if len(self) >= SIZE:
+            with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # another thread was first
+                del self[next(iter(self))]
         super().__setitem__(key, value)

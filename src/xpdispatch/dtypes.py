@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -93,6 +94,7 @@ def _rule(entry: Any, operands: Sequence[str]) -> Rule:
         position = list(operands).index(entry)
         return lambda dtypes, xp: own_dtype(dtypes[position], xp)
     if callable(entry) and not isinstance(entry, type):
+        _check_takes(entry, len(operands))
         return lambda dtypes, xp: own_dtype(entry(*dtypes), xp)
     try:
         fixed = np.dtype(entry) if isinstance(entry, str | type) else np_dtype(entry)
@@ -102,6 +104,18 @@ def _rule(entry: Any, operands: Sequence[str]) -> Rule:
             hint=f"a dtype, a function of the operands' dtypes, or one of {', '.join(operands)}",
         ) from error
     return lambda dtypes, xp: own_dtype(fixed, xp)
+
+
+def _check_takes(function: Callable[..., Any], count: int) -> None:
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError as error:
+        raise SignatureError(
+            f"dtype= got a function that does not take {count} dtypes: {error}",
+            hint="it gets the dtype of each operand, in the notation's order",
+        ) from error
+    except ValueError:
+        pass  # a function written in C tells no parameters
 
 
 def casts(found: Sequence[Rule | None], dtypes: Sequence[Any], xp: Any) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@
     ├── ResultError        (ValueError)           what a body returned is not what was declared
     ├── KernelError        (RuntimeError)         a body failed with what no process can hand on
     ├── EngineError        (RuntimeError)         an engine used where it cannot run
+    ├── MemoryLimitError   (MemoryError)          arrays that Legate's memory cannot hold
     └── MissingError       (ImportError)          a package or a driver is not there
 
 Code that finds a fault raises the bare fact; the kernel that was called adds its name and its
@@ -108,6 +109,10 @@ class KernelError(XPDispatchError, RuntimeError):
 
 class EngineError(XPDispatchError, RuntimeError):
     """An engine used where it cannot run: off its thread, or inside a task."""
+
+
+class MemoryLimitError(XPDispatchError, MemoryError):
+    """A call's new arrays need more memory than Legate was given."""
 
 
 class MissingError(XPDispatchError, ImportError):

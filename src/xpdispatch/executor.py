@@ -127,8 +127,12 @@ def _run_tile(
     buffers = {r: _buffer(site, r, targets[r], region, origin, alone=alone) for r in site.body.buffers}
     tile = Tile(site.plan, region, site.xp, site.variant) if site.body.wants_tile else None
     returned = site.body.call(site.function, site.xp, tile, operands, buffers, scalars)
-    for r, got in enumerate(_values(site, returned, buffers)):
-        value = _checked(site, r, got, region, results[r], targets[r])
+    values = [
+        _checked(site, r, got, region, results[r], targets[r]) for r, got in enumerate(_values(site, returned, buffers))
+    ]
+    if len(values) > 1:
+        values = _apart(site, values, buffers, targets)
+    for r, value in enumerate(values):
         op = layouts[r].op
         if alone and (op or targets[r] is None):
             others = (*operands, *buffers.values(), *results[:r])
@@ -142,6 +146,17 @@ def _run_tile(
         elif value is not buffers.get(r):
             # NumPy alone minds overlaps in an assignment.
             part[...] = value if site.library == "numpy" else _unshared(site, value, (part,))
+
+
+def _apart(site: Site, values: Sequence[Any], buffers: dict[int, Any], targets: Sequence[Any]) -> list[Any]:
+    """The values, copied where writing one result would change another before it is written itself."""
+    written = [t for t, layout in zip(targets, site.plan.results, strict=True) if t is not None and layout.op is None]
+    return [
+        site.xp.asarray(v, copy=True)
+        if v is not buffers.get(r) and any(share_memory(site.library, v, t) for t in written)
+        else v
+        for r, v in enumerate(values)
+    ]
 
 
 def _part(array: Any, layout: Layout, region: Region, origin: Sequence[int]) -> Any:
@@ -170,7 +185,9 @@ def _buffer(site: Site, r: int, target: Any, region: Region, origin: Sequence[in
     if layout.op is None:
         return target if alone else _part(target, layout, region, origin)
     shape = layout.tile_shape([stop - start for start, stop in region])
-    dtype = site.casts[r] if site.casts[r] is not None else target.dtype
+    dtype = site.casts[r]
+    if dtype is None:  # a Legate target may hold sort keys, so the plan comes first
+        dtype = site.dtypes[r] if site.dtypes else target.dtype
     return site.xp.full(shape, identity(layout.op, np_dtype(dtype)).item(), dtype=dtype)
 
 

@@ -104,7 +104,7 @@ class Kernel:
         own = f", own bodies: {', '.join(self.body.variants)}" if self.body.variants else ""
         return f"<kernel {self.name}: {self.notation}{own}>"
 
-    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the kernel; see the class for how arguments are passed."""
         try:
             arguments = self._bind(args, kwargs, out)
@@ -323,7 +323,8 @@ def _check_array(name: str, value: Any, *, number_ok: bool) -> None:
     if library in REFUSED:
         raise ArgumentError(f"argument {name!r} is a {library}, expected an array", hint=REFUSED[library])
     if library == "object" or (not number_ok and (library == "number" or isinstance(value, np.generic))):
-        what = "None" if value is None else f"a {type(value).__name__}"
+        kind = type(value).__name__
+        what = "None" if value is None else f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
         raise ArgumentError(
             f"argument {name!r} is {what}, expected an array",
             hint="pass an array of NumPy, cuPyNumeric, CuPy, torch, JAX or another array-API library",

@@ -155,14 +155,30 @@ def namespace_of(library: str, array: Any) -> Any:
 def share_memory(library: str, left: Any, right: Any) -> bool:
     """Whether two arrays of one library may share memory; False where arrays are immutable."""
     if library == "numpy":
-        return bool(np.may_share_memory(left, right))
+        return _numpy_share(left, right)
     if library == "cupy":
         return bool(sys.modules["cupy"].may_share_memory(left, right))
     if library == "torch":
-        return bool(left.untyped_storage().data_ptr() == right.untyped_storage().data_ptr())
+        return _torch_share(left, right)
     if library == "jax":
         return False
     try:
-        return bool(np.may_share_memory(np.from_dlpack(left), np.from_dlpack(right)))
+        return _numpy_share(np.from_dlpack(left), np.from_dlpack(right))
     except (AttributeError, BufferError, RuntimeError, TypeError):
         return True  # no way to know, so a copy is the safe answer
+
+
+def _numpy_share(left: Any, right: Any) -> bool:
+    try:
+        return bool(np.shares_memory(left, right, max_work=1000))  # type: ignore[arg-type]  # the stubs know -1 and 0 alone
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _torch_share(left: Any, right: Any) -> bool:
+    if left.untyped_storage().data_ptr() != right.untyped_storage().data_ptr():
+        return False
+    try:
+        return _numpy_share(left.detach().numpy(), right.detach().numpy())
+    except (RuntimeError, TypeError):
+        return True  # on a device, or of a dtype that NumPy lacks

@@ -54,11 +54,25 @@ class Extent:
                 stack.append(_apply(step, left, right))
             else:
                 stack.append(variables[step])
-        if stack[0] < 0:
-            raise ShapeError(
-                f"extent {self.text!r} is {stack[0]}, expected 0 or more", hint="mend the extent's arithmetic"
-            )
+        check_extent(self.text, stack[0])
         return stack[0]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def check_extent(text: str, value: int) -> None:
+    """Refuse an extent that no array can have.
+
+    Raises
+    ------
+    ShapeError
+    """
+    if not 0 <= value < 2**63:
+        raise ShapeError(
+            f"extent {text!r} is {value}, expected 0 or more, and less than 2**63",
+            hint="pass other scalars, or mend the extent's arithmetic",
+        )
 
 
 def _apply(operator: str, left: int, right: int) -> int:

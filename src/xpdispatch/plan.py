@@ -8,7 +8,7 @@ from typing import Any
 
 from xpdispatch.constraints import whole_axes
 from xpdispatch.errors import ShapeError
-from xpdispatch.notation import Axis, Operator, Signature, Term
+from xpdispatch.notation import Axis, Operator, Signature, Term, check_extent
 
 WHOLE = -1
 """Stands for the index of an axis that every tile holds whole."""
@@ -130,7 +130,8 @@ def plan(
                 extents.define(str(axis.name), extents.value(axis.extent), "the notation", axis)
 
     order: dict[str, int] = {}
-    fixed = _whole_labels(named, signature.results, whole, free)
+    ranks = {str(t.name): len(s) for t, s in zip(named, shapes, strict=True)}
+    fixed = _whole_labels((*named, *signature.results), ranks, whole, free)
     operands = tuple(
         Layout(str(t.name), _axes(t, shape, order, free, fixed), shape) for t, shape in zip(named, shapes, strict=True)
     )
@@ -156,6 +157,13 @@ class _Extents:
         self.scalars = scalars
 
     def define(self, name: str, value: int, owner: str, axis: Axis) -> None:
+        if axis.extent and self.known.get(name, value) != value:
+            raise ShapeError(
+                f"the notation says {name} = {axis.extent} = {value}, "
+                f"but {self.owner[name]!r} fixed {name} = {self.known[name]}",
+                column=axis.column,
+                hint=f"leave out '={axis.extent}': the operand already gives the extent",
+            )
         if self.known.setdefault(name, value) != value:
             raise ShapeError(
                 f"argument {owner!r} has axis {name} = {value}, "
@@ -237,17 +245,19 @@ def _labels(term: Term, free: Mapping[str, list[int]]) -> list[str]:
 
 
 def _whole_labels(
-    named: Sequence[Term],
-    results: Sequence[Term],
+    terms: Sequence[Term],
+    ranks: Mapping[str, int],
     whole: Mapping[str, tuple[int, ...] | None],
     free: Mapping[str, list[int]],
 ) -> frozenset[str]:
     """Ellipsis axes that a broadcast constraint keeps whole, in every array aligned with it."""
     found: set[str] = set()
-    for term in (*named, *results):
+    for term in terms:
         if term.name not in whole:
             continue
         labels = _labels(term, free)
+        # An array of a lower rank than those it is aligned with has their last axes.
+        labels = labels[len(labels) - ranks.get(str(term.name), len(labels)) :]
         axes = whole[str(term.name)]
         for axis in range(len(labels)) if axes is None else axes:
             if axis >= len(labels):
@@ -309,10 +319,7 @@ def _result_shape(term: Term, extents: _Extents, free: Mapping[str, list[int]]) 
 
 def _scalar(extents: _Extents, axis: Axis) -> int:
     value = extents.scalars[str(axis.name)]
-    if value < 0:
-        raise ShapeError(
-            f"extent {axis.name!r} is {value}, expected 0 or more", column=axis.column, hint="pass 0 or more"
-        )
+    check_extent(str(axis.name), value)
     return value
 
 

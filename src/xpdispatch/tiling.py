@@ -122,7 +122,11 @@ class Tile:
         return layout.axes[axis]
 
     def _axis(self, index: str | tuple[str, int]) -> tuple[Layout, int]:
-        name, axis = index[0], int(index[1])
+        if not isinstance(index, tuple) or len(index) != 2:
+            raise ArgumentError(
+                f"tile got {index!r}", hint='name an index, or an array and its axis: tile.start(("x", -1))'
+            )
+        name, axis = index
         for layout in (*self._plan.operands, *self._plan.results):
             if layout.name == name:
                 if not -len(layout.axes) <= axis < len(layout.axes):

@@ -18,6 +18,7 @@ from xpdispatch.tiling import Region, whole
 
 if TYPE_CHECKING:
     from xpdispatch.kernel import Arguments, Kernel
+    from xpdispatch.notation import Signature
     from xpdispatch.plan import Plan
 
 
@@ -137,10 +138,16 @@ def _check_given(kernel: Kernel, library: str, given: Sequence[Any]) -> None:
             raise read_only(str(name), "JAX arrays are immutable" if library == "jax" else "it is read-only")
         for other in range(r):
             if given[other] is not None and share_memory(library, target, given[other]):
-                raise ArgumentError(
-                    f"the arrays given for results {kernel.signature.results[other].name!r} and {name!r} share memory",
-                    hint="pass arrays that do not overlap",
-                )
+                raise shared_results(kernel.signature, other, r)
+
+
+def shared_results(signature: Signature, first: int, second: int) -> ArgumentError:
+    """The error for two results that would be written over each other."""
+    names = signature.results[first].name, signature.results[second].name
+    return ArgumentError(
+        f"the arrays given for results {names[0]!r} and {names[1]!r} share memory",
+        hint="pass arrays that do not overlap",
+    )
 
 
 def _apart(kernel: Kernel, library: str, operands: list[Any], given: Sequence[Any]) -> list[Any]:

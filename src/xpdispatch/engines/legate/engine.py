@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import sys
 import threading
@@ -17,12 +18,12 @@ from xpdispatch.caches import BoundedCache
 from xpdispatch.dtypes import check_cast, no_promotion
 from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.legate.recipe import Recipe, make_recipe
-from xpdispatch.engines.local import refuse_empty
-from xpdispatch.errors import ArgumentError, EngineError, MissingError
+from xpdispatch.engines.local import refuse_empty, shared_results
+from xpdispatch.errors import ArgumentError, EngineError, MemoryLimitError, MissingError, ShapeError
 from xpdispatch.kernel import Arguments, Kernel, kernel
-from xpdispatch.namespaces import VARIANTS, library_of
+from xpdispatch.namespaces import VARIANTS, library_of, share_memory
 from xpdispatch.plan import Layout, Plan, Shape
-from xpdispatch.reductions import check_dtype, from_sort_keys, identity, needs_sort_keys, sort_keys
+from xpdispatch.reductions import check_dtype, combined, from_sort_keys, identity, needs_sort_keys, sort_keys
 from xpdispatch.sample import scalars_key
 
 _started_before = "legate.core" in sys.modules
@@ -41,6 +42,7 @@ from xpdispatch.engines.legate.stores import (  # noqa: E402
     check_writable,
     fill,
     hold,
+    memory_limit,
     new_store,
     to_numpy,
     wrap,
@@ -58,6 +60,15 @@ _library = _runtime.find_or_create_library(
 # Legate must be used from the thread that started it.
 _thread = threading.main_thread().ident if _started_before else threading.get_ident()
 _launches = count()
+_ahead = 0
+"""Launches since the last blocking fence."""
+_MOST_AHEAD = 100
+"""How many there may be.
+
+To drop a store is an operation for Legion, which holds the program up while 1,024 operations are under way; and
+Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
+ahead would stand still for ever. A launch and what belongs to it count as ten operations here.
+"""
 _tasks: dict[Kernel, Any] = {}
 failures.joined = _runtime.node_count > 1
 
@@ -108,11 +119,11 @@ class LegateCall:
         kernel = self.kernel
         operands = _hold_operands(kernel, arguments)
         given = _hold_given(kernel, arguments, operands)
+        payload = _payload(kernel, operands, arguments.scalars)
         key = scalars_key(arguments.scalars, integers=kernel.signature.open_ended)
         launch = self.launches.get(key)
         if launch is None:
             launch = self.launches[key] = _make_launch(kernel, operands, given, arguments.scalars)
-        payload = _payload(kernel, operands, arguments.scalars)
         _set_apart(kernel, launch, operands, given)
         stores = [_begin(launch, r, g) for r, g in enumerate(given)]
         if not launch.plan.empty:
@@ -148,7 +159,9 @@ def synchronize() -> None:
 
 def _wait() -> None:
     """Wait for every launch so far, and fetch the failure that Legate carries, if any."""
+    global _ahead  # noqa: PLW0603
     _runtime.issue_execution_fence(block=True)
+    _ahead = 0
     if failures.joined:
         try:
             # Legate raises what is pending on leaving a deferred scope, and nowhere else.
@@ -162,7 +175,7 @@ def _check_thread() -> None:
     if threading.get_ident() != _thread:
         raise EngineError(
             f"Legate is used from thread {threading.current_thread().name!r}, but another thread started it",
-            hint="call kernels on cuPyNumeric arrays from the main thread only",
+            hint="use Legate from the thread that started it, and not inside a kernel's body",
         )
 
 
@@ -220,13 +233,19 @@ def _hold_given(kernel: Kernel, arguments: Arguments, operands: Sequence[Held]) 
             given.append(Held(store, array, array.shape, array.dtype))
         else:
             given.append(hold(name, array) if updated is None else operands[updated])
-    stored = [g.store for g in given if g is not None and g.store is not None]
-    for n, store in enumerate(stored):
-        if any(store.overlaps(other) for other in stored[:n]):
-            raise ArgumentError(
-                "two of the arrays given for results share memory", hint="pass arrays that do not overlap"
-            )
+    for r, g in enumerate(given):
+        for other in range(r):
+            if g is not None and _overlap(g, given[other]):
+                raise shared_results(kernel.signature, other, r)
     return given
+
+
+def _overlap(left: Held, right: Held | None) -> bool:
+    if right is None:
+        return False
+    if left.value is not None and right.value is not None:
+        return share_memory("numpy", left.value, right.value)
+    return left.store is not None and right.store is not None and bool(left.store.overlaps(right.store))
 
 
 def _is_inline(held: Held) -> bool:
@@ -266,6 +285,7 @@ def _make_launch(
     if plan.empty:
         refuse_empty(plan)
     types = kernel.result_types(plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
+    _check_room(operands, given, types)
     for layout, (dtype, _), g in zip(plan.results, types, given, strict=True):
         if layout.op:
             check_dtype(layout.op, layout.name, dtype)
@@ -281,6 +301,26 @@ def _make_launch(
         for layout, (dtype, _) in zip(plan.results, types, strict=True)
     )
     return Launch(plan, recipe, tuple(types), keyed, header)
+
+
+def _check_room(
+    operands: Sequence[Held], given: Sequence[Held | None], types: Sequence[tuple[np.dtype[Any], Shape]]
+) -> None:
+    """Refuse a call whose new arrays cannot fit, before Legate ends the process over it."""
+    for _, shape in types:
+        if len(shape) > lg.LEGATE_MAX_DIM:
+            raise ShapeError(
+                f"a result has {len(shape)} axes, and Legate takes at most {lg.LEGATE_MAX_DIM}",
+                hint="merge axes of the result in the body and the notation",
+            )
+    new = sum(math.prod(shape) * d.itemsize for (d, shape), g in zip(types, given, strict=True) if g is None)
+    new += sum(math.prod(h.shape) * h.dtype.itemsize for h in operands if h.copied)
+    limit, flag = memory_limit()
+    if limit and new > limit:
+        raise MemoryLimitError(
+            f"the call needs {new / 2**20:,.0f} MiB for new arrays, and Legate has {limit / 2**20:,.0f} MiB in all",
+            hint=f"start Legate with more memory (--{flag} takes MiB), or work on smaller arrays",
+        )
 
 
 def _needs_one_piece(kernel: Kernel, plan: Plan, types: Sequence[tuple[np.dtype[Any], Shape]]) -> bool:
@@ -318,9 +358,9 @@ def _set_apart(kernel: Kernel, launch: Launch, operands: list[Held], given: Sequ
 
 
 def _begin(launch: Launch, r: int, given: Held | None) -> Any:
-    """The store that the launch writes, made ready.
+    """The store that the launch writes, made ready: a reduction starts from the identity.
 
-    A reduction starts from the identity, or where it accumulates from what the caller's array holds.
+    Only where it accumulates into an array of the partial results' own dtype does it start from what is there.
     """
     layout, (dtype, shape) = launch.plan.results[r], launch.types[r]
     keyed = launch.keyed[r]
@@ -328,15 +368,7 @@ def _begin(launch: Launch, r: int, given: Held | None) -> Any:
     # A leaf casts what it writes; what it reduces into must have the dtype of the partial results.
     direct = given is not None and given.store is not None and (given.dtype == own or not layout.op)
     store = given.store if direct and given is not None else new_store(shape, own)
-    if not layout.op or (direct and layout.accumulate):
-        return store
-    if layout.accumulate and given is not None:
-        before = given.store if given.store is not None else given.value
-        if keyed:
-            to_keys(before, layout.op, dtype.name, out=store)
-        else:
-            assign(before, out=store)
-    else:
+    if layout.op and not (direct and layout.accumulate):
         start = np.asarray(identity(layout.op, dtype))
         fill(store, sort_keys(layout.op, start)[()] if keyed else start[()])
     return store
@@ -344,7 +376,7 @@ def _begin(launch: Launch, r: int, given: Held | None) -> Any:
 
 def _finish(launch: Launch, arguments: Arguments, r: int, store: Any, given: Held | None, kind: str) -> Any:
     """The answer in the array that the caller gave, or as a new one."""
-    dtype, shape = launch.types[r]
+    layout, (dtype, shape) = launch.plan.results[r], launch.types[r]
     if launch.keyed[r]:
         floats = new_store(shape, dtype)
         from_keys(store, dtype.name, out=floats)
@@ -353,14 +385,24 @@ def _finish(launch: Launch, arguments: Arguments, r: int, store: Any, given: Hel
         return wrap(store, kind)
     if given.value is not None:
         synchronize()
-        to_numpy(store, given.value)
+        part = to_numpy(store, given.shape)
+        if layout.op and layout.accumulate:
+            part = combined(np, layout.op, given.value, part.astype(given.dtype))
+        np.copyto(given.value, part, casting="same_kind")
     elif store is not given.store:
-        assign(store, out=arguments.given[r])
+        if layout.accumulate:
+            fold(arguments.given[r], store, layout.op)
+        else:
+            assign(store, out=arguments.given[r])
     return arguments.given[r]
 
 
 def _execute(kernel: Kernel, launch: Launch, operands: Sequence[Held], stores: Sequence[Any], payload: bytes) -> None:
+    global _ahead  # noqa: PLW0603
     recipe = launch.recipe
+    if _ahead >= _MOST_AHEAD:
+        _wait()
+    _ahead += 1
     garbage.pause()
     task = _runtime.create_auto_task(_library, _task_of(kernel))
     variables = []
@@ -407,7 +449,13 @@ def _task_of(kernel: Kernel) -> Any:
     """The kernel's task, registered with all three variants when first launched."""
     task = _tasks.get(kernel)
     if task is None:
-        task = _tasks[kernel] = _library.get_new_task_id()
+        try:
+            task = _tasks[kernel] = _library.get_new_task_id()
+        except OverflowError:
+            raise EngineError(
+                f"this program has launched {len(_tasks)} different kernels on Legate, and there is room for no more",
+                hint="decorate a body once, at module level, and not in a loop",
+            ) from None
         variants = [(lg.VariantCode[v], make_leaf(kernel, v)) for v in VARIANTS]
         _library.register_task(lg.TaskInfo.from_variants(task, kernel.name, variants))
     return task
@@ -419,10 +467,10 @@ def assign(xp: Any, src: Any) -> Any:
     return src
 
 
-@kernel("values[...] -> keys[...]")
-def to_keys(xp: Any, values: Any, op: Any, dtype: str) -> Any:
-    """Floats to the integers that sort as they do."""
-    return sort_keys(op, values.astype(dtype))
+@kernel("total[...], part[...] -> total[...]")
+def fold(xp: Any, total: Any, part: Any, op: Any) -> Any:
+    """Combine partial results with what an array holds, in the array's dtype."""
+    return combined(np, op, total, part.astype(total.dtype))
 
 
 @kernel("keys[...] -> values[...]")

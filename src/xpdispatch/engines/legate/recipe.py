@@ -111,6 +111,11 @@ def make_recipe(plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: 
         Run a single task whatever the plan allows.
     """
     layouts = (*plan.operands, *plan.results)
+    # Only the explicit spelling can leave arrays unaligned, or let every tile write a whole result. What tiles would
+    # mean there depends on how Legate cuts; one piece means what it means in this process.
+    indices = set(range(len(plan.indices)))
+    loose = any(layout.op is None and not indices <= set(layout.axes) for layout in plan.results)
+    one_piece = one_piece or loose or len(plan.spaces) > 1
     fits = [_simple(layout, inline=apart) for layout, apart in zip(layouts, inline, strict=True)]
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:

@@ -32,6 +32,8 @@ class Held:
     value: Any
     shape: Shape
     dtype: np.dtype[Any]
+    copied: bool = False
+    """The store is a copy of a NumPy array."""
 
 
 @cache
@@ -123,7 +125,7 @@ def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Hel
     # array is also aligned, without which Legate ends the process.
     own = np.array(array, dtype=native, order="C", copy=True)
     store = lg.get_legate_runtime().create_store_from_buffer(kind, own.shape, own, read_only=not written)
-    return Held(store, None, own.shape, native)
+    return Held(store, None, own.shape, native, copied=True)
 
 
 def new_store(shape: Shape, dtype: np.dtype[Any]) -> Any:
@@ -174,6 +176,18 @@ def wrap(store: Any, kind: str) -> Any:
     return load("cupynumeric").asarray(store)
 
 
-def to_numpy(store: Any, out: np.ndarray[Any, Any]) -> None:
-    """Copy a store into a NumPy array; waits."""
-    np.copyto(out, np.asarray(store.get_physical_store()).reshape(out.shape), casting="same_kind")
+def to_numpy(store: Any, shape: Shape) -> np.ndarray[Any, Any]:
+    """A store's content as a NumPy array, to be read at once; waits."""
+    return np.asarray(store.get_physical_store()).reshape(shape)
+
+
+def memory_limit() -> tuple[int, str]:
+    """Bytes of memory that Legate has for the arrays of one task's kind, and the flag that sets it; 0 if unknown."""
+    runtime = lg.get_legate_runtime()
+    config = runtime.realm_config() if hasattr(runtime, "realm_config") else None
+    target = runtime.machine.preferred_target
+    if config is None:
+        return 0, ""
+    if target == lg.TaskTarget.GPU:
+        return int(config.fbmem or 0) * runtime.machine.count(target), "fbmem"
+    return int(config.sysmem or 0) * runtime.node_count, "sysmem"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from conftest import Engine
+from conftest import Engine, make_engine
 from xpdispatch import In, InOut, Out, Reduce, align, broadcast, kernel
 
 rng = np.random.default_rng(20261122)
@@ -511,3 +511,25 @@ def test_results_side_by_side_in_one_array(engine: Engine) -> None:
     both = engine.put(np.zeros((5, 2)))
     kernel("x[i] -> y[i], z[i]")(lambda xp, x: (x, 2 * x))(engine.put(np.arange(5.0)), out=(both[:, 0], both[:, 1]))
     np.testing.assert_array_equal(engine.get(both), np.stack([np.arange(5.0), 2 * np.arange(5.0)], axis=1))
+
+
+def test_jax_traces_through_a_kernel() -> None:
+    engine = make_engine("jax")
+    import jax
+
+    x, y = engine.put(v17), engine.put(w17)
+    jitted = jax.jit(lambda x, y: saxpy(x, y, 2.0))
+    np.testing.assert_allclose(engine.get(jitted(x, y)), 2 * v17 + w17)
+    total = kernel("x[i] -> sum s[]")(lambda xp, x: xp.sum(x * x))
+    np.testing.assert_allclose(engine.get(jax.grad(total)(x)), 2 * v17)
+    rows = jax.vmap(lambda row: saxpy(row, row, 1.0))(engine.put(grid))
+    np.testing.assert_allclose(engine.get(rows), 2 * grid)
+
+
+def test_torch_gradients_go_through_a_kernel() -> None:
+    make_engine("torch")
+    import torch
+
+    x = torch.tensor(v17, requires_grad=True)
+    kernel("x[i] -> sum s[]")(lambda xp, x: xp.sum(x * x))(x).backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * v17)

@@ -140,7 +140,7 @@ def _run_tile(
             continue
         if results[r] is None:
             results[r] = _allocated(site, layouts[r], value, domain)
-        part = _part(results[r], layouts[r], region, origin)
+        part = results[r] if alone else _part(results[r], layouts[r], region, origin)
         if op:
             combine(op, part, value)
         elif value is not buffers.get(r):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from xpdispatch import namespaces
 from xpdispatch.body import Body, make_body, parameters_of
 from xpdispatch.caches import BoundedCache
 from xpdispatch.constraints import roles_of, signature_of
@@ -110,6 +111,7 @@ class Kernel:
             arguments = self._bind(args, kwargs, out)
             sizes = tuple([_extent_of(name, arguments.scalars[s]) for name, s in self._sized])
             key = (
+                namespaces.registrations,
                 chosen.get(),
                 inside_body.get(),
                 tuple([_kind(v) for v in arguments.operands]),
@@ -294,10 +296,11 @@ def _kind(value: Any) -> Any:
     kind = type(value)
     if kind is np.ndarray:
         return value.dtype, value.shape
-    if value is None or not hasattr(value, "shape"):
+    shape = getattr(value, "shape", None)
+    if shape is None:
         return kind
-    dtype = value.dtype if hasattr(value, "dtype") else value.type.code  # a Legate store has a type
-    return kind, dtype, tuple(value.shape)
+    dtype = getattr(value, "dtype", None) or value.type.code  # a Legate store has a type
+    return kind, dtype, tuple(shape)
 
 
 def _extent_names(signature: Signature) -> set[str]:

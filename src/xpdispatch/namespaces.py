@@ -31,6 +31,10 @@ _INSTALL = {
 }
 
 
+registrations = 0
+"""How often a namespace was registered: what was prepared with another one is prepared anew."""
+
+
 def register_namespace(variant: str, namespace: str | ModuleType) -> None:
     """Choose the namespace that bodies of a Legate variant get, here and in Legate tasks.
 
@@ -56,6 +60,8 @@ def register_namespace(variant: str, namespace: str | ModuleType) -> None:
     """
     if variant not in VARIANTS:
         raise ArgumentError(f"variant {variant!r} is none of Legate's", hint="use 'CPU', 'OMP' or 'GPU'")
+    global registrations  # noqa: PLW0603  the registry is one for the process
+    registrations += 1
     _registry[variant] = namespace
     namespace_for.cache_clear()
 

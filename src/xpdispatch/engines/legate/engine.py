@@ -107,18 +107,25 @@ class LegateCall:
         What the caller passes.
     launches : BoundedCache
         By scalars, of which those that are no numbers can decide a result's dtype.
+    operands, given : list of Held
+        The first call's, without their stores; empty before it.
     """
 
     kernel: Kernel
     kind: str
     launches: BoundedCache
+    operands: list[Held]
+    given: list[Held | None]
 
     def __call__(self, arguments: Arguments) -> list[Any]:
         """Launch one task and return the results, which need not be computed yet."""
         _check_thread()
         kernel = self.kernel
-        operands = _hold_operands(kernel, arguments)
-        given = _hold_given(kernel, arguments, operands)
+        operands = _hold_operands(kernel, arguments, self.operands)
+        given = _hold_given(kernel, arguments, operands, self.given)
+        if not self.given:
+            self.operands[:] = [Held(None, None, h.shape, h.dtype) for h in operands]
+            self.given[:] = [None if g is None else Held(None, None, g.shape, g.dtype) for g in given]
         payload = _payload(kernel, operands, arguments.scalars)
         key = scalars_key(arguments.scalars, integers=kernel.signature.open_ended)
         launch = self.launches.get(key)
@@ -146,7 +153,7 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
     kind = _kind_of(kernel, arguments)
     if any(g is None and u is None for g, u in zip(arguments.given, kernel.body.updated, strict=True)):
         check_wrappable(kind)
-    return LegateCall(kernel, kind, BoundedCache())
+    return LegateCall(kernel, kind, BoundedCache(), [], [])
 
 
 def synchronize() -> None:
@@ -194,18 +201,21 @@ def _kind_of(kernel: Kernel, arguments: Arguments) -> str:
     return "cupynumeric" if "cupynumeric" in kinds else "store" if kinds else "numpy"
 
 
-def _hold_operands(kernel: Kernel, arguments: Arguments) -> list[Held]:
-    held: dict[int, Held] = {}
-    numbers = {}
+def _hold_operands(kernel: Kernel, arguments: Arguments, known: Sequence[Held]) -> list[Held]:
+    held: list[Any] = []
+    numbers = []
     for p, (term, value) in enumerate(zip(kernel.operands, arguments.operands, strict=True)):
         if library_of(value) == "number":
-            numbers[p] = value
+            numbers.append(p)
+            held.append(None)
         else:
-            held[p] = hold(str(term.name), value, written=p in kernel.body.updated)
-    known = [h.dtype for h in held.values()]
-    for p, value in numbers.items():
-        held[p] = _hold_number(str(kernel.operands[p].name), value, known)
-    return [held[p] for p in range(len(kernel.operands))]
+            like = known[p] if known else None
+            held.append(hold(str(term.name), value, like, written=p in kernel.body.updated))
+    if numbers:
+        dtypes = [h.dtype for h in held if h is not None]
+        for p in numbers:
+            held[p] = _hold_number(str(kernel.operands[p].name), arguments.operands[p], dtypes)
+    return held
 
 
 def _hold_number(name: str, value: Any, known: Sequence[np.dtype[Any]]) -> Held:
@@ -215,7 +225,9 @@ def _hold_number(name: str, value: Any, known: Sequence[np.dtype[Any]]) -> Held:
         raise no_promotion(name, value, error) from error
 
 
-def _hold_given(kernel: Kernel, arguments: Arguments, operands: Sequence[Held]) -> list[Held | None]:
+def _hold_given(
+    kernel: Kernel, arguments: Arguments, operands: Sequence[Held], known: Sequence[Held | None]
+) -> list[Held | None]:
     """The arrays to be written: what the caller gives, and operands that are updated in place.
 
     ``value`` is the NumPy array into which the answer is copied in the end, if it is one.
@@ -232,7 +244,8 @@ def _hold_given(kernel: Kernel, arguments: Arguments, operands: Sequence[Held]) 
             store = None if updated is None else operands[updated].store
             given.append(Held(store, array, array.shape, array.dtype))
         else:
-            given.append(hold(name, array) if updated is None else operands[updated])
+            like = known[r] if known else None
+            given.append(hold(name, array, like) if updated is None else operands[updated])
     for r, g in enumerate(given):
         for other in range(r):
             if g is not None and _overlap(g, given[other]):
@@ -295,7 +308,7 @@ def _make_launch(
     apart = [*(_is_inline(h) for h in operands), *(0 in shape for _, shape in types)]
     recipe = make_recipe(plan, apart, lg.LEGATE_MAX_DIM, one_piece=_needs_one_piece(kernel, plan, types))
     planned = tuple(dtype for dtype, _ in types)
-    header = pickle.dumps(Header(plan, recipe, planned), protocol=pickle.HIGHEST_PROTOCOL)
+    header = pickle.dumps(Header(plan, recipe, tuple(dtypes), planned), protocol=pickle.HIGHEST_PROTOCOL)
     keyed = tuple(
         layout.op is not None and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
         for layout, (dtype, _) in zip(plan.results, types, strict=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from xpdispatch import namespaces
+from xpdispatch.caches import BoundedCache
 from xpdispatch.engines.legate import failures
 from xpdispatch.engines.legate.failures import Failure
 from xpdispatch.engines.legate.recipe import Recipe
@@ -32,22 +33,20 @@ class Header:
     ----------
     plan : Plan
     recipe : Recipe
+    operands : tuple of numpy.dtype
     dtypes : tuple of numpy.dtype
         What the body must return for each result.
     """
 
     plan: Plan
     recipe: Recipe
+    operands: tuple[np.dtype[Any], ...]
     dtypes: tuple[np.dtype[Any], ...]
-
-
-@lru_cache(maxsize=1024)
-def _header(data: bytes) -> Header:
-    return pickle.loads(data)  # type: ignore[no-any-return]
 
 
 def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
     """The function that Legate calls for one variant of a kernel."""
+    prepared = BoundedCache()  # headers and sites, by a header's bytes
 
     def leaf(context: Any) -> None:
         failure: Failure | None = None
@@ -55,12 +54,16 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
         region: Region = ()
         try:
             sent = context.scalars
-            header = _header(bytes(sent[0].value()))
+            key = bytes(sent[0].value()), namespaces.registrations
             launch, inline, scalars = pickle.loads(sent[1].value())
+            found = prepared.get(key)
+            if found is None:
+                found = prepared[key] = _prepare(kernel, variant, key[0])
+            header, site = found
             stores, inputs, outputs = _stores(context, header)
             region = _region(header, stores)
             if not is_empty(region):
-                _run(kernel, variant, context, header, region, inputs, outputs, inline, scalars)
+                _run(header, site, region, inputs, outputs, inline, scalars)
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             if isinstance(error, XPDispatchError):
                 error.complete(kernel.name, kernel.notation)
@@ -107,19 +110,26 @@ def _region(header: Header, stores: Sequence[Any]) -> Region:
     return tuple(region)
 
 
+def _prepare(kernel: Kernel, variant: str, data: bytes) -> tuple[Header, Site]:
+    header: Header = pickle.loads(data)
+    xp = namespace_for(variant)
+    library = "cupy" if variant == "GPU" else "numpy"
+    function = kernel.body.function_for(variant)
+    casts = kernel.casts(header.operands, xp)
+    return header, Site(header.plan, kernel.body, function, xp, library, variant, casts, header.dtypes)
+
+
 def _run(
-    kernel: Kernel,
-    variant: str,
-    context: Any,
     header: Header,
+    site: Site,
     region: Region,
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     inline: Sequence[Any],
     scalars: tuple[Any, ...],
 ) -> None:
-    plan, recipe, body = header.plan, header.recipe, kernel.body
-    arrays = load("cupy") if variant == "GPU" else np
+    plan, recipe = header.plan, header.recipe
+    arrays = np if site.library == "numpy" else load("cupy")
     sizes = [stop - start for start, stop in region]
     operands = [
         _inline(arrays, inline[p], layout.tile_shape(sizes)) if store is None else fit.turn_back(_view(arrays, store))
@@ -129,20 +139,9 @@ def _run(
         arrays.empty(layout.tile_shape(sizes), dtype=dtype) if store is None else fit.turn_back(_view(arrays, store))
         for store, fit, layout, dtype in zip(outputs, recipe.results, plan.results, header.dtypes, strict=True)
     ]
-    for r, updated in enumerate(body.updated):
+    for r, updated in enumerate(site.body.updated):
         if updated is not None:
             operands[updated] = targets[r]
-    xp = namespace_for(variant)
-    site = Site(
-        plan,
-        body,
-        body.function_for(variant),
-        xp,
-        "cupy" if variant == "GPU" else "numpy",
-        variant,
-        kernel.casts([a.dtype for a in operands], xp),
-        header.dtypes,
-    )
     results = run(site, operands, targets, scalars, region, [region])
     for layout, target, value in zip(plan.results, targets, results, strict=True):
         _fold(layout, target, value, one_piece=recipe.one_piece)

@@ -61,10 +61,11 @@ def _numpy_type(code: Any) -> np.dtype[Any] | None:
     return np.dtype(name) if hasattr(lg, "bool_" if name == "bool" else name) else None
 
 
-def hold(name: str, array: Any, *, written: bool = False) -> Held:
+def hold(name: str, array: Any, known: Held | None = None, *, written: bool = False) -> Held:
     """An operand as Legate takes it: the store behind it, or a copy of a NumPy array made now.
 
-    A copy that tasks update in place is `written`.
+    A copy that tasks update in place is `written`. `known` is what an array of the same type, shape and dtype
+    was held as: to ask Legate again takes time.
 
     Raises
     ------
@@ -73,6 +74,8 @@ def hold(name: str, array: Any, *, written: bool = False) -> Held:
     if isinstance(array, np.ndarray | np.generic):
         return _hold_numpy(name, np.asarray(array), written=written)
     store = store_of(name, array)
+    if known is not None:
+        return Held(_in_region(store) if not known.shape else store, None, known.shape, known.dtype)
     dtype = _numpy_type(store.type.code)
     if dtype is None:
         raise DTypeError(

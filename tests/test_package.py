@@ -41,6 +41,7 @@ LAYERS = [
     "engines.legate.garbage",
     "engines.legate.stores",
     "engines.legate.leaf",
+    "engines.legate.launch",
     "engines.legate.engine",
     "runtime",
     "__init__",

@@ -1,1 +1,1 @@
-"""The Legate engine. Only :mod:`~xpdispatch.engines.legate.engine` and ``stores`` import Legate itself."""
+"""The Legate engine. ``engine``, ``launch`` and ``stores`` import Legate itself; the others do not."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 import sys
 import threading
@@ -15,15 +14,14 @@ import numpy as np
 
 from xpdispatch import exits
 from xpdispatch.caches import BoundedCache
-from xpdispatch.dtypes import check_cast, no_promotion
+from xpdispatch.dtypes import no_promotion
 from xpdispatch.engines.legate import failures, garbage
-from xpdispatch.engines.legate.recipe import Recipe, make_recipe
-from xpdispatch.engines.local import refuse_empty, shared_results
-from xpdispatch.errors import ArgumentError, EngineError, MemoryLimitError, MissingError, ShapeError
+from xpdispatch.engines.local import shared_results
+from xpdispatch.errors import ArgumentError, EngineError, MissingError
 from xpdispatch.kernel import Arguments, Kernel, kernel
 from xpdispatch.namespaces import VARIANTS, library_of, share_memory
-from xpdispatch.plan import Layout, Plan, Shape
-from xpdispatch.reductions import check_dtype, combined, from_sort_keys, identity, needs_sort_keys, sort_keys
+from xpdispatch.plan import Layout
+from xpdispatch.reductions import combined, from_sort_keys, identity, sort_keys
 from xpdispatch.sample import scalars_key
 
 _started_before = "legate.core" in sys.modules
@@ -35,14 +33,14 @@ except ModuleNotFoundError as error:
         hint="pip install 'xpdispatch[legate]' (Legate and cuPyNumeric)",
     ) from error
 
-from xpdispatch.engines.legate.leaf import Header, make_leaf  # noqa: E402  after the check above
+from xpdispatch.engines.legate.launch import Launch, make_launch  # noqa: E402  after the check above
+from xpdispatch.engines.legate.leaf import make_leaf  # noqa: E402
 from xpdispatch.engines.legate.stores import (  # noqa: E402
     Held,
     check_wrappable,
     check_writable,
     fill,
     hold,
-    memory_limit,
     new_store,
     to_numpy,
     wrap,
@@ -71,29 +69,6 @@ ahead would stand still for ever. A launch and what belongs to it count as ten o
 """
 _tasks: dict[Kernel, Any] = {}
 failures.joined = _runtime.node_count > 1
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What a call's shapes, dtypes and scalars decide of its launch.
-
-    Parameters
-    ----------
-    plan : Plan
-    recipe : Recipe
-    types : tuple of (numpy.dtype, tuple of int)
-        Dtype and shape of each result.
-    keyed : tuple of bool
-        For each result whether it is reduced over integers that sort as its floats do.
-    header : bytes
-        The part that the leaf needs.
-    """
-
-    plan: Plan
-    recipe: Recipe
-    types: tuple[tuple[np.dtype[Any], Shape], ...]
-    keyed: tuple[bool, ...]
-    header: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +105,7 @@ class LegateCall:
         key = scalars_key(arguments.scalars, integers=kernel.signature.open_ended)
         launch = self.launches.get(key)
         if launch is None:
-            launch = self.launches[key] = _make_launch(kernel, operands, given, arguments.scalars)
+            launch = self.launches[key] = make_launch(kernel, operands, given, arguments.scalars)
         _set_apart(kernel, launch, operands, given)
         stores = [_begin(launch, r, g) for r, g in enumerate(given)]
         if not launch.plan.empty:
@@ -261,20 +236,9 @@ def _overlap(left: Held, right: Held | None) -> bool:
     return left.store is not None and right.store is not None and bool(left.store.overlaps(right.store))
 
 
-def _is_inline(held: Held) -> bool:
-    """Whether an operand is sent with the scalars: it is 0-d from NumPy, or has no cell."""
-    return held.store is None or 0 in held.shape
-
-
-def _inline(held: Held) -> Any:
-    if not _is_inline(held):
-        return None
-    return held.value if held.store is None else np.empty(held.shape, held.dtype)
-
-
 def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...]) -> bytes:
     """Number of the call, operands that are no stores, and the scalars as they are at this moment, for the leaf."""
-    inline = [_inline(h) for h in operands]
+    inline = [h.to_send() for h in operands]
     try:
         return pickle.dumps((next(_launches), inline, scalars), protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:
@@ -288,62 +252,6 @@ def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...])
                     hint="scalars are pickled on Legate: pass plain values, or a function defined at module level",
                 ) from error
         raise
-
-
-def _make_launch(
-    kernel: Kernel, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]
-) -> Launch:
-    dtypes = [h.dtype for h in operands]
-    plan = kernel.plan([h.shape for h in operands], scalars, [None if g is None else g.shape for g in given])
-    if plan.empty:
-        refuse_empty(plan)
-    types = kernel.result_types(plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
-    _check_room(operands, given, types)
-    for layout, (dtype, _), g in zip(plan.results, types, given, strict=True):
-        if layout.op:
-            check_dtype(layout.op, layout.name, dtype)
-        if g is not None:
-            check_cast(layout.name, dtype, g.dtype)
-    plan = plan.with_result_shapes([shape for _, shape in types])
-    apart = [*(_is_inline(h) for h in operands), *(0 in shape for _, shape in types)]
-    recipe = make_recipe(plan, apart, lg.LEGATE_MAX_DIM, one_piece=_needs_one_piece(kernel, plan, types))
-    planned = tuple(dtype for dtype, _ in types)
-    header = pickle.dumps(Header(plan, recipe, tuple(dtypes), planned), protocol=pickle.HIGHEST_PROTOCOL)
-    keyed = tuple(
-        layout.op is not None and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
-        for layout, (dtype, _) in zip(plan.results, types, strict=True)
-    )
-    return Launch(plan, recipe, tuple(types), keyed, header)
-
-
-def _check_room(
-    operands: Sequence[Held], given: Sequence[Held | None], types: Sequence[tuple[np.dtype[Any], Shape]]
-) -> None:
-    """Refuse a call whose new arrays cannot fit, before Legate ends the process over it."""
-    for _, shape in types:
-        if len(shape) > lg.LEGATE_MAX_DIM:
-            raise ShapeError(
-                f"a result has {len(shape)} axes, and Legate takes at most {lg.LEGATE_MAX_DIM}",
-                hint="merge axes of the result in the body and the notation",
-            )
-    new = sum(math.prod(shape) * d.itemsize for (d, shape), g in zip(types, given, strict=True) if g is None)
-    new += sum(math.prod(h.shape) * h.dtype.itemsize for h in operands if h.copied)
-    limit, flag = memory_limit()
-    if limit and new > limit:
-        raise MemoryLimitError(
-            f"the call needs {new / 2**20:,.0f} MiB for new arrays, and Legate has {limit / 2**20:,.0f} MiB in all",
-            hint=f"start Legate with more memory (--{flag} takes MiB), or work on smaller arrays",
-        )
-
-
-def _needs_one_piece(kernel: Kernel, plan: Plan, types: Sequence[tuple[np.dtype[Any], Shape]]) -> bool:
-    """Whether Legate's own reductions cannot give the answer.
-
-    It multiplies no complex128, and adds floats in an order that changes from run to run.
-    """
-    reduced = [(layout.op, dtype) for layout, (dtype, _) in zip(plan.results, types, strict=True) if layout.op]
-    inexact = any(op in ("sum", "prod") and dtype.kind in "fc" for op, dtype in reduced)
-    return (kernel.deterministic and inexact) or ("prod", np.dtype(np.complex128)) in reduced
 
 
 def _set_apart(kernel: Kernel, launch: Launch, operands: list[Held], given: Sequence[Held | None]) -> None:

@@ -35,6 +35,17 @@ class Held:
     copied: bool = False
     """The store is a copy of a NumPy array."""
 
+    @property
+    def inline(self) -> bool:
+        """Whether an operand is sent with the scalars: it is 0-d from NumPy, or has no cell."""
+        return self.store is None or 0 in self.shape
+
+    def to_send(self) -> Any:
+        """What goes with the scalars; None for a store."""
+        if not self.inline:
+            return None
+        return self.value if self.store is None else np.empty(self.shape, self.dtype)
+
 
 @cache
 def legate_type(dtype: np.dtype[Any]) -> Any:

@@ -1,0 +1,108 @@
+"""What a call's shapes, dtypes and scalars decide of its launch, worked out once."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import legate.core as lg
+import numpy as np
+
+from xpdispatch.dtypes import check_cast
+from xpdispatch.engines.legate.leaf import Header
+from xpdispatch.engines.legate.recipe import Recipe, make_recipe
+from xpdispatch.engines.legate.stores import Held, memory_limit
+from xpdispatch.engines.local import refuse_empty
+from xpdispatch.errors import MemoryLimitError, ShapeError
+from xpdispatch.kernel import Kernel
+from xpdispatch.plan import Plan, Shape
+from xpdispatch.reductions import check_dtype, needs_sort_keys
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a call's shapes, dtypes and scalars decide of its launch.
+
+    Parameters
+    ----------
+    plan : Plan
+    recipe : Recipe
+    types : tuple of (numpy.dtype, tuple of int)
+        Dtype and shape of each result.
+    keyed : tuple of bool
+        For each result whether it is reduced over integers that sort as its floats do.
+    header : bytes
+        The part that the leaf needs.
+    """
+
+    plan: Plan
+    recipe: Recipe
+    types: tuple[tuple[np.dtype[Any], Shape], ...]
+    keyed: tuple[bool, ...]
+    header: bytes
+
+
+def make_launch(
+    kernel: Kernel, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]
+) -> Launch:
+    """Plan a call, learn what its results are, and fit its arrays together.
+
+    Raises
+    ------
+    XPDispatchError
+        Whatever of shapes, dtypes or memory does not fit.
+    """
+    dtypes = [h.dtype for h in operands]
+    plan = kernel.plan([h.shape for h in operands], scalars, [None if g is None else g.shape for g in given])
+    if plan.empty:
+        refuse_empty(plan)
+    types = kernel.result_types(plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
+    _check_room(operands, given, types)
+    for layout, (dtype, _), g in zip(plan.results, types, given, strict=True):
+        if layout.op:
+            check_dtype(layout.op, layout.name, dtype)
+        if g is not None:
+            check_cast(layout.name, dtype, g.dtype)
+    plan = plan.with_result_shapes([shape for _, shape in types])
+    apart = [*(h.inline for h in operands), *(0 in shape for _, shape in types)]
+    recipe = make_recipe(plan, apart, lg.LEGATE_MAX_DIM, one_piece=_needs_one_piece(kernel, plan, types))
+    planned = tuple(dtype for dtype, _ in types)
+    header = pickle.dumps(Header(plan, recipe, tuple(dtypes), planned), protocol=pickle.HIGHEST_PROTOCOL)
+    keyed = tuple(
+        layout.op is not None and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
+        for layout, (dtype, _) in zip(plan.results, types, strict=True)
+    )
+    return Launch(plan, recipe, tuple(types), keyed, header)
+
+
+def _check_room(
+    operands: Sequence[Held], given: Sequence[Held | None], types: Sequence[tuple[np.dtype[Any], Shape]]
+) -> None:
+    """Refuse a call whose new arrays cannot fit, before Legate ends the process over it."""
+    for _, shape in types:
+        if len(shape) > lg.LEGATE_MAX_DIM:
+            raise ShapeError(
+                f"a result has {len(shape)} axes, and Legate takes at most {lg.LEGATE_MAX_DIM}",
+                hint="merge axes of the result in the body and the notation",
+            )
+    new = sum(math.prod(shape) * d.itemsize for (d, shape), g in zip(types, given, strict=True) if g is None)
+    new += sum(math.prod(h.shape) * h.dtype.itemsize for h in operands if h.copied)
+    limit, flag = memory_limit()
+    if limit and new > limit:
+        raise MemoryLimitError(
+            f"the call needs {new / 2**20:,.0f} MiB for new arrays, and Legate has {limit / 2**20:,.0f} MiB in all",
+            hint=f"start Legate with more memory (--{flag} takes MiB), or work on smaller arrays",
+        )
+
+
+def _needs_one_piece(kernel: Kernel, plan: Plan, types: Sequence[tuple[np.dtype[Any], Shape]]) -> bool:
+    """Whether Legate's own reductions cannot give the answer.
+
+    It multiplies no complex128, and adds floats in an order that changes from run to run.
+    """
+    reduced = [(layout.op, dtype) for layout, (dtype, _) in zip(plan.results, types, strict=True) if layout.op]
+    inexact = any(op in ("sum", "prod") and dtype.kind in "fc" for op, dtype in reduced)
+    return (kernel.deterministic and inexact) or ("prod", np.dtype(np.complex128)) in reduced

@@ -7,6 +7,7 @@ one is then true of the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -96,13 +97,7 @@ def run(
             try:
                 _run_tile(site, operands, targets, results, scalars, region, origin, alone=alone, domain=domain)
             except Exception as error:
-                if isinstance(error, ValueError) and "read-only" in str(error):
-                    error.add_note(
-                        "Operands are read-only in a body: make a copy, or write x[i] -> x[i] to update in place"
-                    )
-                error.add_note(
-                    f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}"
-                )
+                _note(error, site, region)
                 raise
     finally:
         inside_body.reset(token)
@@ -146,6 +141,14 @@ def _run_tile(
         elif value is not buffers.get(r):
             # NumPy alone minds overlaps in an assignment.
             part[...] = value if site.library == "numpy" else _unshared(site, value, (part,))
+
+
+def _note(error: Exception, site: Site, region: Region) -> None:
+    """Say where the exception comes from."""
+    with suppress(TypeError):  # somebody made __notes__ something else than a list
+        if isinstance(error, ValueError) and "read-only" in str(error):
+            error.add_note("Operands are read-only in a body: copy first, or write x[i] -> x[i] to update in place")
+        error.add_note(f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}")
 
 
 def _apart(site: Site, values: Sequence[Any], buffers: dict[int, Any], targets: Sequence[Any]) -> list[Any]:

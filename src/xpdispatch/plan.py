@@ -42,7 +42,7 @@ class Layout:
 
     def tile_shape(self, sizes: Sequence[int]) -> tuple[Any, ...]:
         """The shape of this array's part of a tile with these sizes of the indices; None as in `shape`."""
-        return tuple(n if a == WHOLE else sizes[a] for a, n in zip(self.axes, self.shape, strict=True))
+        return tuple([n if a == WHOLE else sizes[a] for a, n in zip(self.axes, self.shape, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)

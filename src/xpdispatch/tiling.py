@@ -38,7 +38,10 @@ def grid(plan: Plan, cuts: Mapping[str, Sequence[int]]) -> Iterator[Region]:
 
 def is_empty(region: Region) -> bool:
     """Whether the region holds no cell; a body never sees such a tile."""
-    return any(stop <= start for start, stop in region)
+    for start, stop in region:  # noqa: SIM110  any() of a generator takes four times as long, at every tile
+        if stop <= start:
+            return True
+    return False
 
 
 def selection(layout: Layout, region: Region, origin: Sequence[int]) -> tuple[slice, ...]:

@@ -25,7 +25,7 @@ STEPS = (
     (
         "tiles",
         "cut by the engine",
-        ("m = 0:300     k = 0:200   n = 0:400", "m = 300:600   k = 0:200   n = 0:400   ..."),
+        ("m = 0:300     k = 0:200   n = 0:400", "m = 0:300     k = 0:200   n = 400:800   ..."),
     ),
     ("body", "runs on each tile, with xp", ("return A @ B",)),
 )

@@ -426,6 +426,12 @@ def test_small_misuse() -> None:
         kernel(constraints=xd.align("x", "y"))  # type: ignore[arg-type]
 
 
+def test_tables_are_no_arrays() -> None:
+    table = type("DataFrame", (), {"shape": (3, 2)})()
+    with pytest.raises(TypeError, match="argument 'x' is a DataFrame, expected an array"):
+        kernel("x[i, j] -> y[i, j]")(lambda xp, x: x)(table)
+
+
 def test_number_subclasses_are_numbers() -> None:
     import enum
 

@@ -299,7 +299,9 @@ def _kind(value: Any) -> Any:
     shape = getattr(value, "shape", None)
     if shape is None:
         return kind
-    dtype = getattr(value, "dtype", None) or value.type.code  # a Legate store has a type
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        dtype = getattr(getattr(value, "type", None), "code", None)  # of a Legate store
     return kind, dtype, tuple(shape)
 
 

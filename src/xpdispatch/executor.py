@@ -85,22 +85,37 @@ def run(
     list of (array or None)
         One for each result, over `domain`; None where every region was empty.
     """
-    results = [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
-    operands = _protected(site, operands)
-    origin = [start for start, _ in domain]
-    alone = len(regions) == 1 and regions[0] == domain
     token = inside_body.set(True)
     try:
+        operands = _protected(site, operands)
+        if len(regions) == 1 and regions[0] == domain:
+            return _run_whole(site, operands, targets, scalars, domain)
+        results = [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
         for region in regions:
-            if is_empty(region):
-                continue
-            try:
-                _run_tile(site, operands, targets, results, scalars, region, origin, alone=alone, domain=domain)
-            except Exception as error:
-                _note(error, site, region)
-                raise
+            if not is_empty(region):
+                _run_tile(site, operands, targets, results, scalars, domain, region)
+        return results
     finally:
         inside_body.reset(token)
+
+
+def _run_whole(
+    site: Site, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any], region: Region
+) -> list[Any]:
+    """The one tile that is the whole domain: what the body returns is the result, without another copy."""
+    if is_empty(region):
+        return [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
+    buffers = {r: _buffer(site, r, targets[r], region) for r in site.body.buffers} if site.body.buffers else {}
+    values = _call(site, operands, buffers, scalars, region, targets, (None,) * len(targets))
+    results: list[Any] = []
+    for r, (layout, value) in enumerate(zip(site.plan.results, values, strict=True)):
+        if buffers and value is buffers.get(r):
+            results.append(value)
+        elif layout.op or targets[r] is None:
+            results.append(_unshared(site, value, (*operands, *buffers.values(), *results)))
+        else:
+            _write(site, targets[r], value)
+            results.append(targets[r])
     return results
 
 
@@ -110,37 +125,54 @@ def _run_tile(
     targets: Sequence[Any],
     results: list[Any],
     scalars: Sequence[Any],
-    region: Region,
-    origin: Sequence[int],
-    *,
-    alone: bool,
     domain: Region,
+    region: Region,
 ) -> None:
+    """One tile of several: take its part of every array, and store or combine what the body returns."""
     layouts = site.plan.results
-    if not alone:
-        operands = [_part(a, o, region, origin) for a, o in zip(operands, site.plan.operands, strict=True)]
-    buffers = {r: _buffer(site, r, targets[r], region, origin, alone=alone) for r in site.body.buffers}
-    tile = Tile(site.plan, region, site.xp, site.variant) if site.body.wants_tile else None
-    returned = site.body.call(site.function, site.xp, tile, operands, buffers, scalars)
-    values = [
-        _checked(site, r, got, region, results[r], targets[r]) for r, got in enumerate(_values(site, returned, buffers))
-    ]
-    if len(values) > 1:
-        values = _apart(site, values, buffers, targets)
-    for r, value in enumerate(values):
-        op = layouts[r].op
-        if alone and (op or targets[r] is None):
-            others = (*operands, *buffers.values(), *results[:r])
-            results[r] = value if value is buffers.get(r) else _unshared(site, value, others)
-            continue
+    origin = [start for start, _ in domain]
+    parts = [_part(a, o, region, origin) for a, o in zip(operands, site.plan.operands, strict=True)]
+    written = [None if t is None else _part(t, o, region, origin) for t, o in zip(targets, layouts, strict=True)]
+    buffers = {r: _buffer(site, r, written[r], region) for r in site.body.buffers}
+    for r, value in enumerate(_call(site, parts, buffers, scalars, region, written, results)):
         if results[r] is None:
             results[r] = _allocated(site, layouts[r], value, domain)
-        part = results[r] if alone else _part(results[r], layouts[r], region, origin)
+        op = layouts[r].op
         if op:
-            combine(op, part, value)
+            combine(op, _part(results[r], layouts[r], region, origin), value)
         elif value is not buffers.get(r):
-            # NumPy alone minds overlaps in an assignment.
-            part[...] = value if site.library == "numpy" else _unshared(site, value, (part,))
+            _write(site, _part(results[r], layouts[r], region, origin), value)
+
+
+def _call(
+    site: Site,
+    operands: Sequence[Any],
+    buffers: dict[int, Any],
+    scalars: Sequence[Any],
+    region: Region,
+    targets: Sequence[Any],
+    before: Sequence[Any],
+) -> Sequence[Any]:
+    """Call the body and check what it returns; `before` has the results of earlier tiles."""
+    tile = Tile(site.plan, region, site.xp, site.variant) if site.body.wants_tile else None
+    try:
+        returned = site.body.call(site.function, site.xp, tile, operands, buffers, scalars)
+        sizes = [stop - start for start, stop in region]
+        if site.body.results == 1 and type(returned) is np.ndarray:
+            return (_checked(site, 0, returned, sizes, before[0], targets[0]),)
+        values = [
+            _checked(site, r, got, sizes, before[r], targets[r])
+            for r, got in enumerate(_values(site, returned, buffers))
+        ]
+    except Exception as error:
+        _note(error, site, region)
+        raise
+    return _apart(site, values, buffers, targets) if len(values) > 1 else values
+
+
+def _write(site: Site, target: Any, value: Any) -> None:
+    # NumPy alone minds overlaps in an assignment.
+    target[...] = value if site.library == "numpy" else _unshared(site, value, (target,))
 
 
 def _note(error: Exception, site: Site, region: Region) -> None:
@@ -167,26 +199,25 @@ def _part(array: Any, layout: Layout, region: Region, origin: Sequence[int]) -> 
     return array[selection(layout, region, origin)] if layout.axes else array
 
 
-def _protected(site: Site, operands: Sequence[Any]) -> list[Any]:
+def _protected(site: Site, operands: Sequence[Any]) -> Sequence[Any]:
     """Read-only views, so that a body that writes an input fails instead of changing the caller's array."""
     if site.library != "numpy":
-        return list(operands)
-    views = []
-    for position, array in enumerate(operands):
-        if position in site.body.updated:
-            views.append(array)
-            continue
-        view = array.view(np.ndarray)
-        view.flags.writeable = False
-        views.append(view)
-    return views
+        return operands
+    updated = site.body.updated
+    return [array if p in updated else _read_only(array) for p, array in enumerate(operands)]
 
 
-def _buffer(site: Site, r: int, target: Any, region: Region, origin: Sequence[int], *, alone: bool) -> Any:
-    """What the body may write: the target's part, or under an operator a fresh identity."""
+def _read_only(array: Any) -> Any:
+    view = array.view(np.ndarray)
+    view.setflags(write=False)
+    return view
+
+
+def _buffer(site: Site, r: int, target: Any, region: Region) -> Any:
+    """What the body may write: the target, or under an operator a fresh identity."""
     layout = site.plan.results[r]
     if layout.op is None:
-        return target if alone else _part(target, layout, region, origin)
+        return target
     shape = layout.tile_shape([stop - start for start, stop in region])
     dtype = site.casts[r]
     if dtype is None:  # a Legate target may hold sort keys, so the plan comes first
@@ -220,12 +251,11 @@ def _values(site: Site, returned: Any, buffers: dict[int, Any]) -> Sequence[Any]
     )
 
 
-def _checked(site: Site, r: int, value: Any, region: Region, before: Any, target: Any) -> Any:
+def _checked(site: Site, r: int, value: Any, sizes: Sequence[int], before: Any, target: Any) -> Any:
     """The value as an array of the right library, shape and dtype, cast where ``dtype=`` says so."""
     layout = site.plan.results[r]
     if type(value) is not np.ndarray or site.library != "numpy":
         value = _as_array(site, layout, value)
-    sizes = [stop - start for start, stop in region]
     wanted = layout.tile_shape(sizes)
     shape = tuple(value.shape)
     if shape != wanted and (

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,8 +25,7 @@ from xpdispatch.sample import ResultTypes, result_types
 _MISSING = inspect.Parameter.empty
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
+class Arguments(NamedTuple):
     """One call, bound: operands in the notation's order, given results or None, scalars."""
 
     operands: list[Any]

@@ -31,6 +31,8 @@ class LocalCall:
     kernel : Kernel
     site : Site
     domain : Region
+    simple : bool
+        Nothing but to run it: no array to be written, no number to be turned into an array, some cell.
     numbers : bool
         Some operand is a Python number or a NumPy scalar.
     writes : bool
@@ -40,6 +42,7 @@ class LocalCall:
     kernel: Kernel
     site: Site
     domain: Region
+    simple: bool
     numbers: bool
     writes: bool
 
@@ -47,6 +50,8 @@ class LocalCall:
         """Run the call and return the results in order."""
         site, kernel = self.site, self.kernel
         operands, given = arguments.operands, arguments.given
+        if self.simple:
+            return run(site, operands, given, arguments.scalars, self.domain, (self.domain,))
         if self.numbers:
             operands = _as_arrays(kernel, operands, site.library, site.xp)
         if self.writes:
@@ -83,7 +88,9 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
         kernel.casts([a.dtype for a in operands], xp),
     )
     numbers = any(library_of(v) == "number" or isinstance(v, np.generic) for v in arguments.operands)
-    return LocalCall(kernel, site, whole(plan), numbers, any(g is not None for g in given))
+    writes = any(g is not None for g in given)
+    simple = not (numbers or writes or plan.empty or kernel.body.buffers)
+    return LocalCall(kernel, site, whole(plan), simple, numbers, writes)
 
 
 def _all_given(kernel: Kernel, operands: Sequence[Any], given: Sequence[Any]) -> list[Any]:

@@ -533,3 +533,15 @@ def test_torch_gradients_go_through_a_kernel() -> None:
     x = torch.tensor(v17, requires_grad=True)
     kernel("x[i] -> sum s[]")(lambda xp, x: xp.sum(x * x))(x).backward()
     np.testing.assert_allclose(x.grad.numpy(), 2 * v17)
+
+
+@pytest.mark.parametrize(("kind", "wider"), [("int32", "float64"), ("float64", "float32"), ("bool", "int64")])
+def test_out_of_another_dtype(engine: Engine, kind: str, wider: str) -> None:
+    if not engine.mutable:
+        pytest.skip("JAX arrays are immutable")
+    x, z = np.asarray([0, 1, 1]).astype(kind), engine.put(np.zeros(3, wider))
+    copy(engine.put(x), out=z)
+    np.testing.assert_array_equal(engine.get(z), x.astype(wider))
+    u = engine.put(np.asarray([0, 1, 1]).astype(wider))
+    kernel("u[i], x[i] -> u[i]")(lambda xp, u, x: x)(u, engine.put(x))
+    np.testing.assert_array_equal(engine.get(u), x.astype(wider))

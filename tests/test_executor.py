@@ -174,3 +174,69 @@ def test_a_tile_has_no_halo_where_none_is_declared() -> None:
     seen = []
     kernel("x[i] -> y[i]")(lambda xp, tile, x: seen.append(tile.halo("x", 0)) or x)(np.ones(3))
     assert seen == [(0, 0)]
+
+
+def test_results_are_no_arrays_that_something_else_holds() -> None:
+    table = np.arange(3.0)
+    looked_up = kernel("x[i] -> y[i]")(lambda xp, x, tables: tables["t"])
+    y = looked_up(np.ones(3), {"t": table})
+    np.testing.assert_array_equal(y, table)
+    assert not np.shares_memory(y, table)
+
+
+@pytest.mark.parametrize("results", [1, 2])
+def test_fresh_results_are_not_copied(results: int) -> None:
+    """The bound on references is this interpreter's: too low, and every result would be copied."""
+    made: list[int] = []
+
+    def one(xp, x):
+        y = x + 1
+        made.append(id(y))
+        return y
+
+    def two(xp, x):
+        y, z = x + 1, x + 2
+        made.extend((id(y), id(z)))
+        return y, z
+
+    body, notation = (one, "x[i] -> y[i]") if results == 1 else (two, "x[i] -> y[i], z[i]")
+    got = kernel(notation)(body)(np.ones(3))
+    assert [id(a) for a in (got if results == 2 else (got,))] == made
+
+
+def test_enumerations_count_by_value() -> None:
+    import enum
+
+    kind = enum.IntEnum("kind", {"single": 0, "double": 1})
+    cast = kernel("x[i] -> sum s[]")(lambda xp, x, k: xp.sum(x, dtype=xp.float64 if k is kind.double else xp.float32))
+    assert cast(np.ones(0), kind.single).dtype == np.float32
+    assert cast(np.ones(0), kind.double).dtype == np.float64
+
+
+def test_numbers_beyond_int64() -> None:
+    same = kernel("s[] -> z[]", dtype="s")(lambda xp, s: s)
+    assert same(5).dtype == np.int64
+    assert int(same(2**63 + 5)) == 2**63 + 5
+
+
+def test_out_is_checked_over_no_cell_too() -> None:
+    half = kernel("x[i] -> y[i]")(lambda xp, x: x * 0.5)
+    with pytest.raises(TypeError, match="cannot be written to int64"):
+        half(np.ones(0), out=np.ones(0, int))
+
+
+def test_byte_order_of_dtype_is_native() -> None:
+    assert kernel("x[i] -> y[i]", dtype=">f8")(lambda xp, x: x)(np.ones(3)).dtype == np.dtype("f8")
+
+
+@pytest.mark.parametrize("notes", [("a",), None, 5])
+def test_odd_notes_do_not_replace_the_exception(notes: Any) -> None:
+    class Odd(Exception):
+        __notes__ = notes
+
+    def body(xp, x):
+        raise Odd("mine")
+
+    with pytest.raises(Odd, match="mine") as caught:
+        kernel("x[i] -> y[i]")(body)(np.ones(3))
+    assert caught.value.__notes__[-1].startswith("in kernel 'body'")

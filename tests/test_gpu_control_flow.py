@@ -42,7 +42,9 @@ def scalar(data: bytes) -> Any:
 
 def run_leaf(made: xd.Kernel, variant: str, inputs: list, outputs: list, reductions: list, **call: Any) -> None:
     """Run the function that Legate would call for one tile."""
-    header = Header(call["plan"], call["recipe"], (np.dtype(float),) * len(inputs), call["dtypes"])
+    header = Header(
+        call["plan"], call["recipe"], (np.dtype(float),) * len(inputs), call["dtypes"], (False,) * len(call["dtypes"])
+    )
     context = SimpleNamespace(
         scalars=[
             scalar(pickle.dumps(header)),

@@ -476,6 +476,89 @@ def test_results_with_too_many_axes(on_legate: Engine) -> None:
         seven(cupynumeric.ones(3))
 
 
+def test_broadcast_views_as_operands(on_legate: Engine) -> None:
+    """Legate hands every task the whole of a stretched axis; sums over it were wrong on two processors."""
+    total = kernel("x[i,j] -> sum s[]")(lambda xp, x: xp.sum(x))
+    ten = kernel("x[i,j] -> y[i,j]")(lambda xp, x: x + 10)
+    row, column = cupynumeric.arange(200.0), cupynumeric.arange(300.0)[:, None]
+    stretched = np.broadcast_to(np.arange(200.0), (300, 200))
+    views = [
+        (cupynumeric.broadcast_to(row, (300, 200)), stretched),
+        (cupynumeric.broadcast_to(row, (300, 200))[1:, 2:], stretched[1:, 2:]),
+        (cupynumeric.broadcast_to(column, (300, 200)), np.broadcast_to(np.arange(300.0)[:, None], (300, 200))),
+        (cupynumeric.broadcast_to(cupynumeric.array(2.0), (30, 20)), np.full((30, 20), 2.0)),
+    ]
+    for view, expected in views:
+        for _ in range(2):  # the second call is prepared
+            assert float(total(view)) == expected.sum()
+            np.testing.assert_array_equal(on_legate.get(ten(view)), expected + 10)
+    store = lg.get_legate_runtime().create_store(lg.float64, (20,))
+    store.fill(3.0)
+    assert float(total(store.promote(0, 30))) == 1800.0
+    plain = cupynumeric.array(stretched)
+    assert float(total(plain)) == stretched.sum()
+    with pytest.raises(ValueError, match="cannot be written: it is read-only"):
+        ten(plain, out=cupynumeric.broadcast_to(row, (300, 200)))
+    with pytest.raises(ValueError, match="cannot be written: it is read-only"):
+        ten(plain[1:, 2:], out=views[1][0])
+
+
+def test_a_variant_that_is_set_later(on_legate: Engine) -> None:
+    scaled = kernel("x[i] -> y[i]", dtype="x")(lambda xp, x: 2 * x)
+    assert on_legate.get(scaled(cupynumeric.ones(3))).tolist() == [2.0] * 3
+    scaled.cpu_variant(lambda xp, x: 3 * x)
+    assert on_legate.get(scaled(cupynumeric.ones(3))).tolist() == [3.0] * 3
+
+
+def test_one_cell_of_an_array_as_operand_and_result(on_legate: Engine) -> None:
+    store = lg.get_legate_runtime().create_store(lg.float64, (5,))
+    store.fill(4.0)
+    cell = store.project(0, 2)
+    kernel("s[] -> z[]")(lambda xp, s: s + 1)(cell, out=cell)
+    xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(store.get_physical_store()), [4.0, 4.0, 5.0, 4.0, 4.0])
+
+
+def test_odd_scalars(on_legate: Engine) -> None:
+    record = np.array([(1, 2.0)], dtype=[("a", int), ("b", float)])[0]
+    pick = kernel("x[i] -> y[i]")(lambda xp, x, r: x + r["b"])
+    assert on_legate.get(pick(cupynumeric.ones(3), record)).tolist() == [3.0] * 3
+
+
+def test_a_program_with_much_cupynumeric_between_calls_does_not_stand_still() -> None:
+    code = (
+        "import time, xpdispatch as xd, cupynumeric as cn\n"
+        "def body(xp, x):\n    time.sleep(0.1)\n    return x + 1\n"
+        "slow = xd.kernel('x[i] -> y[i]', dtype='x')(body)\n"
+        "u = cn.ones(64)\n"
+        "for _ in range(5): u = slow(u)\n"
+        "for _ in range(600): u = u * 0.5 + 1\n"
+        "print('done', float(u[0]))\n"
+    )
+    done = run_script(code)
+    assert "done 2.0" in done.stdout, done.stderr
+
+
+def test_legate_is_not_started_from_another_thread() -> None:
+    code = (
+        "import threading, xpdispatch as xd\n"
+        "def work():\n"
+        "    try:\n        with xd.engine('legate'): pass\n"
+        "    except RuntimeError as error: print(error)\n"
+        "t = threading.Thread(target=work, name='other'); t.start(); t.join()\n"
+    )
+    done = run_script(code)
+    assert done.returncode == 0, done.stderr
+    assert "thread 'other' would start Legate" in done.stdout
+
+
+def test_status_1_even_when_nobody_can_read_why() -> None:
+    done = run_script(
+        SCRIPT.format(n=9, rest="import sys; print('last line', flush=True); sys.stdout = sys.stderr = None")
+    )
+    assert done.returncode == 1
+
+
 def run_script(code: str) -> subprocess.CompletedProcess:
     environment = {k: v for k, v in os.environ.items() if k != "LEGATE_CONFIG"}
     return subprocess.run(

@@ -179,8 +179,12 @@ def test_where_there_is_a_driver_nothing_is_loaded(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(driver, "has_driver", lambda: True)
     monkeypatch.setattr(driver, "shim", lambda: pytest.fail("the stand-in was asked for"))
     monkeypatch.setenv("LEGATE_CONFIG", "")
+    monkeypatch.setenv("LEGION_DEFAULT_ARGS", "-ll:force_kthreads")
     driver.prepare()
     assert os.environ["LEGATE_CONFIG"] == ""
+    assert os.environ["LEGION_DEFAULT_ARGS"] == "-ll:force_kthreads -lg:window 65536"
+    driver.prepare()
+    assert os.environ["LEGION_DEFAULT_ARGS"].count("-lg:window") == 1
 
 
 def test_missing_flags_are_added_and_given_ones_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ def run(words: Sequence[str]) -> NoReturn:
     """
     if find_spec("legate") is None:
         raise MissingError("package 'legate' is not installed", hint="pip install 'xpdispatch[legate]'")
+    driver.widen_window()
     environment = dict(os.environ)
     # Legate's launcher starts "python": let that be this one.
     environment["PATH"] = _prepend(str(Path(sys.executable).parent), environment.get("PATH"))

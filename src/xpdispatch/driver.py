@@ -27,6 +27,8 @@ from xpdispatch import exits
 from xpdispatch.errors import MissingError
 
 _NAME = "libcuda.so.1"
+_WINDOW = 65536
+"""Operations under way at most; Legion's own default is 1,024."""
 
 _SOURCE = r"""
 /* Stands in for the CUDA driver where there is none. Realm resolves its functions by cuGetProcAddress and
@@ -138,18 +140,30 @@ def _compile(library: Path) -> None:
 
 
 def prepare() -> None:
-    """Make ``import legate`` work where there is no driver; does nothing where there is one.
+    """Make ``import legate`` work where there is no driver, and safe everywhere.
 
-    Besides loading the stand-in it completes ``LEGATE_CONFIG``, because Legate's automatic configuration
-    fails without a driver (``--gpus 0`` is missing) and on two cores or fewer (``--cpus`` is).
+    Everywhere it widens Legion's window. Without a driver it loads the stand-in and completes ``LEGATE_CONFIG``:
+    Legate's automatic configuration fails there (``--gpus 0`` is missing), and on two cores or fewer (``--cpus`` is).
     """
     global _stands_in  # noqa: PLW0603  a library is loaded once in a process
     exits.watch()
+    widen_window()
     if not sys.platform.startswith("linux") or has_driver():
         return
     ctypes.CDLL(str(shim()), mode=ctypes.RTLD_GLOBAL)
     _stands_in = True
     complete_config()
+
+
+def widen_window() -> None:
+    """Let Legion take more operations before it holds the program up.
+
+    To drop an array is an operation too, and Python drops it with its lock held: a program that is held up there
+    while a task in Python waits for the lock stands still for ever.
+    """
+    words = os.environ.get("LEGION_DEFAULT_ARGS", "")
+    if "-lg:window" not in words:
+        os.environ["LEGION_DEFAULT_ARGS"] = f"{words} -lg:window {_WINDOW}".strip()
 
 
 def complete_config() -> None:

@@ -29,7 +29,7 @@ def np_dtype(dtype: Any) -> np.dtype[Any]:
 
 def own_dtype(dtype: Any, xp: Any) -> Any:
     """The namespace's own dtype of the same name; NumPy-like namespaces take NumPy's."""
-    wanted = np_dtype(dtype)
+    wanted = np_dtype(dtype).newbyteorder("=")
     if xp is np:
         return wanted
     own = getattr(xp, "bool" if wanted.kind == "b" else wanted.name, wanted)

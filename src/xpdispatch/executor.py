@@ -6,6 +6,7 @@ one is then true of the other.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
@@ -114,7 +115,7 @@ def _run_whole(
         elif layout.op or targets[r] is None:
             results.append(_unshared(site, value, (*operands, *buffers.values(), *results)))
         else:
-            _write(site, targets[r], value)
+            write(site, targets[r], value)
             results.append(targets[r])
     return results
 
@@ -141,7 +142,7 @@ def _run_tile(
         if op:
             combine(op, _part(results[r], layouts[r], region, origin), value)
         elif value is not buffers.get(r):
-            _write(site, _part(results[r], layouts[r], region, origin), value)
+            write(site, _part(results[r], layouts[r], region, origin), value)
 
 
 def _call(
@@ -170,17 +171,26 @@ def _call(
     return _apart(site, values, buffers, targets) if len(values) > 1 else values
 
 
-def _write(site: Site, target: Any, value: Any) -> None:
-    # NumPy alone minds overlaps in an assignment.
-    target[...] = value if site.library == "numpy" else _unshared(site, value, (target,))
+def write(site: Site, target: Any, value: Any) -> None:
+    """Assign a result to an array that the caller gave, whose dtype can take it."""
+    if site.library != "numpy":
+        # NumPy alone casts in an assignment of any two dtypes, and minds overlaps.
+        if value.dtype != target.dtype:
+            value = site.xp.astype(value, target.dtype)
+        elif share_memory(site.library, value, target):
+            value = site.xp.asarray(value, copy=True)
+    target[...] = value
 
 
 def _note(error: Exception, site: Site, region: Region) -> None:
     """Say where the exception comes from."""
-    with suppress(TypeError):  # somebody made __notes__ something else than a list
+    notes = getattr(error, "__notes__", None)
+    notes = [*notes] if isinstance(notes, list) else []  # anew: the list may be the class' own
+    with suppress(Exception):  # an exception whose text cannot be had
         if isinstance(error, ValueError) and "read-only" in str(error):
-            error.add_note("Operands are read-only in a body: copy first, or write x[i] -> x[i] to update in place")
-        error.add_note(f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}")
+            notes.append("Operands are read-only in a body: copy first, or write x[i] -> x[i] to update in place")
+    notes.append(f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}")
+    error.__notes__ = notes
 
 
 def _apart(site: Site, values: Sequence[Any], buffers: dict[int, Any], targets: Sequence[Any]) -> list[Any]:
@@ -222,6 +232,7 @@ def _buffer(site: Site, r: int, target: Any, region: Region) -> Any:
     dtype = site.casts[r]
     if dtype is None:  # a Legate target may hold sort keys, so the plan comes first
         dtype = site.dtypes[r] if site.dtypes else target.dtype
+    check_dtype(layout.op, layout.name, np_dtype(dtype))
     return site.xp.full(shape, identity(layout.op, np_dtype(dtype)).item(), dtype=dtype)
 
 
@@ -306,13 +317,26 @@ def _as_array(site: Site, layout: Layout, value: Any) -> Any:
     return value
 
 
+_OWN_REFERENCES = 5
+"""What :func:`sys.getrefcount` says in :func:`_unshared` of an array that nobody else holds."""
+
+
 def _unshared(site: Site, value: Any, others: Sequence[Any]) -> Any:
-    """The value itself, or a copy where it may share memory with an operand or another result."""
+    """The value itself, or a copy where it may share memory with something that outlives the call.
+
+    That is an operand, another result, or whatever else holds the very array: a scalar, a closure, a global.
+    """
+    if site.library == "jax":
+        return value
+    if sys.getrefcount(value) > _OWN_REFERENCES:
+        return site.xp.asarray(value, copy=True)
     if site.library == "numpy":
-        if value.flags.owndata and site.body.results == 1:
+        if value.flags.owndata:
             return value
         if not value.flags.writeable:
             return value.copy()
+    if site.library == "torch" and 0 in value.stride() and value.numel() > 1:
+        return site.xp.asarray(value, copy=True)
     if any(a is not None and share_memory(site.library, value, a) for a in others):
         return site.xp.asarray(value, copy=True)
     return value

@@ -12,6 +12,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 _watching = False
 _failed = False
@@ -35,8 +36,9 @@ def watch(report: Callable[[], None] | None = None, finish: Callable[[], None] |
             return
         if finish is not None:
             finish()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # closed, or None
+                stream.flush()
         os._exit(1)
 
     atexit.register(leave)

@@ -294,13 +294,13 @@ def _kind(value: Any) -> Any:
     kind = type(value)
     if kind is np.ndarray:
         return value.dtype, value.shape
-    shape = getattr(value, "shape", None)
-    if shape is None:
+    if kind is int:
+        return kind, -(2**63) <= value < 2**63  # NumPy's dtype for it
+    try:
+        dtype = value.dtype if hasattr(value, "dtype") else value.type.code  # of a Legate store
+        return kind, dtype, tuple(value.shape)
+    except Exception:  # noqa: BLE001  no array, or none that has a shape yet: the checks have words for it
         return kind
-    dtype = getattr(value, "dtype", None)
-    if dtype is None:
-        dtype = getattr(getattr(value, "type", None), "code", None)  # of a Legate store
-    return kind, dtype, tuple(shape)
 
 
 def _extent_names(signature: Signature) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import pickle
 from collections.abc import Sequence
 from typing import Any
@@ -115,17 +116,18 @@ def _copied(scalars: Sequence[Any]) -> Sequence[Any]:
 def scalars_key(scalars: Sequence[Any], *, integers: bool) -> tuple[Any, ...]:
     """What of the scalars can decide a dtype or an extent that only the body knows.
 
-    Numbers count by type, for they change from call to call; bools, which are flags, and all else by value, and so
-    do integers where the body decides an extent.
+    Numbers count by type, for they change from call to call; bools and enumerations, which are flags, and all else
+    by value, and so do integers where the body decides an extent.
     """
     number = float | complex | np.inexact if integers else int | float | complex | np.number
+    flag = bool | enum.Enum
     return tuple(
-        type(v) if isinstance(v, number) and not isinstance(v, bool) else (type(v), _by_value(v)) for v in scalars
+        type(v) if isinstance(v, number) and not isinstance(v, flag) else (type(v), _by_value(v)) for v in scalars
     )
 
 
 def _by_value(value: Any) -> Any:
-    if isinstance(value, str | bytes | int | np.generic) or value is None:
+    if isinstance(value, str | bytes | int | np.number | np.bool) or value is None:
         return value
     try:
         return pickle.dumps(value)

@@ -11,7 +11,7 @@ import numpy as np
 
 from xpdispatch.dtypes import check_cast, no_promotion, np_dtype, own_dtype, unknown_dtype
 from xpdispatch.errors import ArgumentError, EngineError, ShapeError, read_only
-from xpdispatch.executor import Site, run
+from xpdispatch.executor import Site, run, write
 from xpdispatch.namespaces import library_of, namespace_of, share_memory
 from xpdispatch.reductions import combined, identity
 from xpdispatch.tiling import Region, whole
@@ -204,6 +204,7 @@ def _empty(
     results = list(targets)
     for r, (layout, (dtype, shape)) in enumerate(zip(site.plan.results, types, strict=True)):
         if layout.op is None and results[r] is not None:
+            check_cast(layout.name, dtype, results[r].dtype)
             continue
         own = site.casts[r] if site.casts[r] is not None else own_dtype(dtype, site.xp)
         results[r] = _empty_array(site, shape, own, like)
@@ -242,5 +243,5 @@ def _stored(site: Site, r: int, result: Any, given: Any) -> Any:
     check_cast(layout.name, result.dtype, given.dtype)
     if layout.op and layout.accumulate:
         result = combined(site.xp, layout.op, given, site.xp.astype(result, given.dtype))
-    given[...] = result
+    write(site, given, result)
     return given

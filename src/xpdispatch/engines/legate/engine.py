@@ -5,7 +5,9 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -24,7 +26,11 @@ from xpdispatch.plan import Layout
 from xpdispatch.reductions import combined, from_sort_keys, identity, sort_keys
 from xpdispatch.sample import scalars_key
 
-_started_before = "legate.core" in sys.modules
+if "legate.core" not in sys.modules and threading.current_thread() is not threading.main_thread():
+    raise EngineError(
+        f"thread {threading.current_thread().name!r} would start Legate, which must be started from the main thread",
+        hint="write import legate.core in the main thread first, and use Legate there",
+    )
 try:
     import legate.core as lg
 except ModuleNotFoundError as error:
@@ -33,9 +39,9 @@ except ModuleNotFoundError as error:
         hint="pip install 'xpdispatch[legate]' (Legate and cuPyNumeric)",
     ) from error
 
-from xpdispatch.engines.legate.launch import Launch, make_launch  # noqa: E402  after the check above
-from xpdispatch.engines.legate.leaf import make_leaf  # noqa: E402
-from xpdispatch.engines.legate.stores import (  # noqa: E402
+from xpdispatch.engines.legate.launch import Launch, make_launch
+from xpdispatch.engines.legate.leaf import make_leaf
+from xpdispatch.engines.legate.stores import (
     Held,
     check_wrappable,
     check_writable,
@@ -55,17 +61,16 @@ _runtime = lg.get_legate_runtime()
 _library = _runtime.find_or_create_library(
     "xpdispatch", config=lg.ResourceConfig(max_tasks=_MOST_KERNELS, max_dyn_tasks=_MOST_KERNELS - 1)
 )[0]
-# Legate must be used from the thread that started it.
-_thread = threading.main_thread().ident if _started_before else threading.get_ident()
+_thread = threading.main_thread().ident
 _launches = count()
 _ahead = 0
 """Launches since the last blocking fence."""
 _MOST_AHEAD = 100
 """How many there may be.
 
-To drop a store is an operation for Legion, which holds the program up while 1,024 operations are under way; and
-Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
-ahead would stand still for ever. A launch and what belongs to it count as ten operations here.
+To drop a store is an operation for Legion, which holds the program up while too many operations are under way;
+and Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
+ahead stands still for ever. The driver module widens Legion's window; this holds where Legate was imported first, too.
 """
 _tasks: dict[Kernel, Any] = {}
 failures.joined = _runtime.node_count > 1
@@ -273,7 +278,7 @@ def _set_apart(kernel: Kernel, launch: Launch, operands: list[Held], given: Sequ
                 and held.store.equal_storage(g.store)
             )
             if not same_cells:
-                copy = new_store(held.shape, held.dtype)
+                copy = new_store(tuple(held.store.shape), held.dtype)
                 assign(held.store, out=copy)
                 operands[p] = Held(copy, None, held.shape, held.dtype)
 
@@ -402,8 +407,11 @@ def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
 
 def _report_at_exit() -> None:
     _wait()
-    if failures.report():
+    error = failures.take()
+    if error is not None:
         exits.fail()
+        with suppress(Exception):  # nobody may be there to read it
+            traceback.print_exception(error, file=sys.stderr)
 
 
 _runtime.add_shutdown_callback(_report_at_exit)

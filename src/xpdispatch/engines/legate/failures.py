@@ -11,7 +11,6 @@ record to every process, inside an exception of its own that may hold 4,096 byte
 from __future__ import annotations
 
 import pickle
-import sys
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +46,7 @@ class Carrier(Exception):  # noqa: N818  it is no error of its own
 
 
 _failures: list[Failure] = []
+_MOST_KEPT = 1000
 
 
 def describe(launch: int, start: tuple[int, ...], error: BaseException, where: str) -> Failure:
@@ -54,7 +54,9 @@ def describe(launch: int, start: tuple[int, ...], error: BaseException, where: s
     try:
         pickled = dump(error, where)
     except BaseException:  # noqa: BLE001  an exception whose own methods fail
-        pickled = pickle.dumps(KernelError(f"the body raised {type(error).__name__}, and describing it failed"))
+        stand_in = KernelError(f"the body raised {type(error).__name__}, and describing it failed")
+        stand_in.add_note(where)
+        pickled = pickle.dumps(stand_in)
     return Failure(launch, start, pickled)
 
 
@@ -66,8 +68,10 @@ def hand_over(failure: Failure) -> None:
 
 
 def keep(failure: Failure) -> None:
-    """Keep a record until :func:`take`."""
+    """Keep a record until :func:`take`; of very many, the first ones."""
     _failures.append(failure)
+    if len(_failures) > 2 * _MOST_KEPT:
+        _failures[:] = sorted(_failures)[:_MOST_KEPT]
 
 
 def dump(error: BaseException, where: str) -> bytes:
@@ -82,10 +86,9 @@ def dump(error: BaseException, where: str) -> bytes:
     if isinstance(error, Exception):
         # The traceback holds the leaf's arrays, which must not outlive it.
         error.__traceback__ = error.__cause__ = error.__context__ = None
-        if not getattr(error, "__notes__", None):
-            error.add_note(where)
-        if text and not joined:
-            error.add_note(text)
+        notes = getattr(error, "__notes__", None)
+        notes = notes if isinstance(notes, list) and notes else [where]
+        error.__notes__ = [*notes, text] if text and not joined else [*notes]
         pickled = _round_trip(error)
         if pickled and not (joined and len(pickled) > _MOST_JOINED):
             return pickled
@@ -112,7 +115,7 @@ def _round_trip(error: Exception) -> bytes | None:
     try:
         pickled = pickle.dumps(error)
         return pickled if type(pickle.loads(pickled)) is type(error) else None
-    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises
+    except BaseException:  # noqa: BLE001  whatever a user's __reduce__ raises
         return None
 
 
@@ -125,7 +128,9 @@ def take() -> Exception | None:
     error = pickle.loads(found[0].pickled)
     if len(found) > 1:
         more, calls = len(found) - 1, len({f.launch for f in found})
-        error.add_note(f"{more} more tile{'s' * (more > 1)} failed, in {calls} call{'s' * (calls > 1)} altogether")
+        least = "at least " * (more >= _MOST_KEPT)
+        tiles, of = "tile" + "s" * (more > 1), "call" + "s" * (calls > 1)
+        error.add_note(f"{least}{more} more {tiles} failed, in {calls} {of} altogether")
     return error if isinstance(error, Exception) else KernelError(repr(error))
 
 
@@ -134,12 +139,3 @@ def raise_first() -> None:
     error = take()
     if error is not None:
         raise error
-
-
-def report() -> bool:
-    """Print the first failure as an uncaught exception would be; returns whether there was one."""
-    error = take()
-    if error is None:
-        return False
-    traceback.print_exception(error, file=sys.stderr)
-    return True

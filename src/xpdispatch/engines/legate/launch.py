@@ -69,8 +69,10 @@ def make_launch(
     plan = plan.with_result_shapes([shape for _, shape in types])
     apart = [*(h.inline for h in operands), *(0 in shape for _, shape in types)]
     recipe = make_recipe(plan, apart, lg.LEGATE_MAX_DIM, one_piece=_needs_one_piece(kernel, plan, types))
+    # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
+    cast = tuple(layout.op is None and r in kernel.body.buffers for r, layout in enumerate(plan.results))
     planned = tuple(dtype for dtype, _ in types)
-    header = pickle.dumps(Header(plan, recipe, tuple(dtypes), planned), protocol=pickle.HIGHEST_PROTOCOL)
+    header = pickle.dumps(Header(plan, recipe, tuple(dtypes), planned, cast), protocol=pickle.HIGHEST_PROTOCOL)
     keyed = tuple(
         layout.op is not None and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
         for layout, (dtype, _) in zip(plan.results, types, strict=True)

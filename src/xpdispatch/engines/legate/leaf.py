@@ -35,13 +35,16 @@ class Header:
     recipe : Recipe
     operands : tuple of numpy.dtype
     dtypes : tuple of numpy.dtype
-        What the body must return for each result.
+        Of each result.
+    cast : tuple of bool
+        For each result whether the body may return another dtype, because it goes to a buffer.
     """
 
     plan: Plan
     recipe: Recipe
     operands: tuple[np.dtype[Any], ...]
     dtypes: tuple[np.dtype[Any], ...]
+    cast: tuple[bool, ...]
 
 
 def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
@@ -54,7 +57,7 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
         region: Region = ()
         try:
             sent = context.scalars
-            key = bytes(sent[0].value()), namespaces.registrations
+            key = bytes(sent[0].value()), namespaces.registrations, kernel.body.function_for(variant)
             launch, inline, scalars = pickle.loads(sent[1].value())
             found = prepared.get(key)
             if found is None:
@@ -116,7 +119,8 @@ def _prepare(kernel: Kernel, variant: str, data: bytes) -> tuple[Header, Site]:
     library = "cupy" if variant == "GPU" else "numpy"
     function = kernel.body.function_for(variant)
     casts = kernel.casts(header.operands, xp)
-    return header, Site(header.plan, kernel.body, function, xp, library, variant, casts, header.dtypes)
+    planned = tuple(None if cast else dtype for dtype, cast in zip(header.dtypes, header.cast, strict=True))
+    return header, Site(header.plan, kernel.body, function, xp, library, variant, casts, planned)
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -85,6 +86,11 @@ def hold(name: str, array: Any, known: Held | None = None, *, written: bool = Fa
     if isinstance(array, np.ndarray | np.generic):
         return _hold_numpy(name, np.asarray(array), written=written)
     store = store_of(name, array)
+    if stretched(store):
+        array = _spread(array)
+        if isinstance(array, np.ndarray):
+            return _hold_numpy(name, array, written=written)
+        store = store_of(name, array)
     if known is not None:
         return Held(_in_region(store) if not known.shape else store, None, known.shape, known.dtype)
     dtype = _numpy_type(store.type.code)
@@ -94,6 +100,25 @@ def hold(name: str, array: Any, known: Held | None = None, *, written: bool = Fa
             hint="use bool, integers, floats or complex numbers",
         )
     return Held(_in_region(store), None, tuple(store.shape), dtype)
+
+
+_STRETCHED = re.compile(r"(?:Promote|Broadcast)\([a-z_]*dim: \d+, dim_size: (\d+)\)")
+
+
+def stretched(store: Any) -> bool:
+    """Whether some axis shows the same cells again and again, as in a broadcast view.
+
+    Legate hands such an axis to every task in full, however the array is cut. It tells of it in the store's text alone.
+    """
+    return bool(store.transformed) and any(int(n) > 1 for n in _STRETCHED.findall(str(store)))
+
+
+def _spread(array: Any) -> Any:
+    """A copy of a stretched array in which every cell is there; without cuPyNumeric this waits."""
+    if not _has_cupynumeric():
+        return np.array(array.get_physical_store())
+    cupynumeric = load("cupynumeric")
+    return cupynumeric.array(array if isinstance(array, cupynumeric.ndarray) else cupynumeric.asarray(array))
 
 
 def _in_region(store: Any) -> Any:
@@ -160,7 +185,8 @@ def check_writable(name: str, array: Any) -> None:
     ReadOnlyError
     """
     flags = getattr(array, "flags", None)
-    if flags is not None and not flags.writeable:
+    read = flags is not None and not flags.writeable
+    if read or (not isinstance(array, np.ndarray) and stretched(store_of(name, array))):
         raise read_only(name, "it is read-only")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -83,6 +85,15 @@ def forced_tiles(factor: int = 4) -> Any:
 
     policy = ParallelPolicy(overdecompose_factor=factor, partitioning_threshold={TaskTarget.CPU: 1})
     return Scope(parallel_policy=policy)
+
+
+def run_python(code: str, *, keep_config: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own, by default with this suite's LEGATE_CONFIG."""
+    inherited = {k: v for k, v in os.environ.items() if keep_config or k != "LEGATE_CONFIG"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, env={**inherited, **environment}
+    )
 
 
 ENGINES = ("numpy", "strict", "torch", "jax", "legate", "legate-tiles")

@@ -141,8 +141,6 @@ class Case(NamedTuple):
     kernel: Any
     args: tuple
     expected: Any
-    lacks: tuple[str, ...] = ()
-    """Engines whose library cannot do it, for reasons of its own."""
 
 
 def floats(*shape: int) -> np.ndarray:

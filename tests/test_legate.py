@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import subprocess
-import sys
 import threading
 from typing import Any
 
@@ -13,7 +10,7 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
-from conftest import Engine, forced_tiles
+from conftest import Engine, forced_tiles, run_python
 from xpdispatch import In, Out, align, broadcast, driver, kernel
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
@@ -419,7 +416,7 @@ def test_a_program_that_runs_far_ahead_does_not_stand_still() -> None:
         "for n in range(4000): z = k(x, n)\n"
         "xd.synchronize(); print('done')\n"
     )
-    done = run_script(code)
+    done = run_python(code, keep_config=False)
     assert "done" in done.stdout, done.stderr
 
 
@@ -535,7 +532,7 @@ def test_a_program_with_much_cupynumeric_between_calls_does_not_stand_still() ->
         "for _ in range(600): u = u * 0.5 + 1\n"
         "print('done', float(u[0]))\n"
     )
-    done = run_script(code)
+    done = run_python(code, keep_config=False)
     assert "done 2.0" in done.stdout, done.stderr
 
 
@@ -547,23 +544,17 @@ def test_legate_is_not_started_from_another_thread() -> None:
         "    except RuntimeError as error: print(error)\n"
         "t = threading.Thread(target=work, name='other'); t.start(); t.join()\n"
     )
-    done = run_script(code)
+    done = run_python(code, keep_config=False)
     assert done.returncode == 0, done.stderr
     assert "thread 'other' would start Legate" in done.stdout
 
 
 def test_status_1_even_when_nobody_can_read_why() -> None:
-    done = run_script(
-        SCRIPT.format(n=9, rest="import sys; print('last line', flush=True); sys.stdout = sys.stderr = None")
+    done = run_python(
+        SCRIPT.format(n=9, rest="import sys; print('last line', flush=True); sys.stdout = sys.stderr = None"),
+        keep_config=False,
     )
     assert done.returncode == 1
-
-
-def run_script(code: str) -> subprocess.CompletedProcess:
-    environment = {k: v for k, v in os.environ.items() if k != "LEGATE_CONFIG"}
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, env=environment
-    )
 
 
 SCRIPT = """
@@ -583,7 +574,7 @@ print("last line")
 
 
 def test_an_unreported_failure_ends_the_program_with_status_1() -> None:
-    done = run_script(SCRIPT.format(n=9, rest=""))
+    done = run_python(SCRIPT.format(n=9, rest=""), keep_config=False)
     assert done.returncode == 1
     assert "last line" in done.stdout
     assert "user's own handler" in done.stdout
@@ -599,7 +590,7 @@ def test_legate_imported_first_does_not_change_that() -> None:
         "import legate.core\n"
         "assert 'xpdispatch' not in sys.modules\n"
     )
-    done = run_script(code + SCRIPT.format(n=9, rest=""))
+    done = run_python(code + SCRIPT.format(n=9, rest=""), keep_config=False)
     assert done.returncode == 1
     assert "ValueError: too large" in done.stderr
 
@@ -610,6 +601,6 @@ def test_legate_imported_first_does_not_change_that() -> None:
     ids=["none", "reported"],
 )
 def test_no_failure_or_a_reported_one_ends_with_status_0(n: int, rest: str) -> None:
-    done = run_script(SCRIPT.format(n=n, rest=rest))
+    done = run_python(SCRIPT.format(n=n, rest=rest), keep_config=False)
     assert done.returncode == 0, done.stderr
     assert "Error" not in done.stderr

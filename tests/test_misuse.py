@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import xpdispatch as xd
-from conftest import Engine
+from conftest import Engine, run_python
 from xpdispatch import In, Out, bloat, image, kernel, min_extents, scale
 
 
@@ -348,17 +345,6 @@ def test_legate_arrays_inside_a_body_are_refused(on_legate: Engine) -> None:
     bad = kernel("x[i] -> y[i]", dtype="x")(lambda xp, x: saxpy(captured, captured, 1.0))
     with pytest.raises(RuntimeError, match="is a Legate array in a call inside a kernel's body"):
         bad(np.ones(3))
-
-
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, **environment},
-    )
 
 
 def test_missing_packages_are_answered_with_the_command() -> None:

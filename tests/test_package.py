@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import xpdispatch
+from conftest import run_python
 from xpdispatch import driver, kernel
 from xpdispatch.cli import main
 
@@ -92,25 +93,14 @@ def test_only_the_legate_engine_imports_legate() -> None:
         assert not roots & {"legate", "cupynumeric", "cupy"} or path.parent.name == "legate", path
 
 
-def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, **environment},
-    )
-
-
 def test_import_is_light() -> None:
     heavy = ["legate", "cupynumeric", "cupy", "torch", "jax", "array_api_strict", "scipy", "matplotlib"]
-    done = run(f"import sys, xpdispatch; print([m for m in {heavy} if m in sys.modules])")
+    done = run_python(f"import sys, xpdispatch; print([m for m in {heavy} if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_a_local_call_imports_nothing_heavy_either() -> None:
-    done = run(
+    done = run_python(
         "import sys, numpy as np, xpdispatch as xd\n"
         "k = xd.kernel('x[i] -> y[i]')(lambda xp, x: x + 1)\n"
         "k(np.ones(3)); xd.synchronize()\n"
@@ -210,7 +200,7 @@ def test_the_stand_in_is_loaded_when_legate_is_imported_and_not_before() -> None
         "import legate\n"
         "print(before, looked, loaded())\n"
     )
-    done = run(code, LEGATE_CONFIG="")
+    done = run_python(code, LEGATE_CONFIG="")
     assert done.stdout.split() == ["False", "False", "True"], done.stderr
 
 

@@ -297,8 +297,8 @@ def _kind(value: Any) -> Any:
     if kind is int:
         return kind, -(2**63) <= value < 2**63  # NumPy's dtype for it
     try:
-        dtype = value.dtype if hasattr(value, "dtype") else value.type.code  # of a Legate store
-        return kind, dtype, tuple(value.shape)
+        dtype = getattr(value, "dtype", None)
+        return kind, value.type.code if dtype is None else dtype, tuple(value.shape)  # a Legate store has a type
     except Exception:  # noqa: BLE001  no array, or none that has a shape yet: the checks have words for it
         return kind
 

@@ -225,7 +225,7 @@ def _hold_given(
             given.append(Held(store, array, array.shape, array.dtype))
         else:
             like = known[r] if known else None
-            given.append(hold(name, array, like) if updated is None else operands[updated])
+            given.append(hold(name, array, like, written=True) if updated is None else operands[updated])
     for r, g in enumerate(given):
         for other in range(r):
             if g is not None and _overlap(g, given[other]):

@@ -74,22 +74,24 @@ def _numpy_type(code: Any) -> np.dtype[Any] | None:
 
 
 def hold(name: str, array: Any, known: Held | None = None, *, written: bool = False) -> Held:
-    """An operand as Legate takes it: the store behind it, or a copy of a NumPy array made now.
+    """An array as Legate takes it: the store behind it, or a copy of a NumPy array made now.
 
-    A copy that tasks update in place is `written`. `known` is what an array of the same type, shape and dtype
+    What tasks write, or update in place, is `written`. `known` is what an array of the same type, shape and dtype
     was held as: to ask Legate again takes time.
 
     Raises
     ------
-    DTypeError, ArgumentError, ShapeError
+    DTypeError, ArgumentError, ShapeError, ReadOnlyError
     """
     if isinstance(array, np.ndarray | np.generic):
         return _hold_numpy(name, np.asarray(array), written=written)
     store = store_of(name, array)
     if stretched(store):
+        if written:
+            raise read_only(name, "it is read-only")
         array = _spread(array)
         if isinstance(array, np.ndarray):
-            return _hold_numpy(name, array, written=written)
+            return _hold_numpy(name, array, written=False)
         store = store_of(name, array)
     if known is not None:
         return Held(_in_region(store) if not known.shape else store, None, known.shape, known.dtype)
@@ -178,15 +180,14 @@ def fill(store: Any, value: Any) -> None:
 
 
 def check_writable(name: str, array: Any) -> None:
-    """Refuse a result that only looks like an array of its own.
+    """Refuse an array whose flags forbid to write it; :func:`hold` refuses those that only a store tells of.
 
     Raises
     ------
     ReadOnlyError
     """
     flags = getattr(array, "flags", None)
-    read = flags is not None and not flags.writeable
-    if read or (not isinstance(array, np.ndarray) and stretched(store_of(name, array))):
+    if flags is not None and not flags.writeable:
         raise read_only(name, "it is read-only")
 
 

@@ -14,6 +14,9 @@
     ├── KernelError        (RuntimeError)         a body failed with what no process can hand on
     ├── EngineError        (RuntimeError)         an engine used where it cannot run
     ├── MemoryLimitError   (MemoryError)          arrays that Legate's memory cannot hold
+    ├── PartitionError     (AssertionError)       a check: the answer depends on how arrays are cut
+    ├── PortabilityError   (AssertionError)       a check: the body leaves the array API standard
+    ├── DisagreementError  (AssertionError)       a check: real Legate differs from what NumPy alone predicts
     └── MissingError       (ImportError)          a package or a driver is not there
 
 Code that finds a fault raises the bare fact; the kernel that was called adds its name and its
@@ -113,6 +116,22 @@ class EngineError(XPDispatchError, RuntimeError):
 
 class MemoryLimitError(XPDispatchError, MemoryError):
     """A call's new arrays need more memory than Legate was given."""
+
+
+class PartitionError(XPDispatchError, AssertionError):
+    """A kernel's answer depends on how its arrays are cut, on the order of tiles, or on earlier calls."""
+
+
+class PortabilityError(XPDispatchError, AssertionError):
+    """A body does what the array API standard does not have, or gives another answer on another library."""
+
+
+class DisagreementError(XPDispatchError, AssertionError):
+    """Real Legate gave another answer than the simulation with NumPy: a defect of xpdispatch."""
+
+
+class PartitionWarning(UserWarning):
+    """A check passed, but the notation is stricter than it need be, or a part of the check could not be made."""
 
 
 class MissingError(XPDispatchError, ImportError):

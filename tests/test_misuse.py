@@ -9,7 +9,7 @@ import pytest
 
 import xpdispatch as xd
 from conftest import Engine, run_python
-from xpdispatch import In, Out, bloat, image, kernel, min_extents, scale
+from xpdispatch import In, Out, Reduce, bloat, broadcast, image, kernel, min_extents, scale
 
 
 @kernel("x[i], y[i] -> z[i]")
@@ -48,13 +48,18 @@ def decorate(notation: str, body=lambda xp, x, n: x, **options) -> xd.Kernel:
         ("x[i], q[i] -> z[i]", {}, TypeError, "reads 'q', which is no parameter of the body"),
         ("x[i] -> z[:bins]", {}, ValueError, "leaves out 'i'"),
         ("x[i] -> sum z[:bins]", {}, TypeError, "extent 'bins', which is neither"),
-        ("x[i-1..i+1] -> z[i]", {}, NotImplementedError, "the halo i-1..i\\+1 of 'x' is not supported yet"),
-        ("x[2*i] -> z[i]", {}, NotImplementedError, "the block 2\\*i of 'x' is not supported yet"),
-        ("x[i] -> z[?]", {}, NotImplementedError, "the unknown extent \\? of 'z' is not supported yet"),
-        ("x[i] -> fold z[]", {}, NotImplementedError, "fold of 'z' is not supported yet"),
-        ("[i=n], x[i] -> z[i]", {}, NotImplementedError, "the index space \\[i=n\\] is not supported yet"),
-        ("x[i] -> z[i]", {"boundary": "clip"}, NotImplementedError, "boundary= is not supported yet"),
-        ("x[i] -> z[i]", {"fold": max}, NotImplementedError, "fold= is not supported yet"),
+        ("x[i-1..i+1] -> z[i]", {}, TypeError, "nothing says what lies outside 'x' under its halo"),
+        ("x[i-1..i+1] -> z[i]", {"boundary": "mirror"}, TypeError, "boundary='mirror' of 'x' is no mode"),
+        ("x[i-1..i+1] -> z[i]", {"boundary": {"y": 0}}, TypeError, "boundary= names 'y', which is no operand with a"),
+        ("x[i-1..i] -> x[i]", {"boundary": "valid"}, TypeError, "'x' is read and written, and cannot be longer"),
+        ("x[i] -> z[i]", {"boundary": "clip"}, TypeError, "boundary='clip' is given, and no operand has a halo"),
+        ("x[i] -> fold z[]", {}, TypeError, "nothing says how to fold 'z'"),
+        ("x[i] -> fold z[]", {"fold": 3}, TypeError, "fold=3 is no function"),
+        ("x[i] -> z[i]", {"fold": max}, TypeError, "fold= is given, and no result is folded"),
+        ("x[i] -> fold n[]", {"fold": max}, TypeError, "result 'n' is folded, which has no identity, and cannot be"),
+        ("x[i] -> n[?]", {}, TypeError, "result 'n' has an extent that only the body knows, and cannot be a"),
+        ("x[i,j] -> fold y[i], fold z[j]", {"fold": max}, TypeError, "folded results 'y' and 'z' have different indi"),
+        ("x[i] -> sum z[?]", {}, ValueError, "sum of 'z' combines nothing: tiles are joined along '\\?'"),
         ("x[i] -> z[i]", {"dtype": "no such"}, TypeError, "dtype='no such' is no dtype"),
         ("x[i] -> z[i]", {"dtype": ("x", "x")}, TypeError, "dtype= got 2 entries, expected 1"),
         ("x[i] -> z[i]", {"on_error": "later"}, TypeError, "on_error='later' is unknown"),
@@ -410,6 +415,53 @@ def test_small_misuse() -> None:
         kernel("out[i] -> y[i]")(lambda xp, out: out)
     with pytest.raises(TypeError, match="constraints= got one constraint"):
         kernel(constraints=xd.align("x", "y"))  # type: ignore[arg-type]
+
+
+def test_halos_and_blocks_that_do_not_fit() -> None:
+    diff = kernel("x[i..i+2] -> y[i]", boundary="valid")(lambda xp, x: x[2:] - x[:-2])
+    with pytest.raises(ValueError, match="has extent 1 on axis i..i\\+2, expected at least 2 with boundary='valid'"):
+        diff(np.ones(1))
+    halves = kernel("x[2*i] -> y[i]")(lambda xp, x: x[::2])
+    with pytest.raises(ValueError, match="has extent 5 on axis 2\\*i, expected a multiple of 2"):
+        halves(np.ones(5))
+    ringed = kernel("x[i-1..i+1] -> y[i]", boundary=0.5)(lambda xp, x: x[1:-1])
+    with pytest.raises(TypeError, match="boundary=0.5 is no value of dtype int64, which argument 'x' has"):
+        ringed(np.arange(3))
+    with pytest.raises(NotImplementedError, match="'s' accumulates by fold, which is not supported yet"):
+
+        @kernel(constraints=[broadcast("s")], fold=max)
+        def add_up(xp, x: In, s: Reduce["fold"]):  # noqa: F821  it is no name but an operator
+            return xp.sum(x)
+
+
+def test_merge_that_does_not_give_what_it_gets() -> None:
+    from test_pieces import run_in_tiles
+
+    x = np.arange(6.0)
+    for merge, message in [
+        (lambda xp, a, b: xp.stack([a, b]), "fold= returned shape \\(2,\\) and dtype float64 for result 's', expected"),
+        (lambda xp, a, b: xp.astype(a, xp.int64), "fold= returned shape \\(\\) and dtype int64"),
+    ]:
+        folded = kernel("x[i] -> fold s[]", fold=merge)(lambda xp, x: xp.sum(x))
+        with pytest.raises(ValueError, match=message) as caught:
+            run_in_tiles(folded, [x], {"i": [2, 3]})
+        assert "in fold= of kernel '<lambda>'" in caught.value.__notes__[0]
+    both = kernel("x[i] -> fold s[], fold n[]", fold=lambda xp, a, b: a[0])(lambda xp, x: (xp.sum(x), xp.max(x)))
+    with pytest.raises(ValueError, match="fold= returned a .*, expected a tuple of 2 arrays"):
+        run_in_tiles(both, [x], {"i": [2]})
+
+
+def test_pieces_that_do_not_run_on_legate_yet(on_legate: Engine) -> None:
+    pieces = [
+        (kernel("x[i-1..i] -> y[i]", boundary="clip"), "the halo i-1..i of 'x'"),
+        (kernel("x[2*i] -> y[i]"), "the block 2\\*i of 'x'"),
+        (kernel("x[i] -> y[?]"), "the unknown extent \\? of 'y'"),
+        (kernel("x[i] -> fold y[]", fold=max), "fold of 'y'"),
+        (kernel("x[i], [i=4, j=3] -> y[i, j]"), "the index space \\[i=4, j=3\\]"),
+    ]
+    for decorate_it, message in pieces:
+        with pytest.raises(NotImplementedError, match=f"{message} does not run on Legate yet"):
+            decorate_it(lambda xp, x: x)(on_legate.put(np.ones(4)))
 
 
 def test_tables_are_no_arrays() -> None:

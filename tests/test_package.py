@@ -24,6 +24,7 @@ LAYERS = [
     "driver",
     "notation",
     "constraints",
+    "boundaries",
     "body",
     "plan",
     "tiling",
@@ -46,6 +47,7 @@ LAYERS = [
     "engines.legate.engine",
     "runtime",
     "__init__",
+    "testing",
     "cli",
 ]
 

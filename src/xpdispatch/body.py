@@ -44,7 +44,10 @@ class Body:
     buffers : tuple of int
         The results that are parameters too, so that the body may write them.
     updated : tuple of (int or None)
-        For each result the operand that it updates in place.
+        For each result the operand that it updates in place. One that the body reads with a halo is no buffer: the
+        body reads old values and returns new ones.
+    merge : callable or None
+        ``merge(xp, a, b)``, which folds two partial results.
     variants : dict of str to callable
         Functions of their own for some of Legate's variants.
     """
@@ -57,12 +60,16 @@ class Body:
     results: int
     buffers: tuple[int, ...]
     updated: tuple[int | None, ...]
+    merge: Callable[..., Any] | None = None
     variants: dict[str, Callable[..., Any]] = field(default_factory=dict, compare=False)
     places: tuple[tuple[int, int], ...] = field(init=False)
     """For each parameter where its value is: 0 operands, 1 buffers, 2 scalars; and the position there."""
+    in_place: frozenset[int] = field(init=False)
+    """The operands that the body may write."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "places", tuple(_place(slot) for slot in self.slots))
+        object.__setattr__(self, "places", tuple(_place(slot, self.buffers) for slot in self.slots))
+        object.__setattr__(self, "in_place", frozenset(self.updated[r] for r in self.buffers))
 
     def function_for(self, variant: str | None) -> Callable[..., Any]:
         """The function for a Legate variant, or for another array library (None)."""
@@ -87,8 +94,8 @@ class Body:
         return function(*leading, *arguments[:first], **dict(zip(self.keyword, arguments[first:], strict=True)))
 
 
-def _place(slot: Slot) -> tuple[int, int]:
-    if slot.result is not None:
+def _place(slot: Slot, buffers: tuple[int, ...]) -> tuple[int, int]:
+    if slot.result is not None and slot.result in buffers:
         return 1, slot.result
     return (0, slot.operand) if slot.operand is not None else (2, int(slot.scalar or 0))
 
@@ -124,7 +131,7 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return parameters
 
 
-def make_body(function: Callable[..., Any], signature: Signature) -> Body:
+def make_body(function: Callable[..., Any], signature: Signature, merge: Callable[..., Any] | None = None) -> Body:
     """Tie a function's parameters to a signature's operands and results.
 
     Raises
@@ -173,9 +180,29 @@ def make_body(function: Callable[..., Any], signature: Signature) -> Body:
         keyword=tuple(n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY),
         wants_tile=list(inspect.signature(function).parameters)[1:2] == ["tile"],
         results=len(results),
-        buffers=tuple(r for r, name in enumerate(results) if name in parameters),
+        buffers=_buffers(signature, parameters),
         updated=tuple(operands.index(n) if n in operands else None for n in results),
+        merge=merge,
     )
+
+
+def _buffers(signature: Signature, parameters: Mapping[str, object]) -> tuple[int, ...]:
+    """The results that the body may write."""
+    haloed = {t.name for t in signature.operands if any(a.below or a.above for a in t.axes)}
+    found = []
+    for r, term in enumerate(signature.results):
+        if term.name not in parameters or term.name in haloed:
+            continue
+        unknown = any(a.kind == "unknown" for a in term.axes)
+        if unknown or term.op == "fold":
+            what = "has an extent that only the body knows" if unknown else "is folded, which has no identity"
+            raise SignatureError(
+                f"result {term.name!r} {what}, and cannot be a parameter",
+                column=term.column,
+                hint=f"take {term.name!r} out of the body's parameters, and return the value",
+            )
+        found.append(r)
+    return tuple(found)
 
 
 def _column_of(signature: Signature, name: str) -> int | None:

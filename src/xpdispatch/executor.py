@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.body import Body
+from xpdispatch.boundaries import padded
 from xpdispatch.dtypes import check_cast, np_dtype
 from xpdispatch.errors import ResultError
 from xpdispatch.namespaces import library_of, share_memory
-from xpdispatch.plan import Layout, Plan, show_shape
+from xpdispatch.plan import WHOLE, Layout, Plan, show_shape
 from xpdispatch.reductions import check_dtype, combine, identity
 from xpdispatch.tiling import Region, Tile, describe, is_empty, selection
 
@@ -71,7 +72,7 @@ def run(
     ----------
     site : Site
     operands : sequence of array
-        Each operand's part of `domain`.
+        Each operand's part of `domain`, with its halo as far as the array goes.
     targets : sequence of (array or None)
         For each result without an operator where to write its part of `domain`; None allocates. A result
         with an operator is never written but returned, for the caller to fold.
@@ -92,9 +93,11 @@ def run(
         if len(regions) == 1 and regions[0] == domain:
             return _run_whole(site, operands, targets, scalars, domain)
         results = [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
+        gathered = _Gathered()
         for region in regions:
             if not is_empty(region):
-                _run_tile(site, operands, targets, results, scalars, domain, region)
+                _run_tile(site, operands, targets, results, gathered, scalars, domain, region)
+        gathered.finish(site, results, domain)
         return results
     finally:
         inside_body.reset(token)
@@ -107,7 +110,11 @@ def _run_whole(
     if is_empty(region):
         return [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
     buffers = {r: _buffer(site, r, targets[r], region) for r in site.body.buffers} if site.body.buffers else {}
-    values = _call(site, operands, buffers, scalars, region, targets, (None,) * len(targets))
+    parts = [
+        _operand_part(site, a, o, region, region) if o.reaches else a
+        for a, o in zip(operands, site.plan.operands, strict=True)
+    ]
+    values = _call(site, parts, buffers, scalars, region, targets, (None,) * len(targets))
     results: list[Any] = []
     for r, (layout, value) in enumerate(zip(site.plan.results, values, strict=True)):
         if buffers and value is buffers.get(r):
@@ -125,24 +132,128 @@ def _run_tile(
     operands: Sequence[Any],
     targets: Sequence[Any],
     results: list[Any],
+    gathered: _Gathered,
     scalars: Sequence[Any],
     domain: Region,
     region: Region,
 ) -> None:
     """One tile of several: take its part of every array, and store or combine what the body returns."""
     layouts = site.plan.results
-    origin = [start for start, _ in domain]
-    parts = [_part(a, o, region, origin) for a, o in zip(operands, site.plan.operands, strict=True)]
-    written = [None if t is None else _part(t, o, region, origin) for t, o in zip(targets, layouts, strict=True)]
+    parts = [_operand_part(site, a, o, region, domain) for a, o in zip(operands, site.plan.operands, strict=True)]
+    written = [None if t is None else _part(t, o, region, domain) for t, o in zip(targets, layouts, strict=True)]
     buffers = {r: _buffer(site, r, written[r], region) for r in site.body.buffers}
-    for r, value in enumerate(_call(site, parts, buffers, scalars, region, written, results)):
+    values = _call(site, parts, buffers, scalars, region, written, gathered.before(results))
+    for r, (layout, value) in enumerate(zip(layouts, values, strict=True)):
+        if layout.joined or layout.op == "fold":
+            gathered.add(r, region, value)
+            continue
         if results[r] is None:
-            results[r] = _allocated(site, layouts[r], value, domain)
-        op = layouts[r].op
-        if op:
-            combine(op, _part(results[r], layouts[r], region, origin), value)
+            results[r] = _allocated(site, layout, value, domain)
+        if layout.op:
+            combine(layout.op, _part(results[r], layout, region, domain), value)
         elif value is not buffers.get(r):
-            write(site, _part(results[r], layouts[r], region, origin), value)
+            write(site, _part(results[r], layout, region, domain), value)
+
+
+class _Gathered:
+    """Partial results that are put together when all tiles have run, in the order of the tiles' places.
+
+    These are the parts of ``?`` results and of folds, for which the order matters.
+    """
+
+    def __init__(self) -> None:
+        self.parts: dict[int, list[tuple[Region, Any]]] = {}
+
+    def add(self, r: int, region: Region, value: Any) -> None:
+        self.parts.setdefault(r, []).append((region, value))
+
+    def before(self, results: Sequence[Any]) -> Sequence[Any]:
+        """The results so far, for checks: here a part of an earlier tile stands for the result."""
+        if not self.parts:
+            return results
+        return [self.parts[r][0][1] if r in self.parts else value for r, value in enumerate(results)]
+
+    def finish(self, site: Site, results: list[Any], domain: Region) -> None:
+        layouts = site.plan.results
+        for r in [r for r in self.parts if layouts[r].joined]:
+            values = [value for _, value in sorted(self.parts.pop(r), key=_place)]
+            joined = site.xp.concat(values, axis=0)
+            if results[r] is None:
+                results[r] = joined
+            else:
+                write(site, results[r], joined)
+        if not self.parts:
+            return
+        folds = list(self.parts)
+        columns = [[value for _, value in self.parts[r]] for r in folds]
+        places = [region for region, _ in self.parts[folds[0]]]
+        kept = {a for a in layouts[folds[0]].axes if a != WHOLE}
+        groups: dict[Region, list[tuple[Region, tuple[Any, ...]]]] = {}
+        for region, *values in zip(places, *columns, strict=True):
+            key = tuple(r for a, r in enumerate(region) if a in kept)
+            groups.setdefault(key, []).append((region, tuple(values)))
+        for members in groups.values():
+            region = members[0][0]
+            folded = fold(site, folds, [values for _, values in sorted(members, key=_place)])
+            for r, value in zip(folds, folded, strict=True):
+                if results[r] is None:
+                    shape = _full_shape(layouts[r], value, domain)
+                    results[r] = site.xp.empty(shape, dtype=value.dtype)
+                write(site, _part(results[r], layouts[r], region, domain), value)
+
+
+def _place(part: tuple[Region, Any]) -> Region:
+    return part[0]
+
+
+def fold(site: Site, folds: Sequence[int], parts: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Merge partial results, from the first to the last, by the user's ``merge``.
+
+    Parameters
+    ----------
+    site : Site
+    folds : sequence of int
+        Positions of the folded results.
+    parts : sequence of tuple of array
+        For each tile its value of each folded result.
+
+    Raises
+    ------
+    ResultError
+        What ``merge`` returns is not of the shape and dtype of what it was given.
+    """
+    merge = site.body.merge
+    assert merge is not None  # noqa: S101  a kernel with fold has one
+    total = parts[0]
+    for part in parts[1:]:
+        single = len(folds) == 1
+        try:
+            merged = merge(site.xp, total[0], part[0]) if single else merge(site.xp, total, part)
+            values = (merged,) if single else merged
+            if not isinstance(values, tuple | list) or len(values) != len(folds):
+                raise ResultError(
+                    f"fold= returned a {type(merged).__name__}, expected a tuple of {len(folds)} arrays",
+                    hint="merge(xp, a, b) gets and returns a tuple where several results are folded",
+                )
+            total = tuple(
+                _merged(site, site.plan.results[r], value, like)
+                for r, value, like in zip(folds, values, total, strict=True)
+            )
+        except Exception as error:
+            _add_notes(error, [f"in fold= of kernel {site.body.name!r}, variant {site.variant}"])
+            raise
+    return total
+
+
+def _merged(site: Site, layout: Layout, value: Any, like: Any) -> Any:
+    value = _as_array(site, layout, value)
+    if value.shape != like.shape or value.dtype != like.dtype:
+        raise ResultError(
+            f"fold= returned shape {tuple(value.shape)} and dtype {value.dtype} for result {layout.name!r}, "
+            f"expected {tuple(like.shape)} and {like.dtype}, as what it was given",
+            hint="merge(xp, a, b) returns what it gets: two partial results made one",
+        )
+    return value
 
 
 def _call(
@@ -184,13 +295,18 @@ def write(site: Site, target: Any, value: Any) -> None:
 
 def _note(error: Exception, site: Site, region: Region) -> None:
     """Say where the exception comes from."""
-    notes = getattr(error, "__notes__", None)
-    notes = [*notes] if isinstance(notes, list) else []  # anew: the list may be the class' own
+    notes = []
     with suppress(Exception):  # an exception whose text cannot be had
         if isinstance(error, ValueError) and "read-only" in str(error):
             notes.append("Operands are read-only in a body: copy first, or write x[i] -> x[i] to update in place")
     notes.append(f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}")
-    error.__notes__ = notes
+    _add_notes(error, notes)
+
+
+def _add_notes(error: Exception, more: Sequence[str]) -> None:
+    notes = getattr(error, "__notes__", None)
+    notes = [*notes] if isinstance(notes, list) else []  # anew: the list may be the class' own
+    error.__notes__ = [*notes, *more]
 
 
 def _apart(site: Site, values: Sequence[Any], buffers: dict[int, Any], targets: Sequence[Any]) -> list[Any]:
@@ -204,17 +320,41 @@ def _apart(site: Site, values: Sequence[Any], buffers: dict[int, Any], targets: 
     ]
 
 
-def _part(array: Any, layout: Layout, region: Region, origin: Sequence[int]) -> Any:
+def _part(array: Any, layout: Layout, region: Region, domain: Region) -> Any:
     # Indexing a 0-d array with () would give a scalar.
-    return array[selection(layout, region, origin)] if layout.axes else array
+    return array[selection(layout, region, domain)] if layout.axes else array
+
+
+def _operand_part(site: Site, array: Any, layout: Layout, region: Region, domain: Region) -> Any:
+    """An operand's part with its halo: a view, but where cells outside the array are made up."""
+    part = _part(array, layout, region, domain)
+    if layout.boundary in (None, "clip", "valid"):
+        return part
+    outside = [
+        (axis, low, high)
+        for axis, a in enumerate(layout.axes)
+        if a != WHOLE
+        for low, high in [layout.window(axis, *region[a])]
+        if low < 0 or high > (layout.shape[axis] or 0)
+    ]
+    if not outside:
+        return part
+    # Along these axes any cell of the array can be the one that stands in, so that they are taken from it in full.
+    chosen = list(selection(layout, region, domain))
+    for axis, _, _ in outside:
+        chosen[axis] = slice(None)
+    part = array[tuple(chosen)]
+    for axis, low, high in outside:
+        part = padded(site.xp, part, axis, low, high, layout.boundary)
+    return _read_only(part) if site.library == "numpy" else part
 
 
 def _protected(site: Site, operands: Sequence[Any]) -> Sequence[Any]:
     """Read-only views, so that a body that writes an input fails instead of changing the caller's array."""
     if site.library != "numpy":
         return operands
-    updated = site.body.updated
-    return [array if p in updated else _read_only(array) for p, array in enumerate(operands)]
+    in_place = site.body.in_place
+    return [array if p in in_place else _read_only(array) for p, array in enumerate(operands)]
 
 
 def _read_only(array: Any) -> Any:
@@ -278,11 +418,11 @@ def _checked(site: Site, r: int, value: Any, sizes: Sequence[int], before: Any, 
         )
     if site.casts[r] is not None and value.dtype != site.casts[r]:
         value = site.xp.astype(value, site.casts[r])
-    if layout.op:
+    if layout.op and layout.op != "fold":
         check_dtype(layout.op, layout.name, np_dtype(value.dtype))
     if before is not None and len(shape) == len(before.shape):
         for axis, (w, s) in enumerate(zip(wanted, shape, strict=True)):
-            if w is None and s != before.shape[axis]:
+            if w is None and s != before.shape[axis] and not (layout.joined and axis == 0):
                 raise ResultError(
                     f"the body returned extent {s} on axis {axis} of result {layout.name!r}, "
                     f"but {before.shape[axis]} on another tile",
@@ -344,9 +484,13 @@ def _unshared(site: Site, value: Any, others: Sequence[Any]) -> Any:
 
 def _allocated(site: Site, layout: Layout, value: Any, domain: Region) -> Any:
     """Room for a result over the whole domain: empty, or the identity of its operator."""
-    shape = tuple(
-        v if n is None else n for n, v in zip(layout.tile_shape([b - a for a, b in domain]), value.shape, strict=True)
-    )
+    shape = _full_shape(layout, value, domain)
     if layout.op is None:
         return site.xp.empty(shape, dtype=value.dtype)
     return site.xp.full(shape, identity(layout.op, np_dtype(value.dtype)).item(), dtype=value.dtype)
+
+
+def _full_shape(layout: Layout, value: Any, domain: Region) -> tuple[int, ...]:
+    """The shape of a result over the whole domain; extents that only the body knows are those of one value."""
+    wanted = layout.tile_shape([stop - start for start, stop in domain])
+    return tuple(v if n is None else n for n, v in zip(wanted, value.shape, strict=True))

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpdispatch import namespaces
 from xpdispatch.body import Body, make_body, parameters_of
+from xpdispatch.boundaries import boundaries_of
 from xpdispatch.caches import BoundedCache
 from xpdispatch.constraints import roles_of, signature_of
 from xpdispatch.dtypes import casts, rules
@@ -18,7 +19,7 @@ from xpdispatch.engines import chosen, get_engine
 from xpdispatch.errors import ArgumentError, NotationError, SignatureError, UnsupportedError, XPDispatchError
 from xpdispatch.executor import inside_body
 from xpdispatch.namespaces import REFUSED, library_of
-from xpdispatch.notation import Axis, Constraint, Signature, Term, parse
+from xpdispatch.notation import Constraint, Signature, Term, parse
 from xpdispatch.plan import Plan, Shape, plan
 from xpdispatch.sample import ResultTypes, result_types
 
@@ -63,12 +64,16 @@ class Kernel:
         signature: Signature,
         *,
         dtype: Any = None,
+        boundary: Any = None,
+        fold: Callable[..., Any] | None = None,
         deterministic: bool = False,
         on_error: Literal["deferred", "immediate"] = "deferred",
     ) -> None:
         self.signature = signature
         self.notation = str(signature)
-        self.body: Body = make_body(function, signature)
+        self.boundaries = boundaries_of(signature, boundary)
+        _check_fold(signature, fold)
+        self.body: Body = make_body(function, signature, fold)
         self.deterministic = deterministic
         self.on_error = on_error
         self.operands: tuple[Term, ...] = tuple(t for t in signature.operands if t.name)
@@ -271,7 +276,7 @@ class Kernel:
         key = (tuple(shapes), tuple(sizes.values()), tuple(given))
         found: Plan | None = self._plans.get(key)
         if found is None:
-            found = self._plans[key] = plan(self.signature, shapes, sizes, given)
+            found = self._plans[key] = plan(self.signature, shapes, sizes, given, self.boundaries)
         return found
 
     def casts(self, dtypes: Sequence[Any], xp: Any) -> tuple[Any, ...]:
@@ -357,8 +362,14 @@ def kernel(
         Casts results, before they are combined: a dtype, the name of an operand whose dtype is taken, or a
         function of the operands' dtypes; a tuple for several results. By default a result's dtype is what the
         body returns.
-    boundary, fold : optional
-        Not supported yet.
+    boundary : str, number, or mapping of these by operand, optional
+        What lies outside the operands under a halo: ``"clip"`` (nothing: the tile is smaller there), ``"valid"``
+        (the operand is that much longer than its index), a constant, or one of numpy.pad's modes ``"edge"``,
+        ``"reflect"``, ``"symmetric"`` and ``"wrap"``. Required where an operand has a halo.
+    fold : callable, optional
+        ``merge(xp, a, b)``, which makes one partial result of two for results under ``fold``. It must be associative,
+        and gets the parts in the order of the tiles. Where several results are folded, `a`, `b` and what it
+        returns are tuples.
     deterministic : bool, optional
         On Legate, give sums that are the same to the last bit in every run. The kernel then runs in
         one piece there. In this process sums always are.
@@ -408,10 +419,17 @@ def kernel(
                     )
             else:
                 signature = _explicit(function, tuple(constraints))
-            _check_supported(signature, boundary, fold)
             if on_error not in ("deferred", "immediate"):
                 raise SignatureError(f"on_error={on_error!r} is unknown", hint="'deferred' or 'immediate'")
-            return Kernel(function, signature, dtype=dtype, deterministic=deterministic, on_error=on_error)
+            return Kernel(
+                function,
+                signature,
+                dtype=dtype,
+                boundary=boundary,
+                fold=fold,
+                deterministic=deterministic,
+                on_error=on_error,
+            )
         except XPDispatchError as error:
             shown = error.notation or (str(signature) if signature else notation or "")
             error.complete(getattr(function, "__name__", repr(function)), shown)
@@ -430,39 +448,31 @@ def _explicit(function: Callable[..., Any], constraints: tuple[Constraint, ...])
     return signature_of(roles, constraints)
 
 
-def _check_supported(signature: Signature, boundary: Any, fold: Any) -> None:
-    """Refuse, at decoration, each piece that no engine can do yet."""
-    if boundary is not None:
-        raise UnsupportedError("boundary= is not supported yet", hint="pad the array before the call")
-    if fold is not None:
-        raise UnsupportedError("fold= is not supported yet", hint="combine by sum, prod, max, min, any, all or xor")
-    for term in (*signature.operands, *signature.results):
-        if term.op == "fold":
+def _check_fold(signature: Signature, merge: Callable[..., Any] | None) -> None:
+    """``fold=`` is there where a result is folded and only there, and folded results have the same indices."""
+    folds = [t for t in signature.results if t.op == "fold"]
+    if merge is not None and not callable(merge):
+        raise SignatureError(f"fold={merge!r} is no function", hint="fold=merge, with def merge(xp, a, b)")
+    if not folds:
+        if merge is not None:
+            raise SignatureError("fold= is given, and no result is folded", hint="write fold before a result's name")
+        return
+    first = folds[0]
+    if merge is None:
+        raise SignatureError(
+            f"nothing says how to fold {first.name!r}",
+            column=first.column,
+            hint="pass fold=merge to the decorator, with def merge(xp, a, b)",
+        )
+    for term in folds:
+        if term.accumulate:
             raise UnsupportedError(
-                f"fold of {term.name!r} is not supported yet",
-                column=term.column,
-                hint="combine by sum, prod, max, min, any, all or xor",
+                f"{term.name!r} accumulates by fold, which is not supported yet",
+                hint="write the kernel in index notation, and merge with the old content after the call",
             )
-        if term.name is None:
-            raise UnsupportedError(
-                f"the index space {term} is not supported yet",
+        if {a.name for a in term.axes if a.kind == "split"} != {a.name for a in first.axes if a.kind == "split"}:
+            raise SignatureError(
+                f"folded results {first.name!r} and {term.name!r} have different indices",
                 column=term.column,
-                hint="pass an array over the indices",
+                hint="fold= merges all folded results at once, so give them the same indices",
             )
-        for axis in term.axes:
-            piece, hint = _unsupported_axis(axis)
-            if piece:
-                raise UnsupportedError(
-                    f"the {piece} {axis} of {term.name!r} is not supported yet", column=axis.column, hint=hint
-                )
-
-
-def _unsupported_axis(axis: Axis) -> tuple[str, str]:
-    """The name of a piece that no engine can do yet, and what to write instead; empty for all others."""
-    if axis.below or axis.above:
-        return "halo", f"keep the axis whole (':' in place of {axis}), or pass shifted slices as operands of their own"
-    if axis.scale != 1:
-        return "block", f"reshape the axis to blocks before the call, and write {axis.name}, :{axis.scale} for it"
-    if axis.kind == "unknown":
-        return "unknown extent", "return a mask of the operand's extent, and compress after the call"
-    return "", ""

@@ -597,6 +597,12 @@ def _check_reductions(signature: Signature) -> None:
     free = any(t.ellipsis for t in signature.operands)
     for term in signature.results:
         if any(a.kind == "unknown" for a in term.axes):
+            if term.op:
+                raise NotationError(
+                    f"{term.op} of {term.name!r} combines nothing: tiles are joined along '?'",
+                    column=term.column,
+                    hint=f"write {term.name} without {term.op}",
+                )
             continue
         held = {a.name for a in term.axes if a.kind == "split"}
         missing = [i for i in signature.indices if i not in held]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+from xpdispatch.boundaries import Boundary
 from xpdispatch.constraints import whole_axes
 from xpdispatch.errors import ShapeError
 from xpdispatch.notation import Axis, Operator, Signature, Term, check_extent
@@ -14,6 +16,17 @@ WHOLE = -1
 """Stands for the index of an axis that every tile holds whole."""
 
 Shape = tuple[int, ...]
+
+
+class Reach(NamedTuple):
+    """What of an axis goes with each cell of its index: a block of `scale` cells, and a halo around it."""
+
+    below: int = 0
+    above: int = 0
+    scale: int = 1
+
+
+_PLAIN = Reach()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,12 @@ class Layout:
         How partial results are combined (results only).
     accumulate : bool
         The content before the call takes part.
+    reaches : tuple of Reach
+        For each axis; empty where every reach is the plain one, so that it costs nothing.
+    boundary : Boundary or None
+        What lies outside an operand with a halo.
+    joined : bool
+        The first axis is ``?``: tiles are joined along it, in the order of the one index.
     """
 
     name: str
@@ -39,10 +58,40 @@ class Layout:
     shape: tuple[int | None, ...]
     op: Operator | None = None
     accumulate: bool = False
+    reaches: tuple[Reach, ...] = ()
+    boundary: Boundary | None = None
+    joined: bool = False
 
     def tile_shape(self, sizes: Sequence[int]) -> tuple[Any, ...]:
-        """The shape of this array's part of a tile with these sizes of the indices; None as in `shape`."""
-        return tuple([n if a == WHOLE else sizes[a] for a, n in zip(self.axes, self.shape, strict=True)])
+        """The shape of this array's part of a tile with these sizes of the indices; None as in `shape`.
+
+        Halos count in full.
+        """
+        if not self.reaches:
+            return tuple([n if a == WHOLE else sizes[a] for a, n in zip(self.axes, self.shape, strict=True)])
+        return tuple(
+            n if a == WHOLE else r.below + r.scale * sizes[a] + r.above
+            for a, n, r in zip(self.axes, self.shape, self.reaches, strict=True)
+        )
+
+    def array_extent(self, axis: int, cells: int) -> int:
+        """The extent of an axis for so many cells of its index."""
+        if not self.reaches:
+            return cells
+        below, above, scale = self.reaches[axis]
+        return scale * cells + (below + above if self.boundary == "valid" else 0)
+
+    def window(self, axis: int, start: int, stop: int) -> tuple[int, int]:
+        """The cells of an axis that go with these of its index; outside the array where a halo is.
+
+        Under ``"valid"`` the operand begins with the halo, so that nothing lies outside.
+        """
+        if not self.reaches:
+            return start, stop
+        below, above, scale = self.reaches[axis]
+        if self.boundary == "valid":
+            return start * scale, stop * scale + below + above
+        return start * scale - below, stop * scale + above
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +123,8 @@ class Plan:
 
     @property
     def complete(self) -> bool:
-        """Whether every extent is known without running the body."""
-        return all(None not in layout.shape for layout in self.results)
+        """Whether every extent is known without running the body, but for those of ``?``."""
+        return all(None not in layout.shape[layout.joined :] for layout in self.results)
 
     def with_result_shapes(self, shapes: Sequence[Shape]) -> Plan:
         """The same plan with the extents that only the body knew."""
@@ -88,6 +137,7 @@ def plan(
     shapes: Sequence[Shape],
     scalars: Mapping[str, int],
     given: Sequence[Shape | None],
+    boundaries: Mapping[str, Boundary] = MappingProxyType({}),
 ) -> Plan:
     """Settle every extent of one call.
 
@@ -100,6 +150,8 @@ def plan(
         The scalar parameters that extents use.
     given : sequence of (tuple of int or None)
         One for each result: the shape of the array that the caller passes to be written.
+    boundaries : mapping of str to Boundary
+        What lies outside each operand with a halo.
 
     Returns
     -------
@@ -115,7 +167,7 @@ def plan(
     extents = _Extents(scalars)
     for term, shape in zip(named, shapes, strict=True):
         _check_rank(term, shape)
-        _define(term, shape, extents)
+        _define(term, shape, extents, valid=boundaries.get(str(term.name)) == "valid")
     free = _broadcast(named, shapes)
     _own_shapes(signature.results, given, free)
     for name, value in scalars.items():
@@ -132,8 +184,19 @@ def plan(
     order: dict[str, int] = {}
     ranks = {str(t.name): len(s) for t, s in zip(named, shapes, strict=True)}
     fixed = _whole_labels((*named, *signature.results), ranks, whole, free)
+    for term in signature.operands:
+        if term.name is None:
+            for axis in term.axes:
+                order.setdefault(str(axis.name), len(order))
     operands = tuple(
-        Layout(str(t.name), _axes(t, shape, order, free, fixed), shape) for t, shape in zip(named, shapes, strict=True)
+        Layout(
+            str(t.name),
+            _axes(t, shape, order, free, fixed),
+            shape,
+            reaches=_reaches(t, shape),
+            boundary=boundaries.get(str(t.name)),
+        )
+        for t, shape in zip(named, shapes, strict=True)
     )
     results = []
     for term, shape_given in zip(signature.results, given, strict=True):
@@ -141,9 +204,10 @@ def plan(
         if shape_given is not None:
             _check_given(term, wanted, shape_given)
         filled = wanted if shape_given is None else shape_given
-        results.append(
-            Layout(str(term.name), _axes(term, filled, order, free, fixed), filled, term.op, term.accumulate)
-        )
+        axes = _axes(term, filled, order, free, fixed)
+        joined = term.axes[:1] != () and term.axes[0].kind == "unknown"
+        reaches = _reaches(term, filled)
+        results.append(Layout(str(term.name), axes, filled, term.op, term.accumulate, reaches, None, joined))
     sizes = tuple(extents.known[n] if n in extents.known else free_extent(free, n) for n in order)
     return Plan(tuple(order), sizes, operands, tuple(results), _spaces(order))
 
@@ -194,10 +258,19 @@ def _axes_in_words(count: int) -> str:
     return "1 axis" if count == 1 else f"{count} axes"
 
 
-def _define(term: Term, shape: Shape, extents: _Extents) -> None:
+def _reaches(term: Term, shape: Sequence[int | None]) -> tuple[Reach, ...]:
+    found = [Reach(a.below, a.above, a.scale) for a in term.named]
+    if all(r == _PLAIN for r in found):
+        return ()
+    return (_PLAIN,) * (len(shape) - len(found)) + tuple(found)
+
+
+def _define(term: Term, shape: Shape, extents: _Extents, *, valid: bool) -> None:
     named = term.named
     for axis, size in zip(named, shape[len(shape) - len(named) :], strict=True):
-        if axis.name:
+        if axis.kind == "split":
+            extents.define(str(axis.name), _cells(term, axis, size, valid=valid), str(term.name), axis)
+        elif axis.name:
             extents.define(axis.name, size, str(term.name), axis)
         elif axis.extent and axis.extent.value({}) != size:
             raise ShapeError(
@@ -205,6 +278,24 @@ def _define(term: Term, shape: Shape, extents: _Extents) -> None:
                 column=axis.column,
                 hint=f"pass an array whose axis has extent {axis.extent.text}, or write ':' for any",
             )
+
+
+def _cells(term: Term, axis: Axis, size: int, *, valid: bool) -> int:
+    """The extent of a split axis' index, from the array's own."""
+    if size % axis.scale:
+        raise ShapeError(
+            f"argument {term.name!r} has extent {size} on axis {axis}, expected a multiple of {axis.scale}",
+            column=axis.column,
+            hint="pad or slice the array to whole blocks before the call",
+        )
+    halo = axis.below + axis.above
+    if valid and size < halo:
+        raise ShapeError(
+            f"argument {term.name!r} has extent {size} on axis {axis}, expected at least {halo} with boundary='valid'",
+            column=axis.column,
+            hint="the operand is longer than its index by the halo: pass a longer array, or choose another boundary",
+        )
+    return size // axis.scale - (halo if valid else 0)
 
 
 def _broadcast(terms: Sequence[Term], shapes: Sequence[Shape]) -> dict[str, list[int]]:
@@ -309,7 +400,7 @@ def _result_shape(term: Term, extents: _Extents, free: Mapping[str, list[int]]) 
         shape += reversed(free[str(term.ellipsis.name)])
     for axis in term.named:
         if axis.kind == "split":
-            shape.append(extents.known[str(axis.name)])
+            shape.append(extents.known[str(axis.name)] * axis.scale)
         elif axis.name:
             shape.append(extents.known[axis.name] if axis.name in extents.known else _scalar(extents, axis))
         else:

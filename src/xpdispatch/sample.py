@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from xpdispatch.caches import BoundedCache
 from xpdispatch.dtypes import Rule, casts, np_dtype, unknown_dtype
 from xpdispatch.executor import Site, run
 from xpdispatch.namespaces import namespace_for
-from xpdispatch.plan import Plan, Shape
+from xpdispatch.plan import WHOLE, Layout, Plan, Shape
+from xpdispatch.tiling import Region
 
 ResultTypes = list[tuple[np.dtype[Any], Shape]]
 """NumPy dtype and full shape of every result."""
@@ -57,17 +59,41 @@ def result_types(
     """
     wanted = casts(rules, dtypes, np)
     if plan.complete and all(c is not None for c in wanted):
-        return [(np.dtype(c), layout.shape) for c, layout in zip(wanted, plan.results, strict=True)]  # type: ignore[misc]
+        return [(np.dtype(c), _full(layout, layout.shape)) for c, layout in zip(wanted, plan.results, strict=True)]
     ones = [1] * len(plan.indices)
     shapes = tuple(layout.tile_shape(ones) for layout in (*plan.operands, *plan.results))
     key = (tuple(dtypes), shapes, scalars_key(scalars, integers=not plan.complete), tuple(given))
     sampled = cache.get(key)
     if sampled is None:
         sampled = cache[key] = _run_sample(body, plan, wanted, dtypes, scalars, given)
-    return [
-        (dtype, tuple(s if n is None else n for n, s in zip(layout.shape, shape, strict=True)))
-        for layout, (dtype, shape) in zip(plan.results, sampled, strict=True)
-    ]
+    return [(dtype, _full(layout, shape)) for layout, (dtype, shape) in zip(plan.results, sampled, strict=True)]
+
+
+def _full(layout: Layout, sampled: Sequence[int | None]) -> Shape:
+    """The shape of a result; the sample tells what only the body knows, and 0 stands for the extent of ``?``."""
+    full = [s if n is None else n for n, s in zip(layout.shape, sampled, strict=True)]
+    return tuple(0 if layout.joined and axis == 0 else int(n or 0) for axis, n in enumerate(full))
+
+
+def _one_cell(plan: Plan) -> tuple[Plan, Region]:
+    """The plan for arrays that have one cell to each index and all of its halo, and the region of that cell."""
+    halos = [(0, 0)] * len(plan.indices)
+    for layout in plan.operands:
+        for a, reach in zip(layout.axes, layout.reaches, strict=False):
+            if a != WHOLE and layout.boundary != "valid":
+                halos[a] = max(halos[a][0], reach.below), max(halos[a][1], reach.above)
+    extents = tuple(below + 1 + above for below, above in halos)
+
+    def small(layout: Layout) -> Layout:
+        shape = tuple(
+            n if a == WHOLE else layout.array_extent(axis, extents[a])
+            for axis, (a, n) in enumerate(zip(layout.axes, layout.shape, strict=True))
+        )
+        return replace(layout, shape=shape)
+
+    operands, results = tuple(map(small, plan.operands)), tuple(map(small, plan.results))
+    region = tuple((below, below + 1) for below, _ in halos)
+    return replace(plan, extents=extents, operands=operands, results=results), region
 
 
 def _run_sample(
@@ -78,7 +104,7 @@ def _run_sample(
     scalars: Sequence[Any],
     given: Sequence[np.dtype[Any] | None],
 ) -> ResultTypes:
-    region = ((0, 1),) * len(plan.indices)
+    plan, region = _one_cell(plan)
     ones = [1] * len(plan.indices)
     site = Site(plan, body, body.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", wanted)
     operands = [np.ones(o.tile_shape(ones), d) for o, d in zip(plan.operands, dtypes, strict=True)]
@@ -87,7 +113,7 @@ def _run_sample(
         updated = body.updated[r]
         kind = wanted[r] if wanted[r] is not None else given[r]
         if updated is not None:
-            targets[r] = operands[updated]
+            targets[r] = operands[updated]  # a buffer has no halo, so that both are one array
         elif kind is not None:
             targets[r] = np.ones(plan.results[r].tile_shape(ones), kind)
         else:

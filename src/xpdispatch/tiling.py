@@ -44,11 +44,25 @@ def is_empty(region: Region) -> bool:
     return False
 
 
-def selection(layout: Layout, region: Region, origin: Sequence[int]) -> tuple[slice, ...]:
-    """The slices that cut an array's part of `region` out of an array that begins at `origin`."""
-    return tuple(
-        slice(None) if a == WHOLE else slice(region[a][0] - origin[a], region[a][1] - origin[a]) for a in layout.axes
-    )
+def selection(layout: Layout, region: Region, domain: Region) -> tuple[slice, ...]:
+    """The slices that cut an array's part of `region` out of an array that holds its part of `domain`.
+
+    Halos are clipped to the array.
+    """
+    if not layout.reaches:
+        return tuple(
+            slice(None) if a == WHOLE else slice(region[a][0] - domain[a][0], region[a][1] - domain[a][0])
+            for a in layout.axes
+        )
+    slices = []
+    for axis, a in enumerate(layout.axes):
+        if a == WHOLE:
+            slices.append(slice(None))
+            continue
+        low, high = layout.window(axis, *region[a])
+        origin = max(0, layout.window(axis, *domain[a])[0])
+        slices.append(slice(max(0, low) - origin, min(high, int(layout.shape[axis] or 0)) - origin))
+    return tuple(slices)
 
 
 def describe(plan: Plan, region: Region) -> str:
@@ -78,20 +92,20 @@ class Tile:
     """``"CPU"``, ``"OMP"`` or ``"GPU"``: the Legate variant whose body runs."""
 
     def start(self, index: str | tuple[str, int]) -> int:
-        """The first global coordinate of this tile along the index."""
-        place = self._place(index)
-        return self._region[place][0] if place != WHOLE else 0
+        """The first global coordinate of this tile along the index, or along an array's axis without its halo."""
+        place, scale = self._place(index)
+        return self._region[place][0] * scale if place != WHOLE else 0
 
     def size(self, index: str | tuple[str, int]) -> int:
-        """Cells of this tile along the index."""
-        place = self._place(index)
-        return self._region[place][1] - self._region[place][0] if place != WHOLE else self.total(index)
+        """Cells of this tile along the index, or along an array's axis without its halo."""
+        place, scale = self._place(index)
+        return (self._region[place][1] - self._region[place][0]) * scale if place != WHOLE else self.total(index)
 
     def total(self, index: str | tuple[str, int]) -> int:
-        """Cells of all tiles together along the index."""
-        place = self._place(index)
+        """Cells of all tiles together along the index, or along an array's axis without its halo."""
+        place, scale = self._place(index)
         if place != WHOLE:
-            return self._plan.extents[place]
+            return self._plan.extents[place] * scale
         layout, axis = self._axis(index)
         extent = layout.shape[axis]
         if extent is None:
@@ -106,23 +120,35 @@ class Tile:
         return self._xp.arange(start, start + self.size(index), dtype=self._xp.int64)
 
     def halo(self, operand: str, axis: int) -> tuple[int, int]:
-        """Cells of the operand's halo really present below and above this tile along the axis."""
-        self._axis((operand, axis))
-        return 0, 0
+        """Cells of the operand's halo really present below and above this tile along the axis.
+
+        All of them, but at the edges of the array under ``boundary="clip"``.
+        """
+        layout, axis = self._axis((operand, axis))
+        axis %= len(layout.axes)
+        if not layout.reaches:
+            return 0, 0
+        below, above, scale = layout.reaches[axis]
+        if layout.boundary == "clip":
+            start, stop = self._region[layout.axes[axis]]
+            below = min(below, start * scale)
+            above = min(above, int(layout.shape[axis] or 0) - stop * scale)
+        return below, above
 
     def __repr__(self) -> str:
         return f"<Tile {describe(self._plan, self._region)}, variant {self.variant}>"
 
-    def _place(self, index: str | tuple[str, int]) -> int:
+    def _place(self, index: str | tuple[str, int]) -> tuple[int, int]:
+        """Position of the index, and cells of the axis to each of its cells."""
         if isinstance(index, str):
             if index not in self._plan.indices:
                 raise ArgumentError(
                     f"tile got index {index!r}, expected one of {', '.join(self._plan.indices) or 'none'}",
                     hint='name a split index, or an array and its axis: tile.start(("x", -1))',
                 )
-            return self._plan.indices.index(index)
+            return self._plan.indices.index(index), 1
         layout, axis = self._axis(index)
-        return layout.axes[axis]
+        return layout.axes[axis], layout.reaches[axis].scale if layout.reaches else 1
 
     def _axis(self, index: str | tuple[str, int]) -> tuple[Layout, int]:
         if not isinstance(index, tuple) or len(index) != 2:

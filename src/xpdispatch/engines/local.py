@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat
 import numpy as np
 
+from xpdispatch.boundaries import check_constant
 from xpdispatch.dtypes import check_cast, no_promotion, np_dtype, own_dtype, unknown_dtype
 from xpdispatch.errors import ArgumentError, EngineError, ShapeError, read_only
 from xpdispatch.executor import Site, run, write
@@ -87,6 +88,9 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
         "GPU" if library == "cupy" else "CPU",
         kernel.casts([a.dtype for a in operands], xp),
     )
+    for layout, array in zip(plan.operands, operands, strict=True):
+        if layout.boundary is not None:
+            check_constant(layout.name, layout.boundary, np_dtype(array.dtype))
     numbers = any(library_of(v) == "number" or isinstance(v, np.generic) for v in arguments.operands)
     writes = any(g is not None for g in given)
     simple = not (numbers or writes or plan.empty or kernel.body.buffers)
@@ -221,7 +225,7 @@ def refuse_empty(plan: Plan) -> None:
     ShapeError
     """
     for layout in plan.results:
-        if layout.op in ("max", "min") and not layout.accumulate:
+        if layout.op in ("max", "min", "fold") and not layout.accumulate:
             gone = [n for n, extent in zip(plan.indices, plan.extents, strict=True) if extent == 0]
             raise ShapeError(
                 f"{layout.op} of result {layout.name!r} over no cell: {', '.join(gone)} has extent 0",

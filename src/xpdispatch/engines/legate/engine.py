@@ -19,7 +19,7 @@ from xpdispatch.caches import BoundedCache
 from xpdispatch.dtypes import no_promotion
 from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.local import shared_results
-from xpdispatch.errors import ArgumentError, EngineError, MissingError
+from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
 from xpdispatch.kernel import Arguments, Kernel, kernel
 from xpdispatch.namespaces import VARIANTS, library_of, share_memory
 from xpdispatch.plan import Layout
@@ -130,10 +130,33 @@ class LegateCall:
 def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
     """Check that one task can take the arguments, and settle what comes back."""
     _check_thread()
+    _check_supported(kernel)
     kind = _kind_of(kernel, arguments)
     if any(g is None and u is None for g, u in zip(arguments.given, kernel.body.updated, strict=True)):
         check_wrappable(kind)
     return LegateCall(kernel, kind, BoundedCache(), [], [])
+
+
+def _check_supported(kernel: Kernel) -> None:
+    """Refuse each piece of the notation that runs in this process alone, so far."""
+    signature = kernel.signature
+    for term in (*signature.operands, *signature.results):
+        for axis in term.axes:
+            piece = "halo" if axis.below or axis.above else "block" if axis.scale != 1 else ""
+            piece = "unknown extent" if axis.kind == "unknown" else piece
+            if piece:
+                raise UnsupportedError(
+                    f"the {piece} {axis} of {term.name!r} does not run on Legate yet",
+                    column=axis.column,
+                    hint="pass NumPy arrays, to run the kernel in this process",
+                )
+        if term.op == "fold" or term.name is None:
+            what = f"fold of {term.name!r}" if term.op else f"the index space {term}"
+            raise UnsupportedError(
+                f"{what} does not run on Legate yet",
+                column=term.column,
+                hint="pass NumPy arrays, to run the kernel in this process",
+            )
 
 
 def synchronize() -> None:

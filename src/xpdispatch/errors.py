@@ -37,13 +37,16 @@ class XPDispatchError(Exception):
         Where in the notation the caret points.
     hint : str, optional
         The remedy.
+    details : str, optional
+        More lines, between the notation and the remedy.
     """
 
-    def __init__(self, problem: str, *, column: int | None = None, hint: str = "") -> None:
+    def __init__(self, problem: str, *, column: int | None = None, hint: str = "", details: str = "") -> None:
         super().__init__(problem)
         self.problem = problem
         self.column = column
         self.hint = hint
+        self.details = details
         self.kernel: str | None = None
         self.notation = ""
 
@@ -61,6 +64,8 @@ class XPDispatchError(Exception):
             lines.append("  " + self.notation)
             if self.column is not None:
                 lines.append("  " + " " * self.column + "^")
+        if self.details:
+            lines.append(self.details)
         if self.hint:
             lines.append("Hint: " + self.hint)
         return "\n".join(lines)

@@ -71,6 +71,7 @@ class Kernel:
     ) -> None:
         self.signature = signature
         self.notation = str(signature)
+        self._options = {"dtype": dtype, "fold": fold, "deterministic": deterministic, "on_error": on_error}
         self.boundaries = boundaries_of(signature, boundary)
         _check_fold(signature, fold)
         self.body: Body = make_body(function, signature, fold)
@@ -104,6 +105,18 @@ class Kernel:
         own = [p for p in self._parameters.values() if p.name != "out"]
         return inspect.Signature([*own, out])
 
+    def with_signature(self, signature: Signature, boundary: Any = None) -> Kernel:
+        """The same body and options under another signature; `boundary` is by default what it was.
+
+        Raises
+        ------
+        SignatureError
+        """
+        if boundary is None:
+            haloed = {t.name for t in signature.operands if any(a.below or a.above for a in t.axes)}
+            boundary = {name: mode for name, mode in self.boundaries.items() if name in haloed} or None
+        return Kernel(self.__wrapped__, signature, boundary=boundary, **self._options)
+
     def __repr__(self) -> str:
         own = f", own bodies: {', '.join(self.body.variants)}" if self.body.variants else ""
         return f"<kernel {self.name}: {self.notation}{own}>"
@@ -111,7 +124,7 @@ class Kernel:
     def __call__(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the kernel; see the class for how arguments are passed."""
         try:
-            arguments = self._bind(args, kwargs, out)
+            arguments = self.bind(args, kwargs, out)
             sizes = tuple([_extent_of(name, arguments.scalars[s]) for name, s in self._sized])
             key = (
                 namespaces.registrations,
@@ -159,7 +172,8 @@ class Kernel:
 
     # -- binding --------------------------------------------------------------------------------
 
-    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Arguments:
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Arguments:
+        """Sort a call's arguments into operands, given results and scalars."""
         if kwargs or len(args) != len(self._parameters) or self.body.keyword:
             args = self._by_parameter(args, kwargs)
         operands: list[Any] = [None] * len(self.operands)

@@ -67,12 +67,12 @@ def selection(layout: Layout, region: Region, domain: Region) -> tuple[slice, ..
 
 def describe(plan: Plan, region: Region) -> str:
     """The region in words for error messages, such as ``i = 4:8 of 17``."""
-    shown = [_shown(name) for name in plan.indices]
-    parts = [f"{n} = {a}:{b} of {t}" for n, (a, b), t in zip(shown, region, plan.extents, strict=True)]
+    parts = [f"{shown(n)} = {a}:{b} of {t}" for n, (a, b), t in zip(plan.indices, region, plan.extents, strict=True)]
     return ", ".join(parts) or "the whole"
 
 
-def _shown(index: str) -> str:
+def shown(index: str) -> str:
+    """The name of an index in words; those of ``...`` have none of their own."""
     group, dots, place = index.partition("...")
     return f"axis {place} of {group or dots}" if dots else index
 

@@ -54,13 +54,13 @@ class LocalCall:
         if self.simple:
             return run(site, operands, given, arguments.scalars, self.domain, (self.domain,))
         if self.numbers:
-            operands = _as_arrays(kernel, operands, site.library, site.xp)
+            operands = as_arrays(kernel, operands, site.library, site.xp)
         if self.writes:
             given = _all_given(kernel, operands, given)
             _check_given(kernel, site.library, given)
             operands = _apart(kernel, site.library, operands, given)
         like = next((a for a in (*operands, *given) if a is not None), None)
-        targets = _targets(kernel, site, given, like) if kernel.body.buffers else given
+        targets = targets_of(kernel, site, given, like) if kernel.body.buffers else given
         if site.plan.empty:
             results = _empty(kernel, site, operands, targets, arguments.scalars, like)
         else:
@@ -74,7 +74,7 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
     """Settle library, namespace, plan and dtypes of a call."""
     library, like = _one_library(kernel, arguments)
     xp = namespace_of(library, like)
-    operands = _as_arrays(kernel, arguments.operands, library, xp)
+    operands = as_arrays(kernel, arguments.operands, library, xp)
     given = _all_given(kernel, operands, arguments.given)
     plan = kernel.plan(
         [tuple(a.shape) for a in operands], arguments.scalars, [None if g is None else tuple(g.shape) for g in given]
@@ -125,7 +125,7 @@ def _one_library(kernel: Kernel, arguments: Arguments) -> tuple[str, Any]:
     return "numpy", None
 
 
-def _as_arrays(kernel: Kernel, values: Sequence[Any], library: str, xp: Any) -> list[Any]:
+def as_arrays(kernel: Kernel, values: Sequence[Any], library: str, xp: Any) -> list[Any]:
     """The operands as arrays; Python numbers take the dtype that promotion gives."""
     arrays = [np.asarray(v) if isinstance(v, np.generic) else v for v in values]
     known = [v for v in arrays if library_of(v) != "number"]
@@ -179,7 +179,7 @@ def _apart(kernel: Kernel, library: str, operands: list[Any], given: Sequence[An
     return apart
 
 
-def _targets(kernel: Kernel, site: Site, given: Sequence[Any], like: Any) -> list[Any]:
+def targets_of(kernel: Kernel, site: Site, given: Sequence[Any], like: Any) -> list[Any]:
     """Where the executor writes; buffers that the caller left out are allocated."""
     targets = list(given)
     for r in kernel.body.buffers:

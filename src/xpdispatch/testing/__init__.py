@@ -1,1 +1,8 @@
 """Checks for kernels, with NumPy alone: independence of tilings, and portability across array libraries."""
+
+from xpdispatch.testing.options import checking
+from xpdispatch.testing.partitioning import Checked, check_partitioning
+from xpdispatch.testing.report import draw
+from xpdispatch.testing.tilings import Tiling, tilings
+
+__all__ = ["Checked", "Tiling", "check_partitioning", "checking", "draw", "tilings"]

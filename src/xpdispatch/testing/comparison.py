@@ -1,0 +1,163 @@
+"""Whether two answers differ by more than rounding.
+
+Exact dtypes compare exactly. Floats are equal within a few units in the last place, or else both runs are made again
+in the next higher precision. Where only rounding is at work the difference then shrinks with the unit in the last
+place; where the kernel is wrong it stays what it was. This needs no bound that knows the kernel, holds for data of
+any scale, and sees through cancellation. The idea is that of stochastic and multiple-precision checks of numerical
+programs (Vignes 1993; Parker, Pierce and Eggert 2000): let the arithmetic change, and look at what does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Arrays = Sequence[np.ndarray[Any, Any]]
+
+_TIGHT = 4
+_NOISE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two answers differ first.
+
+    Parameters
+    ----------
+    result : int
+    where : tuple of int, or None
+        The element, in row-major order the first; None where shapes or dtypes differ.
+    expected, got : str
+    """
+
+    result: int
+    where: tuple[int, ...] | None
+    expected: str
+    got: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reruns:
+    """Runs that tell rounding from mistakes, made only when they are needed.
+
+    Parameters
+    ----------
+    precise : callable
+        The two answers in the next higher precision, or None where the body does not run in one.
+    moved : callable
+        From a seed to the two answers, and the two in higher precision or None, on data that are changed by a unit in
+        the last place.
+    """
+
+    precise: Callable[[], tuple[Arrays, Arrays] | None]
+    moved: Callable[[int], tuple[Arrays, Arrays, tuple[Arrays, Arrays] | None]]
+
+
+def compare(expected: Arrays, got: Arrays, reruns: Reruns) -> Difference | None:
+    """The first element of the first result that differs by more than rounding, or None."""
+    doubtful: dict[int, np.ndarray[Any, Any]] = {}
+    for r, (e, g) in enumerate(zip(expected, got, strict=True)):
+        if e.dtype != g.dtype or e.shape != g.shape:
+            return Difference(r, None, f"shape {e.shape}, dtype {e.dtype}", f"shape {g.shape}, dtype {g.dtype}")
+        differs = ~_close(e, g)
+        if not differs.any():
+            continue
+        if e.dtype.kind not in "fc":
+            return _first(r, differs, e, g)
+        doubtful[r] = differs
+    if not doubtful:
+        return None
+    wrong = _not_rounding(doubtful, expected, got, reruns)
+    for r, differs in wrong.items():
+        if differs.any():
+            return _first(r, differs, expected[r], got[r])
+    return None
+
+
+def _first(r: int, differs: np.ndarray[Any, Any], e: np.ndarray[Any, Any], g: np.ndarray[Any, Any]) -> Difference:
+    where = tuple(int(n) for n in np.unravel_index(int(np.argmax(differs)), differs.shape))
+    return Difference(r, where, repr(e[where].item()), repr(g[where].item()))
+
+
+def _close(e: np.ndarray[Any, Any], g: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Equal, both NaN, or within a few units in the last place."""
+    with np.errstate(all="ignore"):
+        same = (e == g) | ((e != e) & (g != g))  # noqa: PLR0124  NaN is what is not itself
+        if e.dtype.kind not in "fc":
+            return np.asarray(same)
+        return np.asarray(same | (np.abs(e - g) <= _TIGHT * _unit(e)))
+
+
+def _unit(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.asarray(np.finfo(array.dtype).eps * np.abs(array))
+
+
+def _not_rounding(
+    doubtful: dict[int, np.ndarray[Any, Any]], expected: Arrays, got: Arrays, reruns: Reruns
+) -> dict[int, np.ndarray[Any, Any]]:
+    precise = reruns.precise()
+    if precise is None or all(_as_before(precise, expected, got, r) for r in doubtful):
+        # There is no higher precision, or the body computes in one of its own.
+        return {r: d & _beyond_noise(r, expected, got, reruns) for r, d in doubtful.items()}
+    wrong = {r: d & _stays(expected[r], got[r], precise[0][r], precise[1][r]) for r, d in doubtful.items()}
+    if any(d.any() for d in wrong.values()) and not _is_exact(wrong, expected, got, precise):
+        # Rounding can look like a mistake by chance, but not twice at the same place.
+        e, g, again = reruns.moved(1)
+        if again is not None:
+            wrong = {
+                r: d & ~_close(e[r], g[r]) & _stays(e[r], g[r], again[0][r], again[1][r])
+                if e[r].shape == d.shape
+                else d
+                for r, d in wrong.items()
+            }
+    return wrong
+
+
+def _as_before(precise: tuple[Arrays, Arrays], expected: Arrays, got: Arrays, r: int) -> bool:
+    """Whether higher precision changed nothing: then the body rounds to its own, or all is exact."""
+    (e, g), dtype = (precise[0][r], precise[1][r]), expected[r].dtype
+    if e.shape != expected[r].shape or g.shape != got[r].shape:
+        return False
+    with np.errstate(all="ignore"):
+        return np.array_equal(e, expected[r].astype(e.dtype), equal_nan=dtype.kind in "fc") and np.array_equal(
+            g, got[r].astype(g.dtype), equal_nan=dtype.kind in "fc"
+        )
+
+
+def _is_exact(wrong: dict[int, np.ndarray[Any, Any]], expected: Arrays, got: Arrays, precise: tuple[Any, Any]) -> bool:
+    """Whether both precisions agree at all these elements, so that no rounding is at work there."""
+    return all(
+        np.array_equal(precise[side][r][d], low[r][d].astype(precise[side][r].dtype), equal_nan=True)
+        for r, d in wrong.items()
+        for side, low in enumerate((expected, got))
+    )
+
+
+def _stays(e: Any, g: Any, precise_e: Any, precise_g: Any) -> np.ndarray[Any, Any]:
+    """Where the difference does not shrink as rounding does in higher precision."""
+    if precise_e.shape != e.shape or precise_g.shape != g.shape:
+        return np.ones(e.shape, bool)
+    with np.errstate(all="ignore"):
+        low, high = e - g, precise_e - precise_g
+        finite = np.isfinite(low) & np.isfinite(high)
+        ratio = float(np.finfo(precise_e.dtype).eps) / float(np.finfo(e.dtype).eps)
+        noise = np.maximum(np.maximum(np.abs(e - precise_e), np.abs(g - precise_g)), _unit(e))
+        stays = (np.abs(high - low) <= np.abs(low) / 2) & (np.abs(high) > _NOISE * ratio * noise)
+        # Infinities and NaN on one side alone: a mistake, unless the higher precision has none of it.
+        odd = ~_close(precise_e, precise_g)
+    return np.asarray(np.where(finite, stays, odd))
+
+
+def _beyond_noise(r: int, expected: Arrays, got: Arrays, reruns: Reruns) -> np.ndarray[Any, Any]:
+    """Where the difference is larger than what a unit in the last place of the data can do."""
+    e, g = expected[r], got[r]
+    with np.errstate(all="ignore"):
+        noise = _unit(e)
+        for seed in range(5):
+            for moved, still in zip(reruns.moved(seed)[:2], (e, g), strict=True):
+                if moved[r].shape == still.shape:
+                    noise = np.fmax(noise, np.abs(moved[r] - still))
+        return np.asarray(~(np.abs(e - g) <= _NOISE * noise))

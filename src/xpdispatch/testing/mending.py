@@ -1,0 +1,194 @@
+"""Other notations for a kernel, near its own: those that might mend it, and those that might free it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from xpdispatch.constraints import Role, align, broadcast, signature_of
+from xpdispatch.errors import XPDispatchError
+from xpdispatch.kernel import Kernel
+from xpdispatch.notation import OPERATORS, Axis, Constraint, Signature, Term, parse
+
+_PLAIN_OPERATORS = tuple(op for op in OPERATORS if op != "fold")
+
+
+class Change(NamedTuple):
+    """Another signature, and what was done to get it."""
+
+    kernel: Kernel
+    words: str
+
+
+def mends(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator[Change]:
+    """Changes that might make a kernel right, the freest first.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    blamed : sequence of str
+        The indices that the smallest failing tiling cuts.
+    result : int or None
+        The result that differs.
+    """
+    signature = kernel.signature
+    named = [i for i in blamed if "..." not in i]
+    if signature.constraints:
+        yield from _made(kernel, _constraint_changes(signature))
+        return
+    yield from _made(kernel, _operator_changes(signature, result))
+    yield from _made(kernel, _halo_changes(signature, named))
+    for count in range(1, len(named) + 1):
+        for group in combinations(named, count):
+            changed = signature
+            for index in group:
+                changed = _whole(changed, index)
+            yield from _made(kernel, [(changed, f"keep {' and '.join(group)} whole")])
+
+
+def freer(kernel: Kernel) -> Iterator[Change]:
+    """Changes that split one axis more, and combine nothing that was not combined before."""
+    signature = kernel.signature
+    taken = set(signature.indices) | {s.name for s in kernel.body.slots}
+    fresh = next(n for n in "ijklmnpqrstuvwabc" if n not in taken)
+    names: dict[str, list[tuple[int, int]]] = {}
+    anonymous: list[list[tuple[int, int]]] = []
+    for t, term in enumerate(signature.operands):
+        for a, axis in enumerate(term.axes):
+            if axis.kind == "whole" and axis.name:
+                names.setdefault(axis.name, []).append((t, a))
+            elif axis.kind == "whole" and not axis.extent:
+                anonymous.append([(t, a)])
+    used = {n for t in signature.results for x in t.axes if x.extent for n in x.extent.names}
+    for name, places in [*names.items(), *((fresh, p) for p in anonymous)]:
+        if name not in used:
+            yield from _made(kernel, _split(signature, name, places))
+
+
+def _made(kernel: Kernel, changes: Any) -> Iterator[Change]:
+    for signature, words in changes:
+        with suppress(XPDispatchError):  # a notation that contradicts itself mends nothing
+            if signature.text or signature.constraints:
+                yield Change(kernel.with_signature(signature), words)
+            else:
+                yield Change(kernel.with_signature(parse(str(signature))), words)
+
+
+def _with(signature: Signature, operands: Sequence[Term], results: Sequence[Term]) -> Signature:
+    return replace(signature, operands=tuple(operands), results=tuple(results), text="")
+
+
+def _operator_changes(signature: Signature, result: int | None) -> Iterator[tuple[Signature, str]]:
+    if result is None or signature.results[result].op in (None, "fold"):
+        return
+    for op in _PLAIN_OPERATORS:
+        if op != signature.results[result].op:
+            results = list(signature.results)
+            results[result] = replace(results[result], op=op)
+            yield _with(signature, signature.operands, results), f"combine by {op}"
+
+
+def _halo_changes(signature: Signature, indices: Sequence[str]) -> Iterator[tuple[Signature, str]]:
+    """Wider and narrower halos of the operands that have one along a blamed index."""
+    haloed = [
+        (t, a)
+        for t, term in enumerate(signature.operands)
+        for a, axis in enumerate(term.axes)
+        if axis.name in indices and (axis.below or axis.above)
+    ]
+    if not haloed:
+        return
+    for below, above in ((0, -1), (-1, 0), (1, 0), (0, 1), (1, 1), (-1, -1), (2, 2)):
+        operands = list(signature.operands)
+        for t, a in haloed:
+            axis = operands[t].axes[a]
+            wider = replace(axis, below=axis.below + below, above=axis.above + above)
+            operands[t] = _replaced(operands[t], a, wider)
+        if all(min(x.below, x.above) >= 0 for term in operands for x in term.axes):
+            shown = ", ".join(str(operands[t]) for t, _ in haloed)
+            yield _with(signature, operands, signature.results), f"read another halo, {shown}"
+
+
+def _replaced(term: Term, place: int, axis: Axis) -> Term:
+    return replace(term, axes=(*term.axes[:place], axis, *term.axes[place + 1 :]))
+
+
+def _whole(signature: Signature, index: str) -> Signature:
+    """The signature with an index kept whole in every array."""
+
+    def axis_of(axis: Axis) -> Axis:
+        if axis.kind != "split" or axis.name != index:
+            return axis
+        return Axis("whole", extent=axis.extent) if axis.extent else Axis("whole", named.get(axis.scale))
+
+    def term_of(term: Term) -> Term:
+        return replace(term, axes=tuple(map(axis_of, term.axes)))
+
+    count = sum(a.name == index for t in (*signature.operands, *signature.results) for a in t.axes)
+    named = {1: index} if count > 1 else {}
+    operands = [term_of(t) for t in signature.operands if t.name or any(a.name != index for a in t.axes)]
+    free = any(t.ellipsis for t in operands)
+    left = {a.name for t in (*operands, *signature.results) for a in t.axes if a.kind == "split"} - {index}
+    results = []
+    for term in map(term_of, signature.results):
+        kept = {a.name for a in term.axes if a.kind == "split"}
+        combines = bool(left - kept) or (free and not term.ellipsis)
+        plain = tuple(Axis("whole") if a.kind == "unknown" else a for a in term.axes) if not left else term.axes
+        results.append(replace(term, op=term.op if combines else None, axes=plain))
+    return _with(signature, operands, results)
+
+
+def _constraint_changes(signature: Signature) -> Iterator[tuple[Signature, str]]:
+    """Changes in the explicit spelling: one array more is aligned, combined or kept whole."""
+    read = {t.name for t in signature.operands}
+    roles = {str(t.name): Role("in") for t in signature.operands}
+    for term in signature.results:
+        kind = "reduce" if term.op else "inout" if term.name in read else "out"
+        roles[str(term.name)] = Role(kind, term.op)
+    groups = [c for c in signature.constraints if c.kind == "align"]
+    others = [c for c in signature.constraints if c.kind != "align"]
+    loose = [n for n in roles if n not in {m for c in groups for m in c.args}]
+    changes: list[tuple[dict[str, Role], list[Constraint], str]] = []
+    for name in loose:
+        if name not in read and roles[name].kind == "out":
+            for op in _PLAIN_OPERATORS:
+                changed = {**roles, name: Role("reduce", op)}
+                changes.append((changed, [*groups, *others], f'annotate {name!r} with Reduce["{op}"]'))
+    for name in loose:
+        if groups:
+            more = align(*map(str, groups[0].args), name)
+            changes.append((roles, [more, *groups[1:], *others], f"write {more}"))
+    if loose and not groups and len(roles) > 1:
+        changes.append((roles, [align(*roles), *others], f"write {align(*roles)}"))
+    changes += [
+        (roles, [*groups, *others, broadcast(name)], f"add {broadcast(name)}") for name in loose if name in read
+    ]
+    for changed, constraints, words in changes:
+        with suppress(XPDispatchError):
+            yield signature_of(changed, constraints), words
+
+
+def _split(signature: Signature, name: str, places: Sequence[tuple[int, int]]) -> Iterator[tuple[Signature, str]]:
+    """Split the whole axes at these places of the operands, and one whole axis of each result that has one."""
+    operands = list(signature.operands)
+    for t, a in places:
+        operands[t] = _replaced(operands[t], a, Axis("split", name))
+    choices: list[Signature] = [_with(signature, operands, signature.results)]
+    for r, term in enumerate(signature.results):
+        # A result has the new index too, on a whole axis that it has now, or else combines it as it does others.
+        options = [a for a, axis in enumerate(term.axes) if axis.kind == "whole" and axis.name in (None, name)]
+        more = []
+        for chosen in choices:
+            for a in options:
+                results = list(chosen.results)
+                results[r] = _replaced(term, a, Axis("split", name))
+                more.append(_with(chosen, chosen.operands, results))
+            if term.op:
+                more.append(chosen)
+        choices = more[:8]
+    shown = ", ".join(str(signature.operands[t]) for t, _ in places)
+    for chosen in choices:
+        yield chosen, f"axis {name} of {shown} is kept whole, and could be split"

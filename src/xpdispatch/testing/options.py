@@ -1,0 +1,116 @@
+"""What a check may spend, and on what; chosen around the call, since its arguments are the kernel's."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from xpdispatch.errors import ArgumentError
+from xpdispatch.testing.tilings import Tiling
+
+Data = Literal["small integers", "the arguments", "a NaN"]
+"""The values on which a check runs: small integers in place of the inexact operands, the caller's own, or the
+caller's with a NaN."""
+DATA: tuple[Data, ...] = ("small integers", "the arguments", "a NaN")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How checks are made inside ``with checking(...)``."""
+
+    seed: int | None = None
+    examples: int = 40
+    seconds: float = 2.0
+    tiling: Tiling | None = None
+    data: Data | None = None
+    progress: Callable[[str], None] | None = field(default=None, compare=False)
+
+    @property
+    def chosen_seed(self) -> int:
+        """The seed, or that of the environment variable ``XPDISPATCH_SEED``, or 0."""
+        return int(os.environ.get("XPDISPATCH_SEED", "0")) if self.seed is None else self.seed
+
+
+_DEFAULTS = Options()
+_options: ContextVar[Options] = ContextVar("options", default=_DEFAULTS)
+
+
+def current() -> Options:
+    """The options that are in force."""
+    return _options.get()
+
+
+@contextmanager
+def checking(**changes: Any) -> Iterator[Options]:
+    """Choose how the checks inside the ``with`` block are made.
+
+    Parameters
+    ----------
+    seed : int
+        Of the data and of the tilings; by default that of the environment variable ``XPDISPATCH_SEED``, or 0.
+    examples : int
+        Tilings that Hypothesis draws, beside the fixed ones.
+    seconds : float
+        After this time no further tiling is tried.
+    tiling : Tiling or str
+        Try this tiling alone, such as ``"i: 5 11; backward"``.
+    data : {"small integers", "the arguments", "a NaN"}
+        Run on these values alone.
+    progress : callable
+        Called with what is being tried.
+
+    Raises
+    ------
+    ArgumentError
+        An option is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpdispatch import kernel
+    >>> from xpdispatch.testing import check_partitioning, checking
+    >>> @kernel("x[i] -> y[i]")
+    ... def double(xp, x):
+    ...     return 2 * x
+    >>> with checking(tiling="i: 1 4; backward", data="the arguments"):
+    ...     check_partitioning(double, np.arange(6.0)).tilings
+    1
+    """
+    if isinstance(changes.get("tiling"), str):
+        changes["tiling"] = Tiling.parse(changes["tiling"])
+    if changes.get("data") not in (None, *DATA):
+        raise ArgumentError(f"data={changes['data']!r} is unknown", hint=f"one of {', '.join(map(repr, DATA))}")
+    try:
+        chosen = replace(_options.get(), **changes)
+    except TypeError:
+        raise ArgumentError(
+            f"checking() got {', '.join(changes)}", hint=f"its options are {', '.join(Options.__slots__)}"
+        ) from None
+    token = _options.set(chosen)
+    try:
+        yield chosen
+    finally:
+        _options.reset(token)
+
+
+class Clock:
+    """Time that a check has left."""
+
+    def __init__(self, seconds: float) -> None:
+        self.start = time.monotonic()
+        self.end = self.start + seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether it has none left."""
+        return time.monotonic() > self.end
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.start

@@ -1,0 +1,288 @@
+"""``check_partitioning``: does a kernel's answer depend on how its arrays are cut? With NumPy alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from xpdispatch.dtypes import np_dtype
+from xpdispatch.errors import PartitionError, PartitionWarning, XPDispatchError
+from xpdispatch.kernel import Kernel
+from xpdispatch.testing import report
+from xpdispatch.testing.comparison import Reruns, compare
+from xpdispatch.testing.mending import Change, freer, mends
+from xpdispatch.testing.options import DATA, Clock, Data, Options, current
+from xpdispatch.testing.search import Experiment, Finding
+from xpdispatch.testing.trial import POISONS, Fault, Trial, make_trial, same_bits, small_integers, with_nan
+from xpdispatch.testing.variables import rebound_elsewhere, variables_of
+
+_QUICK = 0.25
+"""Seconds that one change of the notation may be tried for."""
+
+_seen: WeakKeyDictionary[Kernel, dict[str, bytes]] = WeakKeyDictionary()
+"""The variables that each kernel's body read when it was last checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check that passed has done.
+
+    Parameters
+    ----------
+    tilings : int
+        How many tilings ran, on all data together.
+    data : tuple of str
+        The values on which they ran.
+    skipped : tuple of str
+        What was left out, and why.
+    seconds : float
+    """
+
+    tilings: int
+    data: tuple[str, ...]
+    skipped: tuple[str, ...]
+    seconds: float
+
+    def __repr__(self) -> str:
+        left = "".join(f"; skipped {s}" for s in self.skipped)
+        return f"<right under {self.tilings} tilings on {', '.join(self.data)}, in {self.seconds:.1f} s{left}>"
+
+
+def check_partitioning(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Checked:
+    """Show with NumPy alone that a kernel's answer does not depend on how its arrays are cut.
+
+    The kernel runs in one tile, and then in many: halves, thirds, single cells, empty tiles, grids, in any order,
+    and as Hypothesis draws them. Operands that nothing aligns are cut independently of each other. Integers and
+    bools must be equal; floats may differ by rounding, which a rerun in higher precision tells from mistakes. The
+    body must not write its operands, change its scalars or variables outside, leave cells of a buffer unwritten
+    or write outside of its tile.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    *args, **kwargs
+        Of a call, with NumPy arrays; they are not changed. Small arrays are enough.
+
+    Returns
+    -------
+    Checked
+
+    Raises
+    ------
+    PartitionError
+        With the smallest tiling that was found, the first element that differs, what is to blame and, where there
+        is one, the change of the notation that makes the kernel right.
+    Exception
+        What the body raises on the whole arrays.
+
+    Warns
+    -----
+    PartitionWarning
+        An axis is kept whole that could be split.
+
+    See Also
+    --------
+    checking : choose seed, time and tilings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpdispatch import kernel
+    >>> from xpdispatch.testing import check_partitioning
+    >>> @kernel("x[i] -> y[i]")
+    ... def ranks(xp, x):
+    ...     return xp.argsort(xp.argsort(x))
+    >>> check_partitioning(ranks, np.asarray([3.0, 1.0, 2.0]))
+    Traceback (most recent call last):
+      ...
+    xpdispatch.errors.PartitionError: kernel 'ranks': the answer depends on how the arrays are cut along i
+    ...
+    """
+    options = current()
+    trial = make_trial(kernel, args, kwargs)
+    try:
+        return _check(trial, options)
+    except XPDispatchError as error:
+        error.complete(kernel.name, kernel.notation)
+        raise
+
+
+def _check(trial: Trial, options: Options) -> Checked:
+    clock, seed = Clock(options.seconds), options.chosen_seed
+    whole = _check_alone(trial)
+    skipped: list[str] = []
+    experiments = list(_experiments(trial, whole, seed, options.data, skipped))
+    if trial.plan.empty:
+        skipped.append("all tilings: an index has no cell")
+        experiments = []
+    for experiment in experiments:
+        if options.progress:
+            options.progress(experiment.data)
+        found = (
+            experiment.attempt(options.tiling)
+            if options.tiling is not None
+            else experiment.search(seed, options.examples, Clock(max(0.0, clock.end - Clock(0).start)))
+        )
+        if found:
+            raise _partition_error(experiment, found, seed)
+    _check_sample(trial, whole, skipped)
+    if options.tiling is None and experiments:
+        for words in _too_strict(trial.kernel, experiments, seed):
+            warnings.warn(f"kernel {trial.kernel.name!r}: {words}", PartitionWarning, stacklevel=4)
+    tried = sum(e.tried for e in experiments)
+    return Checked(tried, tuple(e.data for e in experiments), tuple(skipped), clock.spent)
+
+
+# -- one tile: what is wrong however the arrays are cut ---------------------------------------------------------
+
+
+def _check_alone(trial: Trial) -> Sequence[np.ndarray[Any, Any]]:
+    """The answer on one tile, once it is shown to be a function of the arguments alone."""
+    kernel = trial.kernel
+    before = variables_of(kernel.body.function)
+    for name, value in _seen.get(kernel, {}).items():
+        if before.get(name, value) != value:
+            raise report.outside_error(kernel, name, "has changed since the last check")
+    _seen[kernel] = before
+    for name, by in rebound_elsewhere(kernel.body.function, before):
+        raise report.outside_error(kernel, name, f"is bound anew by {by}")
+    try:
+        first = trial.run(poison=POISONS[0])
+        second = trial.run(poison=POISONS[1])
+    except Fault as fault:
+        raise report.fault_error(kernel, fault) from fault.__cause__
+    after = variables_of(kernel.body.function)
+    for name, value in before.items():
+        if after.get(name, value) != value:
+            raise report.outside_error(kernel, name, "is changed by the body")
+    for r, (a, b) in enumerate(zip(first, second, strict=True)):
+        if same_bits(a, b):
+            continue
+        if r in kernel.body.buffers and trial.plan.results[r].op is None:
+            again = trial.run(poison=POISONS[0])[r]
+            if same_bits(a, again):
+                raise report.unwritten_error(kernel, r, a, b)
+        if compare([a], [b], Reruns(lambda: None, lambda _: ([a], [b], None))):  # noqa: B023  called at once
+            raise report.unsteady_error(kernel, r, a, b)
+    return first
+
+
+def _experiments(
+    trial: Trial, whole: Sequence[np.ndarray[Any, Any]], seed: int, only: Data | None, skipped: list[str]
+) -> Iterator[Experiment]:
+    """The values to run on, each with the answer on one tile."""
+    small, given, nan = DATA
+    makers = {small: small_integers, nan: with_nan}
+    wanted = [given]
+    if trial.inexact:
+        wanted.insert(0, small)
+        if any(r.op in ("max", "min") for r in trial.plan.results):
+            wanted.append(nan)
+    for data in wanted if only is None else [only]:
+        if data == given:
+            yield Experiment(data, trial, whole)
+            continue
+        other = makers[data](trial, seed)
+        try:
+            answer = other.run()
+        except Exception as error:  # noqa: BLE001  a body may refuse what is not its caller's data
+            skipped.append(f"{data}: the body raised {type(error).__name__} on them")
+            continue
+        if data == small and all(a.dtype.kind in "fc" and a.size and np.isnan(a).all() for a in answer):
+            skipped.append(f"{data}: all results are NaN on them")
+            continue
+        yield Experiment(data, other, answer)
+
+
+def _check_sample(trial: Trial, whole: Sequence[np.ndarray[Any, Any]], skipped: list[str]) -> None:
+    """On Legate dtypes and open extents are learnt on a sample: they must be those of the answer."""
+    given = [None if g is None else np_dtype(g.dtype) for g in trial.given]
+    for r, updated in enumerate(trial.kernel.body.updated):
+        if updated is not None:
+            given[r] = trial.operands[updated].dtype
+    try:
+        types = trial.kernel.result_types(trial.plan, [a.dtype for a in trial.operands], trial.scalars, given)
+    except Exception as error:  # noqa: BLE001  whatever a body raises
+        skipped.append(
+            f"the sample of ones that Legate would need: the body raised {type(error).__name__} on it, so pass dtype="
+        )
+        return
+    for layout, (dtype, shape), answer, target in zip(trial.plan.results, types, whole, given, strict=True):
+        if target is None and dtype != answer.dtype:
+            raise report.sample_error(layout, f"dtype {answer.dtype}", f"dtype {dtype}")
+        if not layout.joined and shape != answer.shape:
+            raise report.sample_error(layout, f"shape {answer.shape}", f"shape {shape}")
+
+
+# -- a failure: what is to blame, and what would mend it --------------------------------------------------------
+
+
+def _partition_error(experiment: Experiment, found: Finding, seed: int) -> PartitionError:
+    if isinstance(found.error, Fault):
+        return report.fault_error(experiment.trial.kernel, found.error)
+    mended = _mended(experiment, found, seed)
+    error = report.partition_error(experiment.trial, found, mended, seed)
+    error.__cause__ = found.error
+    return error
+
+
+def _mended(experiment: Experiment, found: Finding, seed: int) -> Change | None:
+    """The first change of the notation under which the kernel gives the same answer, however it is cut."""
+    result = found.difference.result if found.difference else None
+    clock = Clock(3 * _QUICK)
+    for change in mends(experiment.trial.kernel, found.tiling.indices, result):
+        if clock.over:
+            break
+        if _is_right(change.kernel, [experiment], seed):
+            return change
+    return None
+
+
+def _is_right(kernel: Kernel, experiments: Sequence[Experiment], seed: int) -> bool:
+    """Whether another notation gives the same answers, under all tilings that there is time for."""
+    for experiment in experiments:
+        trial = experiment.trial
+        try:
+            other = make_trial(kernel, *_call_of(trial))
+            answer = other.run()
+        except Exception:  # noqa: BLE001  then it is not right
+            return False
+        still = Reruns(lambda: None, lambda _: (answer, answer, None))  # noqa: B023  called at once
+        if compare(experiment.expected, answer, still):
+            return False
+        if Experiment(experiment.data, other, answer).search(seed, 0, Clock(_QUICK)):
+            return False
+    return True
+
+
+def _call_of(trial: Trial) -> tuple[list[Any], dict[str, Any]]:
+    """A call with a trial's values, for a kernel of the same body."""
+    values: dict[str, Any] = {}
+    for slot in trial.kernel.body.slots:
+        if slot.operand is not None:
+            values[slot.name] = np.array(trial.operands[slot.operand])
+        elif slot.result is not None:
+            values[slot.name] = trial.given[slot.result]
+        elif slot.scalar is not None:
+            values[slot.name] = trial.scalars[slot.scalar]
+    return [], {n: v for n, v in values.items() if v is not None or n in _scalar_names(trial.kernel)}
+
+
+def _scalar_names(kernel: Kernel) -> set[str]:
+    return {s.name for s in kernel.body.slots if s.scalar is not None}
+
+
+def _too_strict(kernel: Kernel, experiments: Sequence[Experiment], seed: int) -> Iterator[str]:
+    """In words, the axes that are whole and could be split."""
+    clock = Clock(3 * _QUICK)
+    for change in freer(kernel):
+        if clock.over:
+            return
+        if _is_right(change.kernel, experiments, seed):
+            yield f"{change.words}: {change.kernel.notation}"
+            return

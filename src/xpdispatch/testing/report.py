@@ -1,0 +1,226 @@
+"""The texts of :class:`~xpdispatch.PartitionError`: what differs, where, who is to blame, what mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.errors import PartitionError
+from xpdispatch.kernel import Kernel
+from xpdispatch.plan import WHOLE, Layout, Plan
+from xpdispatch.testing.mending import Change
+from xpdispatch.testing.search import Finding
+from xpdispatch.testing.tilings import Tiling
+from xpdispatch.testing.trial import POISONS, Fault, Trial
+from xpdispatch.tiling import Region, describe, is_empty, shown
+
+_WIDTH = 48
+_DATA = {
+    "small integers": "small integers in place of the inexact operands",
+    "the arguments": "the arguments as given",
+    "a NaN": "the arguments with a NaN among them",
+}
+
+
+def partition_error(trial: Trial, found: Finding, mended: Change | None, seed: int) -> PartitionError:
+    """The answer is another one in tiles, or there is none."""
+    kernel, plan = trial.kernel, trial.plan
+    indices = found.tiling.indices or plan.indices
+    blamed = " and ".join(shown(i) for i in indices)
+    unaligned = _unaligned(plan, indices)
+    if found.difference is None:
+        error = found.error
+        text = str(error).splitlines()[0] if str(error) else ""
+        problem = f"the body fails in tiles along {blamed}, and not in one tile: {type(error).__name__}: {text}"
+    else:
+        problem = f"the answer depends on how the arrays are cut along {blamed}"
+    if unaligned:
+        problem += f"; {unaligned}"
+    regions = found.tiling.regions(plan)
+    hit = _regions_of(trial, found, regions)
+    details = [*_values(plan, found, hit), *draw(plan, found.tiling, hit)]
+    details += [f"  order: {found.tiling.order}"] if found.tiling.order != "forward" else []
+    details += [f"  data: {_DATA[found.data]}", f"  reproduce: {_reproduce(kernel, found, seed)}"]
+    hint = f"{mended.words}: {mended.kernel.notation} (checked: then it is right)" if mended else _advice(trial, found)
+    return PartitionError(problem, column=_column(kernel, indices), hint=hint, details="\n".join(details))
+
+
+def _values(plan: Plan, found: Finding, hit: Sequence[Region]) -> list[str]:
+    where = f"tile {describe(plan, hit[0])}" if len(hit) == 1 else f"{len(hit)} tiles"
+    if found.difference is None:
+        return [f"  in {where}"] if hit else []
+    difference = found.difference
+    layout = plan.results[difference.result]
+    if difference.where is None:
+        return [f"  result {layout.name!r}: {difference.expected} in one tile, {difference.got} in these tiles"]
+    element = f"{layout.name}[{', '.join(map(str, difference.where))}]"
+    line = f"  {element} = {difference.expected} in one tile, {difference.got} in these tiles"
+    if hit and layout.op:
+        return [line, f"  {element} is combined from {len(hit)} tile{'s' if len(hit) > 1 else ''} by {layout.op}"]
+    return [line, f"  {element} comes from {where}"] if hit else [line]
+
+
+def _regions_of(trial: Trial, found: Finding, regions: Sequence[Region]) -> list[Region]:
+    """The tiles that the first differing element comes from, or the one in which the body failed."""
+    if found.difference is None:
+        notes = "\n".join(getattr(found.error, "__notes__", []))
+        return [r for r in regions if f"tile {describe(trial.plan, r)}," in notes][:1]
+    layout, where = trial.plan.results[found.difference.result], found.difference.where
+    if where is None or layout.joined:
+        return []
+    return [r for r in regions if not is_empty(r) and _holds(layout, r, where)]
+
+
+def _holds(layout: Layout, region: Region, where: Sequence[int]) -> bool:
+    for axis, (a, place) in enumerate(zip(layout.axes, where, strict=True)):
+        if a != WHOLE:
+            low, high = layout.window(axis, *region[a])
+            if not low <= place < high:
+                return False
+    return True
+
+
+def draw(plan: Plan, tiling: Tiling, hit: Sequence[Region] = ()) -> list[str]:
+    """Each index that is cut as a bar; the tiles in `hit` are drawn bold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpdispatch import kernel
+    >>> from xpdispatch.testing import Tiling, draw
+    >>> plan = kernel("x[i] -> y[i]")(lambda xp, x: x).plan([(12,)], (), [None])
+    >>> draw(plan, Tiling.parse("i: 4 6"), [((4, 6),)])
+    ['  i |----|==|------|  0:4 4:6 6:12']
+    """
+    cuts = dict(tiling.cuts)
+    lines = []
+    names = [shown(name) for name in plan.indices if cuts.get(name)]
+    for index, (name, extent) in enumerate(zip(plan.indices, plan.extents, strict=True)):
+        if not cuts.get(name):
+            continue
+        edges = [0, *sorted(cuts[name]), extent]
+        bar, labels = "|", []
+        for start, stop in pairwise(edges):
+            cells = stop - start if extent <= _WIDTH else round((stop - start) * _WIDTH / extent)
+            bold = any(region[index] == (start, stop) for region in hit)
+            bar += ("=" if bold else "-") * max(cells, min(stop - start, 1)) + "|"
+            labels.append(f"{start}:{stop}")
+        told = " ".join(labels if len(labels) <= 8 else [*labels[:4], "...", *labels[-2:]])
+        lines.append(f"  {shown(name):>{max(map(len, names))}} {bar}  {told}")
+    return lines
+
+
+def _reproduce(kernel: Kernel, found: Finding, seed: int) -> str:
+    return (
+        f'with checking(seed={seed}, tiling="{found.tiling}", data="{found.data}"): '
+        f"check_partitioning({kernel.name}, ...)"
+    )
+
+
+def _column(kernel: Kernel, names: Sequence[str]) -> int | None:
+    """Where an index, or an array, stands first in the notation."""
+    signature = kernel.signature
+    if not signature.text:
+        return None
+    for name in names:
+        for term in (*signature.operands, *signature.results):
+            if term.name == name:
+                return term.column
+            for axis in term.axes:
+                if axis.name == name or (axis.kind == "ellipsis" and "..." in name):
+                    return axis.column
+    return None
+
+
+def _unaligned(plan: Plan, indices: Sequence[str]) -> str:
+    """Which arrays nothing aligns with the others, in words."""
+    if len(plan.spaces) < 2:
+        return ""
+    cut = {plan.indices.index(i) for i in indices if i in plan.indices}
+    for space in plan.spaces:
+        if cut & set(space):
+            names = [repr(x.name) for x in (*plan.operands, *plan.results) if set(x.axes) & set(space)]
+            return f"nothing aligns {' and '.join(names)} with the others, so that Legate cuts them at other places"
+    return ""
+
+
+def _advice(trial: Trial, found: Finding) -> str:
+    """What to look for where no change of the notation was found that mends the kernel."""
+    if found.error is not None:
+        return "mend the body so that it works on a tile of any size, or keep the axis whole"
+    plan = trial.plan
+    layout = plan.results[found.difference.result] if found.difference else plan.results[0]
+    if found.data == "a NaN":
+        return f"let NaN win in the body, as {layout.op} does between tiles: xp.{layout.op}, and not nan{layout.op}"
+    if layout.op == "fold":
+        return "fold= must be associative: merging the parts of two halves must give the part of the whole"
+    if isinstance(found.tiling.order, int | str) and found.tiling.order != "forward":
+        return "the order of tiles must not matter: keep nothing from one tile for the next"
+    return "look for what the body takes from its tile alone: its length, its extremes, its first cell or its edges"
+
+
+def fault_error(kernel: Kernel, fault: Fault) -> PartitionError:
+    """The body breaks a rule that holds on every tile."""
+    return PartitionError(str(fault), column=_column(kernel, [fault.blame]), hint=fault.hint)
+
+
+def outside_error(kernel: Kernel, name: str, what: str) -> PartitionError:
+    """A closure or a global varies."""
+    return PartitionError(
+        f"the answer depends on {name}, which {what}: tasks run later, and in other processes",
+        hint="what varies must be an argument of the kernel, and what is computed a result",
+    )
+
+
+def unwritten_error(
+    kernel: Kernel, r: int, first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]
+) -> PartitionError:
+    """Cells of a buffer keep what they held, or the body reads them."""
+    name = kernel.signature.results[r].name
+    unwritten = _holds_poison(first, POISONS[0]) & _holds_poison(second, POISONS[1])
+    if unwritten.any():
+        where = ", ".join(map(str, np.argwhere(unwritten)[0])) if first.ndim else ""
+        problem = f"the body leaves {int(unwritten.sum())} of {first.size} cells of result {name!r} unwritten"
+        problem += f", the first is {name}[{where}]"
+        hint = f"write all of it, or start with {name}[...] = 0"
+    else:
+        problem = f"the answer depends on what result {name!r} held before the call"
+        hint = f"write {name} before reading it, or write {name} on both sides of '->' to update it"
+    return PartitionError(problem, column=_column(kernel, [str(name)]), hint=hint)
+
+
+def _holds_poison(array: np.ndarray[Any, Any], poison: int) -> np.ndarray[Any, Any]:
+    if array.dtype.kind == "b":
+        return np.asarray(array == (poison == POISONS[0]))
+    plain = np.ascontiguousarray(array).reshape(array.shape)
+    data = plain.reshape(-1).view(np.uint8).reshape(*array.shape, array.dtype.itemsize)
+    return np.asarray((data == poison).all(axis=-1))
+
+
+def unsteady_error(kernel: Kernel, r: int, first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> PartitionError:
+    """Two calls with the same arguments give two answers."""
+    name = str(kernel.signature.results[r].name)
+    told = ""
+    if first.shape == second.shape and first.size:
+        differs = ~((first == second) | ((first != first) & (second != second)))  # noqa: PLR0124  NaN
+        where = tuple(int(n) for n in np.unravel_index(int(np.argmax(differs)), first.shape))
+        values = f"{first[where].item()!r} in the first call, {second[where].item()!r} in the second"
+        told = f"  {name}[{', '.join(map(str, where))}] = {values}"
+    return PartitionError(
+        f"two calls with the same arguments give two answers in result {name!r}",
+        column=_column(kernel, [name]),
+        hint="a body must be a function of its arguments: keep no state between calls, and derive random numbers from "
+        "a seed and the global position, tile.coords",
+        details=told,
+    )
+
+
+def sample_error(layout: Layout, answer: str, sample: str) -> PartitionError:
+    """The dtype or an open extent depends on the values."""
+    return PartitionError(
+        f"result {layout.name!r} has {answer}, but {sample} on a sample of ones, from which Legate learns it",
+        hint="return one dtype and one extent for all values, or pass dtype= to the decorator and name the extent",
+    )

@@ -1,0 +1,152 @@
+"""Look for a tiling under which a trial's answer is another one, and make it small."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.errors import MissingError
+from xpdispatch.plan import WHOLE
+from xpdispatch.testing.comparison import Difference, Reruns, compare
+from xpdispatch.testing.options import Clock, Data
+from xpdispatch.testing.tilings import Tiling, adversarial, tilings
+from xpdispatch.testing.trial import Trial, jittered
+
+_LEAST = 12
+"""So many tilings are tried however long they take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One tiling under which the answer is another one, or there is none.
+
+    Parameters
+    ----------
+    data : str
+    tiling : Tiling
+    difference : Difference or None
+    error : Exception or None
+        What was raised on the tiles, and not on one tile.
+    """
+
+    data: Data
+    tiling: Tiling
+    difference: Difference | None = None
+    error: Exception | None = None
+
+
+@dataclass
+class Experiment:
+    """A trial on one set of values, with its answer on one tile."""
+
+    data: Data
+    trial: Trial
+    expected: Sequence[np.ndarray[Any, Any]]
+    tried: int = field(default=0)
+
+    @cached_property
+    def precise(self) -> tuple[Trial, Sequence[np.ndarray[Any, Any]]] | None:
+        """The trial in higher precision with its answer on one tile."""
+        return _answered(self.trial.precise())
+
+    def attempt(self, tiling: Tiling) -> Finding | None:
+        """Run under a tiling, and compare."""
+        self.tried += 1
+        try:
+            got = self.trial.run(tiling)
+        except Exception as error:  # noqa: BLE001  whatever a body raises is what is looked for
+            return None if self.data == "a NaN" else Finding(self.data, tiling, error=error)
+        found = compare(self.expected, got, self._reruns(tiling))
+        return None if found is None else Finding(self.data, tiling, found)
+
+    def _reruns(self, tiling: Tiling) -> Reruns:
+        def both(pair: tuple[Trial, Any] | None) -> tuple[Any, Any] | None:
+            if pair is not None:
+                with suppress(Exception):  # a body that refuses the precision
+                    return pair[1], pair[0].run(tiling)
+            return None
+
+        def moved(seed: int) -> tuple[Any, Any, tuple[Any, Any] | None]:
+            trial = jittered(self.trial, seed)
+            low = both(_answered(trial))
+            if low is None:
+                return self.expected, self.expected, None
+            return *low, both(_answered(trial.precise()))
+
+        return Reruns(lambda: both(self.precise), moved)
+
+    def search(self, seed: int, examples: int, clock: Clock) -> Finding | None:
+        """Try the adversarial tilings and then drawn ones; what is found is made small."""
+        for tiling in adversarial(self.trial.plan, seed, special_places(self.trial)):
+            if self.tried >= _LEAST and clock.over:
+                return None
+            if found := self.attempt(tiling):
+                return self.smallest(found, seed)
+        if not examples or clock.over:
+            return None
+        return self._find(self.trial.plan.indices, seed, examples, clock)
+
+    def smallest(self, found: Finding, seed: int) -> Finding:
+        """The simplest tiling that Hypothesis finds for the same failure, or the same finding."""
+        indices = found.tiling.indices
+        if not indices:
+            return found
+        return self._find(indices, seed, 100, Clock(0.4)) or found
+
+    def _find(self, indices: Sequence[str], seed: int, examples: int, clock: Clock) -> Finding | None:
+        try:
+            import hypothesis
+        except ModuleNotFoundError:
+            raise MissingError(
+                "checks search tilings with hypothesis, which is not installed",
+                hint="pip install 'xpdispatch[testing]'",
+            ) from None
+
+        quiet = hypothesis.settings(
+            max_examples=examples,
+            database=None,
+            deadline=None,
+            phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+            suppress_health_check=list(hypothesis.HealthCheck),
+            verbosity=hypothesis.Verbosity.quiet,
+        )
+        findings: dict[str, Finding] = {}
+
+        def fails(tiling: Tiling) -> bool:
+            key = str(tiling)
+            if key not in findings and not clock.over and (found := self.attempt(tiling)):
+                findings[key] = found
+            return key in findings
+
+        strategy = tilings(self.trial.plan, indices)
+        with suppress(hypothesis.errors.NoSuchExample, hypothesis.errors.Unsatisfiable):
+            return findings[str(hypothesis.find(strategy, fails, settings=quiet, random=random.Random(seed)))]  # noqa: S311
+        return None
+
+
+def _answered(trial: Trial | None) -> tuple[Trial, Sequence[np.ndarray[Any, Any]]] | None:
+    if trial is not None:
+        with suppress(Exception):  # a body that refuses the precision
+            return trial, trial.run()
+    return None
+
+
+def special_places(trial: Trial) -> dict[str, list[int]]:
+    """By index the places around the cells of operands that are not finite, where they stand on a split axis."""
+    found: dict[str, list[int]] = {}
+    for layout, array in zip(trial.plan.operands, trial.operands, strict=True):
+        if array.dtype.kind not in "fc":
+            continue
+        odd = np.argwhere(~np.isfinite(array))[:8]
+        for axis, a in enumerate(layout.axes):
+            if a != WHOLE:
+                places = found.setdefault(trial.plan.indices[a], [])
+                scale = layout.reaches[axis].scale if layout.reaches else 1
+                places += [int(c[axis]) // scale + step for c in odd for step in (0, 1)]
+    return found

@@ -1,0 +1,198 @@
+"""Ways to cut a plan: the awkward ones that Legate really makes, and a strategy that draws any."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise, product
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpdispatch.errors import ArgumentError, ShapeError
+from xpdispatch.plan import Plan
+from xpdispatch.tiling import Region
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+MOST_TILES = 64
+"""How many tiles one of our own tilings has at the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Where to cut each index, and in which order to run the tiles.
+
+    Parameters
+    ----------
+    cuts : tuple of (str, tuple of int)
+        For each index that is cut the places, between 0 and its extent; a place named twice makes an empty tile.
+    order : {"forward", "backward"} or int
+        The order of the tiles; an int is the seed of a random one.
+
+    Examples
+    --------
+    >>> from xpdispatch.testing import Tiling
+    >>> print(Tiling((("i", (5, 11)), ("j", (2,))), "backward"))
+    i: 5 11, j: 2; backward
+    >>> Tiling.parse("i: 5 11, j: 2; backward").cuts
+    (('i', (5, 11)), ('j', (2,)))
+    """
+
+    cuts: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    order: str | int = "forward"
+
+    def __str__(self) -> str:
+        cuts = ", ".join(f"{name}: {' '.join(map(str, places))}" for name, places in self.cuts)
+        return (cuts or "one tile") + (f"; {self.order}" if self.order != "forward" else "")
+
+    @classmethod
+    def parse(cls, text: str) -> Tiling:
+        """Read what ``str`` wrote.
+
+        Raises
+        ------
+        ArgumentError
+        """
+        cuts, _, order = (part.strip() for part in text.partition(";"))
+        found = []
+        for part in filter(None, (p.strip() for p in cuts.split(","))) if cuts != "one tile" else ():
+            match = re.fullmatch(r"(\S+)\s*:\s*(\d+(?:\s+\d+)*)", part)
+            if match is None:
+                raise ArgumentError(f"{part!r} is no cut of an index", hint="write 'i: 5 11, j: 2; backward'")
+            found.append((match[1], tuple(map(int, match[2].split()))))
+        if order not in ("", "forward", "backward") and not order.isdigit():
+            raise ArgumentError(f"{order!r} is no order of tiles", hint="'forward', 'backward' or a seed")
+        return cls(tuple(found), int(order) if order.isdigit() else order or "forward")
+
+    @property
+    def indices(self) -> tuple[str, ...]:
+        """The indices that are cut."""
+        return tuple(name for name, places in self.cuts if places)
+
+    def regions(self, plan: Plan) -> list[Region]:
+        """The tiles, in the order in which they run.
+
+        Arrays that nothing aligns are cut independently of each other: tile n of one goes with tile n of the other,
+        as when Legate launches a task over them.
+
+        Raises
+        ------
+        ShapeError
+            A cut lies outside its index.
+        """
+        cuts = dict(self.cuts)
+        for name, places in self.cuts:
+            extent = plan.extents[plan.indices.index(name)] if name in plan.indices else -1
+            if not all(0 <= p <= extent for p in places):
+                raise ShapeError(f"the tiling cuts {name} at {places}, which has extent {extent}", hint="cut inside it")
+        spaces = [[_parts(plan, cuts, index) for index in space] for space in plan.spaces]
+        tiles = [list(product(*parts)) for parts in spaces]
+        rows = (
+            list(zip(*_as_many(tiles), strict=True)) if len(tiles) > 1 else [(t,) for t in tiles[0]] if tiles else [()]
+        )
+        regions = []
+        for row in rows:
+            region = [(0, 0)] * len(plan.indices)
+            for space, part in zip(plan.spaces, row, strict=True):
+                for index, ends in zip(space, part, strict=True):
+                    region[index] = ends
+            regions.append(tuple(region))
+        if self.order == "backward":
+            return regions[::-1]
+        if isinstance(self.order, int):
+            return [regions[n] for n in np.random.default_rng(self.order).permutation(len(regions))]
+        return regions
+
+
+def _parts(plan: Plan, cuts: Mapping[str, Sequence[int]], index: int) -> list[tuple[int, int]]:
+    return list(pairwise([0, *sorted(cuts.get(plan.indices[index], ())), plan.extents[index]]))
+
+
+def _as_many(tiles: list[list[Any]]) -> list[list[Any]]:
+    """As many tiles for every space; one that has a single tile gives it to all, as a broadcast store does."""
+    most = max(map(len, tiles))
+    return [found * most if len(found) == 1 else (found * most)[:most] for found in tiles]
+
+
+def adversarial(plan: Plan, seed: int, special: Mapping[str, Sequence[int]]) -> Iterator[Tiling]:
+    """Tilings that find most mistakes, from the simple to the strange; the same ones for the same seed.
+
+    Parameters
+    ----------
+    plan : Plan
+    seed : int
+    special : mapping of str to sequence of int
+        By index, places that the data make worth cutting at.
+    """
+    rng = np.random.default_rng(seed)
+    kinds = [_kinds(n, special.get(name, ())) for name, n in zip(plan.indices, plan.extents, strict=True)]
+    cuttable = [d for d, k in enumerate(kinds) if k]
+
+    def tiling(chosen: Mapping[int, str], order: str | int = "forward") -> Tiling:
+        return Tiling(tuple((plan.indices[d], kinds[d][kind]) for d, kind in chosen.items()), order)
+
+    for kind in ("halves", "first", "last", "thirds"):
+        for d in cuttable:
+            if kind in kinds[d]:
+                yield tiling({d: kind})
+    for d in cuttable:
+        yield tiling({d: "halves"}, "backward")
+        for kind in ("ragged", "ones", "special", "empty"):
+            if kind in kinds[d]:
+                yield tiling({d: kind})
+                yield tiling({d: kind}, int(rng.integers(1000)))
+    for d, e in combinations(cuttable, 2):
+        yield tiling({d: "halves", e: "halves"})
+        yield tiling({d: "halves", e: "last"}, "backward")
+    if len(cuttable) > 2:
+        yield tiling(dict.fromkeys(cuttable, "halves"), int(rng.integers(1000)))
+    if len(cuttable) < 2 and len(plan.spaces) < 2:
+        return
+    for _ in range(12):
+        chosen = {d: str(rng.choice(list(kinds[d]))) for d in cuttable}
+        if prod(len(kinds[d][k]) + 1 for d, k in chosen.items()) <= MOST_TILES:
+            yield tiling(chosen, int(rng.integers(1000)))
+
+
+def _kinds(extent: int, special: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """The ways to cut one index alone; none where it has no two cells."""
+    n = extent
+    if n < 2:
+        return {}
+    found = {"halves": (n // 2,), "first": (1,), "last": (n - 1,), "empty": (0, n // 2, n // 2, n)}
+    if n > 2:
+        found["thirds"] = (n // 3, n - n // 3)
+        step = -(-n // 4)  # as Legate cuts
+        found["ragged"] = tuple(range(step, n, step))
+        ones = range(1, n) if n <= MOST_TILES // 2 else (1, 2, 3, n // 2, n // 2 + 1, n - 3, n - 2, n - 1)
+        found["ones"] = tuple(sorted(set(ones)))
+    if special:
+        found["special"] = tuple(sorted({p for p in special if 0 < p < n}))[: MOST_TILES - 1]
+    return {kind: places for kind, places in found.items() if places}
+
+
+def tilings(plan: Plan, indices: Sequence[str] | None = None) -> SearchStrategy[Tiling]:
+    """A Hypothesis strategy for any tiling of a plan, which shrinks to few cuts near the beginning.
+
+    Parameters
+    ----------
+    plan : Plan
+    indices : sequence of str, optional
+        The indices that may be cut; by default all.
+    """
+    from hypothesis import strategies as st
+
+    extents = dict(zip(plan.indices, plan.extents, strict=True))
+    names = [n for n in (plan.indices if indices is None else indices) if extents[n] > 0]
+    most = max(1, int((MOST_TILES ** (1 / max(1, len(names)))) - 1))
+    cuts = st.tuples(*(st.lists(st.integers(0, extents[n]), max_size=min(most, 6)).map(sorted) for n in names))
+    order = st.sampled_from(("forward", "backward")) | st.integers(0, 99)
+    return st.builds(
+        lambda places, how: Tiling(tuple((n, tuple(p)) for n, p in zip(names, places, strict=True) if p), how),
+        cuts,
+        order,
+    )

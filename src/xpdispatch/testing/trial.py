@@ -1,0 +1,336 @@
+"""Run a kernel on NumPy under a tiling, and watch the body: what it reads, writes, changes and leaves out."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.boundaries import check_constant
+from xpdispatch.engines import local
+from xpdispatch.errors import ArgumentError, XPDispatchError
+from xpdispatch.executor import Site, run
+from xpdispatch.kernel import Arguments, Kernel
+from xpdispatch.namespaces import library_of
+from xpdispatch.plan import Plan
+from xpdispatch.testing.tilings import Tiling
+from xpdispatch.tiling import whole
+
+POISONS = (0xA5, 0x5A)
+"""What every byte of a result holds before the body runs; the second time another one."""
+
+HIGHER = {"e": "d", "f": "d", "d": "g", "F": "D", "D": "G"}
+"""The next dtype of higher precision, by NumPy's character codes."""
+
+
+class Fault(Exception):  # noqa: N818  it never leaves this package
+    """A body did what no body may; the text is the bare fact.
+
+    Parameters
+    ----------
+    fact : str
+    hint : str
+    blame : str
+        The argument, result or variable.
+    """
+
+    def __init__(self, fact: str, hint: str, blame: str = "") -> None:
+        super().__init__(fact)
+        self.hint = hint
+        self.blame = blame
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A kernel and one call's arguments, ready to run under any tiling.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    operands : tuple of numpy.ndarray
+    given : tuple of (numpy.ndarray or None)
+        The arrays that the caller passes to be written; their content does not count.
+    scalars : tuple of object
+    pickled : tuple of (bytes or None)
+        Each scalar as a task gets it; None where it cannot be pickled.
+    site : Site
+    """
+
+    kernel: Kernel
+    operands: tuple[Any, ...]
+    given: tuple[Any, ...]
+    scalars: tuple[Any, ...]
+    pickled: tuple[bytes | None, ...]
+    site: Site = field(repr=False)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the call."""
+        return self.site.plan
+
+    @property
+    def inexact(self) -> bool:
+        """Whether some operand has a dtype that rounds."""
+        return any(a.dtype.kind in "fc" for a in self.operands)
+
+    def with_operands(self, operands: Sequence[Any]) -> Trial:
+        """The same call with other values."""
+        return replace(self, operands=tuple(operands))
+
+    def precise(self) -> Trial | None:
+        """The same call in the next higher precision; None where there is none."""
+        if not any(a.dtype.char in HIGHER for a in (*self.operands, *filter(_is_array, self.given))):
+            return None
+        casts = tuple(None if c is None else _higher(np.dtype(c)) for c in self.site.casts)
+        return replace(
+            self,
+            operands=tuple(a.astype(_higher(a.dtype)) for a in self.operands),
+            given=tuple(None if g is None else g.astype(_higher(g.dtype)) for g in self.given),
+            site=replace(self.site, casts=casts),
+        )
+
+    def run(self, tiling: Tiling = Tiling(), poison: int = POISONS[0]) -> list[np.ndarray[Any, Any]]:  # noqa: B008
+        """The results under a tiling, as new arrays.
+
+        Raises
+        ------
+        Fault
+            The body broke a rule that holds on every tile.
+        Exception
+            What the body raised.
+        """
+        body = self.kernel.body
+        pristine = self.operands
+        operands = [np.array(a, copy=True, order="K") for a in pristine]
+        targets: list[Any] = [None if g is None else _poisoned(g.shape, g.dtype, poison) for g in self.given]
+        for r, updated in enumerate(body.updated):
+            if updated is not None:
+                old = operands[updated]
+                targets[r] = old if r in body.buffers else _poisoned(old.shape, old.dtype, poison)
+        targets = local.targets_of(self.kernel, self.site, targets, None)
+        witness = _Witness(self, poison)
+        site = replace(self.site, function=witness)
+        with _quiet():
+            results = run(site, operands, targets, self.scalars, whole(self.plan), tiling.regions(self.plan))
+        for p, (array, before) in enumerate(zip(operands, pristine, strict=True)):
+            if p not in body.in_place and not same_bits(array, before):
+                raise written_input(self.plan.operands[p].name)
+        return [np.asarray(value) for value in results]
+
+
+def written_input(name: str) -> Fault:
+    """The fault of a body that changes an operand."""
+    return Fault(
+        f"the body writes to its operand {name!r}",
+        f"copy it first, y = xp.asarray({name}, copy=True), or update it in place: {name} on both sides of '->'",
+        name,
+    )
+
+
+def make_trial(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> Trial:
+    """Bind a call's arguments as the kernel itself does.
+
+    Raises
+    ------
+    XPDispatchError
+        The call is no right one, or its arrays are not NumPy's.
+    """
+    if not isinstance(kernel, Kernel):
+        raise ArgumentError(f"got {kernel!r}, expected a kernel", hint="decorate the body with @kernel(...)")
+    try:
+        keywords = dict(kwargs)
+        arguments: Arguments = kernel.bind(tuple(args), keywords, keywords.pop("out", None))
+        for name, value in arguments.arrays(kernel):
+            if library_of(value) not in ("numpy", "number"):
+                raise ArgumentError(
+                    f"argument {name!r} is a {type(value).__module__} {type(value).__name__}, expected a NumPy array",
+                    hint=f"checks run on NumPy: pass numpy.asarray({name})",
+                )
+        call = local.prepare(kernel, arguments)
+        operands = local.as_arrays(kernel, arguments.operands, "numpy", call.site.xp)
+        for layout, array in zip(call.site.plan.operands, operands, strict=True):
+            if layout.boundary is not None:
+                check_constant(layout.name, layout.boundary, array.dtype)
+    except XPDispatchError as error:
+        error.complete(kernel.name, kernel.notation)
+        raise
+    given = tuple(np.asarray(g) if g is not None else None for g in arguments.given)
+    pickled = tuple(_pickled(s) for s in arguments.scalars)
+    return Trial(kernel, tuple(operands), given, arguments.scalars, pickled, call.site)
+
+
+class _Witness:
+    """Stands in for the body's function: gives it copies that tell what it did with them.
+
+    Every tile gets its own copy of the scalars, as a Legate task does. Buffers are copies inside larger arrays, so
+    that writes outside of the tile show.
+    """
+
+    def __init__(self, trial: Trial, poison: int) -> None:
+        self.trial = trial
+        self.poison = poison
+        self.function = trial.site.function
+        self.places = trial.kernel.body.places
+        self.lead = 2 if trial.kernel.body.wants_tile else 1
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        """Run the body once; its arguments are the executor's."""
+        body, results = self.trial.kernel.body, self.trial.plan.results
+        values = [*args, *keywords.values()]
+        guarded: dict[int, tuple[Any, Any, Any]] = {}
+        scalars: list[tuple[int, Any]] = []
+        for position, (where, which) in enumerate(self.places, start=self.lead):
+            if where == 1 and results[which].op is None:
+                real = values[position]
+                outer, inner = _guarded(real, self.poison, keep=body.updated[which] is not None)
+                guarded[which] = real, outer, inner
+                values[position] = inner
+            elif where == 2:
+                values[position] = _unpickled(self.trial.pickled[which], values[position])
+                scalars.append((which, values[position]))
+        count = len(args)
+        try:
+            returned = self.function(*values[:count], **dict(zip(keywords, values[count:], strict=True)))
+        except ValueError as error:
+            if "read-only" in str(error):
+                raise written_input(self._operand_names()) from error
+            raise
+        for which, (real, outer, inner) in guarded.items():
+            self._check_guard(results[which].name, outer, inner)
+            real[...] = inner
+        self._check_scalars(scalars)
+        real_of = {id(inner): real for real, _, inner in guarded.values()}
+        if isinstance(returned, tuple | list):
+            return type(returned)(real_of.get(id(v), v) for v in returned)
+        return real_of.get(id(returned), returned)
+
+    def _operand_names(self) -> str:
+        names = [o.name for p, o in enumerate(self.trial.plan.operands) if p not in self.trial.kernel.body.in_place]
+        return names[0] if len(names) == 1 else " or ".join(names)
+
+    def _check_guard(self, name: str, outer: Any, inner: Any) -> None:
+        kept = np.array(inner, copy=True)
+        inner[...] = _poisoned((), inner.dtype, self.poison)
+        if not same_bits(outer, _poisoned(outer.shape, outer.dtype, self.poison)):
+            raise Fault(
+                f"the body writes outside of its tile of result {name!r}",
+                f"write to {name} itself, {name}[...] = ..., and not to its base or beyond its ends",
+                name,
+            )
+        inner[...] = kept
+
+    def _check_scalars(self, scalars: Sequence[tuple[int, Any]]) -> None:
+        names = [s.name for s in self.trial.kernel.body.slots if s.scalar is not None]
+        for which, value in scalars:
+            before = self.trial.pickled[which]
+            if before is not None and _pickled(value) not in (before, None):
+                raise Fault(
+                    f"the body changes its scalar argument {names[which]!r}, of which every task gets a copy of its own",
+                    f"return what is to be told as a result, or copy {names[which]!r} before changing it",
+                    names[which],
+                )
+
+
+def small_integers(trial: Trial, seed: int) -> Trial:
+    """The same call on small integers in the dtypes and shapes of its inexact operands.
+
+    Where all of an operand's values are positive, or none is negative, that stays so.
+    """
+    rng = np.random.default_rng(seed)
+
+    def drawn(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if array.dtype.kind not in "fc":
+            return array
+        low, high = -9, 9
+        if array.dtype.kind == "f" and array.size and array.min() >= 0:
+            low = 1 if array.min() > 0 else 0
+        values = rng.integers(low, high + 1, array.shape)
+        if array.dtype.kind == "c":
+            return np.asarray(values + 1j * rng.integers(low, high + 1, array.shape)).astype(array.dtype)
+        return np.asarray(values).astype(array.dtype)
+
+    return trial.with_operands([drawn(a) for a in trial.operands])
+
+
+def with_nan(trial: Trial, seed: int) -> Trial:
+    """The same call with a NaN among the cells of every operand of floats."""
+    rng = np.random.default_rng(seed)
+    operands = []
+    for array in trial.operands:
+        changed = array
+        if array.dtype.kind == "f" and array.size > 1:
+            changed = np.array(array, copy=True)
+            changed.flat[int(rng.integers(array.size))] = np.nan
+        operands.append(changed)
+    return trial.with_operands(operands)
+
+
+def jittered(trial: Trial, seed: int) -> Trial:
+    """The same call with every inexact operand changed by a unit in its last place."""
+    rng = np.random.default_rng(seed)
+
+    def moved(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if array.dtype.kind not in "fc":
+            return array
+        step = np.finfo(array.dtype).eps * rng.choice(np.array([-1, 1]), array.shape)
+        return np.asarray(array * (1 + step.astype(array.real.dtype)), dtype=array.dtype)
+
+    return trial.with_operands([moved(a) for a in trial.operands])
+
+
+def same_bits(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> bool:
+    """Whether two arrays of one dtype hold the same bytes, NaN and the sign of zero included."""
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return False
+    if left.dtype.char in "gG":  # long doubles have bytes that mean nothing
+        return bool(np.array_equal(left, right, equal_nan=True))
+    return left.tobytes() == right.tobytes()
+
+
+def _higher(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(HIGHER.get(dtype.char, dtype))
+
+
+def _is_array(value: Any) -> bool:
+    return value is not None
+
+
+def _pickled(value: Any) -> bytes | None:
+    try:
+        return pickle.dumps(value)
+    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises
+        return None
+
+
+def _unpickled(data: bytes | None, value: Any) -> Any:
+    return value if data is None else pickle.loads(data)
+
+
+def _poisoned(shape: tuple[int, ...], dtype: np.dtype[Any], poison: int) -> np.ndarray[Any, Any]:
+    array = np.empty(shape, dtype)
+    if dtype.kind == "b":
+        array[...] = poison == POISONS[0]
+    else:
+        array[...] = np.frombuffer(bytes([poison]) * dtype.itemsize, dtype)[0]
+    return array
+
+
+def _guarded(real: np.ndarray[Any, Any], poison: int, *, keep: bool) -> tuple[Any, Any]:
+    """An array with two more cells around it on every side, and the part of it that stands for `real`."""
+    outer = _poisoned(tuple(n + 4 for n in real.shape), real.dtype, poison)
+    inner = outer[tuple(slice(2, 2 + n) for n in real.shape)] if real.ndim else outer
+    if keep:
+        inner[...] = real
+    return outer, inner
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield

@@ -286,12 +286,16 @@ class Kernel:
 
     def plan(self, shapes: Sequence[Shape], scalars: Sequence[Any], given: Sequence[Shape | None]) -> Plan:
         """The plan of a call."""
-        sizes = {name: _extent_of(name, scalars[s]) for name, s in self._sized}
+        sizes = self.sizes(scalars)
         key = (tuple(shapes), tuple(sizes.values()), tuple(given))
         found: Plan | None = self._plans.get(key)
         if found is None:
             found = self._plans[key] = plan(self.signature, shapes, sizes, given, self.boundaries)
         return found
+
+    def sizes(self, scalars: Sequence[Any]) -> dict[str, int]:
+        """The scalars that extents use, by name."""
+        return {name: _extent_of(name, scalars[s]) for name, s in self._sized}
 
     def casts(self, dtypes: Sequence[Any], xp: Any) -> tuple[Any, ...]:
         """For each result the dtype that ``dtype=`` asks for, in the namespace's own terms, or None."""

@@ -122,13 +122,14 @@ def _whole(signature: Signature, index: str) -> Signature:
     def axis_of(axis: Axis) -> Axis:
         if axis.kind != "split" or axis.name != index:
             return axis
-        return Axis("whole", extent=axis.extent) if axis.extent else Axis("whole", named.get(axis.scale))
+        return Axis("whole", extent=axis.extent) if axis.extent else Axis("whole", name)
 
     def term_of(term: Term) -> Term:
         return replace(term, axes=tuple(map(axis_of, term.axes)))
 
-    count = sum(a.name == index for t in (*signature.operands, *signature.results) for a in t.axes)
-    named = {1: index} if count > 1 else {}
+    axes = [a for t in (*signature.operands, *signature.results) for a in t.axes if a.name == index]
+    plain = all(a.scale == 1 and not (a.below or a.above) for a in axes)
+    name = index if plain and len(axes) > 1 else None
     operands = [term_of(t) for t in signature.operands if t.name or any(a.name != index for a in t.axes)]
     free = any(t.ellipsis for t in operands)
     left = {a.name for t in (*operands, *signature.results) for a in t.axes if a.kind == "split"} - {index}
@@ -136,8 +137,8 @@ def _whole(signature: Signature, index: str) -> Signature:
     for term in map(term_of, signature.results):
         kept = {a.name for a in term.axes if a.kind == "split"}
         combines = bool(left - kept) or (free and not term.ellipsis)
-        plain = tuple(Axis("whole") if a.kind == "unknown" else a for a in term.axes) if not left else term.axes
-        results.append(replace(term, op=term.op if combines else None, axes=plain))
+        known = term.axes if left else tuple(Axis("whole") if a.kind == "unknown" else a for a in term.axes)
+        results.append(replace(term, op=term.op if combines else None, axes=known))
     return _with(signature, operands, results)
 
 

@@ -28,7 +28,8 @@ class Options:
     seconds: float = 2.0
     tiling: Tiling | None = None
     data: Data | None = None
-    progress: Callable[[str], None] | None = field(default=None, compare=False)
+    engines: tuple[str, ...] | None = None
+    progress: Callable[[int, int, str], None] | None = field(default=None, compare=False)
 
     @property
     def chosen_seed(self) -> int:
@@ -61,8 +62,11 @@ def checking(**changes: Any) -> Iterator[Options]:
         Try this tiling alone, such as ``"i: 5 11; backward"``.
     data : {"small integers", "the arguments", "a NaN"}
         Run on these values alone.
+    engines : tuple of str
+        The engines and array libraries on which :func:`check_kernel` runs: ``"numpy"``, ``"array_api_strict"``,
+        ``"torch"``, ``"jax.numpy"``, ``"cupy"`` and ``"legate"``; by default all that are installed, but Legate.
     progress : callable
-        Called with what is being tried.
+        Called before each tiling with how many were tried, how many there are, and the data.
 
     Raises
     ------

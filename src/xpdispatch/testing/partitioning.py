@@ -17,7 +17,7 @@ from xpdispatch.testing import report
 from xpdispatch.testing.comparison import Reruns, compare
 from xpdispatch.testing.mending import Change, freer, mends
 from xpdispatch.testing.options import DATA, Clock, Data, Options, current
-from xpdispatch.testing.search import Experiment, Finding
+from xpdispatch.testing.search import Experiment, Finding, is_right
 from xpdispatch.testing.trial import POISONS, Fault, Trial, make_trial, same_bits, small_integers, with_nan
 from xpdispatch.testing.variables import rebound_elsewhere, variables_of
 
@@ -121,13 +121,10 @@ def _check(trial: Trial, options: Options) -> Checked:
         skipped.append("all tilings: an index has no cell")
         experiments = []
     for experiment in experiments:
-        if options.progress:
-            options.progress(experiment.data)
-        found = (
-            experiment.attempt(options.tiling)
-            if options.tiling is not None
-            else experiment.search(seed, options.examples, Clock(max(0.0, clock.end - Clock(0).start)))
-        )
+        if options.tiling is not None:
+            found = experiment.attempt(options.tiling)
+        else:
+            found = experiment.search(seed, options.examples, clock, options.progress)
         if found:
             raise _partition_error(experiment, found, seed)
     _check_sample(trial, whole, skipped)
@@ -238,43 +235,9 @@ def _mended(experiment: Experiment, found: Finding, seed: int) -> Change | None:
     for change in mends(experiment.trial.kernel, found.tiling.indices, result):
         if clock.over:
             break
-        if _is_right(change.kernel, [experiment], seed):
+        if is_right(change.kernel, [experiment], seed, _QUICK):
             return change
     return None
-
-
-def _is_right(kernel: Kernel, experiments: Sequence[Experiment], seed: int) -> bool:
-    """Whether another notation gives the same answers, under all tilings that there is time for."""
-    for experiment in experiments:
-        trial = experiment.trial
-        try:
-            other = make_trial(kernel, *_call_of(trial))
-            answer = other.run()
-        except Exception:  # noqa: BLE001  then it is not right
-            return False
-        still = Reruns(lambda: None, lambda _: (answer, answer, None))  # noqa: B023  called at once
-        if compare(experiment.expected, answer, still):
-            return False
-        if Experiment(experiment.data, other, answer).search(seed, 0, Clock(_QUICK)):
-            return False
-    return True
-
-
-def _call_of(trial: Trial) -> tuple[list[Any], dict[str, Any]]:
-    """A call with a trial's values, for a kernel of the same body."""
-    values: dict[str, Any] = {}
-    for slot in trial.kernel.body.slots:
-        if slot.operand is not None:
-            values[slot.name] = np.array(trial.operands[slot.operand])
-        elif slot.result is not None:
-            values[slot.name] = trial.given[slot.result]
-        elif slot.scalar is not None:
-            values[slot.name] = trial.scalars[slot.scalar]
-    return [], {n: v for n, v in values.items() if v is not None or n in _scalar_names(trial.kernel)}
-
-
-def _scalar_names(kernel: Kernel) -> set[str]:
-    return {s.name for s in kernel.body.slots if s.scalar is not None}
 
 
 def _too_strict(kernel: Kernel, experiments: Sequence[Experiment], seed: int) -> Iterator[str]:
@@ -283,6 +246,6 @@ def _too_strict(kernel: Kernel, experiments: Sequence[Experiment], seed: int) ->
     for change in freer(kernel):
         if clock.over:
             return
-        if _is_right(change.kernel, experiments, seed):
+        if is_right(change.kernel, experiments, seed, _QUICK):
             yield f"{change.words}: {change.kernel.notation}"
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.errors import MissingError
+from xpdispatch.kernel import Kernel
 from xpdispatch.plan import WHOLE
 from xpdispatch.testing.comparison import Difference, Reruns, compare
 from xpdispatch.testing.options import Clock, Data
 from xpdispatch.testing.tilings import Tiling, adversarial, tilings
-from xpdispatch.testing.trial import Trial, jittered
+from xpdispatch.testing.trial import Trial, jittered, make_trial
 
 _LEAST = 12
 """So many tilings are tried however long they take."""
@@ -81,11 +82,16 @@ class Experiment:
 
         return Reruns(lambda: both(self.precise), moved)
 
-    def search(self, seed: int, examples: int, clock: Clock) -> Finding | None:
+    def search(
+        self, seed: int, examples: int, clock: Clock, progress: Callable[[int, int, str], None] | None = None
+    ) -> Finding | None:
         """Try the adversarial tilings and then drawn ones; what is found is made small."""
-        for tiling in adversarial(self.trial.plan, seed, special_places(self.trial)):
+        fixed = list(adversarial(self.trial.plan, seed, special_places(self.trial)))
+        for n, tiling in enumerate(fixed):
             if self.tried >= _LEAST and clock.over:
                 return None
+            if progress:
+                progress(n, len(fixed), self.data)
             if found := self.attempt(tiling):
                 return self.smallest(found, seed)
         if not examples or clock.over:
@@ -125,7 +131,8 @@ class Experiment:
             return key in findings
 
         strategy = tilings(self.trial.plan, indices)
-        with suppress(hypothesis.errors.NoSuchExample, hypothesis.errors.Unsatisfiable):
+        # Legate warns when hypothesis seeds numpy.random, which no kernel may draw from.
+        with quiet(), suppress(hypothesis.errors.NoSuchExample, hypothesis.errors.Unsatisfiable):
             return findings[str(hypothesis.find(strategy, fails, settings=quiet, random=random.Random(seed)))]  # noqa: S311
         return None
 
@@ -150,3 +157,42 @@ def special_places(trial: Trial) -> dict[str, list[int]]:
                 scale = layout.reaches[axis].scale if layout.reaches else 1
                 places += [int(c[axis]) // scale + step for c in odd for step in (0, 1)]
     return found
+
+
+def is_right(kernel: Kernel, experiments: Sequence[Experiment], seed: int, seconds: float) -> bool:
+    """Whether a kernel of the same body, in another notation, gives the same answers under all tilings tried.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    experiments : sequence of Experiment
+        With the values, and the answers that are right.
+    seed : int
+    seconds : float
+        How long each may take.
+    """
+    for experiment in experiments:
+        try:
+            trial = make_trial(kernel, (), by_name(experiment.trial))
+            answer = trial.run()
+        except Exception:  # noqa: BLE001  whatever a body raises: then it is not right
+            return False
+        still = Reruns(lambda: None, lambda _: (answer, answer, None))  # noqa: B023  called at once
+        if trial.plan.empty or compare(experiment.expected, answer, still):
+            return False
+        if Experiment(experiment.data, trial, answer).search(seed, 0, Clock(seconds)):
+            return False
+    return True
+
+
+def by_name(trial: Trial) -> dict[str, Any]:
+    """The call of a trial, every argument by its name."""
+    values: dict[str, Any] = {}
+    for slot in trial.kernel.body.slots:
+        if slot.operand is not None:
+            values[slot.name] = np.array(trial.operands[slot.operand])
+        elif slot.scalar is not None:
+            values[slot.name] = trial.scalars[slot.scalar]
+        elif slot.result is not None and trial.given[slot.result] is not None:
+            values[slot.name] = trial.given[slot.result]
+    return values

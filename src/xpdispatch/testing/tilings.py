@@ -141,7 +141,7 @@ def adversarial(plan: Plan, seed: int, special: Mapping[str, Sequence[int]]) -> 
                 yield tiling({d: kind})
     for d in cuttable:
         yield tiling({d: "halves"}, "backward")
-        for kind in ("ragged", "ones", "special", "empty"):
+        for kind in ("special", "ragged", "ones", "empty"):
             if kind in kinds[d]:
                 yield tiling({d: kind})
                 yield tiling({d: kind}, int(rng.integers(1000)))

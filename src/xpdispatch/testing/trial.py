@@ -19,7 +19,7 @@ from xpdispatch.kernel import Arguments, Kernel
 from xpdispatch.namespaces import library_of
 from xpdispatch.plan import Plan
 from xpdispatch.testing.tilings import Tiling
-from xpdispatch.tiling import whole
+from xpdispatch.tiling import Region, whole
 
 POISONS = (0xA5, 0x5A)
 """What every byte of a result holds before the body runs; the second time another one."""
@@ -94,8 +94,10 @@ class Trial:
             site=replace(self.site, casts=casts),
         )
 
-    def run(self, tiling: Tiling = Tiling(), poison: int = POISONS[0]) -> list[np.ndarray[Any, Any]]:  # noqa: B008
-        """The results under a tiling, as new arrays.
+    def run(
+        self, tiling: Tiling | Sequence[Region] | None = None, poison: int = POISONS[0]
+    ) -> list[np.ndarray[Any, Any]]:
+        """The results under a tiling or on the tiles themselves, as new arrays; by default on one tile.
 
         Raises
         ------
@@ -115,8 +117,10 @@ class Trial:
         targets = local.targets_of(self.kernel, self.site, targets, None)
         witness = _Witness(self, poison)
         site = replace(self.site, function=witness)
-        with _quiet():
-            results = run(site, operands, targets, self.scalars, whole(self.plan), tiling.regions(self.plan))
+        domain = whole(self.plan)
+        regions = [domain] if tiling is None else tiling.regions(self.plan) if isinstance(tiling, Tiling) else tiling
+        with quiet():
+            results = run(site, operands, targets, self.scalars, domain, regions)
         for p, (array, before) in enumerate(zip(operands, pristine, strict=True)):
             if p not in body.in_place and not same_bits(array, before):
                 raise written_input(self.plan.operands[p].name)
@@ -229,10 +233,11 @@ class _Witness:
         for which, value in scalars:
             before = self.trial.pickled[which]
             if before is not None and _pickled(value) not in (before, None):
+                name = names[which]
                 raise Fault(
-                    f"the body changes its scalar argument {names[which]!r}, of which every task gets a copy of its own",
-                    f"return what is to be told as a result, or copy {names[which]!r} before changing it",
-                    names[which],
+                    f"the body changes its scalar argument {name!r}, of which every task gets a copy of its own",
+                    f"return what is to be told as a result, or copy {name!r} before changing it",
+                    name,
                 )
 
 
@@ -330,7 +335,8 @@ def _guarded(real: np.ndarray[Any, Any], poison: int, *, keep: bool) -> tuple[An
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Run bodies without the warnings that NumPy gives for odd values."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield

@@ -6,8 +6,8 @@ import pickle
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -25,6 +25,7 @@ from xpdispatch.namespaces import VARIANTS, library_of, share_memory
 from xpdispatch.plan import Layout
 from xpdispatch.reductions import combined, from_sort_keys, identity, sort_keys
 from xpdispatch.sample import scalars_key
+from xpdispatch.tiling import Region
 
 if "legate.core" not in sys.modules and threading.current_thread() is not threading.main_thread():
     raise EngineError(
@@ -39,6 +40,7 @@ except ModuleNotFoundError as error:
         hint="pip install 'xpdispatch[legate]' (Legate and cuPyNumeric)",
     ) from error
 
+from xpdispatch.engines.legate import leaf
 from xpdispatch.engines.legate.launch import Launch, make_launch
 from xpdispatch.engines.legate.leaf import make_leaf
 from xpdispatch.engines.legate.stores import (
@@ -426,6 +428,31 @@ def fold(xp: Any, total: Any, part: Any, op: Any) -> Any:
 def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
     """The floats that sort keys came from."""
     return from_sort_keys(keys, np.dtype(dtype))
+
+
+@contextmanager
+def forced_tiles(factor: int) -> Iterator[list[Region]]:
+    """Let Legate cut arrays into so many tiles to a processor, however small they are; notes the tiles down.
+
+    Parameters
+    ----------
+    factor : int
+
+    Yields
+    ------
+    list of Region
+        The tiles of all tasks that ended until the next synchronisation.
+    """
+    policy = lg.ParallelPolicy(
+        overdecompose_factor=factor, partitioning_threshold={lg.TaskTarget.CPU: 1, lg.TaskTarget.GPU: 1}
+    )
+    tiles: list[Region] = []
+    before, leaf.recorder = leaf.recorder, tiles
+    try:
+        with lg.Scope(parallel_policy=policy):
+            yield tiles
+    finally:
+        leaf.recorder = before
 
 
 def _report_at_exit() -> None:

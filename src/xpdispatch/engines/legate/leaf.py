@@ -47,6 +47,10 @@ class Header:
     cast: tuple[bool, ...]
 
 
+recorder: list[Region] | None = None
+"""Where the tiles of this process' tasks are noted down, for the checks that compare them with what was planned."""
+
+
 def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
     """The function that Legate calls for one variant of a kernel."""
     prepared = BoundedCache()  # headers and sites, by a header's bytes
@@ -66,6 +70,8 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
             stores, inputs, outputs = _stores(context, header)
             region = _region(header, stores)
             if not is_empty(region):
+                if recorder is not None:
+                    recorder.append(region)
                 _run(header, site, region, inputs, outputs, inline, scalars)
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             if isinstance(error, XPDispatchError):

@@ -1,0 +1,64 @@
+"""``check_kernel``: all checks of one kernel, on all engines that are asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpdispatch.errors import ArgumentError
+from xpdispatch.kernel import Kernel
+from xpdispatch.testing.on_legate import check_on_legate
+from xpdispatch.testing.options import current
+from xpdispatch.testing.partitioning import Checked, check_partitioning
+from xpdispatch.testing.portability import Portability, backends, portability_of
+
+ENGINES = (*backends(), "legate")
+"""What a check can run on, by the ids that the array API's own test tools use."""
+
+
+def check_kernel(kernel: Kernel, /, *args: Any, **kwargs: Any) -> tuple[Checked | Portability, ...]:
+    """Check that a kernel is independent of tilings and portable: all checks in one.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    *args, **kwargs
+        Of a call, with NumPy arrays; they are not changed.
+
+    Returns
+    -------
+    tuple
+        What each check has done.
+
+    Raises
+    ------
+    PartitionError, PortabilityError, DisagreementError
+        What the first check that failed has found.
+
+    See Also
+    --------
+    checking : choose the engines, by ``with checking(engines=("numpy", "legate"))``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpdispatch import kernel
+    >>> from xpdispatch.testing import check_kernel, checking
+    >>> @kernel("x[i] -> y[i]")
+    ... def double(xp, x):
+    ...     return 2 * x
+    >>> with checking(engines=("numpy",)):
+    ...     results = check_kernel(double, np.arange(6.0))
+    """
+    chosen = current().engines
+    for name in chosen or ():
+        if name not in ENGINES:
+            raise ArgumentError(f"there is no engine {name!r} to check on", hint=f"one of {', '.join(ENGINES)}")
+    done: list[Checked | Portability] = []
+    if chosen is None or "numpy" in chosen:
+        done.append(check_partitioning(kernel, *args, **kwargs))
+    libraries = tuple(n for n in (ENGINES if chosen is None else chosen) if n not in ("numpy", "legate"))
+    if libraries:
+        done.append(portability_of(kernel, args, kwargs, backends=libraries))
+    if chosen is not None and "legate" in chosen:
+        done.append(check_on_legate(kernel, *args, **kwargs))
+    return tuple(done)

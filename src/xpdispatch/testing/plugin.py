@@ -1,0 +1,109 @@
+"""The pytest plugin: installed with xpdispatch, and in need of no configuration.
+
+It adds the fixture ``check_kernel`` and two options, and says in the report of a failed check how to run it again.
+It has no fixture called ``xp``, which other array-API plugins have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from xpdispatch.testing.options import Options
+
+_ENGINES, _SEED = "--xpdispatch-engines", "--xpdispatch-seed"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("xpdispatch", "checks of xpdispatch kernels")
+    group.addoption(
+        _ENGINES,
+        metavar="IDS",
+        help="check kernels on these engines: numpy, array_api_strict, torch, jax.numpy, cupy, legate "
+        "(by default all that are installed, but Legate)",
+    )
+    group.addoption(_SEED, metavar="N", type=int, help="seed of the data and the tilings (default: 0)")
+
+
+def _options(config: pytest.Config) -> dict[str, Any]:
+    chosen = config.getoption(_ENGINES)
+    found: dict[str, Any] = {}
+    if chosen:
+        found["engines"] = tuple(name.strip() for name in chosen.split(","))
+    if config.getoption(_SEED) is not None:
+        found["seed"] = config.getoption(_SEED)
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Let the options hold for the checks of a test, whether by fixture or by plain function."""
+    options = _options(item.config)
+    if not options:
+        return (yield)
+    from xpdispatch.testing.options import checking
+
+    with checking(**options):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+    """Say with a failed check how to run it again."""
+    report = yield
+    error = call.excinfo.value if call.excinfo else None
+    if report.failed and _is_failed_check(error):
+        seed = item.config.getoption(_SEED)
+        line = f"pytest {item.nodeid!r} {_SEED}={_seed_of(seed)}"
+        if item.config.getoption(_ENGINES):
+            line += f" {_ENGINES}={item.config.getoption(_ENGINES)}"
+        report.sections.append(("xpdispatch", f"seed: {_seed_of(seed)}\nreproduce: {line}"))
+    return report
+
+
+def _is_failed_check(error: BaseException | None) -> bool:
+    from xpdispatch.errors import DisagreementError, PartitionError, PortabilityError
+
+    return isinstance(error, DisagreementError | PartitionError | PortabilityError)
+
+
+def _seed_of(seed: int | None) -> int:
+    from xpdispatch.testing.options import Options
+
+    return Options(seed=seed).chosen_seed
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, with the reason, the cases of engines that are not asked for or not there."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        for value in callspec.params.values() if callspec else ():
+            if type(value).__module__ == "xpdispatch.testing.cases":
+                reason = _reason_to_skip(value.engine, _options(config).get("engines"))
+                if reason:
+                    item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _reason_to_skip(engine: str, chosen: tuple[str, ...] | None) -> str:
+    if chosen is not None and engine not in chosen:
+        return f"{_ENGINES} leaves {engine} out"
+    if engine == "legate":
+        if chosen is None:
+            return f"Legate is checked where it is asked for: {_ENGINES}=numpy,legate"
+        return "" if find_spec("legate") else "legate is not installed: pip install 'xpdispatch[legate]'"
+    from xpdispatch.testing.portability import backends
+
+    return backends()[engine]
+
+
+@pytest.fixture
+def check_kernel() -> Callable[..., Any]:
+    """:func:`xpdispatch.testing.check_kernel`, as a fixture."""
+    from xpdispatch.testing.checks import check_kernel
+
+    return check_kernel

@@ -1,0 +1,128 @@
+"""Hypothesis strategies that draw the arguments of a kernel from its notation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpdispatch.errors import ArgumentError
+from xpdispatch.kernel import Kernel
+from xpdispatch.notation import Axis, Term
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+
+def arguments(
+    kernel: Kernel,
+    /,
+    *,
+    dtype: Any = "float64",
+    least: int = 1,
+    most: int = 8,
+    elements: SearchStrategy[Any] | None = None,
+    **scalars: Any,
+) -> SearchStrategy[dict[str, Any]]:
+    """Draw the arguments of a call, by name: arrays whose shapes fit the notation.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    dtype : dtype or mapping of str to dtype
+        Of the operands, or of each by name.
+    least, most : int
+        Bounds of the extents of indices, named and whole axes.
+    elements : strategy, optional
+        For the cells; by default small integers, which no sum rounds.
+    **scalars : object
+        Values of the scalar arguments, or strategies for them; those that are extents are drawn where they are left
+        out.
+
+    Returns
+    -------
+    SearchStrategy of dict
+
+    Raises
+    ------
+    ArgumentError
+        A scalar argument is left out.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from xpdispatch import kernel
+    >>> from xpdispatch.testing import arguments
+    >>> outer = kernel("x[i], y[j] -> z[i, j]")(lambda xp, x, y: x[:, None] * y[None, :])
+    >>> from hypothesis import find
+    >>> drawn = find(arguments(outer, least=2), lambda values: True)
+    >>> drawn["x"].shape, drawn["y"].shape
+    ((2,), (2,))
+    """
+    from hypothesis import strategies as st
+
+    extents = {name for term in kernel.signature.operands for name in _names(term)}
+    extents |= set(kernel.signature.free_names)
+    for slot in kernel.body.slots:
+        has_default = kernel.__signature__.parameters[slot.name].default is not kernel.__signature__.empty
+        if slot.scalar is not None and slot.name not in scalars and slot.name not in extents and not has_default:
+            raise ArgumentError(
+                f"scalar argument {slot.name!r} is left out", hint=f"pass {slot.name}=value, or a strategy for it"
+            ).complete(kernel.name, kernel.notation)
+
+    @st.composite
+    def drawn(draw: Any) -> dict[str, Any]:
+        return _draw(draw, kernel, dtype, (least, most), elements, scalars)
+
+    return drawn()
+
+
+def _names(term: Term) -> list[str]:
+    return [a.name for a in term.axes if a.kind in ("split", "whole") and a.name]
+
+
+def _draw(
+    draw: Any, kernel: Kernel, dtype: Any, bounds: tuple[int, int], elements: Any, scalars: dict[str, Any]
+) -> dict[str, Any]:
+    from hypothesis import strategies as st
+    from hypothesis.extra import numpy as hnp
+
+    size = st.integers(*bounds)
+    values = {n: draw(v) if isinstance(v, st.SearchStrategy) else v for n, v in scalars.items()}
+    known = {n: v for n, v in values.items() if type(v) is int}
+
+    def extent(axis: Axis, term: Term) -> int:
+        if axis.extent:
+            return axis.extent.value(known)
+        cells = known.setdefault(axis.name, draw(size)) if axis.name else draw(size)
+        if axis.kind != "split":
+            return cells
+        valid = kernel.boundaries.get(str(term.name)) == "valid"
+        return cells * axis.scale + (axis.below + axis.above if valid else 0)
+
+    for name in kernel.signature.free_names:
+        known.setdefault(name, draw(size))
+    named = [t for t in kernel.signature.operands if t.name]
+    open_ended = [t for t in named if t.ellipsis]
+    leads: dict[str | None, tuple[int, ...]] = {}
+    if open_ended:
+        shapes = draw(
+            hnp.mutually_broadcastable_shapes(
+                num_shapes=len(open_ended), max_dims=3, min_side=max(1, bounds[0]), max_side=max(1, bounds[1])
+            )
+        )
+        leads = {t.name: s for t, s in zip(open_ended, shapes.input_shapes, strict=True)}
+    result = dict(values)
+    for term in named:
+        shape = (*leads.get(term.name, ()), *(extent(a, term) for a in term.named))
+        kind = np.dtype(dtype[term.name] if isinstance(dtype, dict) else dtype)
+        if elements is not None:
+            result[str(term.name)] = draw(hnp.arrays(kind, shape, elements=elements))
+        else:
+            low = 0 if kind.kind in "bu" else -9
+            cells = st.integers(low, 1 if kind.kind == "b" else 9)
+            result[str(term.name)] = draw(hnp.arrays(np.int64, shape, elements=cells)).astype(kind)
+    for slot in kernel.body.slots:
+        if slot.scalar is not None and slot.name not in result and slot.name in known:
+            result[slot.name] = known[slot.name]
+    return result

@@ -1,0 +1,372 @@
+"""``suggest``: the freest notation under which a body is right, found by running it on parts of its arrays."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.errors import ArgumentError, XPDispatchError
+from xpdispatch.kernel import Kernel
+from xpdispatch.notation import OPERATORS, Axis, Operator, Signature, Term, parse
+from xpdispatch.plan import Plan, plan
+from xpdispatch.reductions import check_dtype, combined
+from xpdispatch.testing.options import Clock, current
+from xpdispatch.testing.search import Experiment, is_right
+from xpdispatch.testing.trial import Trial, make_trial, quiet, small_integers
+from xpdispatch.tiling import Region, Tile, selection
+
+_OPERATORS: tuple[Operator, ...] = tuple(op for op in OPERATORS if op != "fold")
+_MOST_SCALE = 8
+_MOST_HALO = 8
+_LETTERS = "ijklmnpqrstuvwabcdefgh"
+
+
+class Suggestion(str):
+    """A notation, as text, with what the search could not decide.
+
+    Attributes
+    ----------
+    boundary : str or None
+        What to pass as ``boundary=``.
+    undecided : tuple of str
+    """
+
+    boundary: str | None
+    undecided: tuple[str, ...]
+
+    def __new__(cls, text: str, boundary: str | None = None, undecided: Sequence[str] = ()) -> Suggestion:
+        """Make one."""
+        made = super().__new__(cls, text)
+        made.boundary, made.undecided = boundary, tuple(undecided)
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """One index: the operands' axes that it splits, and what becomes of each result."""
+
+    axes: tuple[tuple[int, int, Axis], ...]
+    results: tuple[Axis | Operator, ...]
+
+
+def suggest(body: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Suggestion:
+    """Find the freest notation under which a body gives the same answer however its arrays are cut.
+
+    Every set of axes of equal extents is cut, and the body runs on the parts: the results of the parts, joined along
+    an axis or combined by an operator, must be the whole result. What is found together is then checked as
+    :func:`check_partitioning` does.
+
+    Parameters
+    ----------
+    body : callable
+        ``body(xp[, tile], ...)`` that returns its results, or a kernel.
+    *args, **kwargs
+        Of a call, with NumPy arrays. Extents that differ from each other leave less to be tried.
+
+    Returns
+    -------
+    Suggestion
+        A ``str``, ready for ``@kernel(...)``; its ``undecided`` says what could not be settled.
+
+    Raises
+    ------
+    ArgumentError
+        The arguments do not fit, or the body returns nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpdispatch.testing import suggest
+    >>> rng = np.random.default_rng(0)
+    >>> print(suggest(lambda xp, A, B: A @ B, rng.random((4, 5)), rng.random((5, 6))))
+    A[i, j], B[j, k] -> sum y[i, k]
+    >>> print(suggest(lambda xp, x: x / xp.sum(x, axis=1, keepdims=True), rng.random((4, 5))))
+    x[i, :] -> y[i, :]
+    """
+    options = current()
+    clock = Clock(5 * options.seconds)
+    base = _all_whole(body, args, kwargs)
+    given = make_trial(base, args, kwargs)
+    trials = [small_integers(given, options.chosen_seed)] if given.inexact else []
+    experiments = []
+    for trial in (*trials, given):
+        try:
+            experiments.append(Experiment("the arguments", trial, trial.run()))
+        except Exception:
+            if trial is given:
+                raise
+    undecided = []
+    signature = base.signature
+    for split in _splits(experiments, clock):
+        larger = _joined(signature, split, f"_{len(signature.indices)}")
+        if larger is not None and _is_right(base, larger, experiments, options.chosen_seed):
+            signature = larger
+    if clock.over:
+        undecided.append("time ran out: some sets of axes were not tried")
+    for term, array in zip(base.signature.operands, given.operands, strict=True):
+        undecided += [
+            f"axis {a} of {term.name!r} has extent {n}: nothing can be said of it"
+            for a, n in enumerate(array.shape)
+            if n < 2
+        ]
+    boundary = _boundary(signature)
+    if boundary:
+        undecided.append("the halo is right with boundary='valid'; pass that to the decorator")
+    taken = {s.name for s in base.body.slots} | {str(t.name) for t in base.signature.results}
+    named = _name_extents(base, _renamed(signature, taken), experiments[-1].trial)
+    return Suggestion(str(named), boundary, undecided)
+
+
+def _all_whole(body: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Kernel:
+    """A kernel of the body with every axis whole, which runs in one tile."""
+    function = body.__wrapped__ if isinstance(body, Kernel) else body
+    parameters = list(inspect.signature(function).parameters.values())
+    skip = 2 if [p.name for p in parameters[1:2]] == ["tile"] else 1
+    try:
+        bound = inspect.Signature(parameters[skip:]).bind(*args, **kwargs)
+    except TypeError as error:
+        raise ArgumentError(f"the arguments do not fit the body: {error}", hint="pass all but xp and tile") from None
+    bound.apply_defaults()
+    arrays = {n: v for n, v in bound.arguments.items() if isinstance(v, np.ndarray)}
+    if not arrays:
+        raise ArgumentError("no argument is a NumPy array", hint="pass the arrays of a typical call")
+    operands = tuple(Term(n, tuple(Axis("whole") for _ in v.shape)) for n, v in arrays.items())
+    # One call tells how many results there are, and of which rank; it goes the way of every other call.
+    seen: list[Any] = []
+
+    def probe(*given: Any, **keywords: Any) -> Any:
+        seen.append(function(*given, **keywords))
+        return 0
+
+    probe.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    make_trial(Kernel(probe, Signature(operands, (Term("_", ()),))), args, kwargs).run()
+    returned = seen[0]
+    if returned is None:
+        raise ArgumentError("the body returned None", hint="let it return its results")
+    results = returned if isinstance(returned, tuple | list) else (returned,)
+    taken = {p.name for p in parameters}
+    letter = next(c for c in "yzrwv" if not taken & {c, f"{c}0"})
+    names = [letter] if len(results) == 1 else [f"{letter}{n}" for n in range(len(results))]
+    terms = tuple(Term(n, tuple(Axis("whole") for _ in np.shape(v))) for n, v in zip(names, results, strict=True))
+    return Kernel(function, Signature(operands, terms))
+
+
+# -- which axes can be split together --------------------------------------------------------------------------
+
+
+def _splits(experiments: Sequence[Experiment], clock: Clock) -> Iterator[_Split]:
+    """Every set of operands' axes that can be split together, the largest sets first."""
+    trial = experiments[0].trial
+    shapes = [a.shape for a in trial.operands]
+    extents = sorted({n for shape in shapes for n in shape if n > 1}, reverse=True)
+    results = {n for e in experiments for a in e.expected for n in a.shape if n > 1}
+    found: list[_Split] = []
+    for cells in sorted({*extents, *results}, reverse=True):
+        options = [[None, *_axes_for(cells, shape)] for shape in shapes]
+        chosen = [c for c in product(*options) if any(c)]
+        for choice in sorted(chosen, key=lambda c: (_oddness(c), c.count(None))):
+            if clock.over:
+                break
+            axes = tuple((p, a[0], a[1]) for p, a in enumerate(choice) if a)
+            results_of = _relation(experiments, axes, cells)
+            if results_of is not None:
+                found.append(_Split(axes, results_of))
+    # Results that keep the index leave more to be done side by side than those that combine it.
+    yield from sorted(found, key=lambda s: (_oddness_of(s), sum(isinstance(r, str) for r in s.results)))
+
+
+def _axes_for(cells: int, shape: Sequence[int]) -> list[tuple[int, Axis]]:
+    """The axes of one operand that an index of so many cells can split: plainly, in blocks or with a halo."""
+    found = []
+    for a, n in enumerate(shape):
+        if n == cells:
+            found.append((a, Axis("split", "i")))
+        elif n % cells == 0 and n // cells <= _MOST_SCALE:
+            found.append((a, Axis("split", "i", scale=n // cells)))
+        elif 0 < n - cells <= _MOST_HALO:
+            found.append((a, Axis("split", "i", above=n - cells)))
+    return found
+
+
+def _oddness(choice: Sequence[tuple[int, Axis] | None]) -> int:
+    return sum(c[1].scale - 1 + c[1].above for c in choice if c)
+
+
+def _oddness_of(split: _Split) -> int:
+    own = sum(axis.scale - 1 + axis.above for _, _, axis in split.axes)
+    return own + 8 * sum(isinstance(r, Axis) and r.kind == "unknown" for r in split.results)
+
+
+def _relation(
+    experiments: Sequence[Experiment], axes: Sequence[tuple[int, int, Axis]], cells: int
+) -> tuple[Axis | Operator, ...] | None:
+    """What each result becomes when these axes are cut: an axis of it is split too, or it is combined; or None."""
+    cuts = sorted({max(1, cells // 2), max(1, cells // 3), cells - 1})
+    possible: list[set[Any]] | None = None
+    for experiment in experiments:
+        for cut in cuts if cells > 2 else cuts[:1]:
+            parts = _run_parts(experiment.trial, axes, cells, cut)
+            if parts is None:
+                return None
+            now = [set(_fits(e, a, b, cut, cells)) for e, a, b in zip(experiment.expected, *parts, strict=True)]
+            possible = now if possible is None else [p & n for p, n in zip(possible, now, strict=True)]
+            if not all(possible):
+                return None
+    return tuple(min(p, key=_preference) for p in possible or [])
+
+
+def _preference(how: Axis | Operator) -> tuple[int, Any]:
+    if isinstance(how, str):
+        return 1, _OPERATORS.index(how)
+    return (2, 0) if how.kind == "unknown" else (0, how.column)
+
+
+def _run_parts(
+    trial: Trial, axes: Sequence[tuple[int, int, Axis]], cells: int, cut: int
+) -> tuple[list[Any], list[Any]] | None:
+    """The results of the two parts; None where the body fails on one."""
+    terms = list(trial.kernel.signature.operands)
+    for p, a, axis in axes:
+        terms[p] = replace(terms[p], axes=(*terms[p].axes[:a], axis, *terms[p].axes[a + 1 :]))
+    signature = Signature(tuple(terms), (Term("_", (), "sum"),))
+    boundaries: Any = {str(terms[p].name): "valid" for p, _, axis in axes if axis.above}
+    made = plan(signature, [a.shape for a in trial.operands], trial.kernel.sizes(trial.scalars), [None], boundaries)
+    parts = []
+    for region in (((0, cut),), ((cut, cells),)):
+        try:
+            parts.append(_run_part(trial, made, region))
+        except Exception:  # noqa: BLE001  whatever the body raises, this is no way to cut its arrays
+            return None
+    return parts[0], parts[1]
+
+
+def _run_part(trial: Trial, made: Plan, region: Region) -> list[Any]:
+    body, xp = trial.kernel.body, trial.site.xp
+    domain = ((0, made.extents[0]),)
+    arrays = [
+        a[selection(layout, region, domain)] if layout.axes else a
+        for a, layout in zip(trial.operands, made.operands, strict=True)
+    ]
+    tile = Tile(made, region, xp, "CPU") if body.wants_tile else None
+    with quiet():
+        returned = body.call(body.function, xp, tile, [np.array(a) for a in arrays], {}, trial.scalars)
+    values = returned if isinstance(returned, tuple | list) else (returned,)
+    return [np.asarray(v) for v in values]
+
+
+def _fits(e: Any, a: Any, b: Any, cut: int, cells: int) -> Iterator[Axis | Operator]:
+    """How two parts can make the whole result."""
+    if a.ndim != e.ndim or b.ndim != e.ndim or a.dtype != e.dtype or b.dtype != e.dtype:
+        return
+    for axis in range(e.ndim):
+        rest = [s[:axis] + s[axis + 1 :] for s in (e.shape, a.shape, b.shape)]
+        if rest[0] != rest[1] or rest[1] != rest[2] or a.shape[axis] + b.shape[axis] != e.shape[axis]:
+            continue
+        if not _equal(e, np.concatenate([a, b], axis=axis)):
+            continue
+        if e.shape[axis] % cells == 0 and a.shape[axis] * cells == e.shape[axis] * cut:
+            yield Axis("split", f"{axis}", scale=e.shape[axis] // cells)
+        elif axis == 0:
+            yield Axis("unknown")
+    if a.shape == b.shape == e.shape:
+        for op in _OPERATORS:
+            if e.dtype.kind == "b" and op in ("max", "min"):
+                continue  # any and all say it better
+            try:
+                check_dtype(op, "y", e.dtype)
+            except XPDispatchError:
+                continue
+            with quiet():
+                if _equal(e, np.asarray(combined(np, op, a, b))):
+                    yield op
+
+
+def _equal(e: np.ndarray[Any, Any], g: np.ndarray[Any, Any]) -> bool:
+    """Roughly: what is taken for equal here is checked in earnest later."""
+    if e.dtype.kind not in "fc":
+        return bool(np.array_equal(e, g))
+    with np.errstate(all="ignore"):
+        scale = float(np.max(np.abs(e[np.isfinite(e)]), initial=0.0))
+        bound = np.sqrt(float(np.finfo(e.dtype).eps))
+        return e.shape == g.shape and bool(np.allclose(e, g, rtol=bound, atol=bound * scale, equal_nan=True))
+
+
+# -- putting indices together ----------------------------------------------------------------------------------
+
+
+def _joined(signature: Signature, split: _Split, name: str) -> Signature | None:
+    """The signature with one more index, or None where it does not go with those that are there."""
+    operands, results = list(signature.operands), list(signature.results)
+    for p, a, axis in split.axes:
+        if operands[p].axes[a].kind != "whole":
+            return None
+        axes = operands[p].axes
+        operands[p] = replace(operands[p], axes=(*axes[:a], replace(axis, name=name), *axes[a + 1 :]))
+    for r, how in enumerate(split.results):
+        term = results[r]
+        if isinstance(how, str):
+            if term.op not in (None, how):
+                return None
+            results[r] = replace(term, op=how)
+        elif how.kind == "unknown":
+            results[r] = replace(term, axes=(how, *term.axes[1:]))
+        else:
+            a = int(str(how.name))
+            if term.axes[a].kind != "whole":
+                return None
+            results[r] = replace(term, axes=(*term.axes[:a], replace(how, name=name), *term.axes[a + 1 :]))
+    return replace(signature, operands=tuple(operands), results=tuple(results))
+
+
+def _is_right(base: Kernel, signature: Signature, experiments: Sequence[Experiment], seed: int) -> bool:
+    try:
+        made = Kernel(base.__wrapped__, parse(str(signature)), boundary=_boundary(signature))
+    except XPDispatchError:  # the index contradicts those that are there
+        return False
+    return is_right(made, experiments, seed, 0.5)
+
+
+def _boundary(signature: Signature) -> str | None:
+    return "valid" if any(a.below or a.above for t in signature.operands for a in t.axes) else None
+
+
+def _renamed(signature: Signature, taken: set[str]) -> Signature:
+    """The indices called i, j, k and so on in the order in which they appear."""
+    names = dict(zip(signature.indices, [c for c in _LETTERS if c not in taken], strict=False))
+
+    def term_of(term: Term) -> Term:
+        return replace(term, axes=tuple(replace(a, name=names.get(str(a.name), a.name)) for a in term.axes))
+
+    return replace(
+        signature,
+        operands=tuple(map(term_of, signature.operands)),
+        results=tuple(map(term_of, signature.results)),
+    )
+
+
+def _name_extents(base: Kernel, signature: Signature, trial: Trial) -> Signature:
+    """Whole axes of results whose extent is an integer argument get its name."""
+    slots = [s for s in base.body.slots if s.scalar is not None]
+    results = list(signature.results)
+    for slot in slots:
+        value = trial.scalars[int(slot.scalar or 0)]
+        if type(value) is not int or value < 1:
+            continue
+        scalars = list(trial.scalars)
+        scalars[int(slot.scalar or 0)] = value + 1
+        try:
+            before, after = trial.run(), replace(trial, scalars=tuple(scalars), pickled=(None,) * len(scalars)).run()
+        except Exception:  # noqa: BLE001, S112  a body that takes no other value
+            continue
+        for r, (a, b) in enumerate(zip(before, after, strict=True)):
+            for axis, (n, m) in enumerate(zip(a.shape, b.shape, strict=False)):
+                if n == value and m == value + 1 and results[r].axes[axis] == Axis("whole"):
+                    axes = results[r].axes
+                    named = Axis("whole", slot.name)
+                    results[r] = replace(results[r], axes=(*axes[:axis], named, *axes[axis + 1 :]))
+    return replace(signature, results=tuple(results))

@@ -146,8 +146,10 @@ def _stays(e: Any, g: Any, precise_e: Any, precise_g: Any) -> np.ndarray[Any, An
         ratio = float(np.finfo(precise_e.dtype).eps) / float(np.finfo(e.dtype).eps)
         noise = np.maximum(np.maximum(np.abs(e - precise_e), np.abs(g - precise_g)), _unit(e))
         stays = (np.abs(high - low) <= np.abs(low) / 2) & (np.abs(high) > _NOISE * ratio * noise)
-        # Infinities and NaN on one side alone: a mistake, unless the higher precision has none of it.
-        odd = ~_close(precise_e, precise_g)
+        # What is infinite or NaN on one side alone is a mistake, but where the sum itself comes near to overflow and
+        # the higher precision has none of it.
+        least = np.minimum(np.where(np.isfinite(e), np.abs(e), np.inf), np.where(np.isfinite(g), np.abs(g), np.inf))
+        odd = (least < np.finfo(e.dtype).max / 1000) | ~_close(precise_e, precise_g)
     return np.asarray(np.where(finite, stays, odd))
 
 

@@ -142,7 +142,8 @@ def _unaligned(plan: Plan, indices: Sequence[str]) -> str:
     cut = {plan.indices.index(i) for i in indices if i in plan.indices}
     for space in plan.spaces:
         if cut & set(space):
-            names = [repr(x.name) for x in (*plan.operands, *plan.results) if set(x.axes) & set(space)]
+            found = (repr(x.name) for x in (*plan.operands, *plan.results) if set(x.axes) & set(space))
+            names = dict.fromkeys(found)
             return f"nothing aligns {' and '.join(names)} with the others, so that Legate cuts them at other places"
     return ""
 

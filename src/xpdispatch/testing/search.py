@@ -17,7 +17,7 @@ from xpdispatch.plan import WHOLE
 from xpdispatch.testing.comparison import Difference, Reruns, compare
 from xpdispatch.testing.options import Clock, Data
 from xpdispatch.testing.tilings import Tiling, adversarial, tilings
-from xpdispatch.testing.trial import Trial, jittered, make_trial
+from xpdispatch.testing.trial import Trial, jittered, make_trial, quiet
 
 _LEAST = 12
 """So many tilings are tried however long they take."""
@@ -114,7 +114,7 @@ class Experiment:
                 hint="pip install 'xpdispatch[testing]'",
             ) from None
 
-        quiet = hypothesis.settings(
+        settings = hypothesis.settings(
             max_examples=examples,
             database=None,
             deadline=None,
@@ -133,7 +133,7 @@ class Experiment:
         strategy = tilings(self.trial.plan, indices)
         # Legate warns when hypothesis seeds numpy.random, which no kernel may draw from.
         with quiet(), suppress(hypothesis.errors.NoSuchExample, hypothesis.errors.Unsatisfiable):
-            return findings[str(hypothesis.find(strategy, fails, settings=quiet, random=random.Random(seed)))]  # noqa: S311
+            return findings[str(hypothesis.find(strategy, fails, settings=settings, random=random.Random(seed)))]  # noqa: S311
         return None
 
 

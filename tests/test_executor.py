@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from xpdispatch import kernel
-from xpdispatch.executor import Site, inside_body, run
+from xpdispatch.executor import inside_body, run
 from xpdispatch.namespaces import namespace_for
 from xpdispatch.plan import Plan
+from xpdispatch.site import Site
 from xpdispatch.tiling import grid, whole
 
 

@@ -13,8 +13,9 @@ from hypothesis.extra import numpy as hnp
 
 from conftest import Engine, make_engine
 from xpdispatch import Kernel, kernel
-from xpdispatch.executor import Site, run
+from xpdispatch.executor import run
 from xpdispatch.namespaces import namespace_for
+from xpdispatch.site import Site
 from xpdispatch.tiling import grid, whole
 
 rng = np.random.default_rng(20261124)

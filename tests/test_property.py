@@ -12,9 +12,10 @@ from hypothesis.extra import numpy as hnp
 import xpdispatch as xd
 from conftest import forced_tiles
 from xpdispatch import kernel
-from xpdispatch.executor import Site, run
+from xpdispatch.executor import run
 from xpdispatch.namespaces import namespace_for
 from xpdispatch.reductions import combine, identity
+from xpdispatch.site import Site
 from xpdispatch.tiling import grid, whole
 
 EXACT = ["int8", "int32", "int64", "uint8", "uint64"]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import NoReturn
 
 import xpdispatch
 from xpdispatch import driver
-from xpdispatch.errors import MissingError, XPDispatchError
+from xpdispatch.errors import MissingError, PartitionWarning, XPDispatchError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,12 +30,73 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_help=False,
         help="run a script under Legate's launcher: xpdispatch run [Legate's flags] script.py [its flags]",
     )
-    parser.parse_known_args(words[:1])
+    checks = commands.add_parser(
+        "check",
+        help="check that a kernel does not depend on how its arrays are cut",
+        description="Check a kernel: xpdispatch check package.module:kernel x=1000,3:float32 data=50:int64:0..8 bins=9",
+    )
+    checks.add_argument("kernel", help="package.module:kernel, or path/to/file.py:kernel")
+    checks.add_argument("arguments", nargs="*", metavar="NAME=...", help="extents and dtype of an array, or a value")
+    checks.add_argument("--engines", metavar="IDS", help="numpy (the default), array_api_strict, torch, ..., legate")
+    checks.add_argument("--seed", type=int, default=0, help="of the data and the tilings (default: 0)")
+    checks.add_argument("--seconds", type=float, default=10.0, help="how long to look (default: 10)")
+    checks.add_argument("--tiling", help='try this tiling alone, such as "i: 5 11; backward"')
+    checks.add_argument("--data", help="'small integers', 'the arguments' or 'a NaN' alone")
     try:
-        run(words[1:])
+        if words[:1] == ["run"]:
+            run(words[1:])
+        return check(parser.parse_args(words))
     except XPDispatchError as error:
         print(f"xpdispatch: {error}", file=sys.stderr)
         return 1
+
+
+def check(options: argparse.Namespace) -> int:
+    """Check one kernel, and print what was done; the status is 1 where a check failed."""
+    from xpdispatch.shell import load_kernel, make_arguments
+    from xpdispatch.testing import check_kernel, checking
+
+    kernel = load_kernel(options.kernel)
+    arguments = make_arguments(kernel, options.arguments, options.seed)
+    with progress_bar() as progress, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PartitionWarning)
+        with checking(
+            seed=options.seed,
+            seconds=options.seconds,
+            tiling=options.tiling,
+            data=options.data,
+            engines=tuple((options.engines or "numpy").split(",")),
+            progress=progress,
+        ):
+            done = check_kernel(kernel, **arguments)
+    for warning in caught:
+        print(f"xpdispatch: {warning.message}", file=sys.stderr)
+    print(f"{kernel!r}:", *(repr(result) for result in done), sep="\n  ")
+    return 0
+
+
+@contextmanager
+def progress_bar(after: float = 2.0) -> Iterator[Callable[[int, int, str], None] | None]:
+    """A bar on a terminal for work that takes longer than `after` seconds; nothing elsewhere, or without rich."""
+    if not sys.stderr.isatty() or find_spec("rich") is None:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task("")
+    start = time.monotonic()
+
+    def show(done: int, of: int, what: str) -> None:
+        if time.monotonic() - start > after and not bar.live.is_started:
+            bar.start()
+        bar.update(task, completed=done, total=of, description=what)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 def run(words: Sequence[str]) -> NoReturn:

@@ -13,9 +13,10 @@ import numpy as np
 from xpdispatch.body import Body
 from xpdispatch.caches import BoundedCache
 from xpdispatch.dtypes import Rule, casts, np_dtype, unknown_dtype
-from xpdispatch.executor import Site, run
+from xpdispatch.executor import run
 from xpdispatch.namespaces import namespace_for
 from xpdispatch.plan import WHOLE, Layout, Plan, Shape
+from xpdispatch.site import Site
 from xpdispatch.tiling import Region
 
 ResultTypes = list[tuple[np.dtype[Any], Shape]]

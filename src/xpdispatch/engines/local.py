@@ -12,9 +12,11 @@ import numpy as np
 from xpdispatch.boundaries import check_constant
 from xpdispatch.dtypes import check_cast, no_promotion, np_dtype, own_dtype, unknown_dtype
 from xpdispatch.errors import ArgumentError, EngineError, ShapeError, read_only
-from xpdispatch.executor import Site, run, write
+from xpdispatch.executor import run
 from xpdispatch.namespaces import library_of, namespace_of, share_memory
 from xpdispatch.reductions import combined, identity
+from xpdispatch.returned import write
+from xpdispatch.site import Site
 from xpdispatch.tiling import Region, whole
 
 if TYPE_CHECKING:

@@ -7,4 +7,14 @@ from xpdispatch.testing.strategies import arguments
 from xpdispatch.testing.suggestions import Suggestion, suggest
 from xpdispatch.testing.tilings import Tiling, tilings
 
-__all__ = ["Checked", "Suggestion", "Tiling", "arguments", "check_partitioning", "checking", "draw", "suggest", "tilings"]
+__all__ = [
+    "Checked",
+    "Suggestion",
+    "Tiling",
+    "arguments",
+    "check_partitioning",
+    "checking",
+    "draw",
+    "suggest",
+    "tilings",
+]

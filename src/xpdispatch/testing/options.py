@@ -87,7 +87,8 @@ def checking(**changes: Any) -> Iterator[Options]:
     """
     if isinstance(changes.get("tiling"), str):
         changes["tiling"] = Tiling.parse(changes["tiling"])
-    if changes.get("data") not in (None, *DATA):
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes.get("data", DATA[0]) not in DATA:
         raise ArgumentError(f"data={changes['data']!r} is unknown", hint=f"one of {', '.join(map(repr, DATA))}")
     try:
         chosen = replace(_options.get(), **changes)

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from xpdispatch.testing.options import Options
 
 _ENGINES, _SEED = "--xpdispatch-engines", "--xpdispatch-seed"
 

@@ -14,10 +14,11 @@ import numpy as np
 from xpdispatch.boundaries import check_constant
 from xpdispatch.engines import local
 from xpdispatch.errors import ArgumentError, XPDispatchError
-from xpdispatch.executor import Site, run
+from xpdispatch.executor import run
 from xpdispatch.kernel import Arguments, Kernel
 from xpdispatch.namespaces import library_of
 from xpdispatch.plan import Plan
+from xpdispatch.site import Site
 from xpdispatch.testing.tilings import Tiling
 from xpdispatch.tiling import Region, whole
 

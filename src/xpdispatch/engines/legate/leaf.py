@@ -15,11 +15,12 @@ from xpdispatch.engines.legate import failures
 from xpdispatch.engines.legate.failures import Failure
 from xpdispatch.engines.legate.recipe import Recipe
 from xpdispatch.errors import XPDispatchError
-from xpdispatch.executor import Site, run
+from xpdispatch.executor import run
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
 from xpdispatch.plan import Layout, Plan
 from xpdispatch.reductions import combine, needs_sort_keys, sort_keys
+from xpdispatch.site import Site
 from xpdispatch.tiling import Region, describe, is_empty
 
 

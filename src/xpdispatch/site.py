@@ -1,0 +1,40 @@
+"""Where tiles run, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from xpdispatch.body import Body
+from xpdispatch.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where tiles run: what stays the same for all tiles of one run.
+
+    Parameters
+    ----------
+    plan : Plan
+    body : Body
+    function : callable
+        The body's function for this variant.
+    xp : namespace
+    library : str
+        Whose arrays these are (:func:`xpdispatch.namespaces.library_of`).
+    variant : str
+    casts : tuple
+        For each result the dtype that ``dtype=`` asks for, in the library's own terms, or None.
+    dtypes : tuple
+        For each result the dtype that was planned; empty where nothing was.
+    """
+
+    plan: Plan
+    body: Body
+    function: Callable[..., Any]
+    xp: Any
+    library: str
+    variant: str
+    casts: tuple[Any, ...]
+    dtypes: tuple[Any, ...] = ()

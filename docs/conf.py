@@ -21,7 +21,7 @@ autodoc_member_order = "bysource"
 add_module_names = False
 
 # The examples in docstrings lean on the public names; every page imports what it shows.
-doctest_global_setup = "from xpdispatch import *"
+doctest_global_setup = "from xpdispatch import *; from xpdispatch.testing import *"
 # Without IGNORE_EXCEPTION_DETAIL, which is on by default: the texts of errors are part of what is documented.
 doctest_default_flags = doctest.ELLIPSIS | doctest.DONT_ACCEPT_TRUE_FOR_1
 

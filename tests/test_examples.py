@@ -72,10 +72,11 @@ def test_bodies_are_generic(example: Path) -> None:
             assert not [n for n in ast.walk(node) if isinstance(n, ast.If | ast.IfExp | ast.Import | ast.ImportFrom)]
 
 
-def test_readme_first_block_prints_exactly_this() -> None:
-    blocks = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    (_, code), (_, expected) = blocks[0], blocks[1]
-    assert run([sys.executable, "-c", code]) == expected
+def test_readme_blocks_print_exactly_this() -> None:
+    pairs = re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(pairs) == 2
+    for code, expected in pairs:
+        assert run([sys.executable, "-c", code]) == expected
 
 
 def test_all_options_are_shown() -> None:

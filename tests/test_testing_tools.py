@@ -1,0 +1,306 @@
+"""The checks as pytest, the shell, Hypothesis and real Legate see them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import xpdispatch as xd
+from conftest import Engine, forced_tiles
+from planted import PLANTED, Planted
+from right import RIGHT, Right
+from xpdispatch import kernel
+from xpdispatch.cli import main
+from xpdispatch.testing import (
+    KernelCase,
+    arguments,
+    check_kernel,
+    check_on_legate,
+    check_partitioning,
+    checking,
+    yield_kernel_cases,
+)
+
+pytest_plugins = ["pytester"]
+ROOT = Path(__file__).parents[1]
+
+# -- real Legate ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("good", RIGHT, ids=lambda good: good.name)
+def test_right_kernels_are_right_on_legate(good: Right) -> None:
+    made, args, kwargs = good.make(np.random.default_rng(1))
+    if args and isinstance(args[0], np.ndarray) and args[0].size > 10**5:
+        pytest.skip("larger than this test needs")
+    done = check_on_legate(made, *args, **kwargs)
+    assert done.tilings == 4 or "does not run on Legate yet" in done.skipped[0]
+
+
+@pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.name)
+def test_planted_bugs_do_on_legate_what_numpy_says_of_the_same_tiles(bug: Planted) -> None:
+    """No planted bug makes Legate and its simulation disagree; what differs from one tile is a PartitionError."""
+    made, args, kwargs = bug.make(np.random.default_rng(1))
+    if bug.name in STATEFUL:
+        pytest.skip("its answer is another one in every call, so that there is nothing to compare")
+    try:
+        check_on_legate(made, *args, **kwargs)
+    except xd.DisagreementError:
+        raise
+    except Exception as error:  # noqa: BLE001  the planted bug itself: the checker's finding, or the body's exception
+        assert isinstance(error, xd.PartitionError) or made.name in "".join(getattr(error, "__notes__", [made.name]))
+
+
+STATEFUL: set[str] = set()
+
+
+def test_a_disagreement_is_called_a_defect_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xpdispatch.engines.legate import leaf
+
+    def wrong(*args, **kwargs):
+        results = run(*args, **kwargs)
+        results[0][...] = 7.0
+        return results
+
+    run = leaf.run
+    monkeypatch.setattr(leaf, "run", wrong)
+    double = kernel("x[i] -> y[i]")(lambda xp, x: 2 * x)
+    with pytest.raises(xd.DisagreementError, match="y\\[0\\] = 2.0 with NumPy on the same tiles, and 7.0 on Legate") as e:
+        check_on_legate(double, np.ones(9))
+    assert "please report it" in str(e.value)
+    assert "tiles: i = 0:" in str(e.value)
+
+
+def test_the_tiles_that_legate_made_are_noted(on_legate: Engine) -> None:
+    from xpdispatch.engines.legate import engine
+
+    double = kernel("x[i] -> y[i]")(lambda xp, x: 2 * x)
+    xd.synchronize()
+    with engine.forced_tiles(4) as tiles:
+        double(on_legate.put(np.ones(17)))
+        xd.synchronize()
+    assert len(tiles) > 2
+    edges = sorted(r[0] for r in tiles)
+    assert edges[0][0] == 0
+    assert edges[-1][1] == 17
+    assert all(a[1] == b[0] for a, b in zip(edges, edges[1:], strict=False))
+    with forced_tiles(2):
+        double(on_legate.put(np.ones(17)))
+        xd.synchronize()
+    assert len(tiles) == len(edges)
+
+
+# -- check_kernel and cases -------------------------------------------------------------------------------------------
+
+
+@kernel("x[i], y[i] -> z[i]")
+def saxpy(xp, x, y, a):
+    return a * x + y
+
+
+@kernel("x[i] -> y[i]")
+def ranks(xp, x):
+    return xp.argsort(xp.argsort(x))
+
+
+x = np.random.default_rng(0).normal(size=12)
+
+
+def test_check_kernel_on_chosen_engines() -> None:
+    with checking(engines=("numpy", "array_api_strict", "legate")):
+        done = check_kernel(saxpy, x, x, 2.0)
+    assert len(done) == 3
+    assert "tilings" in repr(done[0])
+    with checking(engines=("numpy",)), pytest.raises(xd.PartitionError):
+        check_kernel(ranks, x)
+    with checking(engines=("spark",)), pytest.raises(TypeError, match="there is no engine 'spark' to check on"):
+        check_kernel(saxpy, x, x, 2.0)
+
+
+@pytest.mark.parametrize("case", yield_kernel_cases((saxpy, x, x, 2.0), KernelCase(saxpy, x, y=x, a=3.0)))
+def test_cases(case: KernelCase) -> None:
+    case.check()
+
+
+def test_ids_of_cases() -> None:
+    ids = [case.id for case in yield_kernel_cases((saxpy, x, x, 2.0))]
+    assert ids == [f"saxpy-{n}" for n in ("numpy", "array_api_strict", "torch", "jax.numpy", "cupy", "legate")]
+
+
+# -- the plugin --------------------------------------------------------------------------------------------------------
+
+SUITE = """
+import numpy as np
+import pytest
+from xpdispatch import kernel
+from xpdispatch.testing import check_kernel as plain, checking, yield_kernel_cases
+from xpdispatch.testing.options import current
+
+@kernel("x[i] -> y[i]")
+def ranks(xp, x):
+    return xp.argsort(xp.argsort(x))
+
+@kernel("x[i] -> y[i]")
+def double(xp, x):
+    return 2 * x
+
+def test_by_fixture(check_kernel):
+    check_kernel(ranks, np.arange(9.0))
+
+def test_by_function():
+    plain(ranks, np.arange(9.0))
+
+def test_right(check_kernel):
+    check_kernel(double, np.arange(9.0))
+
+@pytest.mark.parametrize("case", yield_kernel_cases((double, np.arange(9.0))))
+def test_cases(case):
+    case.check()
+"""
+
+
+def test_the_plugin_without_any_configuration(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(SUITE)
+    done = pytester.runpytest_subprocess("-rs", "-p", "no:cacheprovider")
+    outcomes = done.parseoutcomes()
+    assert outcomes["failed"] == 2
+    assert outcomes["passed"] >= 3
+    done.stdout.fnmatch_lines(
+        [
+            "*xpdispatch*",
+            "seed: 0",
+            "reproduce: pytest '*::test_by_fixture' --xpdispatch-seed=0",
+            "SKIPPED*Legate is checked where it is asked for: --xpdispatch-engines=numpy,legate",
+        ],
+        consecutive=False,
+    )
+    assert done.stdout.str().count("SKIPPED") >= 2
+
+
+def test_the_plugin_s_options(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(SUITE + "\n\ndef test_seed():\n    assert current().chosen_seed == 7\n")
+    done = pytester.runpytest_subprocess("-rs", "--xpdispatch-engines=numpy", "--xpdispatch-seed=7")
+    assert done.parseoutcomes()["failed"] == 2
+    done.stdout.fnmatch_lines(["reproduce: *--xpdispatch-seed=7 --xpdispatch-engines=numpy"])
+    done.stdout.fnmatch_lines(["SKIPPED*--xpdispatch-engines leaves torch out"])
+
+
+def test_the_plugin_beside_xdist_and_fixtures_called_xp(pytester: pytest.Pytester) -> None:
+    """array-api-extra and scipy have fixtures called xp of their own, parametrized and with marks."""
+    pytester.makeconftest(
+        "import numpy as np, pytest, array_api_extra\n"
+        "@pytest.fixture(params=[pytest.param(np, id='numpy')])\n"
+        "def xp(request):\n    return request.param\n"
+    )
+    pytester.makepyfile(
+        SUITE.split("def test_by_fixture")[0]
+        + "def test_both(xp, check_kernel):\n    check_kernel(double, xp.arange(9.0))\n"
+        + "@pytest.mark.parametrize('case', yield_kernel_cases((double, np.arange(9.0))))\n"
+        + "def test_cases(xp, case):\n    case.check()\n"
+    )
+    done = pytester.runpytest_subprocess("-n", "2", "--xpdispatch-engines=numpy,array_api_strict")
+    assert done.parseoutcomes()["passed"] == 3
+    assert "failed" not in done.parseoutcomes()
+
+
+def test_the_plugin_has_no_fixture_called_xp(pytester: pytest.Pytester) -> None:
+    done = pytester.runpytest_subprocess("--fixtures", "-q")
+    assert "check_kernel" in done.stdout.str()
+    assert not [line for line in done.stdout.lines if line.startswith("xp ")]
+
+
+# -- strategies ------------------------------------------------------------------------------------------------------
+
+
+@kernel("A[m, :k], B[:k, n], w[2*m], u[n-1..n+1] -> sum C[m], D[m, n], E[:bins]", boundary="valid")
+def everything(xp, A, B, w, u, bins, factor=1.0):
+    return xp.sum(A, axis=1), A @ B, xp.zeros(bins)
+
+
+@given(arguments(kernel("x[...], y[...] -> z[...]")(lambda xp, x, y: x + y), dtype={"x": "f4", "y": "i2"}))
+def test_drawn_arguments_broadcast(values: dict) -> None:
+    assert values["x"].dtype == np.float32
+    assert values["y"].dtype == np.int16
+    np.broadcast_shapes(values["x"].shape, values["y"].shape)
+
+
+def test_drawn_arguments_fit_the_notation() -> None:
+    made = kernel("A[m, :k], B[:k, n], w[2*m], u[n-1..n+1] -> D[m, n], sum E[:bins]", boundary="valid")(
+        lambda xp, A, B, w, u, bins, factor=1.0: (A @ B + u[2:], xp.zeros(bins))
+    )
+
+    @given(arguments(made, most=4, factor=st.floats(0, 1)))
+    def fits(values: dict) -> None:
+        assert values["A"].shape[1] == values["B"].shape[0]
+        assert values["w"].shape[0] == 2 * values["A"].shape[0]
+        assert values["u"].shape[0] == values["B"].shape[1] + 2
+        assert made(**values)[1].shape == (values["bins"],)
+
+    fits()
+    with pytest.raises(TypeError, match="kernel 'saxpy': scalar argument 'a' is left out"):
+        arguments(saxpy)
+
+
+# -- the shell --------------------------------------------------------------------------------------------------------
+
+
+def test_check_in_the_shell(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from xpdispatch import kernel\n"
+        "@kernel('data[i] -> sum hist[:bins]')\n"
+        "def histogram(xp, data, bins):\n"
+        "    return xp.sum(xp.astype(data[:, None] == xp.arange(bins)[None, :], xp.int64), axis=0)\n"
+        "@kernel('x[i] -> y[i]')\n"
+        "def ranks(xp, x):\n"
+        "    return xp.argsort(xp.argsort(x))\n"
+    )
+    assert main(["check", f"{path}:histogram", "data=50:int64:0..9", "bins=10"]) == 0
+    assert "right under" in capsys.readouterr().out
+    assert main(["check", f"{path}:ranks", "x=9:float32", "--seed", "3"]) == 1
+    assert "kernel 'ranks': the answer depends on how the arrays are cut along i" in capsys.readouterr().err
+    for words, message in [
+        ([f"{path}:nothing"], "has no kernel 'nothing'\nHint: its kernels are histogram, ranks"),
+        ([str(path)], "names no kernel"),
+        ([f"{path}x.py:a"], "there is no file"),
+        (["no.such.module:a"], "there is no module"),
+        ([f"{path}:ranks", "z=3"], "'z=3' is no argument"),
+        ([f"{path}:ranks", "x=3:text"], "x=3:text is no array"),
+        ([f"{path}:ranks", "x=3", "--data", "mine"], "data='mine' is unknown"),
+    ]:
+        assert main(["check", *words]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_check_in_the_shell_on_an_example() -> None:
+    line = [sys.executable, "-m", "xpdispatch.cli", "check", "examples/matmul.py:matmul", "A=8,9", "B=9,7"]
+    done = subprocess.run([*line, "--seconds", "1"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "right under" in done.stdout
+
+
+def test_progress_is_quiet_where_there_is_no_terminal() -> None:
+    from xpdispatch.cli import progress_bar
+
+    with progress_bar() as progress:
+        assert progress is None
+
+
+def test_progress_is_told() -> None:
+    told = []
+    with checking(progress=lambda *step: told.append(step)):
+        check_partitioning(saxpy, x, x, 2.0)
+    assert {data for _, _, data in told} == {"small integers", "the arguments"}
+    assert all(0 <= done < of for done, of, _ in told)
+
+
+def test_checks_do_not_warn_on_legate() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_partitioning(saxpy, x, x, 2.0)

@@ -58,7 +58,13 @@ LAYERS = [
     "testing.partitioning",
     "testing.suggestions",
     "testing.on_legate",
+    "testing.remedies",
+    "testing.portability",
+    "testing.checks",
+    "testing.cases",
+    "testing.strategies",
     "testing",
+    "testing.plugin",
     "cli",
 ]
 

@@ -58,6 +58,7 @@ LAYERS = [
     "testing.partitioning",
     "testing.suggestions",
     "testing.on_legate",
+    "testing.libraries",
     "testing.remedies",
     "testing.portability",
     "testing.checks",

@@ -1,62 +1,29 @@
-"""``check_portable``: does a body keep to the array API standard, and give one answer on every array library?"""
+"""``check_portable``: whether a body keeps to the array API standard, and gives one answer on all array libraries."""
 
 from __future__ import annotations
 
 import linecache
-import pickle
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
-from xpdispatch.dtypes import np_dtype
-from xpdispatch.engines import local
-from xpdispatch.errors import ArgumentError, DTypeError, MissingError, PortabilityError, XPDispatchError
+from xpdispatch.errors import PortabilityError, XPDispatchError
 from xpdispatch.kernel import Arguments, Kernel
+from xpdispatch.testing.libraries import INSTALL, Answer, Skip, answer_on, backends, chosen_libraries
 from xpdispatch.testing.options import current
 from xpdispatch.testing.remedies import remedy_of
 from xpdispatch.testing.trial import Trial, jittered, make_trial, quiet
 
-_INSTALL = {
-    "array_api_strict": "pip install 'xpdispatch[testing]'",
-    "numpy": "pip install numpy",
-    "torch": "pip install torch",
-    "jax.numpy": "pip install jax",
-    "cupy": "pip install 'xpdispatch[cuda]'",
-}
+__all__ = ["Portability", "backends", "check_portable", "portability_of"]
+
 _NOISE = 64
-
-Answer = list[np.ndarray[Any, Any]]
-
-
-def backends() -> dict[str, str]:
-    """The array libraries that kernels are checked on, by array-api-extra's ids; imports none of them.
-
-    Returns
-    -------
-    dict of str to str
-        For each library why it cannot be used, and the command that installs it; empty where it can be.
-
-    Examples
-    --------
-    >>> from xpdispatch.testing.portability import backends
-    >>> list(backends())
-    ['array_api_strict', 'numpy', 'torch', 'jax.numpy', 'cupy']
-    >>> backends()["numpy"]
-    ''
-    """
-    return {
-        name: "" if find_spec(name.split(".")[0]) else f"{name.split('.')[0]} is not installed: {command}"
-        for name, command in _INSTALL.items()
-    }
+_ORDER = tuple(INSTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +55,6 @@ class _Fault:
     remedy: str
     lines: tuple[str, ...]
     cause: BaseException | None = None
-
-
-class _Skip(Exception):  # noqa: N818  it never leaves this file
-    """A library cannot run this call, which is no fault of the body."""
 
 
 def check_portable(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Portability:
@@ -169,45 +132,32 @@ def portability_of(
         faults.append(found)
     else:
         expected = found
-    for name, reason in _chosen(backends).items():
+    for name, reason in chosen_libraries(backends).items():
         if name == "numpy":
             ran.append(name)
             continue
         try:
             if reason:
-                raise _Skip(reason)
+                raise Skip(reason)
             fault = _fault_on(name, trial, arguments, expected)
-        except _Skip as skip:
+        except Skip as skip:
             skipped.append((name, str(skip)))
             continue
         ran.append(name)
         faults += [fault] if fault else []
     if faults:
-        raise _error(kernel, sorted(faults, key=lambda f: list(_INSTALL).index(f.library)))
+        raise _error(kernel, sorted(faults, key=lambda f: _ORDER.index(f.library)))
     return Portability(tuple(ran), tuple(skipped))
 
 
-def _chosen(names: Sequence[str] | None) -> dict[str, str]:
-    """The libraries to run on; the reason is that of :func:`backends`."""
-    known = backends()
-    if names is None:
-        return known
-    for name in names:
-        if name not in known:
-            raise ArgumentError(f"there is no array library {name!r} to check on", hint=f"one of {', '.join(known)}")
-        if known[name]:
-            raise MissingError(f"package {name.split('.')[0]!r} is not installed", hint=_INSTALL[name])
-    return {name: "" for name in known if name in names}
-
-
-# -- one library: convert, run, compare --------------------------------------------------------------------------
+# -- one library: run and compare --------------------------------------------------------------------------
 
 
 def _on_numpy(kernel: Kernel, arguments: Arguments) -> Answer | _Fault:
     """The answer to compare with; what even NumPy's arrays do not have is a fault as on any library."""
     try:
         with quiet():
-            return [np.asarray(value) for value in _run(kernel, _converted(arguments, "numpy"), "numpy")]
+            return answer_on("numpy", kernel, arguments)
     except Exception as error:
         if isinstance(error, XPDispatchError):
             error.complete(kernel.name, kernel.notation)
@@ -217,116 +167,14 @@ def _on_numpy(kernel: Kernel, arguments: Arguments) -> Answer | _Fault:
 
 
 def _fault_on(name: str, trial: Trial, arguments: Arguments, expected: Answer | None) -> _Fault | None:
-    kernel = trial.kernel
-    if name == "jax.numpy":
-        if kernel.body.buffers or any(u is not None for u in kernel.body.updated):
-            raise _Skip("JAX arrays are immutable, and the kernel writes to what it is given")
-        arguments = arguments._replace(given=[None] * len(arguments.given))  # the body never sees out=
     with quiet():
-        _check_usable(name, trial)
-        with _mode(name, kernel):
-            try:
-                converted = _converted(arguments, name)
-                results = _run(kernel, converted, name)
-            except _Skip:
-                raise
-            except Exception as error:  # noqa: BLE001  whatever a body or a library raises
-                if name == "jax.numpy" and isinstance(error, TypeError) and "immutable" in str(error):
-                    raise _Skip("JAX arrays are immutable, and the body assigns to cells: array_api_extra.at") from None
-                return _raised(kernel, name, error)
-            got = [_to_numpy(name, value) for value in results]
+        try:
+            got = answer_on(name, trial.kernel, arguments)
+        except Skip:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever a body or a library raises
+            return _raised(trial.kernel, name, error)
         return None if expected is None else _difference(name, trial, expected, got)
-
-
-def _check_usable(name: str, trial: Trial) -> None:
-    try:
-        xp: Any = import_module(name)
-        if name == "cupy" and not xp.cuda.runtime.getDeviceCount():
-            raise _Skip("there is no CUDA device")
-    except _Skip:
-        raise
-    except Exception as error:  # noqa: BLE001  a library that does not load, or a driver that is not there
-        raise _Skip(f"it cannot be used here: {type(error).__name__}: {error}".splitlines()[0]) from error
-    for cast in trial.site.casts:
-        if cast is not None and not hasattr(xp, "bool" if np.dtype(cast).kind == "b" else np.dtype(cast).name):
-            raise _Skip(f"it has no dtype {np.dtype(cast)}")
-
-
-@contextmanager
-def _mode(name: str, kernel: Kernel) -> Iterator[None]:
-    """The library's strictest settings, and 64 bits in JAX."""
-    context: AbstractContextManager[Any] = nullcontext()
-    if name == "array_api_strict":
-        unknown = any(axis.kind == "unknown" for term in kernel.signature.results for axis in term.axes)
-        context = import_module(name).ArrayAPIStrictFlags(
-            boolean_indexing=unknown, data_dependent_shapes=unknown, enabled_extensions=("linalg", "fft")
-        )
-    elif name == "jax.numpy":
-        jax: Any = import_module("jax")
-        # JAX 0.8 moved it out of jax.experimental.
-        context = jax.enable_x64(True) if hasattr(jax, "enable_x64") else import_module("jax.experimental").enable_x64()
-    with context:
-        yield
-
-
-def _converted(arguments: Arguments, name: str) -> Arguments:
-    """A copy of the arguments in a library; one array that is given twice stays one, and numbers stay numbers."""
-    made: dict[int, Any] = {}
-
-    def put(value: Any) -> Any:
-        if not isinstance(value, np.ndarray | np.generic):
-            return value
-        if id(value) not in made:
-            made[id(value)] = _from_numpy(name, np.array(value, order="C"))
-        return made[id(value)]
-
-    scalars = tuple(_own_copy(value) for value in arguments.scalars)
-    return Arguments([put(v) for v in arguments.operands], [put(v) for v in arguments.given], scalars)
-
-
-def _own_copy(scalar: Any) -> Any:
-    try:
-        return pickle.loads(pickle.dumps(scalar))
-    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises
-        return scalar
-
-
-def _from_numpy(name: str, array: np.ndarray[Any, Any]) -> Any:
-    array = np.asarray(array, dtype=array.dtype.newbyteorder("="))
-    if name == "numpy":
-        return array
-    try:
-        made = import_module(name).asarray(array)
-        if np_dtype(made.dtype) == array.dtype:
-            return made
-    except (DTypeError, TypeError, ValueError):
-        pass
-    raise _Skip(f"it has no dtype {array.dtype}")
-
-
-def _to_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
-    if name == "torch":
-        return np.asarray(value.numpy(force=True))
-    return np.asarray(value.get() if name == "cupy" else value)
-
-
-def _run(kernel: Kernel, arguments: Arguments, name: str) -> list[Any]:
-    """Call the kernel in this process, whatever engine is chosen."""
-    call = local.prepare(kernel, arguments)
-    if name != "numpy" and not any(True for _ in arguments.arrays(kernel)):
-        # Nothing tells the library where no array is passed, and the kernel would run on NumPy.
-        xp: Any = import_module(name)
-        xp = array_api_compat.array_namespace(xp.asarray(0))
-        library = name.split(".", maxsplit=1)[0]
-        site = replace(
-            call.site,
-            xp=xp,
-            library=library,
-            function=kernel.body.function_for("GPU" if name == "cupy" else None),
-            casts=kernel.casts([], xp),
-        )
-        call = replace(call, site=site)
-    return call(arguments)
 
 
 def _difference(name: str, trial: Trial, expected: Answer, got: Answer) -> _Fault | None:
@@ -338,7 +186,7 @@ def _difference(name: str, trial: Trial, expected: Answer, got: Answer) -> _Faul
         if e.shape != g.shape:
             problem = f"{where} has shape {g.shape} on {name}, and {e.shape} on NumPy"
             return _Fault(name, problem, "look for functions whose shapes differ, such as sums without axis=", ())
-        differs = ~_close(e, g, lambda r=r: _noise(trial, r))
+        differs = ~_close(e, g, partial(_noise, trial, r))
         if differs.any():
             first = tuple(int(n) for n in np.unravel_index(int(np.argmax(differs)), differs.shape))
             element = f"{layout.name}[{', '.join(map(str, first))}]"
@@ -364,7 +212,7 @@ def _close(
         same |= np.isfinite(off) & (off <= coarse**0.5 * np.abs(e))
         if same.all():
             return same
-        return same | (np.isfinite(off) & (off <= _NOISE * coarse / fine * noise()))
+        return np.asarray(same | (np.isfinite(off) & (off <= _NOISE * coarse / fine * noise())))
 
 
 def _noise(trial: Trial, r: int) -> np.ndarray[Any, Any]:

@@ -86,11 +86,38 @@ FUNCTIONS = {
 }
 """From a function's name to the standard's way to say it; :data:`EXTRA` has those that array-api-extra adds."""
 
-EXTRA = (
-    "angle apply_where argpartition at cov create_diagonal deg2rad expand_dims isclose isin kron nan_to_num nanmax "
-    "nanmean nanmin nansum nunique one_hot pad partition rad2deg searchsorted setdiff1d sinc tril_indices "
-    "triu_indices union1d unravel_index"
-).split()
+EXTRA = frozenset(
+    [
+        "angle",
+        "apply_where",
+        "argpartition",
+        "at",
+        "cov",
+        "create_diagonal",
+        "deg2rad",
+        "expand_dims",
+        "isclose",
+        "isin",
+        "kron",
+        "nan_to_num",
+        "nanmax",
+        "nanmean",
+        "nanmin",
+        "nansum",
+        "nunique",
+        "one_hot",
+        "pad",
+        "partition",
+        "rad2deg",
+        "searchsorted",
+        "setdiff1d",
+        "sinc",
+        "tril_indices",
+        "triu_indices",
+        "union1d",
+        "unravel_index",
+    ]
+)
 
 METHODS = {
     "astype": "xp.astype(x, dtype)",
@@ -127,6 +154,11 @@ DTYPES = {
 _WHERE = "xp.where(mask, x, fill), which keeps the shape, or '?' in the notation for an extent that depends on values"
 _CAST = "cast one of them first: xp.astype(n, x.dtype)"
 _MESSAGES = (
+    (
+        r"UInt(?:16|32|64)|ComplexHalf",
+        "an operation that torch lacks on this dtype",
+        "int64 or float64, on which torch has all of the standard",
+    ),
     (r"boolean_indexing flag", "indexing by a mask", _WHERE),
     (r"data.dependent.shapes", "a shape that depends on values", _WHERE),
     (r"cannot be type promoted|can only be promoted|cannot be promoted|Promotion.*unspecified", "mixed dtypes", _CAST),

@@ -265,7 +265,9 @@ def _error(kernel: Kernel, faults: Sequence[_Fault]) -> PortabilityError:
     for fault in faults:
         first, *more = fault.lines or (fault.problem,)
         details += [f"  {fault.library}: {first}", *(f"    {line}" for line in more)]
-    remedies = dict.fromkeys(f.remedy for f in faults if f.remedy)
+    # Several libraries stumble over one line: the strictest knows best what to write there.
+    places = {f.lines[1:]: f.remedy for f in reversed(faults)}
+    remedies = dict.fromkeys(remedy for remedy in reversed(places.values()) if remedy)
     error = PortabilityError(faults[0].problem, hint="; ".join(remedies), details="\n".join(details))
     error.complete(kernel.name, kernel.notation)
     error.__cause__ = faults[0].cause

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import array_api_compat.numpy
+
 FUNCTIONS = {
     "absolute": "xp.abs",
     "power": "xp.pow",
@@ -123,6 +125,7 @@ METHODS = {
     "astype": "xp.astype(x, dtype)",
     "copy": "xp.asarray(x, copy=True)",
     "clone": "xp.asarray(x, copy=True)",
+    "reshape": "xp.reshape(x, shape)",
     "flatten": "xp.reshape(x, (-1,))",
     "tolist": "array operations: a loop over values waits for the device",
     "item": "int(x), float(x), complex(x) or bool(x), which wait for the device",
@@ -152,6 +155,7 @@ DTYPES = {
 """The same for attributes of dtypes."""
 
 _WHERE = "xp.where(mask, x, fill), which keeps the shape, or '?' in the notation for an extent that depends on values"
+_LOOK = "look for it in the standard: https://data-apis.org/array-api"
 _CAST = "cast one of them first: xp.astype(n, x.dtype)"
 _MESSAGES = (
     (
@@ -161,10 +165,14 @@ _MESSAGES = (
     ),
     (r"boolean_indexing flag", "indexing by a mask", _WHERE),
     (r"data.dependent.shapes", "a shape that depends on values", _WHERE),
-    (r"cannot be type promoted|can only be promoted|cannot be promoted|Promotion.*unspecified", "mixed dtypes", _CAST),
+    (
+        r"cannot be type promoted|can only be promoted|cannot be promoted|Promotion.*unspecified",
+        "mixing kinds of dtype",
+        _CAST,
+    ),
     (
         r"Only .*dtypes? (?:is|are) allowed|not implemented for '(?:Int|Long|Bool|Half)",
-        "an operation on a dtype that it is not defined for",
+        "this operation on this dtype",
         "cast it first: xp.astype(x, xp.float64)",
     ),
     (r"immutable", "assignment to a cell", "xp.where, or array_api_extra.at(x, i).set(v)"),
@@ -181,18 +189,18 @@ _MESSAGES = (
     ),
     (
         r"takes .*positional argument|required positional",
-        "arguments by position",
+        "this argument by position",
         "the standard's keywords, xp.sum(x, axis=0), and shapes as one tuple",
     ),
     (
         r"unexpected keyword argument '(?:out|where)'|out=",
-        "the arguments out= and where=",
+        "an argument out= or where=",
         "return the result, and select with xp.where",
     ),
     (r"unexpected keyword argument", "an argument that the standard's function lacks", "the standard's own keywords"),
     (
         r"dtype must be one of|_np_dtype|must be torch.dtype|data type .* not understood",
-        "a dtype by name, or of NumPy",
+        "a dtype by name or of NumPy",
         "the namespace's own, such as xp.float64, or x.dtype",
     ),
     (
@@ -216,7 +224,7 @@ def remedy_of(error: BaseException) -> tuple[str, str]:
     ...     math.concatenate
     ... except AttributeError as error:
     ...     remedy_of(error)
-    ('xp.concatenate', 'write xp.concat')
+    ('xp.concatenate', 'use xp.concat')
     """
     name = getattr(error, "name", None)
     if isinstance(error, AttributeError) and name and not (name.startswith("_") or error.obj is None):
@@ -224,7 +232,7 @@ def remedy_of(error: BaseException) -> tuple[str, str]:
     text = f"{type(error).__name__}: {error}"
     for pattern, what, instead in _MESSAGES:
         if re.search(pattern, text):
-            return what, instead if instead.startswith(("cast", "copy", "end", "return")) else f"write {instead}"
+            return what, instead if instead.startswith(("cast", "copy", "end", "return")) else f"use {instead}"
     return "", ""
 
 
@@ -235,10 +243,12 @@ def _attribute(owner: object, name: str) -> tuple[str, str]:
         folder = next((f for f in ("fft", "linalg") if module.endswith(f)), "")
         shown = f"xp.{folder}.{name}" if folder else f"xp.{name}"
         instead = f"array_api_extra.{name}" if name in EXTRA else FUNCTIONS.get(name, "")
-        return shown, f"write {instead}" if instead else "look for it in the standard (data-apis.org/array-api)"
+        return shown, f"use {instead}" if instead else _LOOK
     if "dtype" in kind.lower():
-        return f"x.dtype.{name}", f"write {DTYPES.get(name, 'xp.isdtype')}"
+        return f"x.dtype.{name}", f"use {DTYPES.get(name, 'xp.isdtype')}"
     if not (hasattr(owner, "shape") and hasattr(owner, "dtype")):
         return "", ""
     instead = METHODS.get(name) or FUNCTIONS.get(name) or (f"array_api_extra.{name}(x)" if name in EXTRA else "")
-    return f"x.{name}", f"write {instead or f'xp.{name}(x)'}"
+    if not instead and hasattr(array_api_compat.numpy, name):
+        instead = f"xp.{name}(x)"
+    return f"x.{name}", f"use {instead}" if instead else _LOOK

@@ -266,8 +266,10 @@ def _error(kernel: Kernel, faults: Sequence[_Fault]) -> PortabilityError:
         first, *more = fault.lines or (fault.problem,)
         details += [f"  {fault.library}: {first}", *(f"    {line}" for line in more)]
     # Several libraries stumble over one line: the strictest knows best what to write there.
-    places = {f.lines[1:]: f.remedy for f in reversed(faults)}
-    remedies = dict.fromkeys(remedy for remedy in reversed(places.values()) if remedy)
+    places: dict[tuple[str, ...], str] = {}
+    for fault in faults:
+        places.setdefault(fault.lines[1:2], fault.remedy)
+    remedies = dict.fromkeys(remedy for remedy in places.values() if remedy)
     error = PortabilityError(faults[0].problem, hint="; ".join(remedies), details="\n".join(details))
     error.complete(kernel.name, kernel.notation)
     error.__cause__ = faults[0].cause

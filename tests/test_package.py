@@ -63,12 +63,14 @@ LAYERS = [
     "testing.partitioning",
     "testing.suggestions",
     "testing.on_legate",
+    "testing.libraries",
+    "testing.remedies",
     "testing.portability",
     "testing.checks",
     "testing.cases",
     "testing.strategies",
-    "testing.plugin",
     "testing",
+    "testing.plugin",
     "cli",
 ]
 

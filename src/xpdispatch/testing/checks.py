@@ -58,7 +58,7 @@ def check_kernel(kernel: Kernel, /, *args: Any, **kwargs: Any) -> tuple[Checked 
         done.append(check_partitioning(kernel, *args, **kwargs))
     libraries = tuple(n for n in (ENGINES if chosen is None else chosen) if n not in ("numpy", "legate"))
     if libraries:
-        done.append(portability_of(kernel, args, kwargs, backends=libraries))
+        done.append(portability_of(kernel, args, kwargs, backends=None if chosen is None else libraries))
     if chosen is not None and "legate" in chosen:
         done.append(check_on_legate(kernel, *args, **kwargs))
     return tuple(done)

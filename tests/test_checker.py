@@ -106,7 +106,7 @@ def overwrite(xp, x: In, s: Out):
         (kernel("x[i] -> y[?]")(lambda xp, x: np.unique(np.round(x))), (x,), "keep i whole: x[:] -> y[:]"),
         (kernel("x[2*i] -> y[i]")(lambda xp, x: x[1::2] - xp.roll(x[::2], -1)), (x[:16],),
          "keep i whole: x[:] -> y[:]"),
-        (kernel(constraints=[align("x", "z")])(add), (x, x, np.zeros(17)), "write align('x', 'z', 'y'): x[...], y[...]"),
+        (kernel(constraints=[align("x", "z")])(add), (x, x, np.zeros(17)), "write align('x', 'z', 'y'): x[...], y"),
         (kernel(constraints=[broadcast("s")])(overwrite), (x, np.zeros(())), "annotate 's' with Reduce[\"sum\"]"),
     ],
     ids=lambda value: value.notation if isinstance(value, xd.Kernel) else "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from xpdispatch.kernel import Kernel
@@ -44,7 +43,7 @@ class KernelCase:
         return f"<case {self.kernel.name} on {self.engine}>"
 
 
-def yield_kernel_cases(*cases: KernelCase | tuple[Any, ...]) -> Iterator[Any]:
+def yield_kernel_cases(*cases: KernelCase | tuple[Any, ...]) -> list[Any]:
     """Each case on each engine, for ``pytest.mark.parametrize("case", yield_kernel_cases(...))``.
 
     Parameters
@@ -52,11 +51,11 @@ def yield_kernel_cases(*cases: KernelCase | tuple[Any, ...]) -> Iterator[Any]:
     *cases : KernelCase or tuple
         A kernel and its arguments.
 
-    Yields
-    ------
-    pytest.param
-        Of a :class:`KernelCase`, with an id such as ``saxpy-torch``. What the option ``--xpdispatch-engines`` leaves
-        out, or is not installed, is skipped with the reason.
+    Returns
+    -------
+    list of pytest.param
+        Each of a :class:`KernelCase`, with an id such as ``saxpy-torch``. What the option ``--xpdispatch-engines``
+        leaves out, or is not installed, is skipped with the reason.
 
     Examples
     --------
@@ -64,12 +63,11 @@ def yield_kernel_cases(*cases: KernelCase | tuple[Any, ...]) -> Iterator[Any]:
     >>> from xpdispatch import kernel
     >>> from xpdispatch.testing import yield_kernel_cases
     >>> double = kernel("x[i] -> y[i]")(lambda xp, x: 2 * x)
-    >>> [case.values[0] for case in yield_kernel_cases((double, np.ones(3)))][0]
+    >>> yield_kernel_cases((double, np.ones(3)))[0].values[0]
     <case <lambda> on numpy>
     """
     import pytest
 
-    for case in cases:
-        made = case if isinstance(case, KernelCase) else KernelCase(*case)
-        for engine in sorted(ENGINES, key=lambda name: name != "numpy"):
-            yield pytest.param(made.on(engine), id=f"{made.kernel.name}-{engine}")
+    made = [case if isinstance(case, KernelCase) else KernelCase(*case) for case in cases]
+    engines = sorted(ENGINES, key=lambda name: name != "numpy")
+    return [pytest.param(case.on(engine), id=f"{case.kernel.name}-{engine}") for case in made for engine in engines]

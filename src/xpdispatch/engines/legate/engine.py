@@ -431,7 +431,7 @@ def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
 
 
 @contextmanager
-def forced_tiles(factor: int) -> Iterator[list[Region]]:
+def forced_tiles(factor: int) -> Iterator[list[tuple[Kernel, Region]]]:
     """Let Legate cut arrays into so many tiles to a processor, however small they are; notes the tiles down.
 
     Parameters
@@ -440,13 +440,13 @@ def forced_tiles(factor: int) -> Iterator[list[Region]]:
 
     Yields
     ------
-    list of Region
-        The tiles of all tasks that ended until the next synchronisation.
+    list of (Kernel, Region)
+        The tiles of all tasks that have ended by the next synchronisation.
     """
     policy = lg.ParallelPolicy(
         overdecompose_factor=factor, partitioning_threshold={lg.TaskTarget.CPU: 1, lg.TaskTarget.GPU: 1}
     )
-    tiles: list[Region] = []
+    tiles: list[tuple[Kernel, Region]] = []
     before, leaf.recorder = leaf.recorder, tiles
     try:
         with lg.Scope(parallel_policy=policy):

@@ -48,8 +48,8 @@ class Header:
     cast: tuple[bool, ...]
 
 
-recorder: list[Region] | None = None
-"""Where the tiles of this process' tasks are noted down, for the checks that compare them with what was planned."""
+recorder: list[tuple[Kernel, Region]] | None = None
+"""Where the tiles of this process' tasks are noted down, for the checks that run the same ones with NumPy."""
 
 
 def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
@@ -72,7 +72,7 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
             region = _region(header, stores)
             if not is_empty(region):
                 if recorder is not None:
-                    recorder.append(region)
+                    recorder.append((kernel, region))
                 _run(header, site, region, inputs, outputs, inline, scalars)
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             if isinstance(error, XPDispatchError):

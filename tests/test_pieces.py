@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from conftest import Engine, make_engine
+from conftest import Engine
 from xpdispatch import Kernel, kernel
 from xpdispatch.executor import run
 from xpdispatch.namespaces import namespace_for
@@ -19,12 +19,6 @@ from xpdispatch.site import Site
 from xpdispatch.tiling import grid, whole
 
 rng = np.random.default_rng(20261124)
-
-
-@pytest.fixture(params=["numpy", "strict", "torch", "jax"])
-def here(request: pytest.FixtureRequest) -> Engine:
-    """The engines in this process."""
-    return make_engine(request.param)
 
 
 def run_in_tiles(made: Kernel, args: list[Any], cuts: dict[str, list[int]], scalars: tuple = ()) -> list[Any]:
@@ -54,7 +48,7 @@ def windows(u: Any, extents: tuple[int, ...], reach: tuple[int, ...]) -> Any:
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("shape", [(9, 7), (2, 1), (1, 3)], ids=str)
-def test_padded_halos(mode: Any, shape: tuple[int, int], here: Engine) -> None:
+def test_padded_halos(mode: Any, shape: tuple[int, int], engine: Engine) -> None:
     @kernel("u[i-2..i+1, j-1..j+3] -> v[i, j]", boundary=mode)
     def stencil(xp, tile, u):
         assert tile.halo("u", 0) == (2, 1)
@@ -62,7 +56,7 @@ def test_padded_halos(mode: Any, shape: tuple[int, int], here: Engine) -> None:
 
     x = rng.normal(size=shape)
     expected = windows(pad(x, [(2, 1), (1, 3)], mode), shape, (3, 4))
-    np.testing.assert_allclose(here.get(stencil(here.put(x))), expected)
+    np.testing.assert_allclose(engine.get(stencil(engine.put(x))), expected)
     cuts = {"i": [1, shape[0] // 2], "j": [1, 1]}
     np.testing.assert_allclose(run_in_tiles(stencil, [x], cuts)[0], expected)
 
@@ -87,7 +81,7 @@ def test_any_halo_under_any_tiling(data: Any) -> None:
     np.testing.assert_array_equal(run_in_tiles(made, [x], {"i": cuts})[0], expected)
 
 
-def test_clipped_halo(here: Engine) -> None:
+def test_clipped_halo(engine: Engine) -> None:
     @kernel("x[i-2..i+1] -> y[i]", boundary="clip")
     def neighbours(xp, tile, x):
         low, high = tile.halo("x", 0)
@@ -102,7 +96,7 @@ def test_clipped_halo(here: Engine) -> None:
     x = rng.normal(size=9)
     wide = np.pad(x, 1, mode="edge")
     expected = np.maximum(np.maximum(wide[:-2], wide[1:-1]), wide[2:])
-    np.testing.assert_array_equal(here.get(highest(here.put(x))), expected)
+    np.testing.assert_array_equal(engine.get(highest(engine.put(x))), expected)
     np.testing.assert_array_equal(run_in_tiles(highest, [x], {"i": [1, 2, 2, 8]})[0], expected)
     assert list(run_in_tiles(neighbours, [x], {"i": [1, 4]})[0]) == [1, 3, 3, 3, 5, 5, 5, 5, 5]
 
@@ -120,16 +114,16 @@ def test_interior_tiles_are_views() -> None:
     assert sorted(seen) == [False, False, True]
 
 
-def test_boundaries_by_operand(here: Engine) -> None:
+def test_boundaries_by_operand(engine: Engine) -> None:
     @kernel("u[i-1..i], v[i..i+1] -> w[i]", boundary={"u": "wrap", "v": 0})
     def both(xp, u, v):
         return u[:-1] + v[1:]
 
     u, v = rng.normal(size=5), rng.normal(size=5)
-    np.testing.assert_allclose(here.get(both(here.put(u), here.put(v))), np.roll(u, 1) + np.append(v[1:], 0))
+    np.testing.assert_allclose(engine.get(both(engine.put(u), engine.put(v))), np.roll(u, 1) + np.append(v[1:], 0))
 
 
-def test_blocks(here: Engine) -> None:
+def test_blocks(engine: Engine) -> None:
     @kernel("x[2*i, 3*j] -> y[i, j]")
     def pool(xp, x):
         return xp.max(xp.reshape(x, (x.shape[0] // 2, 2, x.shape[1] // 3, 3)), axis=(1, 3))
@@ -143,9 +137,9 @@ def test_blocks(here: Engine) -> None:
 
     x = rng.normal(size=(8, 9))
     expected = x.reshape(4, 2, 3, 3).max((1, 3))
-    np.testing.assert_array_equal(here.get(pool(here.put(x))), expected)
+    np.testing.assert_array_equal(engine.get(pool(engine.put(x))), expected)
     np.testing.assert_array_equal(run_in_tiles(pool, [x], {"i": [1, 3], "j": [2]})[0], expected)
-    np.testing.assert_array_equal(here.get(repeat(here.put(x[0]))), np.repeat(x[0], 2))
+    np.testing.assert_array_equal(engine.get(repeat(engine.put(x[0]))), np.repeat(x[0], 2))
     np.testing.assert_array_equal(run_in_tiles(repeat, [x[0]], {"i": [1, 5, 5]})[0], np.repeat(x[0], 2))
 
 
@@ -173,20 +167,20 @@ def later(xp, a, b):
     return xp.where(better, other, value), xp.where(better, there, place)
 
 
-def test_fold_of_several_results(here: Engine) -> None:
+def test_fold_of_several_results(engine: Engine) -> None:
     @kernel("x[i, j] -> fold best[i], fold place[i]", fold=later)
     def argmax(xp, tile, x):
         return xp.max(x, axis=1), xp.argmax(x, axis=1) + tile.start("j")
 
     x = rng.integers(0, 4, size=(5, 9)).astype(float)
-    best, place = argmax(here.put(x))
-    np.testing.assert_array_equal(here.get(place), x.argmax(1))
+    best, place = argmax(engine.put(x))
+    np.testing.assert_array_equal(engine.get(place), x.argmax(1))
     for cuts in ({"j": [2, 5]}, {"i": [2], "j": [1, 1, 8]}, {"i": [1, 3]}):
         best, place = run_in_tiles(argmax, [x], cuts)
         np.testing.assert_array_equal(place, x.argmax(1))
         np.testing.assert_array_equal(best, x.max(1))
     with pytest.raises(ValueError, match="fold of result 'best' over no cell: j has extent 0"):
-        argmax(here.put(x[:, :0]))
+        argmax(engine.put(x[:, :0]))
 
 
 def test_fold_keeps_the_order_of_tiles() -> None:
@@ -198,7 +192,7 @@ def test_fold_keeps_the_order_of_tiles() -> None:
     assert list(run_in_tiles(ends, [x], {"i": [1, 4, 5, 9]})[0]) == [x[0], x[-1]]
 
 
-def test_index_spaces(here: Engine) -> None:
+def test_index_spaces(engine: Engine) -> None:
     @kernel("[i=n] -> sum hits[]")
     def thirds(xp, tile, n):
         return xp.sum(tile.coords("i") % 3)
@@ -210,7 +204,7 @@ def test_index_spaces(here: Engine) -> None:
     assert thirds(100) == 99
     assert run_in_tiles(thirds, [], {"i": [1, 50, 50]}, (100,))[0] == 99
     x = rng.normal(size=4)
-    np.testing.assert_array_equal(here.get(table(here.put(x), 3)), x[:, None] + np.arange(3))
+    np.testing.assert_array_equal(engine.get(table(engine.put(x), 3)), x[:, None] + np.arange(3))
     np.testing.assert_array_equal(run_in_tiles(table, [x], {"j": [1]}, (3,))[0], x[:, None] + np.arange(3))
 
 

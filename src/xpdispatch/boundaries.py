@@ -107,13 +107,18 @@ def source_cells(low: int, high: int, extent: int, boundary: Boundary) -> np.nda
     return np.clip(cells, 0, extent - 1)
 
 
-def padded(xp: Any, array: Any, axis: int, low: int, high: int, boundary: Boundary) -> Any:
-    """The cells from `low` to before `high` along one axis, some of which lie outside the array; a copy."""
-    extent = array.shape[axis]
+def padded(
+    xp: Any, array: Any, axis: int, low: int, high: int, extent: int, boundary: Boundary, origin: int = 0
+) -> Any:
+    """The cells from `low` to before `high` along one axis, some of which lie outside of its extent; a copy.
+
+    `array` holds the cells from `origin` on: all that stand in for those outside.
+    """
     device = {} if isinstance(array, np.ndarray) else {"device": array.device}
-    found = xp.take(array, xp.asarray(source_cells(low, high, extent, boundary), **device), axis=axis)
+    cells = source_cells(low, high, extent, boundary) - origin
+    found = xp.take(array, xp.asarray(cells, **device), axis=axis)
     if isinstance(boundary, str):
         return found
     inside = np.zeros([high - low if a == axis else 1 for a in range(array.ndim)], bool)
-    inside[(slice(None),) * axis + (slice(max(0, -low), extent - low),)] = True
+    inside[(slice(None),) * axis + (slice(max(0, -low), max(0, extent - low)),)] = True
     return xp.where(xp.asarray(inside, **device), found, xp.asarray(boundary, dtype=array.dtype, **device))

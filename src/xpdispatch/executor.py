@@ -78,7 +78,7 @@ def _run_whole(
         return [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
     buffers = {r: buffer(site, r, targets[r], region) for r in site.body.buffers} if site.body.buffers else {}
     parts = [
-        operand_part(site, a, o, region, region) if o.reaches else a
+        operand_part(site, a, o, region, region) if o.reaches and not site.cut else a
         for a, o in zip(operands, site.plan.operands, strict=True)
     ]
     values = _call(site, parts, buffers, scalars, region, targets, (None,) * len(targets))

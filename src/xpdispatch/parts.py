@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.boundaries import padded
+from xpdispatch.boundaries import Boundary, padded
 from xpdispatch.dtypes import np_dtype
 from xpdispatch.plan import WHOLE, Layout
 from xpdispatch.reductions import check_dtype, identity
@@ -23,26 +23,33 @@ def part_of(array: Any, layout: Layout, region: Region, domain: Region) -> Any:
 
 def operand_part(site: Site, array: Any, layout: Layout, region: Region, domain: Region) -> Any:
     """An operand's part with its halo: a view, but where cells outside the array are made up."""
-    part = part_of(array, layout, region, domain)
-    if layout.boundary in (None, "clip", "valid"):
-        return part
-    outside = [
-        (axis, low, high)
-        for axis, a in enumerate(layout.axes)
-        if a != WHOLE
-        for low, high in [layout.window(axis, *region[a])]
-        if low < 0 or high > (layout.shape[axis] or 0)
-    ]
-    if not outside:
-        return part
-    # Along these axes any cell of the array can be the one that stands in, so that they are taken from it in full.
-    chosen = list(selection(layout, region, domain))
-    for axis, _, _ in outside:
-        chosen[axis] = slice(None)
+    if not layout.reaches:
+        return part_of(array, layout, region, domain)
+    origin = [0 if a == WHOLE else max(0, layout.window(k, *domain[a])[0]) for k, a in enumerate(layout.axes)]
+    return window_of(site, array, layout, region, origin)
+
+
+def window_of(site: Site, array: Any, layout: Layout, region: Region, origin: Sequence[int]) -> Any:
+    """An operand's part with its halo, out of an array that holds the cells from `origin` on."""
+    chosen: list[slice] = []
+    outside: list[tuple[int, int, int, Boundary]] = []
+    boundary = layout.boundary
+    for axis, a in enumerate(layout.axes):
+        if a == WHOLE:
+            chosen.append(slice(None))
+            continue
+        low, high = layout.window(axis, *region[a])
+        extent = int(layout.shape[axis] or 0)
+        if (low < 0 or high > extent) and boundary is not None and boundary not in ("clip", "valid"):
+            # Any cell can be the one that stands in, so that all that are here are taken.
+            outside.append((axis, low, high, boundary))
+            chosen.append(slice(None))
+        else:
+            chosen.append(slice(max(0, low) - origin[axis], min(high, extent) - origin[axis]))
     part = array[tuple(chosen)]
-    for axis, low, high in outside:
-        part = padded(site.xp, part, axis, low, high, layout.boundary)
-    return _read_only(part) if site.library == "numpy" else part
+    for axis, low, high, mode in outside:
+        part = padded(site.xp, part, axis, low, high, int(layout.shape[axis] or 0), mode, origin[axis])
+    return read_only(part) if outside and site.library == "numpy" else part
 
 
 def protected(site: Site, operands: Sequence[Any]) -> Sequence[Any]:
@@ -50,10 +57,11 @@ def protected(site: Site, operands: Sequence[Any]) -> Sequence[Any]:
     if site.library != "numpy":
         return operands
     in_place = site.body.in_place
-    return [array if p in in_place else _read_only(array) for p, array in enumerate(operands)]
+    return [array if p in in_place else read_only(array) for p, array in enumerate(operands)]
 
 
-def _read_only(array: Any) -> Any:
+def read_only(array: Any) -> Any:
+    """A view that cannot be written."""
     view = array.view(np.ndarray)
     view.setflags(write=False)
     return view

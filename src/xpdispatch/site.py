@@ -28,6 +28,8 @@ class Site:
         For each result the dtype that ``dtype=`` asks for, in the library's own terms, or None.
     dtypes : tuple
         For each result the dtype that was planned; empty where nothing was.
+    cut : bool
+        Operands with a halo are given as the tile's own windows already, so that there is one tile alone.
     """
 
     plan: Plan
@@ -38,3 +40,4 @@ class Site:
     variant: str
     casts: tuple[Any, ...]
     dtypes: tuple[Any, ...] = ()
+    cut: bool = False

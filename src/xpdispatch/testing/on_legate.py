@@ -72,7 +72,7 @@ def _on_legate(trial: Trial, factor: int) -> tuple[list[Region], Arrays | Except
     legate = get_engine("legate")
     arguments = by_name(trial)
     for layout in trial.plan.results:
-        if layout.accumulate:  # what the array held takes no part in what is compared
+        if layout.accumulate and layout.op:  # what the array held takes no part in what is compared
             held = arguments[layout.name]
             arguments[layout.name] = np.full_like(held, identity(layout.op, held.dtype))
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, zip_longest
 from typing import Any
 
 import numpy as np
@@ -140,22 +140,11 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
 
 
 def _check_supported(kernel: Kernel) -> None:
-    """Refuse each piece of the notation that runs in this process alone, so far."""
-    signature = kernel.signature
-    for term in (*signature.operands, *signature.results):
-        for axis in term.axes:
-            piece = "halo" if axis.below or axis.above else "block" if axis.scale != 1 else ""
-            piece = "unknown extent" if axis.kind == "unknown" else piece
-            if piece:
-                raise UnsupportedError(
-                    f"the {piece} {axis} of {term.name!r} does not run on Legate yet",
-                    column=axis.column,
-                    hint="pass NumPy arrays, to run the kernel in this process",
-                )
-        if term.op == "fold" or term.name is None:
-            what = f"fold of {term.name!r}" if term.op else f"the index space {term}"
+    """Refuse the piece of the notation that runs in this process alone, so far."""
+    for term in kernel.signature.results:
+        if any(axis.kind == "unknown" for axis in term.axes):
             raise UnsupportedError(
-                f"{what} does not run on Legate yet",
+                f"the unknown extent ? of {term.name!r} does not run on Legate yet",
                 column=term.column,
                 hint="pass NumPy arrays, to run the kernel in this process",
             )
@@ -290,7 +279,8 @@ def _set_apart(kernel: Kernel, launch: Launch, operands: list[Held], given: Sequ
         if g is None or g.store is None:
             continue
         for p, held in enumerate(operands):
-            if held.store is None or kernel.body.updated[r] == p or not held.store.overlaps(g.store):
+            in_place = kernel.body.updated[r] == p and r in kernel.body.buffers
+            if held.store is None or in_place or not held.store.overlaps(g.store):
                 continue
             fit, other = launch.recipe.operands[p], launch.recipe.results[r]
             same_cells = (
@@ -319,7 +309,7 @@ def _begin(launch: Launch, r: int, given: Held | None) -> Any:
     # A leaf casts what it writes; what it reduces into must have the dtype of the partial results.
     direct = given is not None and given.store is not None and (given.dtype == own or not layout.op)
     store = given.store if direct and given is not None else new_store(shape, own)
-    if layout.op and not (direct and layout.accumulate):
+    if layout.op and layout.op != "fold" and not (direct and layout.accumulate):
         start = np.asarray(identity(layout.op, dtype))
         fill(store, sort_keys(layout.op, start)[()] if keyed else start[()])
     return store
@@ -350,29 +340,12 @@ def _finish(launch: Launch, arguments: Arguments, r: int, store: Any, given: Hel
 
 def _execute(kernel: Kernel, launch: Launch, operands: Sequence[Held], stores: Sequence[Any], payload: bytes) -> None:
     global _ahead  # noqa: PLW0603
-    recipe = launch.recipe
     if _ahead >= _MOST_AHEAD:
         _wait()
     _ahead += 1
     garbage.pause()
     task = _runtime.create_auto_task(_library, _task_of(kernel))
-    variables = []
-    for held, fit in zip(operands, recipe.operands, strict=True):
-        inline = fit.how == "inline"
-        variables.append(None if inline else task.add_input(fit.turn(held.store), task.declare_partition()))
-    for store, layout, fit in zip(stores, launch.plan.results, recipe.results, strict=True):
-        variables.append(
-            None if fit.how == "inline" else _add_result(task, store, layout, fit, one_piece=recipe.one_piece)
-        )
-    for variable, fit, store in zip(
-        variables, (*recipe.operands, *recipe.results), (*(h.store for h in operands), *stores), strict=True
-    ):
-        if fit.how == "broadcast" or (fit.how == "free" and store.ndim):
-            task.add_constraint(lg.broadcast(variable))
-        elif fit.keep_whole:
-            task.add_constraint(lg.broadcast(variable, fit.keep_whole))
-    for group in recipe.aligned:
-        task.add_constraint(lg.align(*(variables[p] for p in group)))
+    _add_arrays(task, launch, operands, stores)
     task.add_scalar_arg(launch.header)
     if len(payload) <= _LARGEST_SCALAR:
         task.add_scalar_arg(payload)
@@ -384,6 +357,32 @@ def _execute(kernel: Kernel, launch: Launch, operands: Sequence[Held], stores: S
             task.execute()
     else:
         task.execute()
+
+
+def _add_arrays(task: Any, launch: Launch, operands: Sequence[Held], stores: Sequence[Any]) -> None:
+    """Give a task its stores and constraints, as the recipe says."""
+    recipe = launch.recipe
+    fits = (*recipe.operands, *recipe.results, *(fit for _, fit in recipe.twins))
+    variables = []
+    for held, fit in zip(operands, recipe.operands, strict=True):
+        inline = fit.how == "inline"
+        variables.append(None if inline else task.add_input(fit.turn(held.store), task.declare_partition()))
+    for store, layout, fit in zip(stores, launch.plan.results, recipe.results, strict=True):
+        variables.append(
+            None if fit.how == "inline" else _add_result(task, store, layout, fit, one_piece=recipe.one_piece)
+        )
+    for p, fit in recipe.twins:
+        variables.append(task.add_input(fit.turn(operands[p].store), task.declare_partition()))
+    ranks = [None if s is None else s.ndim for s in (*(h.store for h in operands), *stores)]
+    for variable, fit, rank in zip_longest(variables, fits, ranks):
+        if fit.how == "broadcast" or (fit.how == "free" and rank):
+            task.add_constraint(lg.broadcast(variable))
+        elif fit.keep_whole and not fit.halo:
+            task.add_constraint(lg.broadcast(variable, fit.keep_whole))
+    for group in recipe.aligned:
+        task.add_constraint(lg.align(*(variables[p] for p in group)))
+    for p, source in recipe.bloated:
+        task.add_constraint(lg.bloat(variables[source], variables[p], *recipe.operands[p].halo))
 
 
 def _add_result(task: Any, store: Any, layout: Layout, fit: Any, *, one_piece: bool) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import legate.core as lg
 import numpy as np
 
+from xpdispatch.boundaries import check_constant
 from xpdispatch.dtypes import check_cast
 from xpdispatch.engines.legate.leaf import Header
 from xpdispatch.engines.legate.recipe import Recipe, make_recipe
@@ -56,13 +57,16 @@ def make_launch(
         Whatever of shapes, dtypes or memory does not fit.
     """
     dtypes = [h.dtype for h in operands]
+    for term, dtype in zip(kernel.operands, dtypes, strict=True):
+        if term.name in kernel.boundaries:
+            check_constant(str(term.name), kernel.boundaries[term.name], dtype)
     plan = kernel.plan([h.shape for h in operands], scalars, [None if g is None else g.shape for g in given])
     if plan.empty:
         refuse_empty(plan)
     types = kernel.result_types(plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
     _check_room(operands, given, types)
     for layout, (dtype, _), g in zip(plan.results, types, given, strict=True):
-        if layout.op:
+        if layout.op and layout.op != "fold":
             check_dtype(layout.op, layout.name, dtype)
         if g is not None:
             check_cast(layout.name, dtype, g.dtype)
@@ -103,8 +107,10 @@ def _check_room(
 def _needs_one_piece(kernel: Kernel, plan: Plan, types: Sequence[tuple[np.dtype[Any], Shape]]) -> bool:
     """Whether Legate's own reductions cannot give the answer.
 
-    It multiplies no complex128, and adds floats in an order that changes from run to run.
+    It multiplies no complex128, adds floats in an order that changes from run to run, and knows no fold.
     """
+    if any(layout.op == "fold" for layout in plan.results):
+        return True
     reduced = [(layout.op, dtype) for layout, (dtype, _) in zip(plan.results, types, strict=True) if layout.op]
     inexact = any(op in ("sum", "prod") and dtype.kind in "fc" for op, dtype in reduced)
     return (kernel.deterministic and inexact) or ("prod", np.dtype(np.complex128)) in reduced

@@ -13,11 +13,12 @@ from xpdispatch import namespaces
 from xpdispatch.caches import BoundedCache
 from xpdispatch.engines.legate import failures
 from xpdispatch.engines.legate.failures import Failure
-from xpdispatch.engines.legate.recipe import Recipe
+from xpdispatch.engines.legate.recipe import Fit, Recipe
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.executor import run
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
+from xpdispatch.parts import window_of
 from xpdispatch.plan import Layout, Plan
 from xpdispatch.reductions import combine, needs_sort_keys, sort_keys
 from xpdispatch.site import Site
@@ -88,9 +89,10 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
 
 
 def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[Any]]:
-    """The stores of the call, operands then results, with None for what is inline; then each part alone."""
+    """The stores of the call, operands, results and twins, with None for what is inline; then each part alone."""
     given = iter(context.inputs)
     inputs = [None if fit.how == "inline" else _data(next(given)) for fit in header.recipe.operands]
+    twins = [_data(next(given)) for _ in header.recipe.twins]
     written, folded = iter(context.outputs), iter(context.reductions)
     outputs: list[Any] = []
     for layout, fit in zip(header.plan.results, header.recipe.results, strict=True):
@@ -98,7 +100,7 @@ def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[An
             outputs.append(None)
         else:
             outputs.append(_data(next(folded if layout.op and not header.recipe.one_piece else written)))
-    return [*inputs, *outputs], inputs, outputs
+    return [*inputs, *outputs, *twins], inputs, outputs
 
 
 def _data(array: Any) -> Any:
@@ -112,7 +114,7 @@ def _region(header: Header, stores: Sequence[Any]) -> Region:
         if source is None:
             region.append((0, extent))
             continue
-        position, _, dim = source
+        position, dim = source
         domain = stores[position].domain
         low, high = domain.lo[dim], domain.hi[dim]
         # An empty domain's upper end can be -1, read as an unsigned number.
@@ -127,7 +129,7 @@ def _prepare(kernel: Kernel, variant: str, data: bytes) -> tuple[Header, Site]:
     function = kernel.body.function_for(variant)
     casts = kernel.casts(header.operands, xp)
     planned = tuple(None if cast else dtype for dtype, cast in zip(header.dtypes, header.cast, strict=True))
-    return header, Site(header.plan, kernel.body, function, xp, library, variant, casts, planned)
+    return header, Site(header.plan, kernel.body, function, xp, library, variant, casts, planned, cut=True)
 
 
 def _run(
@@ -143,19 +145,31 @@ def _run(
     arrays = np if site.library == "numpy" else load("cupy")
     sizes = [stop - start for start, stop in region]
     operands = [
-        _inline(arrays, inline[p], layout.tile_shape(sizes)) if store is None else fit.turn_back(_view(arrays, store))
+        _inline(arrays, inline[p], layout.tile_shape(sizes))
+        if store is None
+        else _windowed(site, layout, region, fit, store, fit.turn_back(_view(arrays, store)))
         for p, (store, fit, layout) in enumerate(zip(inputs, recipe.operands, plan.operands, strict=True))
     ]
     targets = [
         arrays.empty(layout.tile_shape(sizes), dtype=dtype) if store is None else fit.turn_back(_view(arrays, store))
         for store, fit, layout, dtype in zip(outputs, recipe.results, plan.results, header.dtypes, strict=True)
     ]
-    for r, updated in enumerate(site.body.updated):
+    for r in site.body.buffers:
+        updated = site.body.updated[r]
         if updated is not None:
             operands[updated] = targets[r]
     results = run(site, operands, targets, scalars, region, [region])
     for layout, target, value in zip(plan.results, targets, results, strict=True):
         _fold(layout, target, value, one_piece=recipe.one_piece)
+
+
+def _windowed(site: Site, layout: Layout, region: Region, fit: Fit, store: Any, array: Any) -> Any:
+    """An operand's window on the tile, out of the cells that the task got."""
+    if layout.boundary is None:
+        return array
+    # Blocks have no halo, so that a dimension counts the array's own cells.
+    origin = [0 if fit.how == "broadcast" or dim < 0 else store.domain.lo[dim] for dim in fit.dims]
+    return window_of(site, array, layout, region, origin)
 
 
 def _view(arrays: Any, store: Any) -> Any:

@@ -4,12 +4,17 @@ Legate aligns stores of equal shape only. So the arrays of a call are fitted int
 dimensions are the split indices and the whole axes (axes of equal extent share one). An axis of extent 1
 that stays whole is projected away, the rest is put in the common order, and missing dimensions are
 promoted, which copies nothing. Whole dimensions are then broadcast, and all stores aligned.
+
+An axis in blocks is split in two by a view: the index, and the cells of a block, which stay whole. An operand with
+a halo is not aligned, but bloated from a store that is: from its own, seen without the halo, where no other has all
+indices. Where the far end of the array can stand in for what lies outside (``"wrap"``), or the operand is longer than
+its index (``"valid"``), it is whole in every tile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from xpdispatch.plan import WHOLE, Layout, Plan
@@ -40,6 +45,12 @@ class Fit:
         Index that puts the projected axes back; empty where there are none.
     dims : tuple of int
         For each axis of the array its dimension in the common space, or -1.
+    blocks : tuple of (int, tuple of int)
+        Axes to split into the index and the cells of a block, with both extents, last first.
+    merge : tuple of bool
+        For each axis, once `blocks` are split, whether it holds the cells of a block; empty where none does.
+    halo : tuple of tuple of int
+        For each dimension of the common space the cells more below, and those above; empty where there are none.
     """
 
     how: Literal["align", "broadcast", "free", "inline"]
@@ -51,9 +62,14 @@ class Fit:
     restore: tuple[int, ...] = ()
     expand: tuple[Any, ...] = ()
     dims: tuple[int, ...] = ()
+    blocks: tuple[tuple[int, tuple[int, int]], ...] = ()
+    merge: tuple[bool, ...] = ()
+    halo: tuple[tuple[int, ...], ...] = ()
 
     def turn(self, store: Any) -> Any:
         """The store as the launch sees it; every step is a view."""
+        for axis, extents in self.blocks:
+            store = store.delinearize(axis, extents)
         for axis in self.project:
             store = store.project(axis, 0)
         if self.transpose:
@@ -70,7 +86,17 @@ class Fit:
             array = array[self.take]
         if self.restore:
             array = array.transpose(self.restore)
-        return array[self.expand] if self.expand else array
+        if self.expand:
+            array = array[self.expand]
+        if not self.merge:
+            return array
+        shape: list[int] = []
+        for extent, inner in zip(array.shape, self.merge, strict=True):
+            if inner:
+                shape[-1] *= extent
+            else:
+                shape.append(extent)
+        return array.reshape(shape)  # a view: the cells of a block follow each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +110,22 @@ class Recipe:
         Positions, operands first, of the arrays to align with each other.
     one_piece : bool
         Everything is broadcast, so that a single task runs.
-    sources : tuple of (int, int, int) or None
-        For each index the array (operands first), its axis and its dimension that tell a tile's size
-        and start; None where no store has the index.
+    sources : tuple of (int, int) or None
+        For each index the array (operands first, twins last) and its dimension that tell a tile's size and start; None
+        where no store has the index.
+    twins : tuple of (int, Fit)
+        Operands that enter once more without their halo, to be bloated from.
+    bloated : tuple of (int, int)
+        Each operand with a halo, and the array (operands first, twins last) that it is bloated from.
     """
 
     operands: tuple[Fit, ...]
     results: tuple[Fit, ...]
     aligned: tuple[tuple[int, ...], ...]
     one_piece: bool
-    sources: tuple[tuple[int, int, int] | None, ...]
+    sources: tuple[tuple[int, int] | None, ...]
+    twins: tuple[tuple[int, Fit], ...] = ()
+    bloated: tuple[tuple[int, int], ...] = ()
 
 
 def make_recipe(plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: bool) -> Recipe:
@@ -118,27 +150,43 @@ def make_recipe(plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: 
     one_piece = one_piece or loose or len(plan.spaces) > 1
     fits = [_simple(layout, inline=apart) for layout, apart in zip(layouts, inline, strict=True)]
     aligned: list[tuple[int, ...]] = []
+    twins: list[tuple[int, Fit]] = []
+    bloated: list[tuple[int, int]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
         fitted = _fit_space([layouts[p] for p in members], plan.extents, max_dim)
-        one_piece = one_piece or fitted is None
-        for position, fit in zip(members, fitted or (), strict=False):
+        if fitted is None:
+            one_piece = True
+            break
+        for position, fit in zip(members, fitted, strict=True):
             fits[position] = fit
-        aligned.append(tuple(members))
+        plain = [p for p, fit in zip(members, fitted, strict=True) if not fit.halo]
+        haloed = [p for p, fit in zip(members, fitted, strict=True) if fit.halo]
+        # A reduction's own partition is no place to start from: its store is as large as what it keeps.
+        source = next((p for p in plain if layouts[p].op is None), None)
+        if haloed and source is None:
+            source = len(layouts) + len(twins)
+            twins.append((haloed[0], replace(fitted[members.index(haloed[0])], halo=())))
+            plain.append(source)
+        bloated += [(p, source) for p in haloed if source is not None]
+        aligned.append(tuple(plain))
     if one_piece:
-        aligned = []
+        aligned, twins, bloated = [], [], []
         fits = [
             fit if fit and fit.how != "align" else Fit("broadcast", dims=_natural(layout))
             for fit, layout in zip(fits, layouts, strict=True)
         ]
     done = tuple(fit for fit in fits if fit is not None)
     count = len(plan.operands)
+    known = [None if one_piece else _source(i, layouts, done, count, twins) for i in range(len(plan.indices))]
     return Recipe(
         done[:count],
         done[count:],
         tuple(a for a in aligned if len(a) > 1),
         one_piece,
-        tuple(_source(i, layouts, done, count) for i in range(len(plan.indices))),
+        tuple(known),
+        tuple(twins),
+        tuple(bloated),
     )
 
 
@@ -152,42 +200,54 @@ def _simple(layout: Layout, *, inline: bool) -> Fit | None:
         return Fit("inline")
     if not layout.axes:
         return Fit("free")
-    if set(layout.axes) == {WHOLE}:
+    if set(layout.axes) == {WHOLE} or layout.boundary in ("valid", "wrap"):
         return Fit("broadcast", dims=_natural(layout))
     return None
+
+
+Key = tuple[str, int, int]
+"""A dimension of a common space: an index, or an extent and how many axes of an array had it before."""
 
 
 def _fit_space(layouts: Sequence[Layout], extents: Sequence[int], max_dim: int) -> list[Fit] | None:
     """Fit arrays into their common space, or None where Legate has too few dimensions for it."""
     keys = [_keys(layout) for layout in layouts]
     widest = max(keys, key=lambda k: sum(key is not None for key in k), default=())
-    space: dict[tuple[str, int, int], int] = {}
+    space: dict[Key, int] = {}
     for key in (k for ks in (widest, *keys) for k in ks if k is not None):
         space.setdefault(key, len(space))
     if len(space) > max_dim:
         return None
     sizes = [extents[key[1]] if key[0] == "index" else key[1] for key in space]
     whole = tuple(d for key, d in space.items() if key[0] == "whole")
-    return [_fit(ks, space, sizes, whole) for ks in keys]
+    return [_fit(layout, ks, space, sizes, whole) for layout, ks in zip(layouts, keys, strict=True)]
 
 
-def _keys(layout: Layout) -> tuple[tuple[str, int, int] | None, ...]:
-    """For each axis its dimension's key: an index, or an extent and how many axes had it before."""
-    keys: list[tuple[str, int, int] | None] = []
-    for axis, extent in zip(layout.axes, layout.shape, strict=True):
+def _scales(layout: Layout) -> tuple[int, ...]:
+    return tuple(r.scale for r in layout.reaches) or (1,) * len(layout.axes)
+
+
+def _keys(layout: Layout) -> tuple[Key | None, ...]:
+    """For each axis its dimension's key; for one in blocks that of the index and that of the cells of a block."""
+    keys: list[Key | None] = []
+
+    def whole(extent: int) -> Key:
+        return ("whole", extent, sum(k is not None and k[:2] == ("whole", extent) for k in keys))
+
+    for axis, extent, scale in zip(layout.axes, layout.shape, _scales(layout), strict=True):
         if axis != WHOLE:
             keys.append(("index", axis, 0))
-        elif extent == 1:
-            keys.append(None)
+            if scale != 1:
+                keys.append(whole(scale))
         else:
-            before = sum(k is not None and k[:2] == ("whole", extent) for k in keys)
-            keys.append(("whole", int(extent or 0), before))
+            keys.append(None if extent == 1 else whole(int(extent or 0)))
     return tuple(keys)
 
 
 def _fit(
-    keys: Sequence[tuple[str, int, int] | None],
-    space: dict[tuple[str, int, int], int],
+    layout: Layout,
+    keys: Sequence[Key | None],
+    space: dict[Key, int],
     sizes: Sequence[int],
     whole: tuple[int, ...],
 ) -> Fit:
@@ -197,6 +257,9 @@ def _fit(
     missing = tuple((d, sizes[d]) for d in range(len(sizes)) if d not in kept)
     natural = order == tuple(range(len(order)))
     restore = () if natural else tuple(order.index(a) for a in range(len(order)))
+    scales = _scales(layout)
+    inner = tuple(flag for s in scales for flag in ((False, True) if s != 1 else (False,)))
+    own = tuple(d for d, block in zip(dims, inner, strict=True) if not block)
     return Fit(
         "align",
         project=tuple(a for a in reversed(range(len(dims))) if dims[a] < 0),
@@ -206,15 +269,36 @@ def _fit(
         take=tuple(slice(None) if d in kept else 0 for d in range(len(sizes))) if missing else (),
         restore=restore,
         expand=tuple(None if d < 0 else slice(None) for d in dims) if -1 in dims else (),
-        dims=dims,
+        dims=own,
+        blocks=tuple((a, (int(layout.shape[a] or 0) // s, s)) for a, s in reversed([*enumerate(scales)]) if s != 1),
+        merge=inner if any(inner) else (),
+        halo=_halo(layout, own, len(sizes)),
     )
 
 
-def _source(index: int, layouts: Sequence[Layout], fits: Sequence[Fit], count: int) -> tuple[int, int, int] | None:
-    # Results first: a halo makes an operand's part larger than the tile. Plain ones before reductions.
+def _halo(layout: Layout, dims: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]:
+    """Cells more below and above along each dimension, so that all that stand in at the edges are there as well."""
+    below, above = [0] * count, [0] * count
+    for dim, reach in zip(dims, layout.reaches, strict=False):
+        if reach.below or reach.above:
+            mirrored = layout.boundary in ("reflect", "symmetric")
+            widest = max(reach.below, reach.above)
+            below[dim], above[dim] = (widest, widest) if mirrored else (reach.below, reach.above)
+    return (tuple(below), tuple(above)) if any(below) or any(above) else ()
+
+
+def _source(
+    index: int,
+    layouts: Sequence[Layout],
+    fits: Sequence[Fit],
+    count: int,
+    twins: Sequence[tuple[int, Fit]],
+) -> tuple[int, int] | None:
+    # Results first, and plain ones before reductions. A halo makes an operand's part larger than the tile.
     order = sorted(range(len(layouts)), key=lambda p: (p < count, layouts[p].op is not None))
-    for position in order:
-        if index in layouts[position].axes and fits[position].how != "inline":
-            axis = layouts[position].axes.index(index)
-            return position, axis, fits[position].dims[axis]
+    found = [(p, layouts[p], fits[p]) for p in order]
+    found += [(len(layouts) + n, layouts[p], fit) for n, (p, fit) in enumerate(twins)]
+    for position, layout, fit in found:
+        if index in layout.axes and fit.how == "align" and not fit.halo:
+            return position, fit.dims[layout.axes.index(index)]
     return None

@@ -451,17 +451,17 @@ def test_merge_that_does_not_give_what_it_gets() -> None:
         run_in_tiles(both, [x], {"i": [2]})
 
 
-def test_pieces_that_do_not_run_on_legate_yet(on_legate: Engine) -> None:
-    pieces = [
-        (kernel("x[i-1..i] -> y[i]", boundary="clip"), "the halo i-1..i of 'x'"),
-        (kernel("x[2*i] -> y[i]"), "the block 2\\*i of 'x'"),
-        (kernel("x[i] -> y[?]"), "the unknown extent \\? of 'y'"),
-        (kernel("x[i] -> fold y[]", fold=max), "fold of 'y'"),
-        (kernel("x[i], [i=4, j=3] -> y[i, j]"), "the index space \\[i=4, j=3\\]"),
-    ]
-    for decorate_it, message in pieces:
-        with pytest.raises(NotImplementedError, match=f"{message} does not run on Legate yet"):
-            decorate_it(lambda xp, x: x)(on_legate.put(np.ones(4)))
+def test_results_of_unknown_size_are_returned_alone(engine: Engine) -> None:
+    positive = kernel("x[i] -> y[?]")(lambda xp, x: x[x > 0])
+    with pytest.raises(ValueError, match="an array is given for result 'y', whose extent is known only when the body"):
+        positive(engine.put(np.ones(3)), out=engine.put(np.zeros(3)))
+
+
+def test_rows_without_a_cell_on_legate(on_legate: Engine) -> None:
+    nothing = kernel("x[i] -> y[?, :]")(lambda xp, x: xp.zeros((x.shape[0], 0)))
+    assert nothing(np.ones(3)).shape == (3, 0)
+    with pytest.raises(ValueError, match="result 'y' has shape \\(any, 0\\): Legate cannot count rows without a cell"):
+        nothing(on_legate.put(np.ones(3)))
 
 
 def test_tables_are_no_arrays() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import xpdispatch as xd
 from conftest import Engine
 from xpdispatch import Kernel, kernel
 from xpdispatch.executor import run
@@ -143,22 +144,56 @@ def test_blocks(engine: Engine) -> None:
     np.testing.assert_array_equal(run_in_tiles(repeat, [x[0]], {"i": [1, 5, 5]})[0], np.repeat(x[0], 2))
 
 
-def test_unknown_extents() -> None:
+def test_unknown_extents(engine: Engine) -> None:
     @kernel("x[i], w[i, :] -> y[?], rows[?, :], n[i], sum kept[]")
     def positive(xp, x, w):
-        return x[x > 0], w[x > 0], x * 2, xp.sum(x > 0, dtype=xp.int64)
+        chosen = xp.nonzero(x > 0)[0]
+        return x[x > 0], xp.take(w, chosen, axis=0), x * 2, xp.sum(xp.astype(x > 0, xp.int64))
 
     x, w = rng.normal(size=11), rng.normal(size=(11, 2))
     expected = x[x > 0], w[x > 0], x * 2, np.sum(x > 0)
-    for got in (positive(x, w), run_in_tiles(positive, [x, w], {"i": [1, 2, 2, 7]})):
+    for got in (positive(engine.put(x), engine.put(w)), run_in_tiles(positive, [x, w], {"i": [1, 2, 2, 7]})):
         for g, e in zip(got, expected, strict=True):
-            np.testing.assert_array_equal(g, e)
-    none = positive(-np.abs(x), w)
-    assert none[0].shape == (0,)
-    assert none[1].shape == (0, 2)
-    empty = positive(x[:0], w[:0])
-    assert [a.shape for a in empty] == [(0,), (0, 2), (0,), ()]
-    assert empty[0].dtype == x.dtype
+            np.testing.assert_array_equal(engine.get(g), e)
+    none = positive(engine.put(-np.abs(x)), engine.put(w))
+    assert tuple(none[0].shape) == (0,)
+    assert tuple(none[1].shape) == (0, 2)
+    empty = positive(engine.put(x[:0]), engine.put(w[:0]))
+    assert [tuple(a.shape) for a in empty] == [(0,), (0, 2), (0,), ()]
+    assert engine.get(empty[0]).dtype == x.dtype
+
+
+def test_an_unknown_extent_after_a_failure(on_legate: Engine) -> None:
+    @kernel("x[i] -> y[?]")
+    def picky(xp, x):
+        if xp.any(x > 8):
+            raise KeyError("more than eight")
+        return x[x > 4]
+
+    for _ in range(3):
+        with pytest.raises(KeyError, match="more than eight"):
+            picky(on_legate.put(np.arange(10.0)))
+        np.testing.assert_array_equal(on_legate.get(picky(on_legate.put(np.arange(8.0)))), [5.0, 6.0, 7.0])
+
+
+def test_halos_and_blocks_are_cut_on_legate(on_legate: Engine) -> None:
+    """Not in one piece: several tiles, a view of the halo in each, and the answer of NumPy."""
+    from xpdispatch.engines.legate import engine as legate
+
+    x = rng.normal(size=(24, 9))
+    halo = kernel("u[i-2..i+1, j-1..j] -> v[i, j]", boundary="reflect")(
+        lambda xp, tile, u: windows(u, (tile.size("i"), tile.size("j")), (3, 1))
+    )
+    alone = kernel("u[i-1..i+1] -> sum s[]", boundary=0.0)(lambda xp, u: xp.sum(u[:-2] * u[2:]))
+    block = kernel("x[2*i, 3*j] -> y[3*i, j]")(
+        lambda xp, x: xp.repeat(xp.reshape(x[::2], (-1, x.shape[1] // 3, 3))[..., 0], 3, axis=0)
+    )
+    for made, data in ((halo, x), (alone, x[:, 0].copy()), (block, x)):
+        xd.synchronize()
+        with legate.forced_tiles(4) as tiles:
+            got = on_legate.get(made(on_legate.put(data)))
+        np.testing.assert_allclose(got, made(data), rtol=1e-12)
+        assert len([1 for k, _ in tiles if k is made]) > 2
 
 
 def later(xp, a, b):

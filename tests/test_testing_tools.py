@@ -41,7 +41,7 @@ def test_right_kernels_are_right_on_legate(good: Right) -> None:
     if args and isinstance(args[0], np.ndarray) and args[0].size > 10**5:
         pytest.skip("larger than this test needs")
     done = check_on_legate(made, *args, **kwargs)
-    assert done.tilings == 4 or "does not run on Legate yet" in done.skipped[0]
+    assert done.tilings == 4
 
 
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.name)

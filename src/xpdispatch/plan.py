@@ -126,7 +126,7 @@ class Plan:
         """Whether every extent is known without running the body, but for those of ``?``."""
         return all(None not in layout.shape[layout.joined :] for layout in self.results)
 
-    def with_result_shapes(self, shapes: Sequence[Shape]) -> Plan:
+    def with_result_shapes(self, shapes: Sequence[tuple[int | None, ...]]) -> Plan:
         """The same plan with the extents that only the body knew."""
         results = tuple(replace(r, shape=s) for r, s in zip(self.results, shapes, strict=True))
         return replace(self, results=results)
@@ -415,6 +415,12 @@ def _scalar(extents: _Extents, axis: Axis) -> int:
 
 
 def _check_given(term: Term, wanted: tuple[int | None, ...], given: Shape) -> None:
+    if any(a.kind == "unknown" for a in term.axes):
+        raise ShapeError(
+            f"an array is given for result {term.name!r}, whose extent is known only when the body returns",
+            column=term.column,
+            hint="leave it out and take the returned array",
+        )
     if len(wanted) == len(given) and all(w is None or w == g for w, g in zip(wanted, given, strict=True)):
         return
     raise ShapeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import sys
 import threading
@@ -19,7 +20,7 @@ from xpdispatch.caches import BoundedCache
 from xpdispatch.dtypes import no_promotion
 from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.local import shared_results
-from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
+from xpdispatch.errors import ArgumentError, EngineError, MissingError
 from xpdispatch.kernel import Arguments, Kernel, kernel
 from xpdispatch.namespaces import VARIANTS, library_of, share_memory
 from xpdispatch.plan import Layout
@@ -40,17 +41,22 @@ except ModuleNotFoundError as error:
         hint="pip install 'xpdispatch[legate]' (Legate and cuPyNumeric)",
     ) from error
 
+from legate.core.task import ADD, InputStore, OutputStore, PyTask, ReductionStore, VariantInvoker
+
 from xpdispatch.engines.legate import leaf
 from xpdispatch.engines.legate.launch import Launch, make_launch
 from xpdispatch.engines.legate.leaf import make_leaf
+from xpdispatch.engines.legate.recipe import Recipe
 from xpdispatch.engines.legate.stores import (
     Held,
+    bound,
     check_wrappable,
     check_writable,
     fill,
     hold,
     new_store,
     to_numpy,
+    unbound_store,
     wrap,
 )
 
@@ -74,7 +80,7 @@ To drop a store is an operation for Legion, which holds the program up while too
 and Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
 ahead stands still for ever. The driver module widens Legion's window; this holds where Legate was imported first, too.
 """
-_tasks: dict[Kernel, Any] = {}
+_tasks: dict[tuple[Kernel, tuple[int, int, int] | None], Any] = {}
 failures.joined = _runtime.node_count > 1
 
 
@@ -132,22 +138,10 @@ class LegateCall:
 def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
     """Check that one task can take the arguments, and settle what comes back."""
     _check_thread()
-    _check_supported(kernel)
     kind = _kind_of(kernel, arguments)
     if any(g is None and u is None for g, u in zip(arguments.given, kernel.body.updated, strict=True)):
         check_wrappable(kind)
     return LegateCall(kernel, kind, BoundedCache(), [], [])
-
-
-def _check_supported(kernel: Kernel) -> None:
-    """Refuse the piece of the notation that runs in this process alone, so far."""
-    for term in kernel.signature.results:
-        if any(axis.kind == "unknown" for axis in term.axes):
-            raise UnsupportedError(
-                f"the unknown extent ? of {term.name!r} does not run on Legate yet",
-                column=term.column,
-                hint="pass NumPy arrays, to run the kernel in this process",
-            )
 
 
 def synchronize() -> None:
@@ -304,6 +298,8 @@ def _begin(launch: Launch, r: int, given: Held | None) -> Any:
     Only where it accumulates into an array of the partial results' own dtype does it start from what is there.
     """
     layout, (dtype, shape) = launch.plan.results[r], launch.types[r]
+    if layout.joined:
+        return unbound_store(dtype) if not launch.plan.empty else new_store(shape, dtype)
     keyed = launch.keyed[r]
     own = np.dtype(f"i{dtype.itemsize}") if keyed else dtype
     # A leaf casts what it writes; what it reduces into must have the dtype of the partial results.
@@ -322,6 +318,9 @@ def _finish(launch: Launch, arguments: Arguments, r: int, store: Any, given: Hel
         floats = new_store(shape, dtype)
         from_keys(store, dtype.name, out=floats)
         store = floats
+    if layout.joined and not launch.plan.empty:
+        synchronize()  # the extent is not known before
+        store = bound(store, shape[1:], dtype)
     if given is None:
         return wrap(store, kind)
     if given.value is not None:
@@ -344,7 +343,7 @@ def _execute(kernel: Kernel, launch: Launch, operands: Sequence[Held], stores: S
         _wait()
     _ahead += 1
     garbage.pause()
-    task = _runtime.create_auto_task(_library, _task_of(kernel))
+    task = _runtime.create_auto_task(_library, _task_of(kernel, launch.recipe))
     _add_arrays(task, launch, operands, stores)
     task.add_scalar_arg(launch.header)
     if len(payload) <= _LARGEST_SCALAR:
@@ -377,15 +376,15 @@ def _add_arrays(task: Any, launch: Launch, operands: Sequence[Held], stores: Seq
     for variable, fit, rank in zip_longest(variables, fits, ranks):
         if fit.how == "broadcast" or (fit.how == "free" and rank):
             task.add_constraint(lg.broadcast(variable))
-        elif fit.keep_whole and not fit.halo:
+        elif fit.keep_whole:
             task.add_constraint(lg.broadcast(variable, fit.keep_whole))
     for group in recipe.aligned:
         task.add_constraint(lg.align(*(variables[p] for p in group)))
-    for p, source in recipe.bloated:
-        task.add_constraint(lg.bloat(variables[source], variables[p], *recipe.operands[p].halo))
 
 
 def _add_result(task: Any, store: Any, layout: Layout, fit: Any, *, one_piece: bool) -> Any:
+    if fit.how == "unbound":
+        return task.add_output(store)
     turned = fit.turn(store)
     if layout.op and not one_piece:
         return task.add_reduction(turned, int(lg.ReductionOpKind[_REDUCTIONS[layout.op]]), task.declare_partition())
@@ -395,20 +394,74 @@ def _add_result(task: Any, store: Any, layout: Layout, fit: Any, *, one_piece: b
     return variable
 
 
-def _task_of(kernel: Kernel) -> Any:
+def _task_of(kernel: Kernel, recipe: Recipe) -> Any:
     """The kernel's task, registered with all three variants when first launched."""
-    task = _tasks.get(kernel)
+    counts = _counts(kernel, recipe) if any(fit.how == "unbound" for fit in recipe.results) else None
+    task = _tasks.get((kernel, counts))
     if task is None:
+        leaves = {lg.VariantCode[v]: make_leaf(kernel, v) for v in VARIANTS}
         try:
-            task = _tasks[kernel] = _library.get_new_task_id()
+            task = _register(kernel, leaves) if counts is None else _register_unbound(kernel, leaves, counts)
         except OverflowError:
             raise EngineError(
                 f"this program has launched {len(_tasks)} different kernels on Legate, and there is room for no more",
                 hint="decorate a body once, at module level, and not in a loop",
             ) from None
-        variants = [(lg.VariantCode[v], make_leaf(kernel, v)) for v in VARIANTS]
-        _library.register_task(lg.TaskInfo.from_variants(task, kernel.name, variants))
+        _tasks[kernel, counts] = task
     return task
+
+
+def _register(kernel: Kernel, leaves: dict[Any, Any]) -> Any:
+    task = _library.get_new_task_id()
+    _library.register_task(lg.TaskInfo.from_variants(task, kernel.name, list(leaves.items())))
+    return task
+
+
+def _counts(kernel: Kernel, recipe: Recipe) -> tuple[int, int, int]:
+    """How many inputs, outputs and reductions a launch has."""
+    inputs = sum(fit.how != "inline" for fit in recipe.operands) + len(recipe.twins)
+    kinds = [
+        bool(term.op) and not recipe.one_piece
+        for term, fit in zip(kernel.signature.results, recipe.results, strict=True)
+        if fit.how != "inline"
+    ]
+    return inputs, kinds.count(False), kinds.count(True)
+
+
+class _ToLeaf(VariantInvoker):  # type: ignore[misc]  # Legate's class is not typed
+    """Hands a task's context on as it is, where Legate would take it apart."""
+
+    def __call__(self, context: Any, function: Any) -> None:
+        function(context)
+
+
+def _register_unbound(kernel: Kernel, leaves: dict[Any, Any], counts: tuple[int, int, int]) -> Any:
+    """Register a task that allocates its outputs.
+
+    Only Legate's own class for tasks in Python takes that option, and with it a function whose parameters
+    are counted at every launch.
+    """
+
+    def function(context: Any) -> None:
+        leaves[lg.VariantCode(context.get_variant_kind())](context)
+
+    kinds = (InputStore, OutputStore, ReductionStore[ADD])
+    annotations = [kind for kind, n in zip(kinds, counts, strict=True) for _ in range(n)] + [bytes, bytes]
+    function.__name__ = function.__qualname__ = kernel.name
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(f"p{n}", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)
+            for n, annotation in enumerate(annotations)
+        ],
+        return_annotation=None,
+    )
+    return PyTask(
+        func=function,
+        variants=tuple(leaves),
+        options=lg.VariantOptions(has_allocations=True),
+        invoker=_ToLeaf(function),
+        library=_library,
+    ).task_id
 
 
 @kernel("src[...] -> dst[...]")

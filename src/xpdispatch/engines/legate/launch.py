@@ -19,7 +19,7 @@ from xpdispatch.engines.legate.stores import Held, memory_limit
 from xpdispatch.engines.local import refuse_empty
 from xpdispatch.errors import MemoryLimitError, ShapeError
 from xpdispatch.kernel import Kernel
-from xpdispatch.plan import Plan, Shape
+from xpdispatch.plan import Plan, Shape, show_shape
 from xpdispatch.reductions import check_dtype, needs_sort_keys
 
 
@@ -70,8 +70,10 @@ def make_launch(
             check_dtype(layout.op, layout.name, dtype)
         if g is not None:
             check_cast(layout.name, dtype, g.dtype)
-    plan = plan.with_result_shapes([shape for _, shape in types])
-    apart = [*(h.inline for h in operands), *(0 in shape for _, shape in types)]
+    shapes = [(None, *s[1:]) if r.joined else s for r, (_, s) in zip(plan.results, types, strict=True)]
+    plan = plan.with_result_shapes(shapes)
+    _check_rows(plan)
+    apart = [*(h.inline for h in operands), *(0 in shape for shape in shapes)]
     recipe = make_recipe(plan, apart, lg.LEGATE_MAX_DIM, one_piece=_needs_one_piece(kernel, plan, types))
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
     cast = tuple(layout.op is None and r in kernel.body.buffers for r, layout in enumerate(plan.results))
@@ -82,6 +84,16 @@ def make_launch(
         for layout, (dtype, _) in zip(plan.results, types, strict=True)
     )
     return Launch(plan, recipe, tuple(types), keyed, header)
+
+
+def _check_rows(plan: Plan) -> None:
+    """Refuse a result of unknown size whose rows have no cell: then nothing would tell how many there are."""
+    for layout in plan.results:
+        if layout.joined and 0 in layout.shape[1:]:
+            raise ShapeError(
+                f"result {layout.name!r} has shape {show_shape(layout.shape)}: Legate cannot count rows without a cell",
+                hint="call the kernel on NumPy arrays, or return rows with a cell",
+            )
 
 
 def _check_room(

@@ -13,7 +13,7 @@ from xpdispatch import namespaces
 from xpdispatch.caches import BoundedCache
 from xpdispatch.engines.legate import failures
 from xpdispatch.engines.legate.failures import Failure
-from xpdispatch.engines.legate.recipe import Fit, Recipe
+from xpdispatch.engines.legate.recipe import Recipe
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.executor import run
 from xpdispatch.kernel import Kernel
@@ -61,26 +61,32 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
         failure: Failure | None = None
         launch, where = -1, f"kernel {kernel.name!r}, variant {variant}"
         region: Region = ()
+        joined: dict[int, Any] = {}
+        unbound: dict[int, Any] = {}
         try:
             sent = context.scalars
             key = bytes(sent[0].value()), namespaces.registrations, kernel.body.function_for(variant)
-            launch, inline, scalars = pickle.loads(sent[1].value())
             found = prepared.get(key)
             if found is None:
                 found = prepared[key] = _prepare(kernel, variant, key[0])
             header, site = found
             stores, inputs, outputs = _stores(context, header)
+            unbound = {r: outputs[r] for r, fit in enumerate(header.recipe.results) if fit.how == "unbound"}
+            launch, inline, scalars = pickle.loads(sent[1].value())
             region = _region(header, stores)
             if not is_empty(region):
                 if recorder is not None:
                     recorder.append((kernel, region))
-                _run(header, site, region, inputs, outputs, inline, scalars)
+                results = _run(header, site, region, inputs, outputs, inline, scalars)
+                joined = {r: results[r] for r in unbound}
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             if isinstance(error, XPDispatchError):
                 error.complete(kernel.name, kernel.notation)
             if region:
                 where += f", tile {describe(header.plan, region)}"
             failure = failures.describe(launch, tuple(start for start, _ in region), error, where)
+        for r, store in unbound.items():
+            _bind(variant, store, joined.get(r))
         if failure is not None:
             failures.hand_over(failure)
 
@@ -140,18 +146,22 @@ def _run(
     outputs: Sequence[Any],
     inline: Sequence[Any],
     scalars: tuple[Any, ...],
-) -> None:
+) -> list[Any]:
     plan, recipe = header.plan, header.recipe
     arrays = np if site.library == "numpy" else load("cupy")
     sizes = [stop - start for start, stop in region]
     operands = [
         _inline(arrays, inline[p], layout.tile_shape(sizes))
         if store is None
-        else _windowed(site, layout, region, fit, store, fit.turn_back(_view(arrays, store)))
+        else _windowed(site, layout, region, fit.turn_back(_view(arrays, store)))
         for p, (store, fit, layout) in enumerate(zip(inputs, recipe.operands, plan.operands, strict=True))
     ]
     targets = [
-        arrays.empty(layout.tile_shape(sizes), dtype=dtype) if store is None else fit.turn_back(_view(arrays, store))
+        None
+        if fit.how == "unbound"
+        else arrays.empty(layout.tile_shape(sizes), dtype=dtype)
+        if store is None
+        else fit.turn_back(_view(arrays, store))
         for store, fit, layout, dtype in zip(outputs, recipe.results, plan.results, header.dtypes, strict=True)
     ]
     for r in site.body.buffers:
@@ -161,15 +171,22 @@ def _run(
     results = run(site, operands, targets, scalars, region, [region])
     for layout, target, value in zip(plan.results, targets, results, strict=True):
         _fold(layout, target, value, one_piece=recipe.one_piece)
+    return results
 
 
-def _windowed(site: Site, layout: Layout, region: Region, fit: Fit, store: Any, array: Any) -> Any:
-    """An operand's window on the tile, out of the cells that the task got."""
+def _bind(variant: str, store: Any, value: Any) -> None:
+    """Give a result of unknown size this tile's part, cells in a row; Legate ends the process where none comes."""
+    size = 0 if value is None else int(value.size)
+    room = store.create_output_buffer((size,), True)  # noqa: FBT003  Legate's own way to say: bind it
+    if size:
+        (load("cupy") if variant == "GPU" else np).asarray(room)[...] = value.reshape(-1)
+
+
+def _windowed(site: Site, layout: Layout, region: Region, array: Any) -> Any:
+    """An operand's part of the tile: with a halo it is cut out here, for the task got all of the array."""
     if layout.boundary is None:
         return array
-    # Blocks have no halo, so that a dimension counts the array's own cells.
-    origin = [0 if fit.how == "broadcast" or dim < 0 else store.domain.lo[dim] for dim in fit.dims]
-    return window_of(site, array, layout, region, origin)
+    return window_of(site, array, layout, region, (0,) * len(layout.axes))
 
 
 def _view(arrays: Any, store: Any) -> Any:

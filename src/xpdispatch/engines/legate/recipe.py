@@ -6,9 +6,9 @@ that stays whole is projected away, the rest is put in the common order, and mis
 promoted, which copies nothing. Whole dimensions are then broadcast, and all stores aligned.
 
 An axis in blocks is split in two by a view: the index, and the cells of a block, which stay whole. An operand with
-a halo is not aligned, but bloated from a store that is: from its own, seen without the halo, where no other has all
-indices. Where the far end of the array can stand in for what lies outside (``"wrap"``), or the operand is longer than
-its index (``"valid"``), it is whole in every tile.
+a halo is whole in every tile: Legate 26.6 has a constraint for halos, bloat, but a task can then run before its
+cells have been copied (``benchmarks/legate_bloat.py`` shows it). Where no other store has its indices it enters
+once more without the halo, as a twin, so that Legate has something to cut.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Fit:
 
     Parameters
     ----------
-    how : {"align", "broadcast", "free", "inline"}
-        Fitted and aligned; whole in every tile; 0-d, which needs no constraint; or not a store at all but
-        sent with the scalars (0-d NumPy arrays, arrays without a cell).
+    how : {"align", "broadcast", "free", "inline", "unbound"}
+        Fitted and aligned; whole in every tile; 0-d, which needs no constraint; not a store at all but
+        sent with the scalars (0-d NumPy arrays, arrays without a cell); or a store whose size the tiles tell.
     project : tuple of int
         Axes of extent 1 to drop, last first.
     transpose : tuple of int
@@ -49,11 +49,9 @@ class Fit:
         Axes to split into the index and the cells of a block, with both extents, last first.
     merge : tuple of bool
         For each axis, once `blocks` are split, whether it holds the cells of a block; empty where none does.
-    halo : tuple of tuple of int
-        For each dimension of the common space the cells more below, and those above; empty where there are none.
     """
 
-    how: Literal["align", "broadcast", "free", "inline"]
+    how: Literal["align", "broadcast", "free", "inline", "unbound"]
     project: tuple[int, ...] = ()
     transpose: tuple[int, ...] = ()
     promote: tuple[tuple[int, int], ...] = ()
@@ -64,7 +62,6 @@ class Fit:
     dims: tuple[int, ...] = ()
     blocks: tuple[tuple[int, tuple[int, int]], ...] = ()
     merge: tuple[bool, ...] = ()
-    halo: tuple[tuple[int, ...], ...] = ()
 
     def turn(self, store: Any) -> Any:
         """The store as the launch sees it; every step is a view."""
@@ -114,9 +111,7 @@ class Recipe:
         For each index the array (operands first, twins last) and its dimension that tell a tile's size and start; None
         where no store has the index.
     twins : tuple of (int, Fit)
-        Operands that enter once more without their halo, to be bloated from.
-    bloated : tuple of (int, int)
-        Each operand with a halo, and the array (operands first, twins last) that it is bloated from.
+        Operands that enter once more without their halo.
     """
 
     operands: tuple[Fit, ...]
@@ -125,7 +120,6 @@ class Recipe:
     one_piece: bool
     sources: tuple[tuple[int, int] | None, ...]
     twins: tuple[tuple[int, Fit], ...] = ()
-    bloated: tuple[tuple[int, int], ...] = ()
 
 
 def make_recipe(plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: bool) -> Recipe:
@@ -142,52 +136,53 @@ def make_recipe(plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: 
     one_piece : bool
         Run a single task whatever the plan allows.
     """
-    layouts = (*plan.operands, *plan.results)
     # Only the explicit spelling can leave arrays unaligned, or let every tile write a whole result. What tiles would
     # mean there depends on how Legate cuts; one piece means what it means in this process.
     indices = set(range(len(plan.indices)))
-    loose = any(layout.op is None and not indices <= set(layout.axes) for layout in plan.results)
+    loose = any(layout.op is None and not layout.joined and not indices <= set(layout.axes) for layout in plan.results)
     one_piece = one_piece or loose or len(plan.spaces) > 1
+    layouts = [*plan.operands, *plan.results]
     fits = [_simple(layout, inline=apart) for layout, apart in zip(layouts, inline, strict=True)]
+    twins = _twins(layouts, fits)
+    layouts += [replace(layouts[p], reaches=(), boundary=None) for p in twins]
+    fits += [None] * len(twins)
     aligned: list[tuple[int, ...]] = []
-    twins: list[tuple[int, Fit]] = []
-    bloated: list[tuple[int, int]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
         fitted = _fit_space([layouts[p] for p in members], plan.extents, max_dim)
-        if fitted is None:
-            one_piece = True
-            break
-        for position, fit in zip(members, fitted, strict=True):
+        one_piece = one_piece or fitted is None
+        for position, fit in zip(members, fitted or (), strict=False):
             fits[position] = fit
-        plain = [p for p, fit in zip(members, fitted, strict=True) if not fit.halo]
-        haloed = [p for p, fit in zip(members, fitted, strict=True) if fit.halo]
-        # A reduction's own partition is no place to start from: its store is as large as what it keeps.
-        source = next((p for p in plain if layouts[p].op is None), None)
-        if haloed and source is None:
-            source = len(layouts) + len(twins)
-            twins.append((haloed[0], replace(fitted[members.index(haloed[0])], halo=())))
-            plain.append(source)
-        bloated += [(p, source) for p in haloed if source is not None]
-        aligned.append(tuple(plain))
+        aligned.append(tuple(members))
+    count, known = len(plan.operands), len(plan.operands) + len(plan.results)
     if one_piece:
-        aligned, twins, bloated = [], [], []
+        aligned, twins = [], []
         fits = [
             fit if fit and fit.how != "align" else Fit("broadcast", dims=_natural(layout))
-            for fit, layout in zip(fits, layouts, strict=True)
+            for fit, layout in zip(fits[:known], layouts, strict=False)
         ]
     done = tuple(fit for fit in fits if fit is not None)
-    count = len(plan.operands)
-    known = [None if one_piece else _source(i, layouts, done, count, twins) for i in range(len(plan.indices))]
+    sources = [None if one_piece else _source(i, layouts, done, count) for i in range(len(plan.indices))]
     return Recipe(
         done[:count],
-        done[count:],
+        done[count:known],
         tuple(a for a in aligned if len(a) > 1),
         one_piece,
-        tuple(known),
-        tuple(twins),
-        tuple(bloated),
+        tuple(sources),
+        tuple(zip(twins, done[known:], strict=True)),
     )
+
+
+def _twins(layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> list[int]:
+    """The operands with a halo that have an index which no store to be aligned has."""
+    covered = {a for layout, fit in zip(layouts, fits, strict=True) if fit is None for a in layout.axes}
+    found = []
+    for p, (layout, fit) in enumerate(zip(layouts, fits, strict=True)):
+        haloed = fit is not None and fit.how == "broadcast" and layout.boundary not in (None, "valid")
+        if haloed and not set(layout.axes) <= covered | {WHOLE}:
+            found.append(p)
+            covered |= set(layout.axes)
+    return found
 
 
 def _natural(layout: Layout) -> tuple[int, ...]:
@@ -196,11 +191,13 @@ def _natural(layout: Layout) -> tuple[int, ...]:
 
 def _simple(layout: Layout, *, inline: bool) -> Fit | None:
     """The fit of an array that no index cuts, or None."""
+    if layout.joined:
+        return Fit("unbound")
     if inline:
         return Fit("inline")
     if not layout.axes:
         return Fit("free")
-    if set(layout.axes) == {WHOLE} or layout.boundary in ("valid", "wrap"):
+    if set(layout.axes) == {WHOLE} or layout.boundary is not None:
         return Fit("broadcast", dims=_natural(layout))
     return None
 
@@ -272,33 +269,13 @@ def _fit(
         dims=own,
         blocks=tuple((a, (int(layout.shape[a] or 0) // s, s)) for a, s in reversed([*enumerate(scales)]) if s != 1),
         merge=inner if any(inner) else (),
-        halo=_halo(layout, own, len(sizes)),
     )
 
 
-def _halo(layout: Layout, dims: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]:
-    """Cells more below and above along each dimension, so that all that stand in at the edges are there as well."""
-    below, above = [0] * count, [0] * count
-    for dim, reach in zip(dims, layout.reaches, strict=False):
-        if reach.below or reach.above:
-            mirrored = layout.boundary in ("reflect", "symmetric")
-            widest = max(reach.below, reach.above)
-            below[dim], above[dim] = (widest, widest) if mirrored else (reach.below, reach.above)
-    return (tuple(below), tuple(above)) if any(below) or any(above) else ()
-
-
-def _source(
-    index: int,
-    layouts: Sequence[Layout],
-    fits: Sequence[Fit],
-    count: int,
-    twins: Sequence[tuple[int, Fit]],
-) -> tuple[int, int] | None:
-    # Results first, and plain ones before reductions. A halo makes an operand's part larger than the tile.
+def _source(index: int, layouts: Sequence[Layout], fits: Sequence[Fit], count: int) -> tuple[int, int] | None:
+    # Results first, and plain ones before reductions.
     order = sorted(range(len(layouts)), key=lambda p: (p < count, layouts[p].op is not None))
-    found = [(p, layouts[p], fits[p]) for p in order]
-    found += [(len(layouts) + n, layouts[p], fit) for n, (p, fit) in enumerate(twins)]
-    for position, layout, fit in found:
-        if index in layout.axes and fit.how == "align" and not fit.halo:
-            return position, fit.dims[layout.axes.index(index)]
+    for position in order:
+        if index in layouts[position].axes and fits[position].how == "align":
+            return position, fits[position].dims[layouts[position].axes.index(index)]
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -172,6 +173,19 @@ def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Hel
 def new_store(shape: Shape, dtype: np.dtype[Any]) -> Any:
     """A fresh store; a 0-d one in scalar storage, so that nobody waits for it."""
     return lg.get_legate_runtime().create_store(legate_type(dtype), shape, optimize_scalar=not shape)
+
+
+def unbound_store(dtype: np.dtype[Any]) -> Any:
+    """A store of one dimension whose extent the tasks that write it tell."""
+    return lg.get_legate_runtime().create_store(legate_type(dtype))
+
+
+def bound(store: Any, rows: Shape, dtype: np.dtype[Any]) -> Any:
+    """What tasks wrote to an unbound store, in rows of this shape; the tasks must have ended."""
+    count = int(store.shape[0]) // math.prod(rows)
+    if count == 0:
+        return new_store((0, *rows), dtype)
+    return store.delinearize(0, (count, *rows)) if rows else store
 
 
 def fill(store: Any, value: Any) -> None:

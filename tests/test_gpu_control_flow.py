@@ -62,7 +62,7 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     fake = SimpleNamespace(
         from_dlpack=np.from_dlpack, asarray=np.asarray, empty=np.empty, may_share_memory=np.may_share_memory
     )
-    monkeypatch.setattr("xpdispatch.executor.library_of", lambda value: "cupy")
+    monkeypatch.setattr("xpdispatch.returned.library_of", lambda value: "cupy")
     monkeypatch.setitem(sys.modules, "cupy", fake)
     xd.register_namespace("GPU", SimpleNamespace(name="fake"))  # type: ignore[arg-type]
     yield fake
@@ -92,6 +92,34 @@ def test_a_gpu_task_gets_the_gpu_namespace_and_body(fake_cupy: Any) -> None:
     assert seen == [("fake", "GPU", 10)]
     np.testing.assert_array_equal(z, 2 * x + 1)
     assert s == 10.0
+
+
+def test_a_gpu_task_binds_results_of_unknown_size(fake_cupy: Any) -> None:
+    made = kernel("x[i] -> y[?], n[i]", dtype=("x", "x"))(lambda xp, x: (x[x > 2], 2 * x))
+    plan = made.plan([(20,)], (), [None, None])
+    recipe = make_recipe(plan, [False] * 3, 6, one_piece=False)
+    room: list[np.ndarray] = []
+
+    class Unbound(Store):
+        def create_output_buffer(self, shape: tuple[int, ...], bind: bool) -> np.ndarray:
+            assert bind
+            room.append(np.zeros(shape))
+            return room[-1]
+
+    xd.register_namespace("GPU", SimpleNamespace(name="fake", float64=np.float64))  # type: ignore[arg-type]
+    call = {"plan": plan, "recipe": recipe, "dtypes": (np.dtype(float),) * 2, "scalars": ()}
+    n = np.zeros(5)
+    run_leaf(made, "GPU", [Store(np.arange(5.0), (10,))], [Unbound(np.zeros(0)), Store(n, (10,))], [], **call)
+    failures.raise_first()
+    assert room[0].tolist() == [3.0, 4.0]
+    assert n.tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
+    # An empty tile, and one whose body fails, bind as well: Legate ends the process where nothing does.
+    run_leaf(made, "GPU", [Store(np.zeros(0), (10,))], [Unbound(np.zeros(0)), Store(np.zeros(0), (10,))], [], **call)
+    failing = kernel("x[i] -> y[?], n[i]", dtype=("x", "x"))(lambda xp, x: 1 / 0)
+    run_leaf(failing, "GPU", [Store(np.ones(5))], [Unbound(np.zeros(0)), Store(n)], [], **call)
+    assert [len(r) for r in room] == [2, 0, 0]
+    with pytest.raises(ZeroDivisionError):
+        failures.raise_first()
 
 
 def test_a_gpu_task_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

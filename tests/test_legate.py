@@ -12,6 +12,7 @@ import pytest
 import xpdispatch as xd
 from conftest import Engine, forced_tiles, run_python
 from xpdispatch import In, Out, align, broadcast, driver, kernel
+from xpdispatch.engines.legate.recipe import Recipe
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
@@ -231,8 +232,8 @@ def test_every_kernel_has_all_variants(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = engine._library, Library()
     monkeypatch.setattr(engine, "_library", fake)
     made = kernel("x[i] -> y[i]")(lambda xp, x: x)
-    engine._task_of(made)
-    del engine._tasks[made]
+    engine._task_of(made, Recipe((), (), (), True, ()))
+    del engine._tasks[made, None]
     assert all(fake.infos[0].has_variant(lg.VariantCode[v]) for v in ("CPU", "OMP", "GPU"))
 
 

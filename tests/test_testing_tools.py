@@ -132,6 +132,29 @@ def test_ids_of_cases() -> None:
     assert ids == [f"saxpy-{n}" for n in ("numpy", "array_api_strict", "torch", "jax.numpy", "cupy", "legate")]
 
 
+heights = np.random.default_rng(1).random((9, 7)) * 100
+EXAMPLES = {
+    "quick.py:copy": (heights,),
+    "saxpy.py:saxpy": (x, x, 2.0),
+    "histogram.py:histogram": (np.random.default_rng(2).integers(0, 10, 50), 10),
+    "matmul.py:matmul": (heights, heights.T.copy()),
+    "fft.py:fft2": (np.random.default_rng(3).random((4, 6, 5)) + 0j,),
+    "terrain.py:extremes": (heights,),
+    "terrain.py:histogram": (heights, np.arange(0.0, 120.0, 20.0)),
+    "terrain.py:lowpass": (heights, np.asarray([100.0, 300.0, 900.0]), 30.0, 25.0),
+    "terrain.py:remainder": (heights, np.stack([heights / 2, heights / 3])),
+}
+
+
+@pytest.mark.parametrize("target", EXAMPLES)
+def test_kernels_of_the_examples(target: str) -> None:
+    from xpdispatch.shell import load_kernel
+
+    made = load_kernel(str(ROOT / "examples" / target))
+    with checking(engines=("numpy", "array_api_strict", "legate")):
+        assert len(check_kernel(made, *EXAMPLES[target])) == 3
+
+
 # -- the plugin --------------------------------------------------------------------------------------------------------
 
 SUITE = """

@@ -91,10 +91,18 @@ def test_bodies_that_cannot_be_kernels() -> None:
         kernel("x[i] -> y[i]")(lambda x: x)
     with pytest.raises(TypeError, match="first parameter of the body is missing"):
         kernel("-> y[i=3]")(lambda: 1)
-    with pytest.raises(NotImplementedError, match="any number of parameters"):
+    with pytest.raises(TypeError, match="the body takes \\*more, which the notation does not name"):
         kernel("x[i] -> y[i]")(lambda xp, x, *more: x)
-    with pytest.raises(NotImplementedError, match="array parameter 'x' has a default"):
-        kernel("x[i] -> y[i]")(lambda xp, x=None: x)
+    with pytest.raises(TypeError, match="the body takes \\*\\*more, which the notation does not name"):
+        kernel("x[i] -> y[i]")(lambda xp, x, **more: x)
+    with pytest.raises(TypeError, match="the notation has '\\*x', and the body has no '\\*x'"):
+        kernel("*x[i] -> y[i]")(lambda xp, x: x)
+    with pytest.raises(ValueError, match="'\\*x' stands for any number of operands, of which there is one"):
+        kernel("*x[i], *w[i] -> y[i]")(lambda xp, *x: x)
+    with pytest.raises(ValueError, match="'\\*x' stands for any number of operands"):
+        kernel("*x[i] -> x[i]")(lambda xp, *x: x)
+    with pytest.raises(TypeError, match="array parameter 'x' has the default 3, expected None or no default"):
+        kernel("x[i] -> y[i]")(lambda xp, x=3: x)
     with pytest.raises(TypeError, match="a name that kernels use themselves"):
         kernel("x[i] -> y[i]")(lambda xp, x, out: x)
     with pytest.raises(TypeError, match="got the function itself"):

@@ -40,6 +40,8 @@ LAYERS = [
     "sample",
     "engines",
     "kernel",
+    "variadic",
+    "decorator",
     "engines.local",
     "engines.legate",
     "engines.legate.recipe",

@@ -2,6 +2,7 @@
 
 from xpdispatch import driver as _driver
 from xpdispatch.constraints import In, InOut, Out, Reduce, align, bloat, broadcast, image, min_extents, scale
+from xpdispatch.decorator import kernel
 from xpdispatch.engines import engine
 from xpdispatch.errors import (
     ArgumentError,
@@ -22,7 +23,7 @@ from xpdispatch.errors import (
     UnsupportedError,
     XPDispatchError,
 )
-from xpdispatch.kernel import Kernel, kernel
+from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import namespace_for, register_namespace
 from xpdispatch.notation import Signature, parse
 from xpdispatch.runtime import array_module, synchronize, timed

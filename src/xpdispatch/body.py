@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from xpdispatch.errors import SignatureError, UnsupportedError
+from xpdispatch.errors import SignatureError
 from xpdispatch.notation import Signature
 
 _HIDDEN = ("xp", "tile")
@@ -100,8 +100,10 @@ def _place(slot: Slot, buffers: tuple[int, ...]) -> tuple[int, int]:
     return (0, slot.operand) if slot.operand is not None else (2, int(slot.scalar or 0))
 
 
-def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict[str, inspect.Parameter]:
     """The parameters that callers see: all but the leading ``xp`` and ``tile``.
+
+    `star` is the one that stands for any number of operands.
 
     Raises
     ------
@@ -123,11 +125,16 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     for name in names[: 2 if names[1:2] == ["tile"] else 1]:
         del parameters[name]
     for parameter in parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise UnsupportedError(
-                f"the body takes {parameter}, and bodies with any number of parameters are not supported yet",
-                hint="name each operand and scalar",
+        variable = parameter.kind is parameter.VAR_POSITIONAL and parameter.name != star
+        if variable or parameter.kind is parameter.VAR_KEYWORD:
+            raise SignatureError(
+                f"the body takes {parameter}, which the notation does not name",
+                hint="write '*xs[...]' in the notation for any number of operands, and name each scalar",
             )
+    if star is not None and (star not in parameters or parameters[star].kind is not inspect.Parameter.VAR_POSITIONAL):
+        raise SignatureError(
+            f"the notation has '*{star}', and the body has no '*{star}'", hint=f"def {function.__name__}(xp, *{star})"
+        )
     return parameters
 
 
@@ -158,10 +165,10 @@ def make_body(function: Callable[..., Any], signature: Signature, merge: Callabl
         if name in _HIDDEN or (name == "out" and result is None):
             hint = "make it the second parameter, after xp, or rename it" if name == "tile" else "rename it"
             raise SignatureError(f"parameter {name!r} has a name that kernels use themselves", hint=hint)
-        if not is_scalar and parameter.default is not parameter.empty:
-            raise UnsupportedError(
-                f"array parameter {name!r} has a default, and optional arrays are not supported yet",
-                hint="leave the default out",
+        if not is_scalar and parameter.default is not parameter.empty and parameter.default is not None:
+            raise SignatureError(
+                f"array parameter {name!r} has the default {parameter.default!r}, expected None or no default",
+                hint=f"write {name}=None, and let the body see whether it is None",
             )
         slots.append(Slot(name, operand, result, scalars if is_scalar else None))
         scalars += is_scalar

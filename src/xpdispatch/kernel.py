@@ -1,10 +1,10 @@
-"""``@kernel`` and :class:`Kernel`: bind the arguments, and hand them to an engine."""
+""":class:`Kernel`: bind the arguments, and hand them to an engine."""
 
 from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,13 +13,12 @@ from xpdispatch import namespaces
 from xpdispatch.body import Body, make_body, parameters_of
 from xpdispatch.boundaries import boundaries_of
 from xpdispatch.caches import BoundedCache
-from xpdispatch.constraints import roles_of, signature_of
 from xpdispatch.dtypes import casts, rules
 from xpdispatch.engines import chosen, get_engine
-from xpdispatch.errors import ArgumentError, NotationError, SignatureError, UnsupportedError, XPDispatchError
+from xpdispatch.errors import ArgumentError, SignatureError, UnsupportedError, XPDispatchError
 from xpdispatch.executor import inside_body
 from xpdispatch.namespaces import REFUSED, library_of
-from xpdispatch.notation import Constraint, Signature, Term, parse
+from xpdispatch.notation import Signature, Term
 from xpdispatch.plan import Plan, Shape, plan
 from xpdispatch.sample import ResultTypes, result_types
 
@@ -45,7 +44,7 @@ class Arguments(NamedTuple):
 class Kernel:
     """A body with its signature: call it like a NumPy function.
 
-    Made by :func:`kernel`. Positional and keyword arguments follow the body's own parameters without
+    Made by :func:`xpdispatch.kernel`. Positional and keyword arguments follow the body's own parameters without
     ``xp`` and ``tile``; ``out=`` is an array, or a tuple for several results.
 
     Attributes
@@ -88,9 +87,12 @@ class Kernel:
         # Prepared calls by what decides them: chosen engine, types, dtypes, shapes and extents; at most 256. Plans
         # by shapes and extents, and samples as result_types says, likewise.
         self._prepared, self._plans, self._samples = BoundedCache(), BoundedCache(), BoundedCache()
+        self.__wrapped__ = function
+        self._describe(function)
+
+    def _describe(self, function: Callable[..., Any]) -> None:
         for name in ("__module__", "__qualname__", "__name__"):
             setattr(self, name, getattr(function, name))
-        self.__wrapped__ = function
         own = inspect.cleandoc(function.__doc__ or "")
         self.__doc__ = f"{self.name}{self.__signature__}\n\n    {self.notation}\n\n{own}".rstrip()
 
@@ -115,7 +117,13 @@ class Kernel:
         if boundary is None:
             haloed = {t.name for t in signature.operands if any(a.below or a.above for a in t.axes)}
             boundary = {name: mode for name, mode in self.boundaries.items() if name in haloed} or None
-        return Kernel(self.__wrapped__, signature, boundary=boundary, **self._options)
+        made = Kernel(self.__wrapped__, signature, boundary=boundary, **self._options)
+        made.body.variants.update(self.body.variants)
+        return made
+
+    def plain_for(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Kernel:
+        """The kernel that runs a call with these arguments: itself, but where operands may be left out."""
+        return self
 
     def __repr__(self) -> str:
         own = f", own bodies: {', '.join(self.body.variants)}" if self.body.variants else ""
@@ -355,115 +363,6 @@ def _check_array(name: str, value: Any, *, number_ok: bool) -> None:
             f"argument {name!r} is {what}, expected an array",
             hint="pass an array of NumPy, cuPyNumeric, CuPy, torch, JAX or another array-API library",
         )
-
-
-def kernel(
-    notation: str | None = None,
-    *,
-    constraints: Iterable[Constraint] = (),
-    dtype: Any = None,
-    boundary: Any = None,
-    fold: Callable[..., Any] | None = None,
-    deterministic: bool = False,
-    on_error: Literal["deferred", "immediate"] = "deferred",
-) -> Callable[[Callable[..., Any]], Kernel]:
-    """Make a kernel of a function over a generic array namespace.
-
-    Parameters
-    ----------
-    notation : str, optional
-        How the arrays relate, axis by axis: ``"A[m,k], B[k,n] -> sum C[m,n]"``. Left out, the body's
-        parameters carry ``In``, ``Out``, ``InOut`` or ``Reduce["sum"]`` and `constraints` says the rest.
-    constraints : iterable of Constraint, optional
-        ``align(...)`` and ``broadcast(...)`` of the explicit spelling.
-    dtype : dtype, str, callable or tuple, optional
-        Casts results, before they are combined: a dtype, the name of an operand whose dtype is taken, or a
-        function of the operands' dtypes; a tuple for several results. By default a result's dtype is what the
-        body returns.
-    boundary : str, number, or mapping of these by operand, optional
-        What lies outside the operands under a halo: ``"clip"`` (nothing: the tile is smaller there), ``"valid"``
-        (the operand is that much longer than its index), a constant, or one of numpy.pad's modes ``"edge"``,
-        ``"reflect"``, ``"symmetric"`` and ``"wrap"``. Required where an operand has a halo.
-    fold : callable, optional
-        ``merge(xp, a, b)``, which makes one partial result of two for results under ``fold``. It must be associative,
-        and gets the parts in the order of the tiles. Where several results are folded, `a`, `b` and what it
-        returns are tuples.
-    deterministic : bool, optional
-        On Legate, give sums that are the same to the last bit in every run. The kernel then runs in
-        one piece there. In this process sums always are.
-    on_error : {"deferred", "immediate"}, optional
-        When an exception in a Legate task reaches the caller: at the next synchronisation point, or in the
-        call itself, which then waits for the task.
-
-    Returns
-    -------
-    callable
-        A decorator that turns ``body(xp[, tile], ...)`` into a :class:`Kernel`.
-
-    Raises
-    ------
-    NotationError, SignatureError
-        The notation is wrong, or does not fit the body's parameters.
-    UnsupportedError
-        A piece of the notation that no engine can do yet.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from xpdispatch import kernel
-    >>> @kernel("x[i], y[i] -> z[i]")
-    ... def saxpy(xp, x, y, a):
-    ...     return a * x + y
-    >>> saxpy(np.arange(3.0), np.ones(3), 2.0)
-    array([1., 3., 5.])
-    """
-    if callable(notation):
-        raise SignatureError("@kernel got the function itself", hint='write @kernel("x[i] -> y[i]")')
-
-    if isinstance(constraints, Constraint):
-        raise SignatureError(
-            "constraints= got one constraint, expected several", hint=f"write constraints=[{constraints}]"
-        )
-
-    def decorate(function: Callable[..., Any]) -> Kernel:
-        signature: Signature | None = None
-        try:
-            parameters_of(function)
-            if notation is not None:
-                signature = parse(notation)
-                if constraints:
-                    raise UnsupportedError(
-                        "constraints= beside a notation are not supported yet", hint="say it in the notation"
-                    )
-            else:
-                signature = _explicit(function, tuple(constraints))
-            if on_error not in ("deferred", "immediate"):
-                raise SignatureError(f"on_error={on_error!r} is unknown", hint="'deferred' or 'immediate'")
-            return Kernel(
-                function,
-                signature,
-                dtype=dtype,
-                boundary=boundary,
-                fold=fold,
-                deterministic=deterministic,
-                on_error=on_error,
-            )
-        except XPDispatchError as error:
-            shown = error.notation or (str(signature) if signature else notation or "")
-            error.complete(getattr(function, "__name__", repr(function)), shown)
-            raise
-
-    return decorate
-
-
-def _explicit(function: Callable[..., Any], constraints: tuple[Constraint, ...]) -> Signature:
-    roles = roles_of(function)
-    if not roles:
-        raise NotationError(
-            "there is neither a notation nor a parameter annotated with In, Out, InOut or Reduce",
-            hint='write @kernel("x[i] -> y[i]"), or annotate the arrays: def body(xp, x: In, y: Out)',
-        )
-    return signature_of(roles, constraints)
 
 
 def _check_fold(signature: Signature, merge: Callable[..., Any] | None) -> None:

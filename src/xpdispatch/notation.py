@@ -143,12 +143,15 @@ class Term:
         How partial results are combined.
     accumulate : bool
         The buffer's content before the call takes part (``Reduce`` of the explicit spelling).
+    starred : bool
+        The operand stands for any number of arrays with these axes.
     """
 
     name: str | None
     axes: tuple[Axis, ...]
     op: Operator | None = None
     accumulate: bool = False
+    starred: bool = False
     column: int = field(default=0, compare=False, repr=False)
 
     @property
@@ -162,7 +165,7 @@ class Term:
         return self.axes[1:] if self.ellipsis else self.axes
 
     def __str__(self) -> str:
-        head = f"{self.op} " if self.op else ""
+        head = f"{self.op} " if self.op else "*" if self.starred else ""
         return f"{head}{self.name or ''}[{', '.join(map(str, self.axes))}]"
 
 
@@ -373,9 +376,10 @@ class _Parser:
         column = self.token.column
         op: Operator | None = None
         name: str | None = None
+        star = None if result else self.accept("*")
         if self.token.kind == "name":
             name = self.take().text
-        elif result or self.token.text != "[":
+        elif result or star or self.token.text != "[":
             self.fail("the name of an array", "a result is written NAME[axes], with an operator OP NAME[axes]")
         if self.token.kind == "name":
             if not result or name not in OPERATORS:
@@ -396,7 +400,7 @@ class _Parser:
             if not self.accept(","):
                 break
         self.expect("]", hint="axes are separated by ',' and end with ']'")
-        return Term(name, tuple(axes), op, column=column)
+        return Term(name, tuple(axes), op, starred=star is not None, column=column)
 
     def axis(self, *, first: bool, result: bool, space: bool) -> Axis:
         column = self.token.column
@@ -551,6 +555,14 @@ def _check_names(signature: Signature) -> None:
                         hint=f"an index occurs once per array; a square one is {term.name}[{axis.name}, :{axis.name}]",
                     )
                 used |= {axis.name} if axis.kind == "split" else set()
+    stars = [t for t in signature.operands if t.starred]
+    for term in stars:
+        if len(stars) > 1 or any(r.name == term.name for r in signature.results):
+            raise NotationError(
+                f"'*{term.name}' stands for any number of operands, of which there is one in a kernel, and no result",
+                column=stars[-1].column,
+                hint="name the other arrays one by one",
+            )
     for term in signature.results:
         before = next((t for t in signature.operands if t.name and t.name == term.name), None)
         if before is None:

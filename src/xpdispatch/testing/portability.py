@@ -125,7 +125,9 @@ def portability_of(
     ran, skipped, faults = [], [], []
     trial = make_trial(kernel, args, kwargs)
     keywords = dict(kwargs)
-    arguments = kernel.bind(tuple(args), keywords, keywords.pop("out", None))
+    out = keywords.pop("out", None)
+    kernel = kernel.plain_for(args, keywords)
+    arguments = kernel.bind(tuple(args), keywords, out)
     expected: Answer | None = None
     found = _on_numpy(kernel, arguments)
     if isinstance(found, _Fault):

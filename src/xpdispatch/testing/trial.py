@@ -149,7 +149,9 @@ def make_trial(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> T
         raise ArgumentError(f"got {kernel!r}, expected a kernel", hint="decorate the body with @kernel(...)")
     try:
         keywords = dict(kwargs)
-        arguments: Arguments = kernel.bind(tuple(args), keywords, keywords.pop("out", None))
+        out = keywords.pop("out", None)
+        kernel = kernel.plain_for(args, keywords)
+        arguments: Arguments = kernel.bind(tuple(args), keywords, out)
         for name, value in arguments.arrays(kernel):
             if library_of(value) not in ("numpy", "number"):
                 raise ArgumentError(

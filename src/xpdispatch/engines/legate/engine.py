@@ -17,11 +17,12 @@ import numpy as np
 
 from xpdispatch import exits
 from xpdispatch.caches import BoundedCache
+from xpdispatch.decorator import kernel
 from xpdispatch.dtypes import no_promotion
 from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.local import shared_results
 from xpdispatch.errors import ArgumentError, EngineError, MissingError
-from xpdispatch.kernel import Arguments, Kernel, kernel
+from xpdispatch.kernel import Arguments, Kernel
 from xpdispatch.namespaces import VARIANTS, library_of, share_memory
 from xpdispatch.plan import Layout
 from xpdispatch.reductions import combined, from_sort_keys, identity, sort_keys

@@ -1,0 +1,120 @@
+"""``@kernel``: from a body and its notation, or its roles and constraints, to a :class:`~xpdispatch.kernel.Kernel`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from xpdispatch.constraints import roles_of, signature_of
+from xpdispatch.errors import NotationError, SignatureError, UnsupportedError, XPDispatchError
+from xpdispatch.kernel import Kernel
+from xpdispatch.notation import Constraint, Signature, parse
+from xpdispatch.variadic import FlexibleKernel, is_flexible
+
+
+def kernel(
+    notation: str | None = None,
+    *,
+    constraints: Iterable[Constraint] = (),
+    dtype: Any = None,
+    boundary: Any = None,
+    fold: Callable[..., Any] | None = None,
+    deterministic: bool = False,
+    on_error: Literal["deferred", "immediate"] = "deferred",
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Make a kernel of a function over a generic array namespace.
+
+    Parameters
+    ----------
+    notation : str, optional
+        How the arrays relate, axis by axis: ``"A[m,k], B[k,n] -> sum C[m,n]"``. Left out, the body's
+        parameters carry ``In``, ``Out``, ``InOut`` or ``Reduce["sum"]`` and `constraints` says the rest.
+    constraints : iterable of Constraint, optional
+        ``align(...)`` and ``broadcast(...)`` of the explicit spelling.
+    dtype : dtype, str, callable or tuple, optional
+        Casts results, before they are combined: a dtype, the name of an operand whose dtype is taken, or a
+        function of the operands' dtypes; a tuple for several results. By default a result's dtype is what the
+        body returns.
+    boundary : str, number, or mapping of these by operand, optional
+        What lies outside the operands under a halo: ``"clip"`` (nothing: the tile is smaller there), ``"valid"``
+        (the operand is that much longer than its index), a constant, or one of numpy.pad's modes ``"edge"``,
+        ``"reflect"``, ``"symmetric"`` and ``"wrap"``. Required where an operand has a halo.
+    fold : callable, optional
+        ``merge(xp, a, b)``, which makes one partial result of two for results under ``fold``. It must be associative,
+        and gets the parts in the order of the tiles. Where several results are folded, `a`, `b` and what it
+        returns are tuples.
+    deterministic : bool, optional
+        On Legate, give sums that are the same to the last bit in every run. The kernel then runs in
+        one piece there. In this process sums always are.
+    on_error : {"deferred", "immediate"}, optional
+        When an exception in a Legate task reaches the caller: at the next synchronisation point, or in the
+        call itself, which then waits for the task.
+
+    Returns
+    -------
+    callable
+        A decorator that turns ``body(xp[, tile], ...)`` into a :class:`Kernel`.
+
+    Raises
+    ------
+    NotationError, SignatureError
+        The notation is wrong, or does not fit the body's parameters.
+    UnsupportedError
+        A piece of the notation that no engine can do yet.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpdispatch import kernel
+    >>> @kernel("x[i], y[i] -> z[i]")
+    ... def saxpy(xp, x, y, a):
+    ...     return a * x + y
+    >>> saxpy(np.arange(3.0), np.ones(3), 2.0)
+    array([1., 3., 5.])
+    """
+    if callable(notation):
+        raise SignatureError("@kernel got the function itself", hint='write @kernel("x[i] -> y[i]")')
+
+    if isinstance(constraints, Constraint):
+        raise SignatureError(
+            "constraints= got one constraint, expected several", hint=f"write constraints=[{constraints}]"
+        )
+
+    def decorate(function: Callable[..., Any]) -> Kernel:
+        signature: Signature | None = None
+        try:
+            if notation is not None:
+                signature = parse(notation)
+                if constraints:
+                    raise UnsupportedError(
+                        "constraints= beside a notation are not supported yet", hint="say it in the notation"
+                    )
+            else:
+                signature = _explicit(function, tuple(constraints))
+            if on_error not in ("deferred", "immediate"):
+                raise SignatureError(f"on_error={on_error!r} is unknown", hint="'deferred' or 'immediate'")
+            return (FlexibleKernel if is_flexible(function, signature) else Kernel)(
+                function,
+                signature,
+                dtype=dtype,
+                boundary=boundary,
+                fold=fold,
+                deterministic=deterministic,
+                on_error=on_error,
+            )
+        except XPDispatchError as error:
+            shown = error.notation or (str(signature) if signature else notation or "")
+            error.complete(getattr(function, "__name__", repr(function)), shown)
+            raise
+
+    return decorate
+
+
+def _explicit(function: Callable[..., Any], constraints: tuple[Constraint, ...]) -> Signature:
+    roles = roles_of(function)
+    if not roles:
+        raise NotationError(
+            "there is neither a notation nor a parameter annotated with In, Out, InOut or Reduce",
+            hint='write @kernel("x[i] -> y[i]"), or annotate the arrays: def body(xp, x: In, y: Out)',
+        )
+    return signature_of(roles, constraints)

@@ -48,7 +48,7 @@ def run_leaf(made: xd.Kernel, variant: str, inputs: list, outputs: list, reducti
     context = SimpleNamespace(
         scalars=[
             scalar(pickle.dumps(header)),
-            scalar(pickle.dumps((0, [None] * len(call["plan"].operands), call["scalars"]))),
+            scalar(pickle.dumps((0, ("script.py", 1), [None] * len(call["plan"].operands), call["scalars"]))),
         ],
         inputs=inputs,
         outputs=outputs,

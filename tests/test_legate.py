@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import threading
 from typing import Any
 
@@ -605,3 +606,26 @@ def test_no_failure_or_a_reported_one_ends_with_status_0(n: int, rest: str) -> N
     done = run_python(SCRIPT.format(n=n, rest=rest), keep_config=False)
     assert done.returncode == 0, done.stderr
     assert "Error" not in done.stderr
+
+
+def test_a_failure_tells_where_its_kernel_was_called(on_legate: Engine) -> None:
+    failing = kernel("x[i] -> y[i]", dtype="x")(lambda xp, x: 1 / 0)
+    failing(on_legate.put(np.ones(9)))
+    line = inspect.currentframe().f_lineno - 1
+    with pytest.raises(ZeroDivisionError) as caught:
+        xd.synchronize()
+    assert f"called at {__file__}:{line}" in caught.value.__notes__
+
+
+def test_a_variant_that_is_not_there(on_legate: Engine) -> None:
+    cpu = kernel("x[i] -> y[i]", variants=("CPU",))(lambda xp, x: 2 * x)
+    assert on_legate.get(cpu(on_legate.put(np.ones(3)))).tolist() == [2.0, 2.0, 2.0]
+    gpu = kernel("x[i] -> y[i]", variants=("GPU",))(lambda xp, x: 2 * x)
+    for array in (np.ones(3), on_legate.put(np.ones(3))):
+        with pytest.raises(NotImplementedError, match="has variants for GPU alone, and here it would run on CPU"):
+            gpu(array)
+    with pytest.raises(TypeError, match="the kernel has no GPU variant, only CPU"):
+        cpu.gpu_variant(lambda xp, x: x)
+    for wrong in ("CPU", (), ("TPU",)):
+        with pytest.raises(TypeError, match="are not some of Legate's"):
+            kernel("x[i] -> y[i]", variants=wrong)(lambda xp, x: x)

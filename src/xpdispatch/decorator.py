@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from xpdispatch.constraints import roles_of, signature_of
 from xpdispatch.errors import NotationError, SignatureError, UnsupportedError, XPDispatchError
 from xpdispatch.kernel import Kernel
+from xpdispatch.namespaces import VARIANTS
 from xpdispatch.notation import Constraint, Signature, parse
 from xpdispatch.variadic import FlexibleKernel, is_flexible
 
@@ -19,6 +20,7 @@ def kernel(
     dtype: Any = None,
     boundary: Any = None,
     fold: Callable[..., Any] | None = None,
+    variants: Sequence[str] = VARIANTS,
     deterministic: bool = False,
     on_error: Literal["deferred", "immediate"] = "deferred",
 ) -> Callable[[Callable[..., Any]], Kernel]:
@@ -43,6 +45,9 @@ def kernel(
         ``merge(xp, a, b)``, which makes one partial result of two for results under ``fold``. It must be associative,
         and gets the parts in the order of the tiles. Where several results are folded, `a`, `b` and what it
         returns are tuples.
+    variants : sequence of str, optional
+        The variants of Legate that the kernel has, of ``"CPU"``, ``"OMP"`` and ``"GPU"``; by default all. A call that
+        would run elsewhere is an error.
     deterministic : bool, optional
         On Legate, give sums that are the same to the last bit in every run. The kernel then runs in
         one piece there. In this process sums always are.
@@ -99,6 +104,7 @@ def kernel(
                 dtype=dtype,
                 boundary=boundary,
                 fold=fold,
+                variants=variants,
                 deterministic=deterministic,
                 on_error=on_error,
             )

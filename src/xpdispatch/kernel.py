@@ -17,7 +17,7 @@ from xpdispatch.dtypes import casts, rules
 from xpdispatch.engines import chosen, get_engine
 from xpdispatch.errors import ArgumentError, SignatureError, UnsupportedError, XPDispatchError
 from xpdispatch.executor import inside_body
-from xpdispatch.namespaces import REFUSED, library_of
+from xpdispatch.namespaces import REFUSED, VARIANTS, check_variants, library_of
 from xpdispatch.notation import Signature, Term
 from xpdispatch.plan import Plan, Shape, plan
 from xpdispatch.sample import ResultTypes, result_types
@@ -53,6 +53,8 @@ class Kernel:
     notation : str
         The signature as text.
     body : Body
+    variants : tuple of str
+        The variants that there are: of ``"CPU"``, ``"OMP"`` and ``"GPU"``.
     deterministic : bool
     on_error : {"deferred", "immediate"}
     """
@@ -65,12 +67,20 @@ class Kernel:
         dtype: Any = None,
         boundary: Any = None,
         fold: Callable[..., Any] | None = None,
+        variants: Sequence[str] = VARIANTS,
         deterministic: bool = False,
         on_error: Literal["deferred", "immediate"] = "deferred",
     ) -> None:
         self.signature = signature
         self.notation = str(signature)
-        self._options = {"dtype": dtype, "fold": fold, "deterministic": deterministic, "on_error": on_error}
+        self._options = {
+            "dtype": dtype,
+            "fold": fold,
+            "variants": variants,
+            "deterministic": deterministic,
+            "on_error": on_error,
+        }
+        self.variants = check_variants(variants)
         self.boundaries = boundaries_of(signature, boundary)
         _check_fold(signature, fold)
         self.body: Body = make_body(function, signature, fold)
@@ -172,6 +182,11 @@ class Kernel:
             raise SignatureError(
                 f"the {variant} body has parameters ({', '.join(got)}), expected ({', '.join(wanted)})",
                 hint="give every variant's body the same parameters",
+            ).complete(self.name, self.notation)
+        if variant not in self.variants:
+            raise SignatureError(
+                f"the kernel has no {variant} variant, only {', '.join(self.variants)}",
+                hint=f"leave out variants=, or add {variant!r} to it",
             ).complete(self.name, self.notation)
         self.body.variants[variant] = function
         self._prepared.clear()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from xpdispatch.errors import ArgumentError, MissingError
+from xpdispatch.errors import ArgumentError, MissingError, SignatureError, UnsupportedError
 
 VARIANTS = ("CPU", "OMP", "GPU")
 """Legate's variant kinds."""
@@ -29,6 +30,29 @@ _INSTALL = {
     "legate": "pip install 'xpdispatch[legate]'",
     "cupynumeric": "pip install nvidia-cupynumeric",
 }
+
+
+def check_variants(names: Sequence[str]) -> tuple[str, ...]:
+    """Some of Legate's variants, each once and in Legate's order.
+
+    Raises
+    ------
+    SignatureError
+    """
+    wrong = [n for n in names if n not in VARIANTS]
+    if wrong or isinstance(names, str) or not names:
+        raise SignatureError(
+            f"variants={names!r} are not some of Legate's", hint=f"a tuple of some of {', '.join(map(repr, VARIANTS))}"
+        )
+    return tuple(v for v in VARIANTS if v in names)
+
+
+def refuse_variant(have: Sequence[str], wanted: Sequence[str]) -> UnsupportedError:
+    """The error for a kernel that has no variant for where it would run."""
+    return UnsupportedError(
+        f"the kernel has variants for {', '.join(have)} alone, and here it would run on {' or '.join(wanted)}",
+        hint="write the body with xp and leave out variants=, or move the arrays or the machine's scope to the others",
+    )
 
 
 registrations = 0

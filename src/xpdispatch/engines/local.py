@@ -13,7 +13,7 @@ from xpdispatch.boundaries import check_constant
 from xpdispatch.dtypes import check_cast, no_promotion, np_dtype, own_dtype, unknown_dtype
 from xpdispatch.errors import ArgumentError, EngineError, ShapeError, read_only
 from xpdispatch.executor import run
-from xpdispatch.namespaces import library_of, namespace_of, share_memory
+from xpdispatch.namespaces import library_of, namespace_of, refuse_variant, share_memory
 from xpdispatch.reductions import combined, identity
 from xpdispatch.returned import write
 from xpdispatch.site import Site
@@ -75,6 +75,9 @@ class LocalCall:
 def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
     """Settle library, namespace, plan and dtypes of a call."""
     library, like = _one_library(kernel, arguments)
+    variant = {"numpy": "CPU", "cupy": "GPU"}.get(library)
+    if variant is not None and variant not in kernel.variants:
+        raise refuse_variant(kernel.variants, [variant])
     xp = namespace_of(library, like)
     operands = as_arrays(kernel, arguments.operands, library, xp)
     given = _all_given(kernel, operands, arguments.given)
@@ -84,7 +87,7 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
     site = Site(
         plan,
         kernel.body,
-        kernel.body.function_for({"numpy": "CPU", "cupy": "GPU"}.get(library)),
+        kernel.body.function_for(variant),
         xp,
         library,
         "GPU" if library == "cupy" else "CPU",

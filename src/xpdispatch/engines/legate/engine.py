@@ -23,7 +23,7 @@ from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.local import shared_results
 from xpdispatch.errors import ArgumentError, EngineError, MissingError
 from xpdispatch.kernel import Arguments, Kernel
-from xpdispatch.namespaces import VARIANTS, library_of, share_memory
+from xpdispatch.namespaces import VARIANTS, library_of, refuse_variant, share_memory
 from xpdispatch.plan import Layout
 from xpdispatch.reductions import combined, from_sort_keys, identity, sort_keys
 from xpdispatch.sample import scalars_key
@@ -110,6 +110,8 @@ class LegateCall:
         """Launch one task and return the results, which need not be computed yet."""
         _check_thread()
         kernel = self.kernel
+        if kernel.variants != VARIANTS:
+            _check_variants(kernel)
         operands = _hold_operands(kernel, arguments, self.operands)
         given = _hold_given(kernel, arguments, operands, self.given)
         if not self.given:
@@ -173,6 +175,14 @@ def _check_thread() -> None:
             f"Legate is used from thread {threading.current_thread().name!r}, but another thread started it",
             hint="use Legate from the thread that started it, and not inside a kernel's body",
         )
+
+
+def _check_variants(kernel: Kernel) -> None:
+    """Refuse a launch on a machine, or in a Scope, that has no processor of the kinds that the kernel has."""
+    machine = _runtime.machine
+    there = [v for v in VARIANTS if machine.count(lg.TaskTarget[v])]
+    if not set(there) & set(kernel.variants):
+        raise refuse_variant(kernel.variants, there)
 
 
 def _kind_of(kernel: Kernel, arguments: Arguments) -> str:
@@ -251,10 +261,10 @@ def _overlap(left: Held, right: Held | None) -> bool:
 
 
 def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...]) -> bytes:
-    """Number of the call, operands that are no stores, and the scalars as they are at this moment, for the leaf."""
+    """Number and place of the call, operands that are no stores, and the scalars as they are now, for the leaf."""
     inline = [h.to_send() for h in operands]
     try:
-        return pickle.dumps((next(_launches), inline, scalars), protocol=pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((next(_launches), _call_site(), inline, scalars), protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         names = [s.name for s in kernel.body.slots if s.scalar is not None]
         for name, value in zip(names, scalars, strict=True):
@@ -266,6 +276,14 @@ def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...])
                     hint="scalars are pickled on Legate: pass plain values, or a function defined at module level",
                 ) from error
         raise
+
+
+def _call_site() -> tuple[str, int]:
+    """File and line of the call in the user's own code."""
+    frame: Any = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xpdispatch."):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _set_apart(kernel: Kernel, launch: Launch, operands: list[Held], given: Sequence[Held | None]) -> None:
@@ -400,7 +418,7 @@ def _task_of(kernel: Kernel, recipe: Recipe) -> Any:
     counts = _counts(kernel, recipe) if any(fit.how == "unbound" for fit in recipe.results) else None
     task = _tasks.get((kernel, counts))
     if task is None:
-        leaves = {lg.VariantCode[v]: make_leaf(kernel, v) for v in VARIANTS}
+        leaves = {lg.VariantCode[v]: make_leaf(kernel, v) for v in kernel.variants}
         try:
             task = _register(kernel, leaves) if counts is None else _register_unbound(kernel, leaves, counts)
         except OverflowError:

@@ -21,6 +21,7 @@ from xpdispatch.namespaces import load, namespace_for
 from xpdispatch.parts import window_of
 from xpdispatch.plan import Layout, Plan
 from xpdispatch.reductions import combine, needs_sort_keys, sort_keys
+from xpdispatch.returned import add_notes
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region, describe, is_empty
 
@@ -59,7 +60,7 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
 
     def leaf(context: Any) -> None:
         failure: Failure | None = None
-        launch, where = -1, f"kernel {kernel.name!r}, variant {variant}"
+        launch, site_of_call, where = -1, ("", 0), f"kernel {kernel.name!r}, variant {variant}"
         region: Region = ()
         joined: dict[int, Any] = {}
         unbound: dict[int, Any] = {}
@@ -72,7 +73,7 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
             header, site = found
             stores, inputs, outputs = _stores(context, header)
             unbound = {r: outputs[r] for r, fit in enumerate(header.recipe.results) if fit.how == "unbound"}
-            launch, inline, scalars = pickle.loads(sent[1].value())
+            launch, site_of_call, inline, scalars = pickle.loads(sent[1].value())
             region = _region(header, stores)
             if not is_empty(region):
                 if recorder is not None:
@@ -84,6 +85,8 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
                 error.complete(kernel.name, kernel.notation)
             if region:
                 where += f", tile {describe(header.plan, region)}"
+            if launch >= 0 and isinstance(error, Exception):
+                add_notes(error, ["called at {}:{}".format(*site_of_call)])
             failure = failures.describe(launch, tuple(start for start, _ in region), error, where)
         for r, store in unbound.items():
             _bind(variant, store, joined.get(r))

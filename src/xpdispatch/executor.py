@@ -77,11 +77,9 @@ def _run_whole(
     if is_empty(region):
         return [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
     buffers = {r: buffer(site, r, targets[r], region) for r in site.body.buffers} if site.body.buffers else {}
-    parts = [
-        operand_part(site, a, o, region, region) if o.reaches and not site.cut else a
-        for a, o in zip(operands, site.plan.operands, strict=True)
-    ]
-    values = _call(site, parts, buffers, scalars, region, targets, (None,) * len(targets))
+    if site.plan.windowed and not site.cut:
+        operands = [operand_part(site, a, o, region, region) for a, o in zip(operands, site.plan.operands, strict=True)]
+    values = _call(site, operands, buffers, scalars, region, targets, (None,) * len(targets))
     results: list[Any] = []
     for r, (layout, value) in enumerate(zip(site.plan.results, values, strict=True)):
         if buffers and value is buffers.get(r):

@@ -108,6 +108,8 @@ class Plan:
     spaces : tuple of tuple of int
         Indices that are cut together; more than one set only where the explicit spelling leaves
         arrays unaligned.
+    windowed : bool
+        Some operand has a halo or blocks.
     """
 
     indices: tuple[str, ...]
@@ -115,6 +117,7 @@ class Plan:
     operands: tuple[Layout, ...]
     results: tuple[Layout, ...]
     spaces: tuple[tuple[int, ...], ...]
+    windowed: bool = False
 
     @property
     def empty(self) -> bool:
@@ -209,7 +212,8 @@ def plan(
         reaches = _reaches(term, filled)
         results.append(Layout(str(term.name), axes, filled, term.op, term.accumulate, reaches, None, joined))
     sizes = tuple(extents.known[n] if n in extents.known else free_extent(free, n) for n in order)
-    return Plan(tuple(order), sizes, operands, tuple(results), _spaces(order))
+    windowed = any(layout.reaches for layout in operands)
+    return Plan(tuple(order), sizes, operands, tuple(results), _spaces(order), windowed)
 
 
 class _Extents:

@@ -120,6 +120,48 @@ def test_products_of_complex128_and_deterministic_sums() -> None:
     xd.synchronize()
 
 
+def test_parts_are_put_together_in_the_order_of_the_tiles() -> None:
+    """Folds, deterministic sums and products of complex128: cut, asynchronous, and the bits of a run on these tiles."""
+    from xpdispatch.engines.legate import engine as legate
+    from xpdispatch.testing.trial import make_trial
+
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(37, 3)) * 10.0 ** rng.integers(-8, 8, (37, 3))
+    ends = kernel("x[i, j] -> fold ends[:2], sum s[j]", fold=lambda xp, a, b: xp.stack([a[0], b[1]]))(
+        lambda xp, x: (xp.stack([xp.sum(x[0]), xp.sum(x[-1])]), xp.sum(x, axis=0))
+    )
+    exact = kernel("x[i, j] -> sum s[], sum t[j]", deterministic=True)(lambda xp, x: (xp.sum(x), xp.sum(x, axis=0)))
+    for made in (ends, exact):
+        xd.synchronize()
+        with legate.forced_tiles(4) as noted:
+            got = made(cupynumeric.array(x))
+            out = tuple(cupynumeric.zeros(a.shape, dtype=np.float32) for a in got)
+            cast = made(cupynumeric.array(x), out=out)
+            xd.synchronize()
+        tiles = sorted({region for k, region in noted if k is made})
+        assert len(tiles) > 2
+        expected = make_trial(made, (x,), {}).run(tiles)
+        for g, c, o, e in zip(got, cast, out, expected, strict=True):
+            if made is exact:
+                np.testing.assert_array_equal(np.asarray(g), e)
+            np.testing.assert_allclose(np.asarray(g), e)
+            assert c is o
+            np.testing.assert_allclose(np.asarray(c), e, rtol=1e-6)
+
+
+def test_a_merge_that_fails(on_legate: Engine) -> None:
+    bad = kernel("x[i] -> fold y[]", fold=lambda xp, a, b: 1 / 0)(lambda xp, x: xp.sum(x))
+    with forced_tiles(4):
+        bad(on_legate.put(np.ones(17)))
+        with pytest.raises(ZeroDivisionError) as caught:
+            xd.synchronize()
+    assert "in fold= of kernel '<lambda>', variant CPU" in caught.value.__notes__
+    failing = kernel("x[i] -> fold y[]", fold=lambda xp, a, b: a + b, dtype="x")(lambda xp, x: {}["no such key"])
+    failing(on_legate.put(np.ones(17)))
+    with pytest.raises(KeyError, match="no such key"):
+        xd.synchronize()
+
+
 # -- values at the call --------------------------------------------------------------------------------
 
 
@@ -218,7 +260,7 @@ def test_dtype_of_out_is_cast_same_kind(on_legate: Engine) -> None:
 
 
 def test_every_kernel_has_all_variants(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xpdispatch.engines.legate import engine
+    from xpdispatch.engines.legate import tasks
 
     class Library:
         def __init__(self) -> None:
@@ -230,11 +272,11 @@ def test_every_kernel_has_all_variants(monkeypatch: pytest.MonkeyPatch) -> None:
         def register_task(self, info: Any) -> None:
             self.infos.append(info)
 
-    real, fake = engine._library, Library()
-    monkeypatch.setattr(engine, "_library", fake)
+    real, fake = tasks.library, Library()
+    monkeypatch.setattr(tasks, "library", fake)
     made = kernel("x[i] -> y[i]")(lambda xp, x: x)
-    engine._task_of(made, Recipe((), (), (), True, ()))
-    del engine._tasks[made, None]
+    tasks.task_of(made, Recipe((), (), (), True, ()))
+    del tasks._tasks[made, None]
     assert all(fake.infos[0].has_variant(lg.VariantCode[v]) for v in ("CPU", "OMP", "GPU"))
 
 

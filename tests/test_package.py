@@ -50,6 +50,7 @@ LAYERS = [
     "engines.legate.stores",
     "engines.legate.leaf",
     "engines.legate.launch",
+    "engines.legate.tasks",
     "engines.legate.engine",
     "runtime",
     "__init__",

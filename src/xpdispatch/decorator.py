@@ -49,8 +49,8 @@ def kernel(
         The variants of Legate that the kernel has, of ``"CPU"``, ``"OMP"`` and ``"GPU"``; by default all. A call that
         would run elsewhere is an error.
     deterministic : bool, optional
-        On Legate, give sums that are the same to the last bit in every run. The kernel then runs in
-        one piece there. In this process sums always are.
+        On Legate, give sums that are the same to the last bit in every run on the same tiles: the parts are added
+        in the order of the tiles. In this process sums always are.
     on_error : {"deferred", "immediate"}, optional
         When an exception in a Legate task reaches the caller: at the next synchronisation point, or in the
         call itself, which then waits for the task.

@@ -116,7 +116,7 @@ def _check(trial: Trial, options: Options) -> Checked:
     clock, seed = Clock(options.seconds), options.chosen_seed
     if trial.plan.empty:
         return Checked(0, (), ("everything: an index has no cell, so that no body runs",), 0.0)
-    whole = _check_alone(trial)
+    whole = check_alone(trial)
     skipped: list[str] = []
     experiments = list(_experiments(trial, whole, seed, options.data, skipped))
     for experiment in experiments:
@@ -137,8 +137,14 @@ def _check(trial: Trial, options: Options) -> Checked:
 # -- one tile: what is wrong however the arrays are cut ---------------------------------------------------------
 
 
-def _check_alone(trial: Trial) -> Sequence[np.ndarray[Any, Any]]:
-    """The answer on one tile, once it is shown to be a function of the arguments alone."""
+def check_alone(trial: Trial) -> Sequence[np.ndarray[Any, Any]]:
+    """The answer on one tile, once it is shown to be a function of the arguments alone.
+
+    Raises
+    ------
+    PartitionError
+        The body breaks a rule that holds however the arrays are cut.
+    """
     kernel = trial.kernel
     before = variables_of(kernel.body.function)
     for name, value in _seen.get(kernel, {}).items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import sys
 import threading
@@ -42,12 +41,9 @@ except ModuleNotFoundError as error:
         hint="pip install 'xpdispatch[legate]' (Legate and cuPyNumeric)",
     ) from error
 
-from legate.core.task import ADD, InputStore, OutputStore, PyTask, ReductionStore, VariantInvoker
 
 from xpdispatch.engines.legate import leaf
 from xpdispatch.engines.legate.launch import Launch, make_launch
-from xpdispatch.engines.legate.leaf import make_leaf
-from xpdispatch.engines.legate.recipe import Recipe
 from xpdispatch.engines.legate.stores import (
     Held,
     bound,
@@ -60,17 +56,19 @@ from xpdispatch.engines.legate.stores import (
     unbound_store,
     wrap,
 )
+from xpdispatch.engines.legate.tasks import joiner_of, library, task_of
 
-_MOST_KERNELS = 100_000
 _LARGEST_SCALAR = 1_000_000
 _REDUCTIONS = {"sum": "ADD", "prod": "MUL", "max": "MAX", "min": "MIN", "any": "MAX", "all": "MIN", "xor": "XOR"}
 """Legate's operator for each of ours. On bool, any and all are MAX and MIN: OR ends the process there."""
 
 _runtime = lg.get_legate_runtime()
-_library = _runtime.find_or_create_library(
-    "xpdispatch", config=lg.ResourceConfig(max_tasks=_MOST_KERNELS, max_dyn_tasks=_MOST_KERNELS - 1)
-)[0]
 _thread = threading.main_thread().ident
+_kept: list[Any] = []
+"""Stores of unknown size since the last blocking fence.
+
+To drop one whose tasks have not ended waits for them, with Python's lock held, without which they cannot end.
+"""
 _launches = count()
 _ahead = 0
 """Launches since the last blocking fence."""
@@ -81,7 +79,6 @@ To drop a store is an operation for Legion, which holds the program up while too
 and Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
 ahead stands still for ever. The driver module widens Legion's window; this holds where Legate was imported first, too.
 """
-_tasks: dict[tuple[Kernel, tuple[int, int, int] | None], Any] = {}
 failures.joined = _runtime.node_count > 1
 
 
@@ -125,7 +122,10 @@ class LegateCall:
         _set_apart(kernel, launch, operands, given)
         stores = [_begin(launch, r, g) for r, g in enumerate(given)]
         if not launch.plan.empty:
-            _execute(kernel, launch, operands, stores, payload)
+            places = _unbound(np.dtype(np.int64)) if launch.recipe.gathered else None
+            _execute(kernel, launch, operands, stores, places, payload)
+            if places is not None:
+                _put_together(kernel, launch, stores, places, given)
         results = [
             _finish(launch, arguments, r, store, g, self.kind)
             for r, (store, g) in enumerate(zip(stores, given, strict=True))
@@ -160,6 +160,7 @@ def _wait() -> None:
     global _ahead  # noqa: PLW0603
     _runtime.issue_execution_fence(block=True)
     _ahead = 0
+    _kept.clear()
     if failures.joined:
         try:
             # Legate raises what is pending on leaving a deferred scope, and nowhere else.
@@ -318,7 +319,9 @@ def _begin(launch: Launch, r: int, given: Held | None) -> Any:
     """
     layout, (dtype, shape) = launch.plan.results[r], launch.types[r]
     if layout.joined:
-        return unbound_store(dtype) if not launch.plan.empty else new_store(shape, dtype)
+        return _unbound(dtype) if not launch.plan.empty else new_store(shape, dtype)
+    if r in launch.recipe.gathered and not launch.plan.empty:
+        return _unbound(dtype)
     keyed = launch.keyed[r]
     own = np.dtype(f"i{dtype.itemsize}") if keyed else dtype
     # A leaf casts what it writes; what it reduces into must have the dtype of the partial results.
@@ -356,19 +359,51 @@ def _finish(launch: Launch, arguments: Arguments, r: int, store: Any, given: Hel
     return arguments.given[r]
 
 
-def _execute(kernel: Kernel, launch: Launch, operands: Sequence[Held], stores: Sequence[Any], payload: bytes) -> None:
+def _unbound(dtype: np.dtype[Any]) -> Any:
+    store = unbound_store(dtype)
+    _kept.append(store)
+    return store
+
+
+def _put_together(kernel: Kernel, launch: Launch, stores: list[Any], places: Any, given: Sequence[Held | None]) -> None:
+    """Launch the task that makes results of partial ones, and put its stores in the place of theirs."""
+    task = _runtime.create_auto_task(library, joiner_of(kernel))
+    gathered = launch.recipe.gathered
+    for store in (places, *(stores[r] for r in gathered)):
+        task.add_constraint(lg.broadcast(task.add_input(store)))
+    for r in gathered:
+        dtype, shape = launch.types[r]
+        held = given[r]
+        direct = held is not None and held.store is not None and held.dtype == dtype
+        stores[r] = held.store if direct and held is not None else new_store(shape, dtype)
+        variable = task.add_output(stores[r])
+        if stores[r].ndim:
+            task.add_constraint(lg.broadcast(variable))
+    task.add_scalar_arg(launch.header)
+    task.add_scalar_arg(pickle.dumps((next(_launches), _call_site())))
+    _submit(task)
+
+
+def _execute(
+    kernel: Kernel, launch: Launch, operands: Sequence[Held], stores: Sequence[Any], places: Any, payload: bytes
+) -> None:
     global _ahead  # noqa: PLW0603
     if _ahead >= _MOST_AHEAD:
         _wait()
     _ahead += 1
     garbage.pause()
-    task = _runtime.create_auto_task(_library, _task_of(kernel, launch.recipe))
-    _add_arrays(task, launch, operands, stores)
+    task = _runtime.create_auto_task(library, task_of(kernel, launch.recipe))
+    _add_arrays(task, launch, operands, stores, places)
     task.add_scalar_arg(launch.header)
     if len(payload) <= _LARGEST_SCALAR:
         task.add_scalar_arg(payload)
     else:
         task.add_scalar_arg(payload, (lg.uint8,))
+    _submit(task)
+
+
+def _submit(task: Any) -> None:
+    """Launch a task; where several processes run the program Legate carries its failures."""
     if failures.joined:
         with lg.Scope(exception_mode=lg.ExceptionMode.IGNORED), lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED):
             task.throws_exception(Exception)
@@ -377,7 +412,7 @@ def _execute(kernel: Kernel, launch: Launch, operands: Sequence[Held], stores: S
         task.execute()
 
 
-def _add_arrays(task: Any, launch: Launch, operands: Sequence[Held], stores: Sequence[Any]) -> None:
+def _add_arrays(task: Any, launch: Launch, operands: Sequence[Held], stores: Sequence[Any], places: Any) -> None:
     """Give a task its stores and constraints, as the recipe says."""
     recipe = launch.recipe
     fits = (*recipe.operands, *recipe.results, *(fit for _, fit in recipe.twins))
@@ -389,6 +424,8 @@ def _add_arrays(task: Any, launch: Launch, operands: Sequence[Held], stores: Seq
         variables.append(
             None if fit.how == "inline" else _add_result(task, store, layout, fit, one_piece=recipe.one_piece)
         )
+    if places is not None:
+        task.add_output(places)
     for p, fit in recipe.twins:
         variables.append(task.add_input(fit.turn(operands[p].store), task.declare_partition()))
     ranks = [None if s is None else s.ndim for s in (*(h.store for h in operands), *stores)]
@@ -402,7 +439,7 @@ def _add_arrays(task: Any, launch: Launch, operands: Sequence[Held], stores: Seq
 
 
 def _add_result(task: Any, store: Any, layout: Layout, fit: Any, *, one_piece: bool) -> Any:
-    if fit.how == "unbound":
+    if fit.how in ("unbound", "gathered"):
         return task.add_output(store)
     turned = fit.turn(store)
     if layout.op and not one_piece:
@@ -411,76 +448,6 @@ def _add_result(task: Any, store: Any, layout: Layout, fit: Any, *, one_piece: b
     if layout.accumulate:
         task.add_input(turned, variable)
     return variable
-
-
-def _task_of(kernel: Kernel, recipe: Recipe) -> Any:
-    """The kernel's task, registered with all three variants when first launched."""
-    counts = _counts(kernel, recipe) if any(fit.how == "unbound" for fit in recipe.results) else None
-    task = _tasks.get((kernel, counts))
-    if task is None:
-        leaves = {lg.VariantCode[v]: make_leaf(kernel, v) for v in kernel.variants}
-        try:
-            task = _register(kernel, leaves) if counts is None else _register_unbound(kernel, leaves, counts)
-        except OverflowError:
-            raise EngineError(
-                f"this program has launched {len(_tasks)} different kernels on Legate, and there is room for no more",
-                hint="decorate a body once, at module level, and not in a loop",
-            ) from None
-        _tasks[kernel, counts] = task
-    return task
-
-
-def _register(kernel: Kernel, leaves: dict[Any, Any]) -> Any:
-    task = _library.get_new_task_id()
-    _library.register_task(lg.TaskInfo.from_variants(task, kernel.name, list(leaves.items())))
-    return task
-
-
-def _counts(kernel: Kernel, recipe: Recipe) -> tuple[int, int, int]:
-    """How many inputs, outputs and reductions a launch has."""
-    inputs = sum(fit.how != "inline" for fit in recipe.operands) + len(recipe.twins)
-    kinds = [
-        bool(term.op) and not recipe.one_piece
-        for term, fit in zip(kernel.signature.results, recipe.results, strict=True)
-        if fit.how != "inline"
-    ]
-    return inputs, kinds.count(False), kinds.count(True)
-
-
-class _ToLeaf(VariantInvoker):  # type: ignore[misc]  # Legate's class is not typed
-    """Hands a task's context on as it is, where Legate would take it apart."""
-
-    def __call__(self, context: Any, function: Any) -> None:
-        function(context)
-
-
-def _register_unbound(kernel: Kernel, leaves: dict[Any, Any], counts: tuple[int, int, int]) -> Any:
-    """Register a task that allocates its outputs.
-
-    Only Legate's own class for tasks in Python takes that option, and with it a function whose parameters
-    are counted at every launch.
-    """
-
-    def function(context: Any) -> None:
-        leaves[lg.VariantCode(context.get_variant_kind())](context)
-
-    kinds = (InputStore, OutputStore, ReductionStore[ADD])
-    annotations = [kind for kind, n in zip(kinds, counts, strict=True) for _ in range(n)] + [bytes, bytes]
-    function.__name__ = function.__qualname__ = kernel.name
-    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(f"p{n}", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)
-            for n, annotation in enumerate(annotations)
-        ],
-        return_annotation=None,
-    )
-    return PyTask(
-        func=function,
-        variants=tuple(leaves),
-        options=lg.VariantOptions(has_allocations=True),
-        invoker=_ToLeaf(function),
-        library=_library,
-    ).task_id
 
 
 @kernel("src[...] -> dst[...]")

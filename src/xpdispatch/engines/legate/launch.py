@@ -74,7 +74,9 @@ def make_launch(
     plan = plan.with_result_shapes(shapes)
     _check_rows(plan)
     apart = [*(h.inline for h in operands), *(0 in shape for shape in shapes)]
-    recipe = make_recipe(plan, apart, lg.LEGATE_MAX_DIM, one_piece=_needs_one_piece(kernel, plan, types))
+    ordered = _ordered(kernel, plan, types)
+    one_piece = any(plan.results[r].accumulate for r in ordered)  # what is there already has no place in the order
+    recipe = make_recipe(plan, apart, lg.LEGATE_MAX_DIM, one_piece=one_piece, gathered=() if one_piece else ordered)
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
     cast = tuple(layout.op is None and r in kernel.body.buffers for r, layout in enumerate(plan.results))
     planned = tuple(dtype for dtype, _ in types)
@@ -116,13 +118,15 @@ def _check_room(
         )
 
 
-def _needs_one_piece(kernel: Kernel, plan: Plan, types: Sequence[tuple[np.dtype[Any], Shape]]) -> bool:
-    """Whether Legate's own reductions cannot give the answer.
+def _ordered(kernel: Kernel, plan: Plan, types: Sequence[tuple[np.dtype[Any], Shape]]) -> tuple[int, ...]:
+    """The results that Legate's own reductions cannot give, and that are put together in the order of the tiles.
 
-    It multiplies no complex128, adds floats in an order that changes from run to run, and knows no fold.
+    It knows no fold, multiplies no complex128, and adds floats in an order that changes from run to run.
     """
-    if any(layout.op == "fold" for layout in plan.results):
-        return True
-    reduced = [(layout.op, dtype) for layout, (dtype, _) in zip(plan.results, types, strict=True) if layout.op]
-    inexact = any(op in ("sum", "prod") and dtype.kind in "fc" for op, dtype in reduced)
-    return (kernel.deterministic and inexact) or ("prod", np.dtype(np.complex128)) in reduced
+    found = []
+    for r, (layout, (dtype, shape)) in enumerate(zip(plan.results, types, strict=True)):
+        inexact = layout.op in ("sum", "prod") and dtype.kind in "fc"
+        product = (layout.op, dtype) == ("prod", np.dtype(np.complex128))
+        if 0 not in shape and (layout.op == "fold" or product or (inexact and kernel.deterministic)):
+            found.append(r)
+    return tuple(found)

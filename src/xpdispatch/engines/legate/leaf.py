@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,15 @@ from xpdispatch.engines.legate.failures import Failure
 from xpdispatch.engines.legate.recipe import Recipe
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.executor import run
+from xpdispatch.gathered import Gathered
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
-from xpdispatch.parts import window_of
+from xpdispatch.parts import part_of, window_of
 from xpdispatch.plan import Layout, Plan
-from xpdispatch.reductions import combine, needs_sort_keys, sort_keys
+from xpdispatch.reductions import combine, identity, needs_sort_keys, sort_keys
 from xpdispatch.returned import add_notes
 from xpdispatch.site import Site
-from xpdispatch.tiling import Region, describe, is_empty
+from xpdispatch.tiling import Region, describe, is_empty, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,10 @@ recorder: list[tuple[Kernel, Region]] | None = None
 """Where the tiles of this process' tasks are noted down, for the checks that run the same ones with NumPy."""
 
 
+_PLACES = -1
+"""Stands for the store in which tiles note down their places, among those of partial results."""
+
+
 def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
     """The function that Legate calls for one variant of a kernel."""
     prepared = BoundedCache()  # headers and sites, by a header's bytes
@@ -72,14 +79,19 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
                 found = prepared[key] = _prepare(kernel, variant, key[0])
             header, site = found
             stores, inputs, outputs = _stores(context, header)
-            unbound = {r: outputs[r] for r, fit in enumerate(header.recipe.results) if fit.how == "unbound"}
+            unbound = {
+                r: outputs[r] for r, fit in enumerate(header.recipe.results) if fit.how in ("unbound", "gathered")
+            }
+            if header.recipe.gathered:
+                unbound[_PLACES] = outputs.pop()
             launch, site_of_call, inline, scalars = pickle.loads(sent[1].value())
             region = _region(header, stores)
             if not is_empty(region):
                 if recorder is not None:
                     recorder.append((kernel, region))
-                results = _run(header, site, region, inputs, outputs, inline, scalars)
-                joined = {r: results[r] for r in unbound}
+                with _quiet():
+                    results = _run(header, site, region, inputs, outputs, inline, scalars)
+                joined = {r: region if r == _PLACES else results[r] for r in unbound}
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             if isinstance(error, XPDispatchError):
                 error.complete(kernel.name, kernel.notation)
@@ -97,6 +109,14 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
     return leaf
 
 
+def _quiet() -> Any:
+    """No floating-point warnings: nobody would see them, and NumPy takes Python's lock anew to give one.
+
+    Legate's tasks share threads, and with it two of them can wait for that lock for ever.
+    """
+    return np.errstate(all="ignore")
+
+
 def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[Any]]:
     """The stores of the call, operands, results and twins, with None for what is inline; then each part alone."""
     given = iter(context.inputs)
@@ -108,7 +128,10 @@ def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[An
         if fit.how == "inline":
             outputs.append(None)
         else:
-            outputs.append(_data(next(folded if layout.op and not header.recipe.one_piece else written)))
+            reduced = layout.op and not header.recipe.one_piece and fit.how != "gathered"
+            outputs.append(_data(next(folded if reduced else written)))
+    if header.recipe.gathered:
+        outputs.append(_data(next(written)))
     return [*inputs, *outputs, *twins], inputs, outputs
 
 
@@ -161,7 +184,7 @@ def _run(
     ]
     targets = [
         None
-        if fit.how == "unbound"
+        if fit.how in ("unbound", "gathered")
         else arrays.empty(layout.tile_shape(sizes), dtype=dtype)
         if store is None
         else fit.turn_back(_view(arrays, store))
@@ -172,17 +195,67 @@ def _run(
         if updated is not None:
             operands[updated] = targets[r]
     results = run(site, operands, targets, scalars, region, [region])
-    for layout, target, value in zip(plan.results, targets, results, strict=True):
-        _fold(layout, target, value, one_piece=recipe.one_piece)
+    for r, (layout, target, value) in enumerate(zip(plan.results, targets, results, strict=True)):
+        if r not in recipe.gathered:
+            _fold(layout, target, value, one_piece=recipe.one_piece)
     return results
 
 
 def _bind(variant: str, store: Any, value: Any) -> None:
     """Give a result of unknown size this tile's part, cells in a row; Legate ends the process where none comes."""
-    size = 0 if value is None else int(value.size)
+    arrays = load("cupy") if variant == "GPU" else np
+    cells = None if value is None else arrays.asarray(value).reshape(-1)
+    size = 0 if cells is None else int(cells.size)
     room = store.create_output_buffer((size,), True)  # noqa: FBT003  Legate's own way to say: bind it
     if size:
-        (load("cupy") if variant == "GPU" else np).asarray(room)[...] = value.reshape(-1)
+        arrays.asarray(room)[...] = cells
+
+
+def make_joiner(kernel: Kernel, variant: str) -> Callable[[Any], None]:
+    """The function of the second task, which puts partial results together in the order of their tiles."""
+
+    def joiner(context: Any) -> None:
+        failure: Failure | None = None
+        launch, where = -1, f"kernel {kernel.name!r}, variant {variant}"
+        try:
+            header, site = _prepare(kernel, variant, bytes(context.scalars[0].value()))
+            launch, site_of_call = pickle.loads(context.scalars[1].value())
+            with _quiet():
+                _put_together(header, site, [_data(s) for s in context.inputs], [_data(s) for s in context.outputs])
+        except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
+            if launch >= 0 and isinstance(error, Exception):
+                add_notes(error, ["called at {}:{}".format(*site_of_call)])
+            failure = failures.describe(launch, (), error, where)
+        if failure is not None:
+            failures.hand_over(failure)
+
+    joiner.__name__ = kernel.name
+    return joiner
+
+
+def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    plan = header.plan
+    arrays = np if site.library == "numpy" else load("cupy")
+    places, *parts = [_view(arrays, store) for store in inputs]
+    regions = [tuple((int(a), int(b)) for a, b in row) for row in places.reshape(-1, len(plan.extents), 2)]
+    gathered = Gathered()
+    results: list[Any] = [None] * len(plan.results)
+    for r, cells, store in zip(header.recipe.gathered, parts, outputs, strict=True):
+        layout = plan.results[r]
+        target = results[r] = _view(arrays, store).reshape(layout.shape)
+        # Where every tile failed there is nothing; the failure is told elsewhere.
+        target[...] = 0 if layout.op in (None, "fold") else identity(layout.op, np.dtype(cells.dtype))
+        first, values = 0, []
+        for region in regions:
+            shape = layout.tile_shape([stop - start for start, stop in region])
+            values.append((region, cells[first : first + math.prod(shape)].reshape(shape)))
+            first += math.prod(shape)
+        for region, value in sorted(values, key=itemgetter(0)):
+            if layout.op in (None, "fold"):
+                gathered.add(r, region, value)
+            else:
+                combine(layout.op, part_of(target, layout, region, whole(plan)), value)
+    gathered.finish(site, results, whole(plan))
 
 
 def _windowed(site: Site, layout: Layout, region: Region, array: Any) -> Any:

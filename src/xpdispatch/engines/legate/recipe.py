@@ -26,9 +26,10 @@ class Fit:
 
     Parameters
     ----------
-    how : {"align", "broadcast", "free", "inline", "unbound"}
+    how : {"align", "broadcast", "free", "inline", "unbound", "gathered"}
         Fitted and aligned; whole in every tile; 0-d, which needs no constraint; not a store at all but
-        sent with the scalars (0-d NumPy arrays, arrays without a cell); or a store whose size the tiles tell.
+        sent with the scalars (0-d NumPy arrays, arrays without a cell); a store whose size the tiles tell; or such a
+        store of partial results, which a second task puts together in the order of the tiles.
     project : tuple of int
         Axes of extent 1 to drop, last first.
     transpose : tuple of int
@@ -51,7 +52,7 @@ class Fit:
         For each axis, once `blocks` are split, whether it holds the cells of a block; empty where none does.
     """
 
-    how: Literal["align", "broadcast", "free", "inline", "unbound"]
+    how: Literal["align", "broadcast", "free", "inline", "unbound", "gathered"]
     project: tuple[int, ...] = ()
     transpose: tuple[int, ...] = ()
     promote: tuple[tuple[int, int], ...] = ()
@@ -112,6 +113,8 @@ class Recipe:
         where no store has the index.
     twins : tuple of (int, Fit)
         Operands that enter once more without their halo.
+    gathered : tuple of int
+        The results that a second task puts together.
     """
 
     operands: tuple[Fit, ...]
@@ -120,9 +123,12 @@ class Recipe:
     one_piece: bool
     sources: tuple[tuple[int, int] | None, ...]
     twins: tuple[tuple[int, Fit], ...] = ()
+    gathered: tuple[int, ...] = ()
 
 
-def make_recipe(plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: bool) -> Recipe:
+def make_recipe(
+    plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: bool, gathered: Sequence[int] = ()
+) -> Recipe:
     """Fit every array of a plan.
 
     Parameters
@@ -135,6 +141,9 @@ def make_recipe(plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: 
         Legate's greatest number of dimensions.
     one_piece : bool
         Run a single task whatever the plan allows.
+    gathered : sequence of int
+        Results whose partial results are to be put together in the order of the tiles. Then one index alone is cut:
+        Legate gives stores of unknown size, in which they are kept, to launches of one dimension.
     """
     # Only the explicit spelling can leave arrays unaligned, or let every tile write a whole result. What tiles would
     # mean there depends on how Legate cuts; one piece means what it means in this process.
@@ -143,22 +152,25 @@ def make_recipe(plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: 
     one_piece = one_piece or loose or len(plan.spaces) > 1
     layouts = [*plan.operands, *plan.results]
     fits = [_simple(layout, inline=apart) for layout, apart in zip(layouts, inline, strict=True)]
+    count, known = len(plan.operands), len(plan.operands) + len(plan.results)
+    for r in gathered:
+        fits[count + r] = Fit("gathered")
+    longest = max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
     twins = _twins(layouts, fits)
     layouts += [replace(layouts[p], reaches=(), boundary=None) for p in twins]
     fits += [None] * len(twins)
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
-        fitted = _fit_space([layouts[p] for p in members], plan.extents, max_dim)
+        fitted = _fit_space([layouts[p] for p in members], plan.extents, max_dim, longest if gathered else None)
         one_piece = one_piece or fitted is None
         for position, fit in zip(members, fitted or (), strict=False):
             fits[position] = fit
         aligned.append(tuple(members))
-    count, known = len(plan.operands), len(plan.operands) + len(plan.results)
     if one_piece:
-        aligned, twins = [], []
+        aligned, twins, gathered = [], [], ()
         fits = [
-            fit if fit and fit.how != "align" else Fit("broadcast", dims=_natural(layout))
+            fit if fit and fit.how not in ("align", "gathered") else _whole(layout)
             for fit, layout in zip(fits[:known], layouts, strict=False)
         ]
     done = tuple(fit for fit in fits if fit is not None)
@@ -170,7 +182,12 @@ def make_recipe(plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: 
         one_piece,
         tuple(sources),
         tuple(zip(twins, done[known:], strict=True)),
+        tuple(gathered),
     )
+
+
+def _whole(layout: Layout) -> Fit:
+    return Fit("broadcast", dims=_natural(layout)) if layout.axes else Fit("free")
 
 
 def _twins(layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> list[int]:
@@ -198,7 +215,7 @@ def _simple(layout: Layout, *, inline: bool) -> Fit | None:
     if not layout.axes:
         return Fit("free")
     if set(layout.axes) == {WHOLE} or layout.boundary is not None:
-        return Fit("broadcast", dims=_natural(layout))
+        return _whole(layout)
     return None
 
 
@@ -206,8 +223,11 @@ Key = tuple[str, int, int]
 """A dimension of a common space: an index, or an extent and how many axes of an array had it before."""
 
 
-def _fit_space(layouts: Sequence[Layout], extents: Sequence[int], max_dim: int) -> list[Fit] | None:
-    """Fit arrays into their common space, or None where Legate has too few dimensions for it."""
+def _fit_space(layouts: Sequence[Layout], extents: Sequence[int], max_dim: int, only: int | None) -> list[Fit] | None:
+    """Fit arrays into their common space, or None where Legate has too few dimensions for it.
+
+    Where `only` names an index the others are not cut.
+    """
     keys = [_keys(layout) for layout in layouts]
     widest = max(keys, key=lambda k: sum(key is not None for key in k), default=())
     space: dict[Key, int] = {}
@@ -216,7 +236,7 @@ def _fit_space(layouts: Sequence[Layout], extents: Sequence[int], max_dim: int) 
     if len(space) > max_dim:
         return None
     sizes = [extents[key[1]] if key[0] == "index" else key[1] for key in space]
-    whole = tuple(d for key, d in space.items() if key[0] == "whole")
+    whole = tuple(d for key, d in space.items() if key[0] == "whole" or only not in (None, key[1]))
     return [_fit(layout, ks, space, sizes, whole) for layout, ks in zip(layouts, keys, strict=True)]
 
 

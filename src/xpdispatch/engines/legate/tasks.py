@@ -1,0 +1,104 @@
+"""The tasks of kernels, registered with Legate when first launched."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import legate.core as lg
+from legate.core.task import ADD, InputStore, OutputStore, PyTask, ReductionStore, VariantInvoker
+
+from xpdispatch.engines.legate.leaf import make_joiner, make_leaf
+from xpdispatch.engines.legate.recipe import Recipe
+from xpdispatch.errors import EngineError
+from xpdispatch.kernel import Kernel
+
+_MOST_KERNELS = 100_000
+
+library = lg.get_legate_runtime().find_or_create_library(
+    "xpdispatch", config=lg.ResourceConfig(max_tasks=_MOST_KERNELS, max_dyn_tasks=_MOST_KERNELS - 1)
+)[0]
+_tasks: dict[tuple[Kernel, object], Any] = {}
+"""By kernel and, where outputs are of unknown size, how many stores there are; or ``"joiner"``."""
+
+
+def task_of(kernel: Kernel, recipe: Recipe) -> Any:
+    """The kernel's task, with all of its variants."""
+    if not any(fit.how in ("unbound", "gathered") for fit in recipe.results):
+        return _registered(kernel, None, lambda: _register(kernel, make_leaf))
+    counts = _counts(kernel, recipe)
+    return _registered(kernel, counts, lambda: _register_unbound(kernel, counts))
+
+
+def joiner_of(kernel: Kernel) -> Any:
+    """The task that puts a kernel's partial results together."""
+    return _registered(kernel, "joiner", lambda: _register(kernel, make_joiner))
+
+
+def _registered(kernel: Kernel, which: object, register: Callable[[], Any]) -> Any:
+    task = _tasks.get((kernel, which))
+    if task is None:
+        try:
+            task = _tasks[kernel, which] = register()
+        except OverflowError:
+            raise EngineError(
+                f"this program has launched {len(_tasks)} different kernels on Legate, and there is room for no more",
+                hint="decorate a body once, at module level, and not in a loop",
+            ) from None
+    return task
+
+
+def _register(kernel: Kernel, make: Callable[[Kernel, str], Any]) -> Any:
+    task = library.get_new_task_id()
+    variants = [(lg.VariantCode[v], make(kernel, v)) for v in kernel.variants]
+    library.register_task(lg.TaskInfo.from_variants(task, kernel.name, variants))
+    return task
+
+
+def _counts(kernel: Kernel, recipe: Recipe) -> tuple[int, int, int]:
+    """How many inputs, outputs and reductions a launch has."""
+    inputs = sum(fit.how != "inline" for fit in recipe.operands) + len(recipe.twins)
+    kinds = [
+        bool(term.op) and not recipe.one_piece and fit.how != "gathered"
+        for term, fit in zip(kernel.signature.results, recipe.results, strict=True)
+        if fit.how != "inline"
+    ]
+    return inputs, kinds.count(False) + bool(recipe.gathered), kinds.count(True)
+
+
+class _ToLeaf(VariantInvoker):  # type: ignore[misc]  # Legate's class is not typed
+    """Hands a task's context on as it is, where Legate would take it apart."""
+
+    def __call__(self, context: Any, function: Any) -> None:
+        function(context)
+
+
+def _register_unbound(kernel: Kernel, counts: tuple[int, int, int]) -> Any:
+    """Register a task that allocates its outputs.
+
+    Only Legate's own class for tasks in Python takes that option, and with it a function whose parameters
+    are counted at every launch.
+    """
+    leaves = {lg.VariantCode[v]: make_leaf(kernel, v) for v in kernel.variants}
+
+    def function(context: Any) -> None:
+        leaves[lg.VariantCode(context.get_variant_kind())](context)
+
+    kinds = (InputStore, OutputStore, ReductionStore[ADD])
+    annotations = [kind for kind, n in zip(kinds, counts, strict=True) for _ in range(n)] + [bytes, bytes]
+    function.__name__ = function.__qualname__ = kernel.name
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(f"p{n}", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)
+            for n, annotation in enumerate(annotations)
+        ],
+        return_annotation=None,
+    )
+    return PyTask(
+        func=function,
+        variants=tuple(leaves),
+        options=lg.VariantOptions(has_allocations=True),
+        invoker=_ToLeaf(function),
+        library=library,
+    ).task_id

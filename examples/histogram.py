@@ -22,7 +22,7 @@ def main() -> None:
 
     np = array_module()
     bins = 10
-    data = np.random.randint(0, bins, size=args.size)
+    data = np.random.default_rng(1).integers(0, bins, size=args.size)
     hist = np.zeros(bins, dtype=np.int64)
     histogram(data, bins, out=hist)  # the first call sets things up
     with timed() as t:

@@ -24,8 +24,9 @@ def main() -> None:
     args = parser.parse_args()
 
     np = array_module()
-    A = np.random.randint(1, 101, size=(args.m, args.k))
-    B = np.random.randint(1, 101, size=(args.k, args.n))
+    random = np.random.default_rng(1)
+    A = random.integers(1, 101, size=(args.m, args.k))
+    B = random.integers(1, 101, size=(args.k, args.n))
     C = np.zeros((args.m, args.n))
     matmul(A, B, out=C)  # the first call sets things up
     with timed() as t:

@@ -1,4 +1,4 @@
-"""A real map in four kernels: extremes, a histogram, low-pass filters and the relief that they leave.
+"""A real map in five kernels: extremes, a histogram, low-pass filters, the relief that they leave, slope and shade.
 
 The map is the digital elevation model of the Jacksboro fault in Tennessee that comes with matplotlib.
 
@@ -19,6 +19,7 @@ from xpdispatch import array_module, kernel, timed
 BIN = 20  # metres
 CUTOFFS = (1_000.0, 3_000.0, 8_000.0)  # metres
 DEGREE = math.radians(1) * 6_371_000  # metres of a degree on the mean sphere
+AZIMUTH, ALTITUDE = 315, 45  # degrees: the sun in the north-west, half-way up
 
 
 @kernel("height[i, j] -> min lowest[], max highest[]")
@@ -54,8 +55,23 @@ def remainder(xp, height, low):
     return relief, xp.sum(relief**2, axis=(1, 2))
 
 
+# B. K. P. Horn, Hill shading and the reflectance map, Proceedings of the IEEE 69 (1), 1981: a gradient from all eight
+# neighbours. Rows go south. Beyond its edges the map goes on level.
+@kernel("height[i-1..i+1, j-1..j+1] -> slope[i, j], shade[i, j]", boundary="edge")
+def light(xp, height, dy, dx, azimuth, altitude):
+    down = height[2:, :] - height[:-2, :]
+    right = height[:, 2:] - height[:, :-2]
+    south = (down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]) / (8 * dy)
+    east = (right[:-2, :] + 2 * right[1:-1, :] + right[2:, :]) / (8 * dx)
+    steepness = south**2 + east**2
+    # The cosine between the sun and the normal of the ground, (-east, south, 1) in the axes east, north, up.
+    level = math.cos(altitude) * (math.cos(azimuth) * south - math.sin(azimuth) * east)
+    cosine = (math.sin(altitude) + level) / xp.sqrt(1 + steepness)
+    return xp.atan(xp.sqrt(steepness)), xp.where(cosine > 0, cosine, xp.zeros_like(cosine))
+
+
 class Sheet(NamedTuple):
-    """The map and what the kernels made of it, as NumPy arrays; lengths in metres."""
+    """The map and what the kernels made of it, as NumPy arrays; lengths in metres, slopes in radians."""
 
     elevation: numpy.ndarray
     dy: float
@@ -67,6 +83,8 @@ class Sheet(NamedTuple):
     low: numpy.ndarray
     relief: numpy.ndarray
     rms: numpy.ndarray
+    slope: numpy.ndarray
+    shade: numpy.ndarray
 
 
 def main() -> None:
@@ -90,16 +108,20 @@ def main() -> None:
         counts = histogram(height, edges)
         low = lowpass(height, cutoff, dy, dx)
         relief, squares = remainder(height, low)
+        slope, shade = light(height, dy, dx, math.radians(AZIMUTH), math.radians(ALTITUDE))
 
     edges, counts, low, relief, squares = map(numpy.asarray, (edges, counts, low, relief, squares))
+    slope, shade = numpy.asarray(slope), numpy.asarray(shade)
     rms = numpy.sqrt(squares / elevation.size)
-    sheet = Sheet(elevation, dy, dx, lowest, highest, edges, counts, low, relief, rms)
+    sheet = Sheet(elevation, dy, dx, lowest, highest, edges, counts, low, relief, rms, slope, shade)
     full = int(numpy.argmax(counts))
     print(f"map                  {elevation.shape[0]} x {elevation.shape[1]} cells of {dy:.1f} m x {dx:.1f} m")
     print(f"lowest, highest      {lowest:.0f} m, {highest:.0f} m")
     print(f"fullest bin          {counts[full]} of {counts.sum()} cells, {edges[full]:.0f} to {edges[full + 1]:.0f} m")
     for length, rest in zip(CUTOFFS, rms, strict=True):
         print(f"relief below {length / 1000:.0f} km    {rest:.3f} m rms")
+    steepest, middle = numpy.degrees(slope.max()), numpy.degrees(numpy.median(slope))
+    print(f"slopes               {steepest:.2f} degrees at most, {middle:.2f} degrees or less on half of the map")
     print(f"Time elapsed for terrain: {t.milliseconds:.6f} milliseconds")
 
     if args.check:
@@ -125,6 +147,18 @@ def check(sheet):
         numpy.testing.assert_allclose(sheet.low[b], smooth, rtol=1e-10)
         numpy.testing.assert_allclose(sheet.relief[b], elevation - smooth, atol=1e-7)
         numpy.testing.assert_allclose(sheet.rms[b] ** 2, ((elevation - smooth) ** 2).mean(), rtol=1e-9)
+    # Horn's weights as numbers, and the shade from the angles of slope and aspect instead of from a normal.
+    weights = numpy.outer((1, 2, 1), (-1, 0, 1)) / 8
+    around = numpy.lib.stride_tricks.sliding_window_view(numpy.pad(elevation.astype(float), 1, mode="edge"), (3, 3))
+    east = numpy.einsum("ijab,ab->ij", around, weights) / sheet.dx
+    south = numpy.einsum("ijab,ba->ij", around, weights) / sheet.dy
+    slope, downhill = numpy.arctan(numpy.hypot(south, east)), numpy.arctan2(-east, south)
+    turn = numpy.cos(math.radians(AZIMUTH) - downhill)
+    shade = (
+        math.sin(math.radians(ALTITUDE)) * numpy.cos(slope) + math.cos(math.radians(ALTITUDE)) * numpy.sin(slope) * turn
+    )
+    numpy.testing.assert_allclose(sheet.slope, slope, atol=1e-12)
+    numpy.testing.assert_allclose(sheet.shade, numpy.maximum(shade, 0), atol=1e-12)
 
 
 INK, FAINT = "#2b2b2b", "#6f6a62"
@@ -142,25 +176,26 @@ STYLE = {
 
 
 def draw(sheet, path):
-    """Draw the map, what three filters keep, what the middle one leaves, and the histogram."""
+    """Draw the map, what three filters keep, what the middle one leaves, slope, shade, and the histogram."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     from matplotlib.colors import LightSource, LinearSegmentedColormap, Normalize
 
     land = LinearSegmentedColormap.from_list("land", LAND)
     norm = Normalize(sheet.edges[0], sheet.edges[-1])
-    sun = LightSource(azdeg=315, altdeg=45)
+    sun = LightSource(azdeg=AZIMUTH, altdeg=ALTITUDE)
     rows, columns = sheet.elevation.shape
     east, north = columns * sheet.dx / 1000, rows * sheet.dy / 1000  # km
     aspect = east / north
 
-    # Inches: two columns of small maps beside one that is as tall as both of their rows.
-    width, margin, gap, head, foot = 14.0, 0.55, 0.35, 0.45, 2.75
+    # Inches: two columns of small maps; beside their two upper rows the large map, beside the lowest the histogram.
+    width, margin, gap, head, foot, bar = 14.0, 0.55, 0.35, 0.45, 0.62, 0.42
     small = (width - 2 * margin - 2 * gap - aspect * head) / (4 * aspect)
     large = 2 * small + head
-    height = foot + large + 1.35
     second, third = margin + aspect * large + gap, width - margin - aspect * small
-    upper = foot + small + head
+    middle = foot + small + head + bar
+    upper = middle + small + head
+    height = middle + large + 1.35
 
     def place(corner, size, title, note):
         axes = figure.add_axes((corner[0] / width, corner[1] / height, size[0] / width, size[1] / height))
@@ -185,16 +220,22 @@ def draw(sheet, path):
             margin / width, 1 - 0.9 / height, f"{east:.0f} km by {north:.0f} km, {extent}", fontsize=11, color=FAINT
         )
         titles = ("Elevation", "lit from the north-west")
-        draw_scale(show((margin, foot), large, shaded(sheet.elevation.astype(float)), titles))
-        for b, corner in enumerate(((second, upper), (third, upper), (second, foot))):
+        draw_scale(show((margin, middle), large, shaded(sheet.elevation.astype(float)), titles))
+        for b, corner in enumerate(((second, upper), (third, upper), (second, middle))):
             titles = (f"Longer than {CUTOFFS[b] / 1000:.0f} km", f"leaves out {sheet.rms[b]:.0f} m rms")
             show(corner, small, shaded(sheet.low[b]), titles)
         top = float(numpy.ceil(numpy.percentile(numpy.abs(sheet.relief[1]), 99) / 50) * 50)
         titles = (f"Shorter than {CUTOFFS[1] / 1000:.0f} km", "what is left out")
-        axes = show((third, foot), small, sheet.relief[1], titles, cmap="PuOr_r", vmin=-top, vmax=top)
-        draw_bar(figure, axes, top)
+        axes = show((third, middle), small, sheet.relief[1], titles, cmap="PuOr_r", vmin=-top, vmax=top)
+        draw_bar(figure, axes, [-top, 0, top], [f"\N{MINUS SIGN}{top:.0f} m", "0", f"+{top:.0f} m"])
+        titles = ("Shade", "heights as they are")
+        show((second, foot), small, sheet.shade, titles, cmap="gray", vmin=0, vmax=1)
+        steep = float(numpy.ceil(numpy.degrees(numpy.percentile(sheet.slope, 99.5)) / 5) * 5)
+        titles = ("Slope", f"half is below {numpy.degrees(numpy.median(sheet.slope)):.0f}°")
+        axes = show((third, foot), small, numpy.degrees(sheet.slope), titles, cmap="YlOrBr", vmin=0, vmax=steep)
+        draw_bar(figure, axes, [0, steep / 2, steep], ["0°", f"{steep / 2:g}°", f"{steep:.0f}° or more"])
         note = f"{sheet.elevation.size:,} cells in bins of {BIN} m, in the colours of the maps"
-        axes = place((margin, 0.62), (width - 2 * margin, foot - 1.45), "Cells by elevation", note)
+        axes = place((margin, foot), (aspect * large, small), "Cells by elevation", note)
         draw_histogram(axes, sheet, land(norm(sheet.edges[:-1] + BIN / 2)))
         figure.savefig(path, dpi=150)
         plt.close(figure)
@@ -210,9 +251,9 @@ def draw_scale(axes):
     axes.axis(frame)
 
 
-def draw_bar(figure, axes, top):
+def draw_bar(figure, axes, ticks, labels):
     bar = figure.colorbar(axes.images[0], cax=axes.inset_axes((0, -0.055, 1, 0.026)), orientation="horizontal")
-    bar.set_ticks([-top, 0, top], labels=[f"\N{MINUS SIGN}{top:.0f} m", "0", f"+{top:.0f} m"])
+    bar.set_ticks(ticks, labels=labels)
     for label, side in zip(bar.ax.get_xticklabels(), ("left", "center", "right"), strict=True):
         label.set_horizontalalignment(side)
     bar.outline.set_visible(False)

@@ -20,6 +20,14 @@ SIZES = {
     "matmul": ["-m", "120", "-k", "110", "-n", "90"],
     "fft": ["--shape", "8,32,64"],
     "terrain": [],
+    "jacobi": ["--size", "150", "--sweeps", "120"],
+    "waves": ["--size", "150", "--steps", "60"],
+    "kmeans": ["--size", "50000"],
+    "black_scholes": ["--size", "50000"],
+    "monte_carlo_pi": ["--size", "50000"],
+    "life": ["--size", "150", "--steps", "60"],
+    "pooling": [],
+    "compaction": ["--size", "100003"],
 }
 BIN = Path(sys.executable).parent
 
@@ -54,12 +62,23 @@ def test_terrain_says_the_same_on_numpy_and_legate(tmp_path: Path) -> None:
     for launcher in ("python", "xpdispatch run"):
         picture = tmp_path / f"{len(pictures)}.png"
         out = run([*LAUNCHERS[launcher], "examples/terrain.py", "--output", str(picture)])
-        numbers.append([line for line in out.splitlines() if "m rms" in line or " m, " in line or "cells" in line])
+        numbers.append([line for line in out.splitlines() if re.search("m rms| m, |cells|degrees", line)])
         pictures.append(picture.read_bytes())
     assert numbers[0] == numbers[1]
-    assert len(numbers[0]) == 6
+    assert len(numbers[0]) == 7
+    assert pictures[0] == pictures[1]
     assert pictures[0][:8] == b"\x89PNG\r\n\x1a\n"
     assert len(pictures[0]) > 100_000
+
+
+@pytest.mark.parametrize("program", ["monte_carlo_pi", "life", "compaction"])
+def test_what_is_counted_is_the_same_on_numpy_and_legate(program: str) -> None:
+    numbers = []
+    for launcher in ("python", "xpdispatch run"):
+        out = run([*LAUNCHERS[launcher], f"examples/{program}.py", *SIZES[program]])
+        numbers.append(re.findall(r"^(?:hits|pi|population|glider|peaks|runs) .*", out, re.M))
+    assert numbers[0] == numbers[1]
+    assert len(numbers[0]) == 2
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)

@@ -143,6 +143,21 @@ EXAMPLES = {
     "terrain.py:histogram": (heights, np.arange(0.0, 120.0, 20.0)),
     "terrain.py:lowpass": (heights, np.asarray([100.0, 300.0, 900.0]), 30.0, 25.0),
     "terrain.py:remainder": (heights, np.stack([heights / 2, heights / 3])),
+    "terrain.py:light": (heights, 30.0, 25.0, 5.5, 0.8),
+    "jacobi.py:sweep": (heights, heights[::-1].copy(), 0.1),
+    "jacobi.py:largest_change": (heights, heights[::-1].copy()),
+    "waves.py:leap": (heights, heights[::-1].copy(), 0.5),
+    "waves.py:energy": (heights, heights[::-1].copy(), 0.5),
+    "kmeans.py:assign": (heights, heights[:3].copy()),
+    "black_scholes.py:black_scholes": (x + 10, x[::-1] + 9, np.arange(1.0, 13.0), 0.02, 0.3),
+    "monte_carlo_pi.py:count_hits": (50, 7),
+    "life.py:generation": ((heights > 60).astype(np.int8),),
+    "life.py:population": ((heights > 60).astype(np.int8),),
+    "pooling.py:pool": (np.random.default_rng(4).random((8, 6, 3)),),
+    "pooling.py:upsample": (np.random.default_rng(4).random((4, 5, 3)),),
+    "pooling.py:squared_difference": (heights, heights[::-1].copy()),
+    "compaction.py:peaks": (x, 0.1),
+    "compaction.py:runs": (x > 0.1,),
 }
 
 

@@ -240,7 +240,7 @@ def test_rounding_shrinks_with_precision_and_mistakes_do_not(scale: float) -> No
         exact = big.astype(np.longdouble)
         pair = [np.asarray(exact.sum())], [np.asarray(exact[::2].sum() + exact[1::2].sum() + np.longdouble(wrong))]
         low = np.asarray(big.sum())
-        return Reruns(lambda: pair, lambda seed: ([low], [low + wrong], pair))
+        return Reruns(lambda: pair, lambda seed, **_: ([low], [low + wrong], pair))
 
     whole, tiled = np.asarray(big.sum()), np.asarray(big[::2].sum() + big[1::2].sum())
     assert compare([whole], [tiled], reruns(0.0)) is None
@@ -342,3 +342,94 @@ def test_suggest_says_what_it_could_not_decide() -> None:
         suggest(lambda xp, x: x)
     with pytest.raises(TypeError, match="no argument is a NumPy array"):
         suggest(lambda xp, x: x, 3.0)
+
+
+# -- found by trying to break the checker ------------------------------------------------------------------------------
+
+RIGHT_AFTER_ALL = {
+    "interpolation in a table": (
+        "x[i], g[:n], v[:n] -> y[i]",
+        lambda xp, x, g, v: np.interp(x, g, v),
+        (x, np.linspace(-3, 3, 9), rng.normal(size=9)),
+    ),
+    "search in a sorted table": (
+        "x[i], g[:n] -> j[i]",
+        lambda xp, x, g: xp.searchsorted(g, x),
+        (x, np.sort(rng.normal(size=9))),
+    ),
+    "counts in sorted data": (
+        "x[i], q[j] -> sum c[j]",
+        lambda xp, x, q: xp.searchsorted(x, q),
+        (np.sort(rng.normal(size=30)), rng.normal(size=9)),
+    ),
+    "integers that cancel as floats": ("n[i] -> sum s[]", lambda xp, n: xp.sum(n * 0.1), (np.arange(-20, 21),)),
+    "float32 inside": (
+        "x[i] -> sum s[]",
+        lambda xp, x: xp.astype(xp.sum(xp.astype(x, xp.float32)), xp.float64),
+        (rng.random(400),),
+    ),
+    "a product in float16": ("x[i] -> prod p[]", lambda xp, x: xp.prod(x), (rng.normal(size=60).astype("e"),)),
+    "a set as a scalar": ("x[i] -> y[i]", lambda xp, x, o: x, (x, {8, 0, 16, 24, 1})),
+    "whole rows of one cell": (
+        "x[:, i] -> y[:, i]",
+        lambda xp, x: xp.cumulative_sum(x, axis=0),
+        (x.reshape(1, 17),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT_AFTER_ALL)
+def test_no_false_alarm(name: str) -> None:
+    notation, body, args = RIGHT_AFTER_ALL[name]
+    for seed in range(10):
+        with checking(seed=seed), warnings.catch_warnings():
+            warnings.simplefilter("error", xd.PartitionWarning)
+            check_partitioning(kernel(notation)(body), *args)
+
+
+def test_a_read_only_array_of_the_body_s_own_is_not_blamed_on_an_operand() -> None:
+    def own(xp, x):
+        np.broadcast_to(np.asarray(1.0), (3,))[0] = 2
+        return x
+
+    with pytest.raises(ValueError, match="read-only") as caught:
+        check_partitioning(kernel("x[i] -> y[i]")(own), x)
+    assert not isinstance(caught.value, xd.XPDispatchError)
+
+
+def test_a_body_that_ignores_its_tile_is_not_mended_by_max() -> None:
+    @kernel("[i=n] -> sum hits[]")
+    def every(xp, n):
+        return xp.sum(xp.astype(xp.arange(n) % 3 == 0, xp.int64))
+
+    message = message_of(every, 30)
+    assert "every tile gives the whole result" in message
+    assert "max" not in message
+
+
+def test_checks_inside_a_hypothesis_test() -> None:
+    from hypothesis import given
+
+    from xpdispatch.testing import arguments
+
+    @given(arguments(kernel("x[i] -> y[i]")(lambda xp, x: 2 * x), least=3))
+    def inside(values: dict) -> None:
+        check_partitioning(kernel("x[i] -> y[i]")(lambda xp, x: 2 * x), **values)
+        with pytest.raises(xd.PartitionError):
+            check_partitioning(kernel("x[i] -> sum y[]")(lambda xp, x: xp.sum(x) + 1), **values)
+
+    inside()
+
+
+def test_suggest_tells_what_a_body_must_not_do() -> None:
+    def double(xp, u):
+        u *= 2
+        return u
+
+    with pytest.raises(xd.PartitionError, match="kernel 'double': the body writes to its operand 'u'"):
+        suggest(double, x)
+
+
+def test_a_tiling_of_no_index() -> None:
+    with pytest.raises(ValueError, match="the tiling cuts 'q', which is no index"), checking(tiling="q: 9"):
+        check_partitioning(kernel("x[i] -> y[i]")(lambda xp, x: x), x)

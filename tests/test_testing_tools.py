@@ -228,6 +228,13 @@ def test_the_plugin_s_options(pytester: pytest.Pytester) -> None:
     done.stdout.fnmatch_lines(["SKIPPED*--xpdispatch-engines leaves torch out"])
 
 
+def test_an_engine_that_does_not_exist_ends_pytest(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(SUITE)
+    done = pytester.runpytest_subprocess("--xpdispatch-engines=nunpy")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "there is no engine 'nunpy', only array_api_strict, numpy, torch" in done.stderr.str()
+
+
 def test_the_plugin_beside_xdist_and_fixtures_called_xp(pytester: pytest.Pytester) -> None:
     """array-api-extra and scipy have fixtures called xp of their own, parametrized and with marks."""
     pytester.makeconftest(

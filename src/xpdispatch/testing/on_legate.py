@@ -127,9 +127,9 @@ def _where(trial: Trial, found: Difference) -> str:
 def _reruns(trial: Trial, answer: Arrays, got: Arrays) -> Reruns:
     """Rounding by what a unit in the last place of the data does: Legate has no long doubles."""
 
-    def moved(seed: int) -> tuple[Arrays, Arrays, None]:
+    def moved(seed: int, *, coarse: bool = False) -> tuple[Arrays, Arrays, None]:
         try:
-            return jittered(trial, seed).run(), got, None
+            return jittered(trial, seed, coarse=coarse).run(), got, None
         except Exception:  # noqa: BLE001  whatever a body raises
             return answer, got, None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+_IDS = ("array_api_strict", "numpy", "torch", "jax.numpy", "cupy", "legate")
 _ENGINES, _SEED = "--xpdispatch-engines", "--xpdispatch-seed"
 
 
@@ -25,6 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "(by default all that are installed, but Legate)",
     )
     group.addoption(_SEED, metavar="N", type=int, help="seed of the data and the tilings (default: 0)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse engines that do not exist."""
+    for name in _options(config).get("engines", ()):
+        if name not in _IDS:
+            raise pytest.UsageError(f"{_ENGINES}: there is no engine {name!r}, only {', '.join(_IDS)}")
 
 
 def _options(config: pytest.Config) -> dict[str, Any]:
@@ -100,7 +108,14 @@ def _reason_to_skip(engine: str, chosen: tuple[str, ...] | None) -> str:
 
 @pytest.fixture
 def check_kernel() -> Callable[..., Any]:
-    """:func:`xpdispatch.testing.check_kernel`, as a fixture."""
+    """:func:`xpdispatch.testing.check_kernel`, as a fixture; an engine that is not installed is a skip."""
+    from xpdispatch.errors import MissingError
     from xpdispatch.testing.checks import check_kernel
 
-    return check_kernel
+    def check(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return check_kernel(*args, **kwargs)
+        except MissingError as error:
+            pytest.skip(str(error))
+
+    return check

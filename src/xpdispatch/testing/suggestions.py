@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.errors import ArgumentError, XPDispatchError
+from xpdispatch.errors import ArgumentError, PartitionError, XPDispatchError
 from xpdispatch.kernel import Kernel
 from xpdispatch.notation import OPERATORS, Axis, Operator, Signature, Term, parse
 from xpdispatch.plan import Plan, plan
 from xpdispatch.reductions import check_dtype, combined
 from xpdispatch.testing.options import Clock, current
 from xpdispatch.testing.search import Experiment, is_right
-from xpdispatch.testing.trial import Trial, make_trial, quiet, small_integers
+from xpdispatch.testing.trial import Fault, Trial, make_trial, quiet, small_integers
 from xpdispatch.tiling import Region, Tile, selection
 
 _OPERATORS: tuple[Operator, ...] = tuple(op for op in OPERATORS if op != "fold")
@@ -88,6 +88,14 @@ def suggest(body: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Suggestio
     >>> print(suggest(lambda xp, x: x / xp.sum(x, axis=1, keepdims=True), rng.random((4, 5))))
     x[i, :] -> y[i, :]
     """
+    try:
+        return _suggest(body, args, kwargs)
+    except Fault as fault:
+        error = PartitionError(str(fault), hint=fault.hint)
+        raise error.complete(getattr(body, "__name__", "body"), "") from fault.__cause__
+
+
+def _suggest(body: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Suggestion:
     options = current()
     clock = Clock(5 * options.seconds)
     base = _all_whole(body, args, kwargs)

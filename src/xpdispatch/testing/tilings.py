@@ -86,7 +86,11 @@ class Tiling:
         """
         cuts = dict(self.cuts)
         for name, places in self.cuts:
-            extent = plan.extents[plan.indices.index(name)] if name in plan.indices else -1
+            if name not in plan.indices:
+                raise ShapeError(
+                    f"the tiling cuts {name!r}, which is no index", hint=f"the indices are {', '.join(plan.indices)}"
+                )
+            extent = plan.extents[plan.indices.index(name)]
             if not all(0 <= p <= extent for p in places):
                 raise ShapeError(f"the tiling cuts {name} at {places}, which has extent {extent}", hint="cut inside it")
         spaces = [[_parts(plan, cuts, index) for index in space] for space in plan.spaces]
@@ -168,7 +172,7 @@ def _kinds(extent: int, special: Sequence[int]) -> dict[str, tuple[int, ...]]:
         found["thirds"] = (n // 3, n - n // 3)
         step = -(-n // 4)  # as Legate cuts
         found["ragged"] = tuple(range(step, n, step))
-        ones = range(1, n) if n <= MOST_TILES // 2 else (1, 2, 3, n // 2, n // 2 + 1, n - 3, n - 2, n - 1)
+        ones = range(1, n) if n <= MOST_TILES else (1, 2, 3, n // 2, n // 2 + 1, n - 3, n - 2, n - 1)
         found["ones"] = tuple(sorted(set(ones)))
     if special:
         found["special"] = tuple(sorted({p for p in special if 0 < p < n}))[: MOST_TILES - 1]

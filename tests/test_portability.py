@@ -98,6 +98,24 @@ WRONG: dict[str, tuple[str, Any, tuple[Any, ...], list[str]]] = {
         ["a shape that depends on values", "xp.where"],
     ),
     "list as index": ("x[:4] -> y[:2]", lambda xp, x: x[[0, 1]], (X,), ["IndexError", "use xp.take("]),
+    "list as array": (
+        "x[:n] -> s[]",
+        lambda xp, x: xp.sum([x[0], x[1]]),
+        (X,),
+        ["a list in place of an array is not in", "xp.asarray(values), or xp.stack"],
+    ),
+    "list as mask": (
+        "x[:4] -> y[:4]",
+        lambda xp, x: xp.where([True, False] * 2, x, 0.0),
+        (X,),
+        ["a list in place of an array is not in", "xp.asarray(values)"],
+    ),
+    "default_dtype": (
+        "x[i] -> y[i]",
+        lambda xp, x: xp.astype(x, xp.default_dtype()),
+        (X,),
+        ["xp.default_dtype", "array_api_extra.default_dtype(xp)"],
+    ),
     "fewer indices": ("x[:4, :3] -> y[:3]", lambda xp, x: x[0], (A,), ["fewer indices than axes", "x[i, ...]"]),
     "mixed kinds": (
         "x[i], n[i] -> y[i]",
@@ -259,6 +277,16 @@ def test_a_dtype_that_a_library_lacks_is_skipped() -> None:
     assert dict(check_portable(double, X.astype(np.float16)).skipped)[STRICT] == "it has no dtype float16"
     cast = kernel("x[i] -> y[i]", dtype="float16")(lambda xp, x: 2 * x)
     assert dict(check_portable(cast, X).skipped)[STRICT] == "it has no dtype float16"
+
+
+def test_a_body_that_does_not_run_is_not_called_portable() -> None:
+    @kernel("x[i] -> y[i]")
+    def wrong(xp, x):
+        return xp.concatenate([x])
+
+    done = check_portable(wrong, X[:0])
+    assert done.ran == ("numpy",)
+    assert dict(done.skipped)[STRICT] == "the body does not run over extent 0; give it a cell"
 
 
 def test_what_the_body_raises_on_numpy_is_raised() -> None:

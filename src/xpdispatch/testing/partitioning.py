@@ -228,8 +228,9 @@ def _check_sample(trial: Trial, whole: Sequence[np.ndarray[Any, Any]], skipped: 
 def _partition_error(experiment: Experiment, found: Finding, seed: int) -> PartitionError:
     if isinstance(found.error, Fault):
         return report.fault_error(experiment.trial.kernel, found.error)
-    mended = _mended(experiment, found, seed)
-    error = report.partition_error(experiment.trial, found, mended, seed)
+    ignored = found.difference is not None and _ignores_its_tile(experiment, found, found.difference.result)
+    mended = None if ignored else _mended(experiment, found, seed)
+    error = report.partition_error(experiment.trial, found, mended, seed, whole_from_each=ignored)
     error.__cause__ = found.error
     return error
 
@@ -237,8 +238,6 @@ def _partition_error(experiment: Experiment, found: Finding, seed: int) -> Parti
 def _mended(experiment: Experiment, found: Finding, seed: int) -> Change | None:
     """The first change of the notation under which the kernel gives the same answer, however it is cut."""
     result = found.difference.result if found.difference else None
-    if result is not None and _ignores_its_tile(experiment, found, result):
-        return None
     clock = Clock(3 * _QUICK)
     for change in mends(experiment.trial.kernel, found.tiling.indices, result):
         if clock.over:

@@ -62,6 +62,8 @@ FUNCTIONS = {
     "array_equal": "xp.all(x == y)",
     "flatnonzero": "xp.nonzero(xp.reshape(x, (-1,)))[0]",
     "argwhere": "xp.stack(xp.nonzero(x), axis=1)",
+    "broadcast_shapes": "xp.broadcast_arrays, or array_api_extra.broadcast_shapes",
+    "default_dtype": "array_api_extra.default_dtype(xp)",
     "choose": "xp.where",
     "select": "xp.where, one in another",
     "piecewise": "xp.where",
@@ -94,13 +96,16 @@ EXTRA = frozenset(
         "apply_where",
         "argpartition",
         "at",
+        "atleast_nd",
         "cov",
         "create_diagonal",
         "deg2rad",
+        "diag_indices",
         "expand_dims",
         "isclose",
         "isin",
         "kron",
+        "lazy_apply",
         "nan_to_num",
         "nanmax",
         "nanmean",
@@ -208,6 +213,12 @@ _MESSAGES = (
         "an array of NumPy inside the body",
         "xp alone instead of numpy, and xp.asarray(value) for constants",
     ),
+    (
+        r"'list' object has no attribute '(?:dtype|ndim|shape|_\w+)'|must be an Array; got <class 'list'>"
+        r"|combination of arguments - got \(list",
+        "a list in place of an array",
+        "xp.asarray(values), or xp.stack(arrays) of arrays",
+    ),
     (r"has no len|object of type", "len(x)", "x.shape[0]"),
     (r"must be a tuple of ints", "a shape that is no tuple", "a tuple: xp.reshape(x, (-1,))"),
 )
@@ -227,13 +238,18 @@ def remedy_of(error: BaseException) -> tuple[str, str]:
     ('xp.concatenate', 'use xp.concat')
     """
     name = getattr(error, "name", None)
-    if isinstance(error, AttributeError) and name and not (name.startswith("_") or error.obj is None):
+    if isinstance(error, AttributeError) and name and not (name.startswith("_") or _is_plain(error.obj)):
         return _attribute(error.obj, name)
     text = f"{type(error).__name__}: {error}"
     for pattern, what, instead in _MESSAGES:
         if re.search(pattern, text):
             return what, instead if instead.startswith(("cast", "copy", "end", "return")) else f"use {instead}"
     return "", ""
+
+
+def _is_plain(owner: object) -> bool:
+    """What is neither an array nor a module, and has no remedy of its own."""
+    return owner is None or isinstance(owner, list)
 
 
 def _attribute(owner: object, name: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from xpdispatch.plan import WHOLE, Layout, Plan
 from xpdispatch.testing.mending import Change
 from xpdispatch.testing.search import Finding
 from xpdispatch.testing.tilings import Tiling
-from xpdispatch.testing.trial import POISONS, Fault, Trial, same_bits
+from xpdispatch.testing.trial import POISONS, Fault, Trial
 from xpdispatch.tiling import Region, describe, is_empty, shown
 
 _WIDTH = 48
@@ -25,8 +25,10 @@ _DATA = {
 }
 
 
-def partition_error(trial: Trial, found: Finding, mended: Change | None, seed: int) -> PartitionError:
-    """The answer is another one in tiles, or there is none."""
+def partition_error(
+    trial: Trial, found: Finding, mended: Change | None, seed: int, *, whole_from_each: bool
+) -> PartitionError:
+    """The answer is another one in tiles, or there is none; `whole_from_each` tile came the whole result."""
     kernel, plan = trial.kernel, trial.plan
     indices = found.tiling.indices or plan.indices
     blamed = " and ".join(shown(i) for i in indices)
@@ -45,6 +47,8 @@ def partition_error(trial: Trial, found: Finding, mended: Change | None, seed: i
     details += [f"  order: {found.tiling.order}"] if found.tiling.order != "forward" else []
     details += [f"  data: {_DATA[found.data]}", f"  reproduce: {_reproduce(kernel, found, seed)}"]
     hint = f"{mended.words}: {mended.kernel.notation} (checked: then it is right)" if mended else _advice(trial, found)
+    if whole_from_each:
+        hint = "every tile gives the whole result: let the body work on its tile alone, tile.size and tile.coords"
     return PartitionError(problem, column=_column(kernel, indices), hint=hint, details="\n".join(details))
 
 
@@ -156,24 +160,11 @@ def _advice(trial: Trial, found: Finding) -> str:
     layout = plan.results[found.difference.result] if found.difference else plan.results[0]
     if found.data == "a NaN":
         return f"let NaN win in the body, as {layout.op} does between tiles: xp.{layout.op}, and not nan{layout.op}"
-    if layout.op and found.error is None and _same_everywhere(trial, found):
-        return "every tile gives the whole result: let the body work on its tile alone, tile.size and tile.coords"
     if layout.op == "fold":
         return "fold= must be associative: merging the parts of two halves must give the part of the whole"
     if isinstance(found.tiling.order, int | str) and found.tiling.order != "forward":
         return "the order of tiles must not matter: keep nothing from one tile for the next"
     return "look for what the body takes from its tile alone: its length, its extremes, its first cell or its edges"
-
-
-def _same_everywhere(trial: Trial, found: Finding) -> bool:
-    """Whether the first and the last tile alone give the same."""
-    regions = [r for r in found.tiling.regions(trial.plan) if not is_empty(r)]
-    r = found.difference.result if found.difference else 0
-    try:
-        first, last = (trial.run([region])[r] for region in (regions[0], regions[-1]))
-    except Exception:  # noqa: BLE001  whatever a body raises on a part
-        return False
-    return len(regions) > 1 and same_bits(first, last)
 
 
 def fault_error(kernel: Kernel, fault: Fault) -> PartitionError:

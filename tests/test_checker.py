@@ -430,6 +430,27 @@ def test_suggest_tells_what_a_body_must_not_do() -> None:
         suggest(double, x)
 
 
+def test_two_indices_at_fault_are_mended_together() -> None:
+    mean = kernel("img[y, x] -> sum lum[]")(lambda xp, img: xp.mean(img))
+    assert "Hint: keep y and x whole: img[:, :] -> lum[] (checked: then it is right)" in message_of(
+        mean, rng.normal(size=(6, 5))
+    )
+
+
+def test_a_halo_that_goes_takes_its_boundary_along() -> None:
+    ranks = kernel("x[i-1..i+1] -> y[i]", boundary="clip")(lambda xp, x: xp.argsort(xp.argsort(x)))
+    assert "Hint: keep i whole: x[:] -> y[:] without boundary= (checked: then it is right)" in message_of(ranks, x)
+
+
+def test_a_seed_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    double = kernel("x[i] -> y[i]")(lambda xp, x: 2 * x)
+    monkeypatch.setenv("XPDISPATCH_SEED", "7")
+    check_partitioning(double, x)
+    monkeypatch.setenv("XPDISPATCH_SEED", "foo")
+    with pytest.raises(TypeError, match="XPDISPATCH_SEED='foo' is no seed"):
+        check_partitioning(double, x)
+
+
 def test_a_tiling_of_no_index() -> None:
     with pytest.raises(ValueError, match="the tiling cuts 'q', which is no index"), checking(tiling="q: 9"):
         check_partitioning(kernel("x[i] -> y[i]")(lambda xp, x: x), x)

@@ -93,7 +93,7 @@ def as_array(site: Site, layout: Layout, value: Any) -> Any:
     if library != site.library:
         raise ResultError(
             f"the body returned a {type(value).__module__}.{type(value).__qualname__} for result {layout.name!r}, "
-            f"expected a {site.library} array",
+            f"expected an array of {site.library}",
             hint="compute with xp alone, and return arrays",
         )
     return value

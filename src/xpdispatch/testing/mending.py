@@ -41,12 +41,14 @@ def mends(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator
         return
     yield from _made(kernel, _operator_changes(signature, result))
     yield from _made(kernel, _halo_changes(signature, named))
-    for count in range(1, len(named) + 1):
-        for group in combinations(named, count):
-            changed = signature
-            for index in group:
-                changed = _whole(changed, index)
-            yield from _made(kernel, [(changed, f"keep {' and '.join(group)} whole")])
+    groups = [g for count in range(1, len(named) + 1) for g in combinations(named, count)]
+    # Another index may be at fault as well, which a smallest tiling does not show.
+    groups += [(*named, i) for i in signature.indices if named and i not in named]
+    for group in groups:
+        changed = signature
+        for index in group:
+            changed = _whole(changed, index)
+        yield from _made(kernel, [(changed, f"keep {' and '.join(group)} whole")])
 
 
 def freer(kernel: Kernel) -> Iterator[Change]:

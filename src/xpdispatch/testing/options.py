@@ -34,7 +34,12 @@ class Options:
     @property
     def chosen_seed(self) -> int:
         """The seed, or that of the environment variable ``XPDISPATCH_SEED``, or 0."""
-        return int(os.environ.get("XPDISPATCH_SEED", "0")) if self.seed is None else self.seed
+        if self.seed is not None:
+            return self.seed
+        text = os.environ.get("XPDISPATCH_SEED") or "0"
+        if not text.isdigit():
+            raise ArgumentError(f"XPDISPATCH_SEED={text!r} is no seed", hint="an integer, 0 or more")
+        return int(text)
 
 
 _DEFAULTS = Options()

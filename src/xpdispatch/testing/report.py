@@ -46,7 +46,10 @@ def partition_error(
     details = [*_values(plan, found, hit), *draw(plan, found.tiling, hit)]
     details += [f"  order: {found.tiling.order}"] if found.tiling.order != "forward" else []
     details += [f"  data: {_DATA[found.data]}", f"  reproduce: {_reproduce(kernel, found, seed)}"]
-    hint = f"{mended.words}: {mended.kernel.notation} (checked: then it is right)" if mended else _advice(trial, found)
+    hint = _advice(trial, found)
+    if mended:
+        gone = " without boundary=" if kernel.boundaries and not mended.kernel.boundaries else ""
+        hint = f"{mended.words}: {mended.kernel.notation}{gone} (checked: then it is right)"
     if whole_from_each:
         hint = "every tile gives the whole result: let the body work on its tile alone, tile.size and tile.coords"
     return PartitionError(problem, column=_column(kernel, indices), hint=hint, details="\n".join(details))

@@ -304,6 +304,7 @@ SUGGESTED = [
     (lambda xp, x: xp.max(xp.reshape(x, (x.shape[0] // 2, 2)), axis=1), (table(18),), "x[2*i] -> y[i]"),
     (lambda xp, x: xp.repeat(x, 2), (table(9),), "x[i] -> y[2*i]"),
     (lambda xp, x: x[x > 0], (table(17),), "x[i] -> y[?]"),
+    (lambda xp, x: x[x > 0.5], (rng.random(17),), "x[i] -> y[?]"),
     (
         lambda xp, x: (xp.sum(x, axis=0), xp.max(x), xp.mean(x, axis=1)),
         (table(6, 7),),

@@ -279,8 +279,8 @@ def _fits(e: Any, a: Any, b: Any, cut: int, cells: int) -> Iterator[Axis | Opera
             continue
         if e.shape[axis] % cells == 0 and a.shape[axis] * cells == e.shape[axis] * cut:
             yield Axis("split", f"{axis}", scale=e.shape[axis] // cells)
-        elif axis == 0:
-            yield Axis("unknown")
+        if axis == 0:
+            yield Axis("unknown")  # on other data the parts may be of any length
     if a.shape == b.shape == e.shape:
         for op in _OPERATORS:
             if e.dtype.kind == "b" and op in ("max", "min"):

@@ -26,11 +26,6 @@ def operand_part(site: Site, array: Any, layout: Layout, region: Region, domain:
     if not layout.reaches:
         return part_of(array, layout, region, domain)
     origin = [0 if a == WHOLE else max(0, layout.window(k, *domain[a])[0]) for k, a in enumerate(layout.axes)]
-    return window_of(site, array, layout, region, origin)
-
-
-def window_of(site: Site, array: Any, layout: Layout, region: Region, origin: Sequence[int]) -> Any:
-    """An operand's part with its halo, out of an array that holds the cells from `origin` on."""
     chosen: list[slice] = []
     outside: list[tuple[int, int, int, Boundary]] = []
     boundary = layout.boundary

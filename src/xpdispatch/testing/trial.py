@@ -85,7 +85,7 @@ class Trial:
 
     def precise(self) -> Trial | None:
         """The same call in the next higher precision; None where there is none."""
-        if not any(a.dtype.char in HIGHER for a in (*self.operands, *filter(_is_array, self.given))):
+        if not any(a.dtype.char in HIGHER for a in (*self.operands, *(g for g in self.given if g is not None))):
             return None
         casts = tuple(None if c is None else _higher(np.dtype(c)) for c in self.site.casts)
         return replace(
@@ -339,10 +339,6 @@ def same_bits(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> bool:
 
 def _higher(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(HIGHER.get(dtype.char, dtype))
-
-
-def _is_array(value: Any) -> bool:
-    return value is not None
 
 
 def _pickled(value: Any) -> bytes | None:

@@ -21,7 +21,7 @@ from xpdispatch.executor import run
 from xpdispatch.gathered import Gathered
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
-from xpdispatch.parts import part_of, window_of
+from xpdispatch.parts import operand_part, part_of
 from xpdispatch.plan import Layout, Plan
 from xpdispatch.reductions import combine, identity, needs_sort_keys, sort_keys
 from xpdispatch.returned import add_notes
@@ -262,7 +262,7 @@ def _windowed(site: Site, layout: Layout, region: Region, array: Any) -> Any:
     """An operand's part of the tile: with a halo it is cut out here, for the task got all of the array."""
     if layout.boundary is None:
         return array
-    return window_of(site, array, layout, region, (0,) * len(layout.axes))
+    return operand_part(site, array, layout, region, whole(site.plan))
 
 
 def _view(arrays: Any, store: Any) -> Any:

@@ -1,7 +1,7 @@
 """Write a kernel once over ``xp``; run it on NumPy, on any array library, and as Legate tasks."""
 
 from xpdispatch import driver as _driver
-from xpdispatch.constraints import In, InOut, Out, Reduce, align, bloat, broadcast, image, min_extents, scale
+from xpdispatch.constraints import align, bloat, broadcast, image, min_extents, scale
 from xpdispatch.decorator import kernel
 from xpdispatch.engines import engine
 from xpdispatch.errors import (
@@ -15,6 +15,7 @@ from xpdispatch.errors import (
     NotationError,
     PartitionError,
     PartitionWarning,
+    PointerError,
     PortabilityError,
     ReadOnlyError,
     ResultError,
@@ -23,6 +24,7 @@ from xpdispatch.errors import (
     UnsupportedError,
     XPDispatchError,
 )
+from xpdispatch.explicit import In, InOut, Out, Reduce
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import namespace_for, register_namespace
 from xpdispatch.notation import Signature, parse
@@ -46,6 +48,7 @@ __all__ = [
     "Out",
     "PartitionError",
     "PartitionWarning",
+    "PointerError",
     "PortabilityError",
     "ReadOnlyError",
     "Reduce",

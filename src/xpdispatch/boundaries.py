@@ -68,6 +68,12 @@ def boundaries_of(signature: Signature, entry: Any) -> dict[str, Boundary]:
                 column=term.column,
                 hint="choose another boundary, or give the result a name of its own",
             )
+    for constraint in signature.constraints:
+        if constraint.kind == "image" and given.get(str(constraint.args[0]), "valid") != "valid":
+            raise SignatureError(
+                f"{constraint} follows borders of ranges, of which there is one more than there are ranges",
+                hint='pass boundary="valid" for them',
+            )
     return given
 
 

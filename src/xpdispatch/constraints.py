@@ -1,55 +1,16 @@
-"""The explicit spelling: parameter roles and Legate's constraints as plain values.
+"""Legate's partitioning constraints as plain values, and what a signature says with them.
 
-Both spellings end in one :class:`~xpdispatch.notation.Signature`. Names and meanings of the
-constraints are Legate's own (https://docs.nvidia.com/legate, "Partitioning constraints").
+Names and meanings are Legate's own (https://docs.nvidia.com/legate, "Partitioning constraints").
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from xpdispatch.errors import SignatureError, UnsupportedError
-from xpdispatch.notation import OPERATORS, Axis, Constraint, Operator, Signature, Term
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """What a body does with an array parameter: in, out, inout or reduce."""
-
-    kind: str
-    op: Operator | None = None
-
-
-In: TypeAlias = Annotated[Any, Role("in")]
-"""Annotation of a parameter whose array the body reads."""
-
-Out: TypeAlias = Annotated[Any, Role("out")]
-"""Annotation of a parameter whose array the body writes."""
-
-InOut: TypeAlias = Annotated[Any, Role("inout")]
-"""Annotation of a parameter whose array the body reads and writes."""
-
-if TYPE_CHECKING:
-    Reduce: TypeAlias = list  # type checkers cannot follow Reduce["sum"]; this at least takes a subscript
-else:
-
-    class Reduce:
-        """Annotation of a parameter into which tiles are combined: ``Reduce["sum"]``.
-
-        As in Legate the content before the call takes part in the result.
-        """
-
-        def __class_getitem__(cls, op: Any) -> Any:
-            # Linters take the quotes off where annotations are not evaluated: Reduce[sum] is meant then.
-            op = getattr(op, "__name__", op)
-            if op not in OPERATORS:
-                raise SignatureError(
-                    f"Reduce[{op!r}] names no operator", hint="the operators are " + ", ".join(OPERATORS)
-                )
-            return Annotated[Any, Role("reduce", op)]
+from xpdispatch.errors import SignatureError
+from xpdispatch.notation import Constraint, Signature
 
 
 def align(*names: str) -> Constraint:
@@ -104,28 +65,122 @@ def broadcast(name: str, *rest: str | Sequence[int] | tuple[str, Sequence[int]])
     return Constraint("broadcast", (first, *others))
 
 
-def scale(factors: Sequence[int], var_smaller: str, var_bigger: str) -> Constraint:
-    """Cut `var_bigger` in blocks of `factors` cells to each cell of `var_smaller`."""
-    _names("scale", (var_smaller, var_bigger), least=2)
-    return Constraint("scale", (tuple(factors), var_smaller, var_bigger))
+def scale(factors: Sequence[int], var_smaller: str, var_bigger: str, *more: str) -> Constraint:
+    """Cut arrays in blocks of `factors` cells to each cell of `var_smaller`: ``x[2*i] -> y[i]`` in index notation.
+
+    Parameters
+    ----------
+    factors : sequence of int
+        One for each axis; an extent that they do not divide is refused at the call.
+    var_smaller : str
+        The parameter with one cell to a block.
+    var_bigger, *more : str
+        The parameters in blocks.
+
+    Examples
+    --------
+    >>> scale((2, 2), "y", "x")
+    Constraint(kind='scale', args=((2, 2), 'y', 'x'))
+    """
+    _names("scale", (var_smaller, var_bigger, *more), least=2)
+    return Constraint("scale", (_counts("scale", "factors", factors, least=1), var_smaller, var_bigger, *more))
 
 
-def bloat(var_source: str, var_bloat: str, low_offsets: Sequence[int], high_offsets: Sequence[int]) -> Constraint:
-    """Give each tile of `var_bloat` more cells below and above than `var_source` has."""
-    _names("bloat", (var_source, var_bloat), least=2)
-    return Constraint("bloat", (var_source, var_bloat, tuple(low_offsets), tuple(high_offsets)))
+def bloat(var_source: str, *rest: Any, low_offsets: Any = None, high_offsets: Any = None) -> Constraint:
+    """Give tiles of arrays more cells below and above than `var_source` has: ``u[i-1..i+1] -> y[i]`` in index notation.
+
+    Parameters
+    ----------
+    var_source : str
+        The parameter whose tiles are the inner ones.
+    *rest : str, then two sequences of int
+        The parameters with the halo, and its widths below and above, one for each axis; the widths may also be given
+        as `low_offsets` and `high_offsets`.
+
+    Examples
+    --------
+    >>> bloat("y", "u", (1,), (1,))
+    Constraint(kind='bloat', args=('y', 'u', (1,), (1,)))
+    """
+    names = list(rest)
+    if high_offsets is None and names and not isinstance(names[-1], str):
+        high_offsets = names.pop()
+    if low_offsets is None and names and not isinstance(names[-1], str):
+        low_offsets = names.pop()
+    _names("bloat", (var_source, *names), least=2)
+    low = _counts("bloat", "low_offsets", low_offsets, least=0)
+    high = _counts("bloat", "high_offsets", high_offsets, least=0)
+    if len(low) != len(high):
+        raise SignatureError(
+            f"bloat got {len(low)} low_offsets and {len(high)} high_offsets", hint="one of each for each axis"
+        )
+    return Constraint("bloat", (var_source, *names, low, high))
 
 
-def image(var_function: str, var_range: str, hint: str = "NO_HINT") -> Constraint:
-    """Give each tile of `var_range` the cells that `var_function` points to."""
-    _names("image", (var_function, var_range), least=2)
-    return Constraint("image", (var_function, var_range, hint))
+HINTS = ("NO_HINT", "MIN_MAX", "FIRST_LAST")
+"""Legate's names for the ways in which it finds the cells that are pointed to."""
 
 
-def min_extents(name: str, minimum_extents: Sequence[int]) -> Constraint:
-    """Cut no tile of the array smaller than these extents."""
-    _names("min_extents", (name,), least=1)
-    return Constraint("min_extents", (name, tuple(minimum_extents)))
+def image(var_function: str, var_range: str, *more: str, hint: str = "NO_HINT") -> Constraint:
+    """Give each tile the part of other arrays that its cells of `var_function` point to.
+
+    The cells of `var_function` are integers: places on the first axis of the others. Where it is read under a halo of
+    one cell above, ``starts[i..i+1]`` with ``boundary="valid"``, they are the borders of ranges, as in compressed
+    sparse rows. A body gets the first to the last cell that its tile points to, and pointers that count from there, so
+    that it is written as for the whole arrays. A pointer to no cell is an IndexError.
+
+    Parameters
+    ----------
+    var_function : str
+        The parameter with the pointers.
+    var_range, *more : str
+        The parameters that it points to; all of their axes are whole in the notation.
+    hint : {"NO_HINT", "MIN_MAX", "FIRST_LAST"}, optional
+        How Legate finds the cells; ``"FIRST_LAST"`` is for pointers in ascending order. Also taken as last argument.
+
+    Examples
+    --------
+    >>> image("columns", "x")
+    Constraint(kind='image', args=('columns', 'x', 'NO_HINT'))
+    """
+    names = [var_range, *more]
+    given = getattr(names[-1], "name", names[-1])  # Legate's own enumeration as well
+    if len(names) > 1 and given in HINTS:
+        hint = names.pop()
+    hint = getattr(hint, "name", hint)
+    _names("image", (var_function, *names), least=2)
+    if hint not in HINTS:
+        raise SignatureError(f"image got hint={hint!r}", hint=f"one of {', '.join(HINTS)}")
+    return Constraint("image", (var_function, *names, hint))
+
+
+def min_extents(name: str, *rest: Any, minimum_extents: Any = None) -> Constraint:
+    """Cut no tile of the arrays smaller than these extents; a smaller array is one tile.
+
+    Parameters
+    ----------
+    name, *rest : str, then a sequence of int
+        Parameters, and the least extents of a tile, one for each axis; these may also be given as `minimum_extents`.
+
+    Examples
+    --------
+    >>> min_extents("x", (64,))
+    Constraint(kind='min_extents', args=('x', (64,)))
+    """
+    names = [name, *rest]
+    if minimum_extents is None and not isinstance(names[-1], str):
+        minimum_extents = names.pop()
+    _names("min_extents", names, least=1)
+    return Constraint("min_extents", (*names, _counts("min_extents", "minimum_extents", minimum_extents, least=1)))
+
+
+def _counts(kind: str, what: str, given: Any, *, least: int) -> tuple[int, ...]:
+    counts = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else ()
+    if not counts or not all(isinstance(n, int) and n >= least for n in counts):
+        raise SignatureError(
+            f"{kind} got {what}={given!r}, expected integers >= {least}, one for each axis", hint=f"({least + 1},)"
+        )
+    return counts
 
 
 def _names(kind: str, names: Sequence[object], *, least: int) -> None:
@@ -145,107 +200,175 @@ def _axes(name: str, axes: Iterable[object]) -> tuple[int, ...]:
     return checked
 
 
-def roles_of(function: Callable[..., Any]) -> dict[str, Role]:
-    """The array parameters of a body that spells its roles out, in order."""
-    try:
-        parameters = inspect.signature(function, eval_str=True).parameters
-    except NameError as error:
-        raise SignatureError(
-            f"an annotation of {function.__name__!r} cannot be evaluated: {error}",
-            hint="import In, Out, InOut and Reduce from xpdispatch at module level",
-        ) from error
-    found: dict[str, Role] = {}
-    for name, parameter in parameters.items():
-        for extra in get_args(parameter.annotation)[1:]:
-            if isinstance(extra, Role):
-                found[name] = extra
-    return found
+BESIDE = ("image", "min_extents")
+"""The constraints that the notation has no words for, and that stand beside it."""
 
 
-def signature_of(roles: dict[str, Role], constraints: Iterable[Constraint]) -> Signature:
-    """Build the one :class:`~xpdispatch.notation.Signature` from roles and constraints.
+def checked_constraints(constraints: Iterable[object]) -> tuple[Constraint, ...]:
+    """Refuse what are no constraints of ours.
 
-    Parameters
-    ----------
-    roles : dict of str to Role
-        Array parameters in order.
-    constraints : iterable of Constraint
-
-    Returns
-    -------
-    Signature
-        Where all arrays are aligned and nothing is broadcast, the very value that
-        ``"x[...], y[...] -> z[...]"`` parses to.
+    Raises
+    ------
+    SignatureError
     """
-    constraints = tuple(constraints)
+    found = []
     for constraint in constraints:
         if not isinstance(constraint, Constraint):
             raise SignatureError(
                 f"constraints= holds {constraint!r}, expected align, broadcast, ...",
                 hint="use xpdispatch.align and its like, not legate.core's own",
             )
-        if constraint.kind not in ("align", "broadcast"):
-            raise UnsupportedError(
-                f"the constraint {constraint} is not supported yet", hint="only align and broadcast are, so far"
-            )
-    groups = _groups(roles, constraints)
-    whole = {n: axes for c in constraints if c.kind == "broadcast" for n, axes in _broadcasts(c)}
-    for name in whole:
-        _known(name, roles)
-    _check_results(roles, groups, whole)
-    one_group = len(set(groups.values())) <= 1 and not whole
-    terms = {
-        n: Term(n, (Axis("ellipsis", "" if one_group else groups[n]),), r.op, r.kind == "reduce")
-        for n, r in roles.items()
-    }
-    operands = tuple(terms[n] for n, r in roles.items() if r.kind in ("in", "inout"))
-    results = tuple(terms[n] for n, r in roles.items() if r.kind != "in")
-    return Signature(operands, results, () if one_group else constraints)
+        found.append(constraint)
+    return tuple(found)
 
 
-def _check_results(roles: dict[str, Role], groups: dict[str, str], whole: dict[str, tuple[int, ...] | None]) -> None:
-    if not any(r.kind != "in" for r in roles.values()):
-        raise SignatureError("no parameter is written", hint='annotate one with Out, InOut or Reduce["sum"]')
-    for name, role in roles.items():
-        alone = sum(g == groups[name] for g in groups.values()) == 1
-        if role.kind == "reduce" and alone and name not in whole:
-            raise SignatureError(
-                f"Reduce parameter {name!r} is neither aligned nor broadcast, so tiles would reduce into parts of it",
-                hint=f'add broadcast("{name}"), or align("{name}", ...) with the array it goes with',
-            )
+def beside(signature: Signature, constraints: Iterable[Constraint]) -> Signature:
+    """Index notation with the constraints that it has no words for.
 
-
-def _groups(roles: dict[str, Role], constraints: tuple[Constraint, ...]) -> dict[str, str]:
-    """Name of the first parameter of each set of aligned parameters."""
-    group = {name: name for name in roles}
+    Raises
+    ------
+    SignatureError
+        A constraint that the notation has words for, or that does not fit its operands.
+    """
+    constraints = checked_constraints(constraints)
     for constraint in constraints:
-        if constraint.kind != "align":
+        if constraint.kind not in BESIDE:
+            raise SignatureError(
+                f"{constraint} stands beside a notation, which says such things itself",
+                hint=f"{_IN_NOTATION[constraint.kind]}; only {' and '.join(BESIDE)} stand beside it",
+            )
+        arrays = dict.fromkeys(str(t.name) for t in (*signature.operands, *signature.results) if t.name)
+        for name in names_in(constraint):
+            known(name, arrays)
+    combined = replace(signature, constraints=constraints)
+    check_images(combined)
+    return combined
+
+
+_IN_NOTATION = {
+    "align": "give the arrays the same indices: x[i], y[i] -> z[i]",
+    "broadcast": "write ':' for an axis that stays whole",
+    "scale": "write 2*i for blocks of two",
+    "bloat": "write i-1..i+1 for a halo",
+}
+
+
+def names_in(constraint: Constraint) -> tuple[str, ...]:
+    """The parameters that a constraint names."""
+    if constraint.kind == "broadcast":
+        return tuple(name for name, _ in _broadcasts(constraint))
+    ends = {"image": -1, "min_extents": -1, "bloat": -2}
+    first = 1 if constraint.kind == "scale" else 0
+    return tuple(map(str, constraint.args[first : ends.get(constraint.kind)]))
+
+
+def renamed(signature: Signature, names: Mapping[str, Sequence[str]]) -> tuple[Constraint, ...]:
+    """The constraints of a signature in which some operands have other names, or none, or are several."""
+    found = []
+    for constraint in signature.constraints:
+        if constraint.kind not in BESIDE:
+            found.append(constraint)
             continue
-        names = [str(n) for n in constraint.args]
-        for name in names:
-            _known(name, roles)
-        merged = {group[n] for n in names}
-        first = next(n for n in roles if group[n] in merged)
-        group = {n: (group[first] if g in merged else g) for n, g in group.items()}
-    return group
+        function, *rest = [names.get(name, (name,)) for name in names_in(constraint)]
+        kept = [*function, *(name for new in rest for name in new)]
+        if len(kept) > (constraint.kind == "image") and (function or constraint.kind != "image"):
+            found.append(replace(constraint, args=(*kept, constraint.args[-1])))
+    return tuple(found)
+
+
+def kept_whole(constraint: Constraint) -> Iterable[tuple[str, tuple[int, ...] | None]]:
+    """The axes that a constraint keeps whole, or has an image of, by parameter; None means all."""
+    if constraint.kind == "broadcast":
+        return _broadcasts(constraint)
+    return [(name, None) for name in names_in(constraint)[1:]] if constraint.kind == "image" else []
+
+
+def default_boundaries(signature: Signature) -> dict[str, str]:
+    """What lies outside the arrays that bloat gives a halo: nothing, as in Legate; borders of ranges are one more."""
+    haloed = [str(t.name) for t in signature.operands if any(a.below or a.above for a in t.axes)]
+    functions = {c.args[0] for c in signature.constraints if c.kind == "image"}
+    return {name: "valid" if name in functions else "clip" for name in haloed}
+
+
+def check_images(signature: Signature) -> None:
+    """Refuse images that no engine can cut, or that would follow from themselves.
+
+    Raises
+    ------
+    SignatureError
+    """
+    owner: dict[str, str] = {}
+    for constraint in signature.constraints:
+        if constraint.kind == "image":
+            _check_image(signature, constraint)
+            function, *names = names_in(constraint)
+            for name in names:
+                if owner.setdefault(name, function) != function or name == function:
+                    raise SignatureError(
+                        f"{constraint} says a second time which part of {name!r} a tile gets",
+                        hint="one array points to another, and no array to itself",
+                    )
+    for name in owner:
+        seen = [name]
+        while seen[-1] in owner:
+            seen.append(owner[seen[-1]])
+            if seen[-1] == name:
+                raise SignatureError(
+                    f"image goes round in a circle: {' of '.join(map(repr, seen))}",
+                    hint="some array must be cut by an index",
+                )
+
+
+def _check_image(signature: Signature, constraint: Constraint) -> None:
+    function, *names = names_in(constraint)
+    operands = {t.name: t for t in signature.operands}
+    written = {t.name for t in signature.results}
+    for name in (function, *names):
+        if name not in operands or name in written:
+            raise SignatureError(
+                f"{constraint} names {name!r}, which the body writes", hint="images are of operands, from operands"
+            )
+        if operands[name].starred:
+            raise SignatureError(
+                f"{constraint} names {name!r}, of which there is any number", hint="name the arrays one by one"
+            )
+    for name in names:
+        term = operands[name]
+        if not (term.axes and (name in whole_axes(signature) or all(a.kind == "whole" for a in term.axes))):
+            raise SignatureError(
+                f"{constraint} cuts {name!r}, of which an axis is cut otherwise",
+                column=term.column,
+                hint=f"write {name}[:]: all axes of an array that is pointed to are whole",
+            )
+    axes = operands[function].axes
+    plain = all((a.below, a.above, a.scale) == (0, 0, 1) for a in axes)
+    if not plain and [(a.below, a.above, a.scale) for a in axes] != [(0, 1, 1)]:
+        raise SignatureError(
+            f"{constraint} follows {function!r}, which has a halo or blocks",
+            column=operands[function].column,
+            hint=f"write {function}[i], or {function}[i..i+1] for the borders of ranges",
+        )
 
 
 def _broadcasts(constraint: Constraint) -> Iterable[tuple[str, tuple[int, ...] | None]]:
     return constraint.args  # type: ignore[return-value]
 
 
-def _known(name: str, roles: dict[str, Role]) -> None:
-    if name not in roles:
+def whole_axes(signature: Signature) -> dict[str, tuple[int, ...] | None]:
+    """The axes of ``...`` that constraints keep whole, by parameter; None means all."""
+    ellipses = {t.name for t in (*signature.operands, *signature.results) if t.ellipsis}
+    return {n: axes for c in signature.constraints for n, axes in kept_whole(c) if n in ellipses}
+
+
+def known(name: str, arrays: Collection[str]) -> None:
+    """Refuse a name that no array has.
+
+    Raises
+    ------
+    SignatureError
+    """
+    if name not in arrays:
         raise SignatureError(
             f"a constraint names {name!r}, which is no array parameter of the body",
-            hint=f"the array parameters are {', '.join(roles)}",
+            hint=f"the array parameters are {', '.join(arrays)}",
         )
-
-
-def whole_axes(signature: Signature) -> dict[str, tuple[int, ...] | None]:
-    """The axes that broadcast constraints keep whole, by parameter; None means all."""
-    found: dict[str, tuple[int, ...] | None] = {}
-    for constraint in signature.constraints:
-        if constraint.kind == "broadcast":
-            found.update(_broadcasts(constraint))
-    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-from xpdispatch.constraints import roles_of, signature_of
-from xpdispatch.errors import NotationError, SignatureError, UnsupportedError, XPDispatchError
+from xpdispatch.constraints import beside, default_boundaries
+from xpdispatch.errors import NotationError, SignatureError, XPDispatchError
+from xpdispatch.explicit import roles_of, signature_of
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import VARIANTS
 from xpdispatch.notation import Constraint, Signature, parse
@@ -32,7 +34,8 @@ def kernel(
         How the arrays relate, axis by axis: ``"A[m,k], B[k,n] -> sum C[m,n]"``. Left out, the body's
         parameters carry ``In``, ``Out``, ``InOut`` or ``Reduce["sum"]`` and `constraints` says the rest.
     constraints : iterable of Constraint, optional
-        ``align(...)`` and ``broadcast(...)`` of the explicit spelling.
+        ``align(...)``, ``broadcast(...)``, ``scale(...)`` and ``bloat(...)`` of the explicit spelling;
+        ``image(...)`` and ``min_extents(...)`` stand beside a notation as well.
     dtype : dtype, str, callable or tuple, optional
         Casts results, before they are combined: a dtype, the name of an operand whose dtype is taken, or a
         function of the operands' dtypes; a tuple for several results. By default a result's dtype is what the
@@ -40,7 +43,8 @@ def kernel(
     boundary : str, number, or mapping of these by operand, optional
         What lies outside the operands under a halo: ``"clip"`` (nothing: the tile is smaller there), ``"valid"``
         (the operand is that much longer than its index), a constant, or one of numpy.pad's modes ``"edge"``,
-        ``"reflect"``, ``"symmetric"`` and ``"wrap"``. Required where an operand has a halo.
+        ``"reflect"``, ``"symmetric"`` and ``"wrap"``. Required where an operand has a halo in the notation; ``bloat``
+        clips by default, as in Legate.
     fold : callable, optional
         ``merge(xp, a, b)``, which makes one partial result of two for results under ``fold``. It must be associative,
         and gets the parts in the order of the tiles. Where several results are folded, `a`, `b` and what it
@@ -89,20 +93,17 @@ def kernel(
         signature: Signature | None = None
         try:
             if notation is not None:
-                signature = parse(notation)
-                if constraints:
-                    raise UnsupportedError(
-                        "constraints= beside a notation are not supported yet", hint="say it in the notation"
-                    )
+                signature = beside(parse(notation), constraints)
             else:
                 signature = _explicit(function, tuple(constraints))
+            modes = {} if notation is not None else default_boundaries(signature)
             if on_error not in ("deferred", "immediate"):
                 raise SignatureError(f"on_error={on_error!r} is unknown", hint="'deferred' or 'immediate'")
             return (FlexibleKernel if is_flexible(function, signature) else Kernel)(
                 function,
                 signature,
                 dtype=dtype,
-                boundary=boundary,
+                boundary=(modes or None) if boundary is None else boundary,
                 fold=fold,
                 variants=variants,
                 deterministic=deterministic,
@@ -123,4 +124,4 @@ def _explicit(function: Callable[..., Any], constraints: tuple[Constraint, ...])
             "there is neither a notation nor a parameter annotated with In, Out, InOut or Reduce",
             hint='write @kernel("x[i] -> y[i]"), or annotate the arrays: def body(xp, x: In, y: Out)',
         )
-    return signature_of(roles, constraints)
+    return signature_of(roles, constraints, inspect.signature(function).parameters)

@@ -10,6 +10,7 @@
     ├── DTypeError         (TypeError)            a dtype that cannot be had or does not fit
     ├── ShapeError         (ValueError)           ranks and extents that do not fit
     ├── ReadOnlyError      (ValueError)           a result that cannot be written
+    ├── PointerError       (IndexError)           pointers to no cell
     ├── ResultError        (ValueError)           what a body returned is not what was declared
     ├── KernelError        (RuntimeError)         a body failed with what no process can hand on
     ├── EngineError        (RuntimeError)         an engine used where it cannot run
@@ -105,6 +106,10 @@ def read_only(name: str, why: str) -> ReadOnlyError:
         f"the array given for result {name!r} cannot be written: {why}",
         hint="pass a writable array (a broadcast view is none), or leave it out and take the returned one",
     )
+
+
+class PointerError(XPDispatchError, IndexError):
+    """An operand's cells point to no cell of another operand."""
 
 
 class ResultError(XPDispatchError, ValueError):

@@ -6,7 +6,7 @@ true of one is then true of all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.gathered import Gathered
+from xpdispatch.images import NOWHERE, follow
 from xpdispatch.namespaces import share_memory
 from xpdispatch.parts import allocated, buffer, operand_part, part_of, protected
 from xpdispatch.reductions import combine
@@ -32,6 +33,7 @@ def run(
     scalars: Sequence[Any],
     domain: Region,
     regions: Sequence[Region],
+    origins: Mapping[int, int] = NOWHERE,
 ) -> list[Any]:
     """Run the body on every region and put the results together.
 
@@ -48,6 +50,8 @@ def run(
         What the arrays span.
     regions : sequence of Region
         Tiles inside `domain`; empty ones are skipped.
+    origins : mapping of int to int
+        By position the first cell of the operands that are pointed to, where they are not whole.
 
     Returns
     -------
@@ -58,12 +62,12 @@ def run(
     try:
         operands = protected(site, operands)
         if len(regions) == 1 and regions[0] == domain:
-            return _run_whole(site, operands, targets, scalars, domain)
+            return _run_whole(site, operands, targets, scalars, domain, origins)
         results = [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
         gathered = Gathered()
         for region in regions:
             if not is_empty(region):
-                _run_tile(site, operands, targets, results, gathered, scalars, domain, region)
+                _run_tile(site, operands, targets, results, gathered, scalars, domain, region, origins)
         gathered.finish(site, results, domain)
         return results
     finally:
@@ -71,7 +75,12 @@ def run(
 
 
 def _run_whole(
-    site: Site, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any], region: Region
+    site: Site,
+    operands: Sequence[Any],
+    targets: Sequence[Any],
+    scalars: Sequence[Any],
+    region: Region,
+    origins: Mapping[int, int],
 ) -> list[Any]:
     """The one tile that is the whole domain: what the body returns is the result, without another copy."""
     if is_empty(region):
@@ -79,7 +88,7 @@ def _run_whole(
     buffers = {r: buffer(site, r, targets[r], region) for r in site.body.buffers} if site.body.buffers else {}
     if site.plan.windowed and not site.cut:
         operands = [operand_part(site, a, o, region, region) for a, o in zip(operands, site.plan.operands, strict=True)]
-    values = _call(site, operands, buffers, scalars, region, targets, (None,) * len(targets))
+    values = _call(site, operands, buffers, scalars, region, targets, (None,) * len(targets), origins)
     results: list[Any] = []
     for r, (layout, value) in enumerate(zip(site.plan.results, values, strict=True)):
         if buffers and value is buffers.get(r):
@@ -101,13 +110,14 @@ def _run_tile(
     scalars: Sequence[Any],
     domain: Region,
     region: Region,
+    origins: Mapping[int, int],
 ) -> None:
     """One tile of several: take its part of every array, and store or combine what the body returns."""
     layouts = site.plan.results
     parts = [operand_part(site, a, o, region, domain) for a, o in zip(operands, site.plan.operands, strict=True)]
     written = [None if t is None else part_of(t, o, region, domain) for t, o in zip(targets, layouts, strict=True)]
     buffers = {r: buffer(site, r, written[r], region) for r in site.body.buffers}
-    values = _call(site, parts, buffers, scalars, region, written, gathered.before(results))
+    values = _call(site, parts, buffers, scalars, region, written, gathered.before(results), origins)
     for r, (layout, value) in enumerate(zip(layouts, values, strict=True)):
         if layout.joined or layout.op == "fold":
             gathered.add(r, region, value)
@@ -128,10 +138,12 @@ def _call(
     region: Region,
     targets: Sequence[Any],
     before: Sequence[Any],
+    origins: Mapping[int, int],
 ) -> Sequence[Any]:
     """Call the body and check what it returns; `before` has the results of earlier tiles."""
-    tile = Tile(site.plan, region, site.xp, site.variant) if site.body.wants_tile else None
     try:
+        operands, windows = follow(site, operands, origins) if site.plan.images else (operands, None)
+        tile = Tile(site.plan, region, site.xp, site.variant, windows) if site.body.wants_tile else None
         returned = site.body.call(site.function, site.xp, tile, operands, buffers, scalars)
         sizes = [stop - start for start, stop in region]
         if site.body.results == 1 and type(returned) is np.ndarray:

@@ -185,7 +185,10 @@ class Constraint:
     args: tuple[object, ...]
 
     def __str__(self) -> str:
-        shown = [a if self.kind == "broadcast" and isinstance(a, tuple) else (a,) for a in self.args]
+        if self.kind != "broadcast":
+            args = [a for a in self.args if a != "NO_HINT"]  # image's default
+            return f"{self.kind}({', '.join(map(repr, args))})"
+        shown = [a if isinstance(a, tuple) else (a,) for a in self.args]
         if len(shown) == 1:  # broadcast of one parameter: broadcast('x', (1, 2)) and not broadcast(('x', (1, 2)))
             return f"{self.kind}({', '.join(repr(a) for a in shown[0] if a is not None)})"
         words = [repr(a[0]) if len(a) == 1 or a[1] is None else repr(a) for a in shown]
@@ -211,18 +214,12 @@ class Signature:
     text: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
-        if self.text:
-            return self.text
         axes = [a for t in (*self.operands, *self.results) for a in t.axes]
-        if (
-            self.constraints
-            or any(t.accumulate for t in self.results)
-            or any(a.kind == "ellipsis" and a.name for a in axes)
-        ):
+        if any(t.accumulate for t in self.results) or any(a.kind == "ellipsis" and a.name for a in axes):
             return self._roles()
         left = ", ".join(map(str, self.operands))
         right = ", ".join(map(str, self.results))
-        return f"{left} -> {right}".strip()
+        return "; ".join([self.text or f"{left} -> {right}".strip(), *map(str, self.constraints)])
 
     def _roles(self) -> str:
         # The explicit spelling, where index notation has no words for what it says.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from xpdispatch.boundaries import Boundary
-from xpdispatch.constraints import whole_axes
+from xpdispatch.constraints import names_in, whole_axes
 from xpdispatch.errors import ShapeError
 from xpdispatch.notation import Axis, Operator, Signature, Term, check_extent
 
@@ -27,6 +28,27 @@ class Reach(NamedTuple):
 
 
 _PLAIN = Reach()
+
+
+class Image(NamedTuple):
+    """Operands of which a tile gets the part that its cells of another operand point to.
+
+    Parameters
+    ----------
+    function : int
+        Position of the operand with the pointers.
+    ranges : tuple of int
+        Positions of the operands that it points to, along their first axis.
+    borders : bool
+        The pointers are borders of ranges, each where the one before ends, and no cells themselves.
+    hint : str
+        Legate's name for the way to find the cells.
+    """
+
+    function: int
+    ranges: tuple[int, ...]
+    borders: bool
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +132,10 @@ class Plan:
         arrays unaligned.
     windowed : bool
         Some operand has a halo or blocks.
+    images : tuple of Image
+        In an order in which those that follow from others come later.
+    least : tuple of int
+        For each index how many cells a tile has at least, where the index has as many; empty where any number does.
     """
 
     indices: tuple[str, ...]
@@ -118,6 +144,8 @@ class Plan:
     results: tuple[Layout, ...]
     spaces: tuple[tuple[int, ...], ...]
     windowed: bool = False
+    images: tuple[Image, ...] = ()
+    least: tuple[int, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -212,8 +240,55 @@ def plan(
         reaches = _reaches(term, filled)
         results.append(Layout(str(term.name), axes, filled, term.op, term.accumulate, reaches, None, joined))
     sizes = tuple(extents.known[n] if n in extents.known else free_extent(free, n) for n in order)
-    windowed = any(layout.reaches for layout in operands)
-    return Plan(tuple(order), sizes, operands, tuple(results), _spaces(order), windowed)
+    return Plan(
+        tuple(order),
+        sizes,
+        operands,
+        tuple(results),
+        _spaces(order),
+        windowed=any(layout.reaches for layout in operands),
+        images=_images(signature, [o.name for o in operands], boundaries),
+        least=_least(signature, operands, results, len(sizes)),
+    )
+
+
+def _images(signature: Signature, names: Sequence[str], boundaries: Mapping[str, Boundary]) -> tuple[Image, ...]:
+    waiting = []
+    for constraint in signature.constraints:
+        if constraint.kind == "image":
+            function, *ranges = names_in(constraint)
+            borders = function in boundaries  # a function with a halo has the one of borders
+            positions = tuple(map(names.index, ranges))
+            waiting.append(Image(names.index(function), positions, borders, str(constraint.args[-1])))
+    found: list[Image] = []
+    while waiting:
+        cut = {p for image in waiting for p in image.ranges}
+        found += [image for image in waiting if image.function not in cut]
+        waiting = [image for image in waiting if image.function in cut]
+    return tuple(found)
+
+
+def _least(
+    signature: Signature, operands: Sequence[Layout], results: Sequence[Layout], indices: int
+) -> tuple[int, ...]:
+    """For each index the least cells of a tile that the min_extents of all arrays ask for."""
+    layouts = {layout.name: layout for layout in (*results, *operands)}
+    least = [1] * indices
+    for constraint in signature.constraints:
+        if constraint.kind != "min_extents":
+            continue
+        extents: Any = constraint.args[-1]
+        for name in names_in(constraint):
+            layout = layouts[name]
+            if len(extents) != len(layout.axes):
+                raise ShapeError(
+                    f"{constraint} is for {_axes_in_words(len(extents))}, and {name!r} has {len(layout.axes)}",
+                    hint="give min_extents one integer for each axis",
+                )
+            for a, extent, reach in zip(layout.axes, extents, layout.reaches or repeat(_PLAIN), strict=False):
+                if a != WHOLE:
+                    least[a] = max(least[a], -(-extent // reach.scale))
+    return tuple(least) if max(least, default=1) > 1 else ()
 
 
 class _Extents:

@@ -109,6 +109,8 @@ def _run_sample(
     ones = [1] * len(plan.indices)
     site = Site(plan, body, body.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", wanted)
     operands = [np.ones(o.tile_shape(ones), d) for o, d in zip(plan.operands, dtypes, strict=True)]
+    for image in plan.images:
+        operands[image.function][...] = 0  # a pointer to the first cell; or no cell between the borders
     targets: list[Any] = [None] * len(plan.results)
     for r in body.buffers:
         updated = body.updated[r]

@@ -90,16 +90,18 @@ class Tile:
     _xp: Any
     variant: str
     """``"CPU"``, ``"OMP"`` or ``"GPU"``: the Legate variant whose body runs."""
+    _windows: Mapping[str, tuple[int, int]] | None = None
+    """First cell and number of cells of the operands that are pointed to, by name."""
 
     def start(self, index: str | tuple[str, int]) -> int:
         """The first global coordinate of this tile along the index, or along an array's axis without its halo."""
         place, scale = self._place(index)
-        return self._region[place][0] * scale if place != WHOLE else 0
+        return self._region[place][0] * scale if place != WHOLE else self._window(index)[0]
 
     def size(self, index: str | tuple[str, int]) -> int:
         """Cells of this tile along the index, or along an array's axis without its halo."""
         place, scale = self._place(index)
-        return (self._region[place][1] - self._region[place][0]) * scale if place != WHOLE else self.total(index)
+        return (self._region[place][1] - self._region[place][0]) * scale if place != WHOLE else self._window(index)[1]
 
     def total(self, index: str | tuple[str, int]) -> int:
         """Cells of all tiles together along the index, or along an array's axis without its halo."""
@@ -149,6 +151,12 @@ class Tile:
             return self._plan.indices.index(index), 1
         layout, axis = self._axis(index)
         return layout.axes[axis], layout.reaches[axis].scale if layout.reaches else 1
+
+    def _window(self, index: str | tuple[str, int]) -> tuple[int, int]:
+        """First cell and number of cells of an axis that is not split."""
+        layout, axis = self._axis(index)
+        pointed = self._windows and axis % len(layout.axes) == 0 and self._windows.get(layout.name)
+        return pointed or (0, self.total(index))
 
     def _axis(self, index: str | tuple[str, int]) -> tuple[Layout, int]:
         if not isinstance(index, tuple) or len(index) != 2:

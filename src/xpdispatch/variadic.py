@@ -15,6 +15,7 @@ from typing import Any
 
 from xpdispatch.body import parameters_of
 from xpdispatch.caches import BoundedCache
+from xpdispatch.constraints import renamed
 from xpdispatch.errors import ArgumentError, XPDispatchError
 from xpdispatch.kernel import Kernel
 from xpdispatch.notation import Signature, Term
@@ -101,7 +102,8 @@ class FlexibleKernel(Kernel):
         kept = tuple(t for t in spread_signature.operands if t.name not in absent)
         if absent:
             _check_defined(kept, signature, absent)
-            spread_signature = replace(spread_signature, operands=kept, text="")
+            constraints = renamed(spread_signature, dict.fromkeys(absent, ()))
+            spread_signature = replace(spread_signature, operands=kept, constraints=constraints, text="")
         made = Kernel(body, spread_signature, boundary=self._boundary(count, absent), **self._options)
         for variant, own in self.body.variants.items():
             made.body.variants[variant] = _spread(own, signature, count)[0]
@@ -172,4 +174,5 @@ def _spread(function: Function, signature: Signature, count: int) -> tuple[Funct
         return function(*args, **kwargs)
 
     body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return body, replace(signature, operands=tuple(terms), text="")
+    constraints = renamed(signature, {str(star.name): names})
+    return body, replace(signature, operands=tuple(terms), constraints=constraints, text="")

@@ -13,6 +13,7 @@ from xpdispatch.boundaries import check_constant
 from xpdispatch.dtypes import check_cast, no_promotion, np_dtype, own_dtype, unknown_dtype
 from xpdispatch.errors import ArgumentError, EngineError, ShapeError, read_only
 from xpdispatch.executor import run
+from xpdispatch.images import check_pointers
 from xpdispatch.namespaces import library_of, namespace_of, refuse_variant, share_memory
 from xpdispatch.reductions import combined, identity
 from xpdispatch.returned import write
@@ -93,6 +94,8 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
         "GPU" if library == "cupy" else "CPU",
         kernel.casts([a.dtype for a in operands], xp),
     )
+    if plan.images:
+        check_pointers(plan, [np_dtype(a.dtype) for a in operands])
     for layout, array in zip(plan.operands, operands, strict=True):
         if layout.boundary is not None:
             check_constant(layout.name, layout.boundary, np_dtype(array.dtype))

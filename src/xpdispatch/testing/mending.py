@@ -8,8 +8,9 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from xpdispatch.constraints import Role, align, broadcast, signature_of
+from xpdispatch.constraints import BESIDE, align, beside, broadcast
 from xpdispatch.errors import XPDispatchError
+from xpdispatch.explicit import Role, signature_of
 from xpdispatch.kernel import Kernel
 from xpdispatch.notation import OPERATORS, Axis, Constraint, Signature, Term, parse
 
@@ -36,7 +37,7 @@ def mends(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator
     """
     signature = kernel.signature
     named = [i for i in blamed if "..." not in i]
-    if signature.constraints:
+    if _explicit(signature):
         yield from _made(kernel, _constraint_changes(signature))
         return
     yield from _made(kernel, _operator_changes(signature, result))
@@ -73,10 +74,18 @@ def freer(kernel: Kernel) -> Iterator[Change]:
 def _made(kernel: Kernel, changes: Any) -> Iterator[Change]:
     for signature, words in changes:
         with suppress(XPDispatchError):  # a notation that contradicts itself mends nothing
-            if signature.text or signature.constraints:
-                yield Change(kernel.with_signature(signature), words)
-            else:
-                yield Change(kernel.with_signature(parse(str(signature))), words)
+            yield Change(kernel.with_signature(_read_again(signature)), words)
+
+
+def _read_again(signature: Signature) -> Signature:
+    """A changed notation, once more through the checks of the parser."""
+    if signature.text or _explicit(signature):
+        return signature
+    return beside(parse(str(replace(signature, constraints=()))), signature.constraints)
+
+
+def _explicit(signature: Signature) -> bool:
+    return any(c.kind not in BESIDE for c in signature.constraints)
 
 
 def _with(signature: Signature, operands: Sequence[Term], results: Sequence[Term]) -> Signature:

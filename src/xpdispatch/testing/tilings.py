@@ -113,7 +113,15 @@ class Tiling:
 
 
 def _parts(plan: Plan, cuts: Mapping[str, Sequence[int]], index: int) -> list[tuple[int, int]]:
-    return list(pairwise([0, *sorted(cuts.get(plan.indices[index], ())), plan.extents[index]]))
+    """The parts of one index; those of fewer cells than a tile has at least go with the next one, or the last."""
+    places = sorted(cuts.get(plan.indices[index], ()))
+    if plan.least and plan.least[index] > 1:
+        kept, extent = [0], plan.extents[index]
+        for place in places:
+            if place - kept[-1] >= plan.least[index] and extent - place >= plan.least[index]:
+                kept.append(place)
+        places = kept[1:]
+    return list(pairwise([0, *places, plan.extents[index]]))
 
 
 def _as_many(tiles: list[list[Any]]) -> list[list[Any]]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from xpdispatch import exits
 from xpdispatch.caches import BoundedCache
+from xpdispatch.constraints import HINTS
 from xpdispatch.decorator import kernel
 from xpdispatch.dtypes import no_promotion
 from xpdispatch.engines.legate import failures, garbage
@@ -43,7 +44,9 @@ except ModuleNotFoundError as error:
 
 
 from xpdispatch.engines.legate import leaf
+from xpdispatch.engines.legate.boxes import boxes_of
 from xpdispatch.engines.legate.launch import Launch, make_launch
+from xpdispatch.engines.legate.recipe import Boxes
 from xpdispatch.engines.legate.stores import (
     Held,
     bound,
@@ -61,6 +64,10 @@ from xpdispatch.engines.legate.tasks import joiner_of, library, task_of
 _LARGEST_SCALAR = 1_000_000
 _REDUCTIONS = {"sum": "ADD", "prod": "MUL", "max": "MAX", "min": "MIN", "any": "MAX", "all": "MIN", "xor": "XOR"}
 """Legate's operator for each of ours. On bool, any and all are MAX and MIN: OR ends the process there."""
+
+_HINTS = {name: lg.ImageComputationHint[name] for name in HINTS}
+_HINTS["NO_HINT"] = lg.ImageComputationHint.MIN_MAX
+"""Bodies get all from the first to the last cell; and along a promoted store Legate's exact image is wrong."""
 
 _runtime = lg.get_legate_runtime()
 _thread = threading.main_thread().ident
@@ -288,7 +295,11 @@ def _call_site() -> tuple[str, int]:
 
 
 def _set_apart(kernel: Kernel, launch: Launch, operands: list[Held], given: Sequence[Held | None]) -> None:
-    """Copy the operands that a result would overwrite while tiles still read them."""
+    """Copy the operands that a result would overwrite while tiles still read them, and views that are pointed to."""
+    for _, ranges, _ in launch.recipe.images:
+        for p in ranges:  # Legate has no image for views; boxes among these are none
+            if p < len(operands) and operands[p].store.transformed:
+                operands[p] = _copied(operands[p])
     for r, g in enumerate(given):
         if g is None or g.store is None:
             continue
@@ -307,9 +318,13 @@ def _set_apart(kernel: Kernel, launch: Launch, operands: list[Held], given: Sequ
                 and held.store.equal_storage(g.store)
             )
             if not same_cells:
-                copy = new_store(tuple(held.store.shape), held.dtype)
-                assign(held.store, out=copy)
-                operands[p] = Held(copy, None, held.shape, held.dtype)
+                operands[p] = _copied(held)
+
+
+def _copied(held: Held) -> Held:
+    copy = new_store(tuple(held.store.shape), held.dtype)
+    assign(held.store, out=copy)
+    return Held(copy, None, held.shape, held.dtype)
 
 
 def _begin(launch: Launch, r: int, given: Held | None) -> Any:
@@ -392,8 +407,9 @@ def _execute(
         _wait()
     _ahead += 1
     garbage.pause()
+    boxes = [(b, boxes_of(operands[b.operand].store, b)) for b in launch.recipe.boxes]
     task = _runtime.create_auto_task(library, task_of(kernel, launch.recipe))
-    _add_arrays(task, launch, operands, stores, places)
+    _add_arrays(task, launch, operands, stores, places, boxes)
     task.add_scalar_arg(launch.header)
     if len(payload) <= _LARGEST_SCALAR:
         task.add_scalar_arg(payload)
@@ -412,22 +428,31 @@ def _submit(task: Any) -> None:
         task.execute()
 
 
-def _add_arrays(task: Any, launch: Launch, operands: Sequence[Held], stores: Sequence[Any], places: Any) -> None:
+def _add_arrays(
+    task: Any,
+    launch: Launch,
+    operands: Sequence[Held],
+    stores: Sequence[Any],
+    places: Any,
+    boxes: Sequence[tuple[Boxes, Any]],
+) -> None:
     """Give a task its stores and constraints, as the recipe says."""
     recipe = launch.recipe
-    fits = (*recipe.operands, *recipe.results, *(fit for _, fit in recipe.twins))
+    instead = {b.operand: store for b, store in boxes if b.instead}
+    extra = [(operands[p].store, fit) for p, fit in recipe.twins] + [(s, b.fit) for b, s in boxes if not b.instead]
+    fits = (*recipe.operands, *recipe.results, *(fit for _, fit in extra))
     variables = []
-    for held, fit in zip(operands, recipe.operands, strict=True):
-        inline = fit.how == "inline"
-        variables.append(None if inline else task.add_input(fit.turn(held.store), task.declare_partition()))
+    for p, (held, fit) in enumerate(zip(operands, recipe.operands, strict=True)):
+        store = instead.get(p, held.store)
+        variables.append(None if fit.how == "inline" else task.add_input(fit.turn(store), task.declare_partition()))
     for store, layout, fit in zip(stores, launch.plan.results, recipe.results, strict=True):
         variables.append(
             None if fit.how == "inline" else _add_result(task, store, layout, fit, one_piece=recipe.one_piece)
         )
     if places is not None:
         task.add_output(places)
-    for p, fit in recipe.twins:
-        variables.append(task.add_input(fit.turn(operands[p].store), task.declare_partition()))
+    for store, fit in extra:
+        variables.append(task.add_input(fit.turn(store), task.declare_partition()))
     ranks = [None if s is None else s.ndim for s in (*(h.store for h in operands), *stores)]
     for variable, fit, rank in zip_longest(variables, fits, ranks):
         if fit.how == "broadcast" or (fit.how == "free" and rank):
@@ -436,6 +461,12 @@ def _add_arrays(task: Any, launch: Launch, operands: Sequence[Held], stores: Seq
             task.add_constraint(lg.broadcast(variable, fit.keep_whole))
     for group in recipe.aligned:
         task.add_constraint(lg.align(*(variables[p] for p in group)))
+    for function, ranges, hint in recipe.images:
+        for p in ranges:
+            task.add_constraint(lg.image(variables[function], variables[p], _HINTS[hint]))
+    if recipe.least:
+        first = next(v for v, fit in zip(variables, fits, strict=True) if fit.how == "align")
+        task.add_constraint(lg.min_extents(first, recipe.least))
 
 
 def _add_result(task: Any, store: Any, layout: Layout, fit: Any, *, one_piece: bool) -> Any:

@@ -18,6 +18,7 @@ from xpdispatch.engines.legate.recipe import Recipe, make_recipe
 from xpdispatch.engines.legate.stores import Held, memory_limit
 from xpdispatch.engines.local import refuse_empty
 from xpdispatch.errors import MemoryLimitError, ShapeError
+from xpdispatch.images import check_pointers
 from xpdispatch.kernel import Kernel
 from xpdispatch.plan import Plan, Shape, show_shape
 from xpdispatch.reductions import check_dtype, needs_sort_keys
@@ -61,6 +62,7 @@ def make_launch(
         if term.name in kernel.boundaries:
             check_constant(str(term.name), kernel.boundaries[term.name], dtype)
     plan = kernel.plan([h.shape for h in operands], scalars, [None if g is None else g.shape for g in given])
+    check_pointers(plan, dtypes)
     if plan.empty:
         refuse_empty(plan)
     types = kernel.result_types(plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
@@ -76,7 +78,14 @@ def make_launch(
     apart = [*(h.inline for h in operands), *(0 in shape for shape in shapes)]
     ordered = _ordered(kernel, plan, types)
     one_piece = any(plan.results[r].accumulate for r in ordered)  # what is there already has no place in the order
-    recipe = make_recipe(plan, apart, lg.LEGATE_MAX_DIM, one_piece=one_piece, gathered=() if one_piece else ordered)
+    recipe = make_recipe(
+        plan,
+        apart,
+        lg.LEGATE_MAX_DIM,
+        one_piece=one_piece,
+        gathered=() if one_piece else ordered,
+        pointers=[p for p, h in enumerate(operands) if h.followable],
+    )
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
     cast = tuple(layout.op is None and r in kernel.body.buffers for r, layout in enumerate(plan.results))
     planned = tuple(dtype for dtype, _ in types)

@@ -15,7 +15,8 @@ from xpdispatch import namespaces
 from xpdispatch.caches import BoundedCache
 from xpdispatch.engines.legate import failures
 from xpdispatch.engines.legate.failures import Failure
-from xpdispatch.engines.legate.recipe import Recipe
+from xpdispatch.engines.legate.recipe import Fit, Recipe
+from xpdispatch.engines.legate.stores import data_of
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.executor import run
 from xpdispatch.gathered import Gathered
@@ -120,8 +121,8 @@ def _quiet() -> Any:
 def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[Any]]:
     """The stores of the call, operands, results and twins, with None for what is inline; then each part alone."""
     given = iter(context.inputs)
-    inputs = [None if fit.how == "inline" else _data(next(given)) for fit in header.recipe.operands]
-    twins = [_data(next(given)) for _ in header.recipe.twins]
+    inputs = [None if fit.how == "inline" else data_of(next(given)) for fit in header.recipe.operands]
+    twins = [data_of(next(given)) for _ in header.recipe.twins]
     written, folded = iter(context.outputs), iter(context.reductions)
     outputs: list[Any] = []
     for layout, fit in zip(header.plan.results, header.recipe.results, strict=True):
@@ -129,15 +130,10 @@ def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[An
             outputs.append(None)
         else:
             reduced = layout.op and not header.recipe.one_piece and fit.how != "gathered"
-            outputs.append(_data(next(folded if reduced else written)))
+            outputs.append(data_of(next(folded if reduced else written)))
     if header.recipe.gathered:
-        outputs.append(_data(next(written)))
+        outputs.append(data_of(next(written)))
     return [*inputs, *outputs, *twins], inputs, outputs
-
-
-def _data(array: Any) -> Any:
-    # Legate's development branch hands out stores, the releases so far arrays of one store.
-    return array.data() if hasattr(array, "data") else array
 
 
 def _region(header: Header, stores: Sequence[Any]) -> Region:
@@ -179,6 +175,8 @@ def _run(
     operands = [
         _inline(arrays, inline[p], layout.tile_shape(sizes))
         if store is None
+        else _borders(arrays, store, fit, header.operands[p])
+        if p in recipe.replaced
         else _windowed(site, layout, region, fit.turn_back(_view(arrays, store)))
         for p, (store, fit, layout) in enumerate(zip(inputs, recipe.operands, plan.operands, strict=True))
     ]
@@ -194,7 +192,8 @@ def _run(
         updated = site.body.updated[r]
         if updated is not None:
             operands[updated] = targets[r]
-    results = run(site, operands, targets, scalars, region, [region])
+    origins = {p: int(inputs[p].domain.lo[0]) for p, fit in enumerate(recipe.operands) if fit.how == "image"}
+    results = run(site, operands, targets, scalars, region, [region], origins)
     for r, (layout, target, value) in enumerate(zip(plan.results, targets, results, strict=True)):
         if r not in recipe.gathered:
             _fold(layout, target, value, one_piece=recipe.one_piece)
@@ -221,7 +220,7 @@ def make_joiner(kernel: Kernel, variant: str) -> Callable[[Any], None]:
             header, site = _prepare(kernel, variant, bytes(context.scalars[0].value()))
             launch, site_of_call = pickle.loads(context.scalars[1].value())
             with _quiet():
-                _put_together(header, site, [_data(s) for s in context.inputs], [_data(s) for s in context.outputs])
+                _put_together(header, site, [data_of(s) for s in context.inputs], [data_of(s) for s in context.outputs])
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             if launch >= 0 and isinstance(error, Exception):
                 add_notes(error, ["called at {}:{}".format(*site_of_call)])
@@ -263,6 +262,13 @@ def _windowed(site: Site, layout: Layout, region: Region, array: Any) -> Any:
     if layout.boundary is None:
         return array
     return operand_part(site, array, layout, region, whole(site.plan))
+
+
+def _borders(arrays: Any, store: Any, fit: Fit, dtype: np.dtype[Any]) -> Any:
+    """The borders of ranges that boxes were made of."""
+    boxes = fit.turn_back(np.asarray(store))
+    ends = np.ascontiguousarray(boxes).view(np.int64).reshape(len(boxes), 2, -1)[:, :, 0]
+    return arrays.asarray(np.append(ends[:, 0], ends[-1:, 1] + 1).astype(dtype))
 
 
 def _view(arrays: Any, store: Any) -> Any:

@@ -9,6 +9,9 @@ An axis in blocks is split in two by a view: the index, and the cells of a block
 a halo is whole in every tile: Legate 26.6 has a constraint for halos, bloat, but a task can then run before its
 cells have been copied (``benchmarks/legate_bloat.py`` shows it). Where no other store has its indices it enters
 once more without the halo, as a twin, so that Legate has something to cut.
+
+An operand that another points to is cut by Legate's image, along the pointers: the cells of the other store itself
+where they are int64 and it has one axis to point to, else boxes (Legate's rects) that a task makes of them.
 """
 
 from __future__ import annotations
@@ -26,10 +29,10 @@ class Fit:
 
     Parameters
     ----------
-    how : {"align", "broadcast", "free", "inline", "unbound", "gathered"}
+    how : {"align", "broadcast", "free", "inline", "unbound", "gathered", "image"}
         Fitted and aligned; whole in every tile; 0-d, which needs no constraint; not a store at all but
-        sent with the scalars (0-d NumPy arrays, arrays without a cell); a store whose size the tiles tell; or such a
-        store of partial results, which a second task puts together in the order of the tiles.
+        sent with the scalars (0-d NumPy arrays, arrays without a cell); a store whose size the tiles tell; such a
+        store of partial results, that a second task puts together in the order of the tiles; or cut where pointers say.
     project : tuple of int
         Axes of extent 1 to drop, last first.
     transpose : tuple of int
@@ -52,7 +55,7 @@ class Fit:
         For each axis, once `blocks` are split, whether it holds the cells of a block; empty where none does.
     """
 
-    how: Literal["align", "broadcast", "free", "inline", "unbound", "gathered"]
+    how: Literal["align", "broadcast", "free", "inline", "unbound", "gathered", "image"]
     project: tuple[int, ...] = ()
     transpose: tuple[int, ...] = ()
     promote: tuple[tuple[int, int], ...] = ()
@@ -98,6 +101,30 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
+class Boxes:
+    """A store of boxes to be made of an operand with pointers.
+
+    Parameters
+    ----------
+    operand : int
+        Position of the operand.
+    borders : bool
+        It holds borders of ranges.
+    instead : bool
+        The boxes take the operand's place, for its values can be read off them.
+    tail : tuple of int
+        Extents of the other axes of the arrays that it points to.
+    fit : Fit
+    """
+
+    operand: int
+    borders: bool
+    instead: bool
+    tail: tuple[int, ...]
+    fit: Fit
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """A whole launch.
 
@@ -115,6 +142,12 @@ class Recipe:
         Operands that enter once more without their halo.
     gathered : tuple of int
         The results that a second task puts together.
+    boxes : tuple of Boxes
+    images : tuple of (int, tuple of int, str)
+        The array with the pointers, those that it points to (operands first, then results, twins and boxes that stand
+        for no operand) and Legate's hint.
+    least : tuple of int
+        The least extents of a tile in the common space; empty where there are none.
     """
 
     operands: tuple[Fit, ...]
@@ -124,10 +157,24 @@ class Recipe:
     sources: tuple[tuple[int, int] | None, ...]
     twins: tuple[tuple[int, Fit], ...] = ()
     gathered: tuple[int, ...] = ()
+    boxes: tuple[Boxes, ...] = ()
+    images: tuple[tuple[int, tuple[int, ...], str], ...] = ()
+    least: tuple[int, ...] = ()
+
+    @property
+    def replaced(self) -> tuple[int, ...]:
+        """The operands whose place boxes take."""
+        return tuple(b.operand for b in self.boxes if b.instead)
 
 
 def make_recipe(
-    plan: Plan, inline: Sequence[bool], max_dim: int, *, one_piece: bool, gathered: Sequence[int] = ()
+    plan: Plan,
+    inline: Sequence[bool],
+    max_dim: int,
+    *,
+    one_piece: bool,
+    gathered: Sequence[int] = (),
+    pointers: Sequence[int] = (),
 ) -> Recipe:
     """Fit every array of a plan.
 
@@ -144,6 +191,8 @@ def make_recipe(
     gathered : sequence of int
         Results whose partial results are to be put together in the order of the tiles. Then one index alone is cut:
         Legate gives stores of unknown size, in which they are kept, to launches of one dimension.
+    pointers : sequence of int
+        Operands whose own store Legate can follow.
     """
     # Only the explicit spelling can leave arrays unaligned, or let every tile write a whole result. What tiles would
     # mean there depends on how Legate cuts; one piece means what it means in this process.
@@ -159,6 +208,7 @@ def make_recipe(
     twins = _twins(layouts, fits)
     layouts += [replace(layouts[p], reaches=(), boundary=None) for p in twins]
     fits += [None] * len(twins)
+    images, boxes = _follow(plan, layouts, fits, pointers) if plan.images and not one_piece else ([], [])
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
@@ -168,9 +218,9 @@ def make_recipe(
             fits[position] = fit
         aligned.append(tuple(members))
     if one_piece:
-        aligned, twins, gathered = [], [], ()
+        aligned, twins, gathered, images, boxes = [], [], (), [], []
         fits = [
-            fit if fit and fit.how not in ("align", "gathered") else _whole(layout)
+            fit if fit and fit.how not in ("align", "gathered", "image") else _whole(layout)
             for fit, layout in zip(fits[:known], layouts, strict=False)
         ]
     done = tuple(fit for fit in fits if fit is not None)
@@ -181,9 +231,68 @@ def make_recipe(
         tuple(a for a in aligned if len(a) > 1),
         one_piece,
         tuple(sources),
-        tuple(zip(twins, done[known:], strict=True)),
+        tuple(zip(twins, done[known:], strict=False)),
         tuple(gathered),
+        tuple(Boxes(p, borders, place == p, tail, done[place]) for p, borders, tail, place in boxes),
+        tuple((place, tuple(members), hint) for place, members, hint in images),
+        () if one_piece else _least(plan, layouts, done),
     )
+
+
+def _follow(
+    plan: Plan, layouts: list[Layout], fits: list[Fit | None], pointers: Sequence[int]
+) -> tuple[list[tuple[int, list[int], str]], list[tuple[int, bool, tuple[int, ...], int]]]:
+    """The images of a launch, and the boxes that some need: operand, kind, tail and place among the arrays.
+
+    Boxes that stand for no operand are added to the arrays.
+    """
+    images: list[tuple[int, list[int], str]] = []
+    boxes: list[tuple[int, bool, tuple[int, ...], int]] = []
+    for function, ranges, borders, hint in plan.images:
+        fit = fits[function]
+        tails: dict[tuple[int, ...], list[int]] = {}
+        for p in ranges:
+            if _how(fits[p]) == "broadcast":
+                tails.setdefault(tuple(int(n or 0) for n in layouts[p].shape[1:]), []).append(p)
+        if not tails or not (fit is None or fit.how == "image" or (borders and fit.how == "broadcast")):
+            continue
+        if borders:
+            extents = tuple(plan.extents[a] for a in layouts[function].axes)
+            layouts[function] = replace(layouts[function], shape=extents, reaches=(), boundary=None)
+            fits[function] = None
+        for n, (tail, members) in enumerate(tails.items()):
+            place = function
+            if borders and n == 0:
+                boxes.append((function, borders, tail, place))
+            elif borders or tail or function not in pointers:
+                place = len(layouts)
+                layouts.append(layouts[function])
+                fits.append(fits[function])
+                boxes.append((function, borders, tail, place))
+                for _, others, _ in images:
+                    if function in others:
+                        others.append(place)
+            images.append((place, members, hint))
+            for p in members:
+                fits[p] = Fit("image", dims=_natural(layouts[p]))
+    return images, boxes
+
+
+def _how(fit: Fit | None) -> str:
+    return "align" if fit is None else fit.how
+
+
+def _least(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit]) -> tuple[int, ...]:
+    """The least extents of a tile in the common space."""
+    found: dict[int, int] = {}
+    rank = 0
+    for layout, fit in zip(layouts, fits, strict=True):
+        if plan.least and fit.how == "align":
+            rank = len(layout.axes) + len(fit.blocks) - len(fit.project) + len(fit.promote)
+            found |= {
+                d: min(plan.least[a], plan.extents[a]) for a, d in zip(layout.axes, fit.dims, strict=True) if a != WHOLE
+            }
+    return tuple(found.get(d, 1) for d in range(rank))
 
 
 def _whole(layout: Layout) -> Fit:

@@ -42,6 +42,11 @@ class Held:
         """Whether an operand is sent with the scalars: it is 0-d from NumPy, or has no cell."""
         return self.store is None or 0 in self.shape
 
+    @property
+    def followable(self) -> bool:
+        """Whether Legate can take the cells for pointers."""
+        return self.store is not None and self.dtype == np.int64 and not self.store.transformed
+
     def to_send(self) -> Any:
         """What goes with the scalars; None for a store."""
         if not self.inline:
@@ -229,6 +234,11 @@ def wrap(store: Any, kind: str) -> Any:
     if kind == "store" and not _has_cupynumeric():
         return store
     return load("cupynumeric").asarray(store)
+
+
+def data_of(array: Any) -> Any:
+    """The store of a task's argument: Legate's development branch hands out stores, the releases arrays of one."""
+    return array.data() if hasattr(array, "data") else array
 
 
 def to_numpy(store: Any, shape: Shape) -> np.ndarray[Any, Any]:

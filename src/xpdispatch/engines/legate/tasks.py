@@ -59,6 +59,7 @@ def _register(kernel: Kernel, make: Callable[[Kernel, str], Any]) -> Any:
 def _counts(kernel: Kernel, recipe: Recipe) -> tuple[int, int, int]:
     """How many inputs, outputs and reductions a launch has."""
     inputs = sum(fit.how != "inline" for fit in recipe.operands) + len(recipe.twins)
+    inputs += sum(not b.instead for b in recipe.boxes)
     kinds = [
         bool(term.op) and not recipe.one_piece and fit.how != "gathered"
         for term, fit in zip(kernel.signature.results, recipe.results, strict=True)

@@ -31,6 +31,7 @@ SIZES = {
     "life": ["--size", "20", "--steps", "10"],
     "pooling": ["--levels", "2"],
     "compaction": ["--size", "1000"],
+    "conjugate_gradients": ["--size", "10", "--steps", "15"],
 }
 DISORDERLY = """
 from xpdispatch import array_module, kernel

@@ -28,6 +28,7 @@ SIZES = {
     "life": ["--size", "150", "--steps", "60"],
     "pooling": [],
     "compaction": ["--size", "100003"],
+    "conjugate_gradients": ["--size", "150"],
 }
 BIN = Path(sys.executable).parent
 

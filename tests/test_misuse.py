@@ -9,7 +9,7 @@ import pytest
 
 import xpdispatch as xd
 from conftest import Engine, run_python
-from xpdispatch import In, Out, Reduce, bloat, broadcast, image, kernel, min_extents, scale
+from xpdispatch import In, Out, Reduce, align, bloat, broadcast, image, kernel, min_extents, scale
 
 
 @kernel("x[i], y[i] -> z[i]")
@@ -74,16 +74,82 @@ def test_at_decoration(notation: str, options: dict, kind: type, message: str) -
 
 
 @pytest.mark.parametrize(
-    "constraint",
-    [scale((2,), "x", "y"), bloat("x", "y", (1,), (1,)), image("x", "y"), min_extents("x", (2,))],
-    ids=lambda c: c.kind,
+    ("constraints", "message"),
+    [
+        ([bloat("y", "x", (1,), (1,)), align("x", "y")], "align\\('x', 'y'\\) starts from 'x', which has a halo"),
+        ([bloat("y", "x", (1,), (1,)), bloat("x", "w", (1,), (1,))], "bloat\\('x', 'w', .* starts from 'x'"),
+        ([bloat("y", "x", (1,), (1,)), bloat("w", "x", (1,), (1,))], "bloat\\('w', .* gives 'x' a second reach"),
+        ([bloat("x", "x", (1,), (1,))], "gives 'x' a second reach"),
+        ([bloat("x", "y", (1,), (1,))], "gives 'y' a halo, which the body writes"),
+        ([bloat("y", "x", (1,), (1,)), scale((2, 2), "y", "w")], "is for 2 axes, and another constraint .* for 1"),
+        ([bloat("y", "x", (1,), (1,)), broadcast("y")], "an axis of 'x' has a halo or blocks and is kept whole"),
+        ([bloat("y", "x", (1,), (1,)), scale((2,), "z", "u")], "no operand tells the extents of 'z'"),
+        ([align("w", "y"), image("w", "y")], "image\\('w', 'y'\\) names 'y', which the body writes"),
+        ([image("w", "x"), image("y", "x")], "image\\('y', 'x'\\) names 'y', which the body writes"),
+        ([image("w", "w")], "says a second time which part of 'w' a tile gets"),
+        ([image("w", "x"), image("x", "w")], "image goes round in a circle: 'x' of 'w' of 'x'"),
+        ([scale((2,), "y", "w"), image("w", "x")], "follows 'w', which has a halo or blocks"),
+    ],
 )
-def test_constraints_that_are_not_supported_yet(constraint) -> None:
-    with pytest.raises(NotImplementedError, match=f"the constraint {constraint.kind}"):
+def test_constraints_that_contradict_each_other(constraints, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
 
-        @kernel(constraints=[constraint])
-        def body(xp, x: In, y: Out):
+        @kernel(constraints=constraints)
+        def body(xp, x: In, w: In, y: Out, z: Out, u: Out):
             y[...] = x
+
+
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        (align("x", "y"), "align\\('x', 'y'\\) stands beside a notation, which says such things itself"),
+        (image("x", "q"), "a constraint names 'q', which is no array parameter"),
+        (image("x", "w"), "image\\('x', 'w'\\) cuts 'w', of which an axis is cut otherwise"),
+        ("image", "constraints= holds 'image'"),
+    ],
+    ids=str,
+)
+def test_constraints_beside_a_notation(constraint, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        kernel("x[i], w[i] -> y[i]", constraints=[constraint])(lambda xp, x, w: x)
+    with pytest.raises(TypeError, match="follows borders of ranges, of which there is one more"):
+        kernel("s[i..i+1], x[:] -> y[i]", boundary="clip", constraints=[image("s", "x")])(lambda xp, s, x: s)
+    with pytest.raises(TypeError, match="image.* names 'xs', of which there is any number"):
+        kernel("*xs[i], x[:] -> y[i]", constraints=[image("xs", "x")])(lambda xp, x, *xs: x)
+
+
+def test_arguments_of_constraints() -> None:
+    for wrong, message in [
+        (lambda: scale((0,), "x", "y"), "scale got factors=\\(0,\\), expected integers >= 1"),
+        (lambda: scale(2, "x", "y"), "scale got factors=2, expected integers >= 1"),
+        (lambda: bloat("x", "y", (1,), (1, 1)), "bloat got 1 low_offsets and 2 high_offsets"),
+        (lambda: bloat("x", "y", (1,)), "bloat got low_offsets=None"),
+        (lambda: bloat("x", (1,), (1,)), "bloat takes 2 or more names of parameters, got 'x'"),
+        (lambda: image("x"), "missing 1 required positional argument"),
+        (lambda: image("x", "y", hint="SOON"), "image got hint='SOON'"),
+        (lambda: min_extents("x"), "min_extents got minimum_extents=None"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            wrong()
+    assert image("x", "y", "MIN_MAX") == image("x", "y", hint="MIN_MAX") != image("x", "y")
+    assert bloat("x", "y", "z", (1,), (2,)) == bloat("x", "y", "z", low_offsets=(1,), high_offsets=(2,))
+    assert min_extents("x", "y", (3,)) == min_extents("x", "y", minimum_extents=[3])
+
+
+def test_pointers_to_nowhere() -> None:
+    gather = kernel("p[i], x[:] -> y[i]", constraints=[image("p", "x")])(lambda xp, p, x: x[p])
+    x = np.arange(4.0)
+    with pytest.raises(IndexError, match="argument 'p' holds 4, which points to no cell of 'x': there are 4"):
+        gather(np.asarray([0, 4]), x)
+    with pytest.raises(xd.PointerError, match="argument 'p' holds -1, which points to no cell"):
+        gather(np.asarray([-1, 2]), x)
+    with pytest.raises(TypeError, match="argument 'p' points to cells of 'x' and has dtype float64, expected integers"):
+        gather(np.ones(2), x)
+    ranges = kernel("s[i..i+1], x[:] -> y[i]", boundary="valid", constraints=[image("s", "x")])(lambda xp, s, x: s[1:])
+    with pytest.raises(IndexError, match="'s' holds borders of ranges, and they are not in ascending order"):
+        ranges(np.asarray([0, 3, 1, 4]), x)
+    with pytest.raises(ValueError, match="min_extents\\('x', \\(2, 2\\)\\) is for 2 axes, and 'x' has 1"):
+        kernel("x[i] -> y[i]", constraints=[min_extents("x", (2, 2))])(lambda xp, x: x)(x)
 
 
 def test_bodies_that_cannot_be_kernels() -> None:

@@ -13,10 +13,11 @@ from hypothesis.extra import numpy as hnp
 
 import xpdispatch as xd
 from conftest import Engine
-from xpdispatch import Kernel, kernel
+from xpdispatch import In, Kernel, Out, align, kernel
 from xpdispatch.executor import run
 from xpdispatch.namespaces import namespace_for
 from xpdispatch.site import Site
+from xpdispatch.testing import Tiling, check_partitioning
 from xpdispatch.tiling import grid, whole
 
 rng = np.random.default_rng(20261124)
@@ -277,3 +278,160 @@ def test_the_sample_of_a_clipped_halo_is_an_inner_tile() -> None:
     ((dtype, shape),) = stacked.result_types(plan, [np.dtype("f4")], (), [None])
     assert dtype == np.float32
     assert shape == (9, 2)
+
+
+def compressed(rows: int, columns: int, dtype: Any = np.int64) -> tuple[np.ndarray, ...]:
+    """A sparse matrix with empty rows: borders, columns, values; and a vector."""
+    counts = rng.integers(0, 4, rows) * (rng.random(rows) < 0.7)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    places = rng.integers(0, columns, starts[-1])
+    return starts.astype(dtype), places.astype(dtype), rng.normal(size=starts[-1]), rng.normal(size=columns)
+
+
+PRODUCT = [xd.image("starts", "columns", "values"), xd.image("columns", "x")]
+
+
+@kernel("starts[i..i+1], columns[:], values[:], x[:] -> y[i]", boundary="valid", constraints=PRODUCT)
+def product_of(xp, starts, columns, values, x):
+    sums = xp.concat([xp.zeros(1, dtype=values.dtype), xp.cumulative_sum(values * xp.take(x, columns))])
+    return xp.take(sums, starts[1:]) - xp.take(sums, starts[:-1])
+
+
+@kernel("starts[i..i+1], columns[:], values[:], x[:, :] -> y[i, :]", boundary="valid", constraints=PRODUCT)
+def products_of(xp, starts, columns, values, x):
+    terms = values[:, None] * xp.take(x, columns, axis=0)
+    sums = xp.concat([xp.zeros((1, x.shape[1]), dtype=values.dtype), xp.cumulative_sum(terms, axis=0)])
+    return xp.take(sums, starts[1:], axis=0) - xp.take(sums, starts[:-1], axis=0)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32], ids=lambda d: d.__name__)
+def test_compressed_rows(dtype: Any, engine: Engine) -> None:
+    starts, columns, values, x = compressed(40, 23, dtype)
+    rows = np.repeat(np.arange(40), np.diff(starts))
+    expected = np.bincount(rows, values * x[columns], minlength=40)
+    put = [engine.put(a) for a in (starts, columns, values)]
+    np.testing.assert_allclose(engine.get(product_of(*put, engine.put(x))), expected, atol=1e-12)
+    got = engine.get(products_of(*put, engine.put(np.stack([x, 2 * x, -x], axis=1))))
+    np.testing.assert_allclose(got, np.stack([expected, 2 * expected, -expected], axis=1), atol=1e-12)
+
+
+def test_nothing_to_point_to(engine: Engine) -> None:
+    empty = [engine.put(np.asarray(a)) for a in (np.zeros(6, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    np.testing.assert_array_equal(engine.get(product_of(*empty, engine.put(np.ones(3)))), np.zeros(5))
+
+
+def test_neighbours_in_a_table(engine: Engine) -> None:
+    @kernel("p[i, :], x[:] -> y[i]", constraints=[xd.image("p", "x")])
+    def total(xp, p, x):
+        return xp.sum(xp.reshape(xp.take(x, xp.reshape(p, (-1,))), p.shape), axis=1)
+
+    p, x = rng.integers(0, 30, (17, 3)), rng.normal(size=30)
+    np.testing.assert_allclose(engine.get(total(engine.put(p), engine.put(x))), x[p].sum(axis=1))
+
+
+@given(st.data())
+def test_any_image_under_any_tiling(data: Any) -> None:
+    starts, columns, values, x = compressed(data.draw(st.integers(1, 12)), data.draw(st.integers(1, 9)))
+    cuts = {"i": data.draw(st.lists(st.integers(0, len(starts) - 1), max_size=5))}
+    expected = product_of(starts, columns, values, x)
+    np.testing.assert_allclose(run_in_tiles(product_of, [starts, columns, values, x], cuts)[0], expected, atol=1e-12)
+
+
+def test_a_tile_gets_what_it_points_to() -> None:
+    seen = []
+
+    @kernel("p[i], x[:] -> y[i]", constraints=[xd.image("p", "x")])
+    def gather(xp, tile, p, x):
+        seen.append((tile.start(("x", 0)), tile.size(("x", 0)), tile.total(("x", 0)), x.base is not None, p.tolist()))
+        return x[p]
+
+    p, x = np.asarray([2, 4, 5, 5]), np.arange(8.0)
+    np.testing.assert_array_equal(run_in_tiles(gather, [p, x], {"i": [2]})[0], x[p])
+    assert sorted(seen) == [(2, 3, 8, True, [0, 2]), (5, 1, 8, True, [0, 0])]
+
+
+def test_images_are_cut_on_legate(on_legate: Engine) -> None:
+    from xpdispatch.engines.legate import engine as legate
+
+    starts, columns, values, x = compressed(40, 23)
+    sizes = kernel("s[i..i+1], c[:] -> n[i]", boundary="valid", constraints=[xd.image("s", "c")])(
+        lambda xp, s, c: xp.full(s.shape[0] - 1, c.shape[0])
+    )
+    xd.synchronize()
+    with legate.forced_tiles(4):
+        most = on_legate.get(sizes(on_legate.put(starts), on_legate.put(columns))).max()
+    assert most < len(columns)
+    doubled = on_legate.put(np.concatenate([x, x]))[23:]  # a view, of which Legate has no image
+    got = on_legate.get(product_of(*map(on_legate.put, (starts, columns, values)), doubled))
+    np.testing.assert_allclose(got, product_of(starts, columns, values, x), atol=1e-12)
+    with pytest.raises(xd.PointerError, match="points to no cell of 'x': there are 23"):
+        product_of(*map(on_legate.put, (starts, columns + 23, values, x)))
+        xd.synchronize()
+
+
+def test_an_image_that_the_checker_finds_wrong() -> None:
+    @kernel("p[i], x[:] -> y[i]", constraints=[xd.image("p", "x")])
+    def from_the_end(xp, p, x):
+        return x[p - x.shape[0] // 2]  # only the whole array has this many cells
+
+    with pytest.raises(xd.PartitionError, match="from_the_end"):
+        check_partitioning(from_the_end, np.arange(12), np.arange(12.0))
+
+
+@pytest.mark.parametrize("notation", ["x[i] -> size[i]", "x[2*i] -> size[i]"])
+def test_the_smallest_tile(notation: str, engine: Engine) -> None:
+    least = xd.min_extents("x", (4,))
+    made = kernel(notation, constraints=[least])(lambda xp, tile, x: xp.full(tile.size("i"), tile.size("i")))
+    cells = 40 * made.signature.operands[0].axes[0].scale
+    sizes = engine.get(made(engine.put(np.zeros(cells))))
+    assert sizes.min() >= 4 // made.signature.operands[0].axes[0].scale
+    plan = made.plan([(cells,)], (), [None])
+    bound = 4 // made.signature.operands[0].axes[0].scale
+    for tiling in (Tiling((("i", tuple(range(41))),)), Tiling((("i", (1, 2, 39)),))):
+        assert all(b - a >= bound for ((a, b),) in tiling.regions(plan))
+
+
+def test_the_sample_is_no_smaller_than_the_smallest_tile(engine: Engine) -> None:
+    @kernel(constraints=[xd.min_extents("y", (3, 0))])
+    def least(xp, y: Out):
+        assert y.shape[0] >= 3
+        y[...] = xp.ones(y.shape, dtype=y.dtype)
+
+    assert engine.get(least(engine.put(np.zeros((9, 2))))).sum() == 18
+
+
+def test_halos_and_blocks_by_constraints(engine: Engine) -> None:
+    @kernel(constraints=[xd.bloat("v", "u", (1, 0), (1, 0)), xd.scale((2, 1), "v", "x")])
+    def both(xp, tile, u: In, x: In, v: Out):
+        below, above = tile.halo("u", 0)
+        inner = u[below : u.shape[0] - above, :]
+        v[...] = inner + x[::2, :] + (u.shape[0] - inner.shape[0])
+
+    assert both.signature == xd.parse("u[i-1..i+1, j], x[2*i, j] -> v[i, j]")
+    u, x = rng.normal(size=(1, 5)), rng.normal(size=(2, 5))  # one row, so that all tiles clip both sides
+    got = engine.get(both(engine.put(u), engine.put(x), out=engine.put(np.zeros((1, 5)))))
+    np.testing.assert_allclose(got, u + x[::2])
+
+
+def test_constraints_print() -> None:
+    assert product_of.notation.endswith("; image('starts', 'columns', 'values'); image('columns', 'x')")
+
+    @kernel(constraints=[align("p", "y"), xd.image("p", "x", "MIN_MAX"), xd.min_extents("y", (2,))])
+    def gather(xp, p: In, x: In, y: Out):
+        y[...] = xp.take(x, p)
+
+    assert (
+        gather.notation == "p: In, x: In, y: Out; align('p', 'y'); image('p', 'x', 'MIN_MAX'); min_extents('y', (2,))"
+    )
+    y = np.zeros(3)
+    np.testing.assert_array_equal(gather(np.asarray([2, 0, 1]), np.asarray([1.0, 2.0, 3.0]), y), [3.0, 1.0, 2.0])
+
+
+def test_images_of_operands_that_may_be_left_out() -> None:
+    @kernel("p[i], x[:], w[:] -> y[i]", constraints=[xd.image("p", "x", "w")])
+    def weighted(xp, p, x, w=None):
+        return xp.take(x, p) * (1 if w is None else xp.take(w, p))
+
+    p, x = np.asarray([5, 4]), np.arange(6.0)
+    np.testing.assert_array_equal(weighted(p, x), [5.0, 4.0])
+    np.testing.assert_array_equal(weighted(p, x, x), [25.0, 16.0])

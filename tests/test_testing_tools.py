@@ -158,6 +158,10 @@ EXAMPLES = {
     "pooling.py:squared_difference": (heights, heights[::-1].copy()),
     "compaction.py:peaks": (x, 0.1),
     "compaction.py:runs": (x > 0.1,),
+    "conjugate_gradients.py:product": (np.asarray([0, 2, 2, 5, 9]), np.asarray([0, 11, 3, 4, 3, 7, 8, 9, 6]), x[:9], x),
+    "conjugate_gradients.py:dot": (x, x[::-1].copy()),
+    "conjugate_gradients.py:axpy": (x, x[::-1].copy(), np.asarray(0.5)),
+    "conjugate_gradients.py:divide": (np.asarray(3.0), np.asarray(0.5)),
 }
 
 

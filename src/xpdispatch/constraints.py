@@ -171,7 +171,7 @@ def min_extents(name: str, *rest: Any, minimum_extents: Any = None) -> Constrain
     if minimum_extents is None and not isinstance(names[-1], str):
         minimum_extents = names.pop()
     _names("min_extents", names, least=1)
-    return Constraint("min_extents", (*names, _counts("min_extents", "minimum_extents", minimum_extents, least=1)))
+    return Constraint("min_extents", (*names, _counts("min_extents", "minimum_extents", minimum_extents, least=0)))
 
 
 def _counts(kind: str, what: str, given: Any, *, least: int) -> tuple[int, ...]:

@@ -148,6 +148,11 @@ class Plan:
     least: tuple[int, ...] = ()
 
     @property
+    def fewest(self) -> Shape:
+        """The fewest cells of each index that a tile has, an empty one aside."""
+        return tuple(map(min, self.least, self.extents)) if self.least else (1,) * len(self.indices)
+
+    @property
     def empty(self) -> bool:
         """Whether some index has no cell, so that no body runs."""
         return 0 in self.extents

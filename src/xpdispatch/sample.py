@@ -61,7 +61,7 @@ def result_types(
     wanted = casts(rules, dtypes, np)
     if plan.complete and all(c is not None for c in wanted):
         return [(np.dtype(c), _full(layout, layout.shape)) for c, layout in zip(wanted, plan.results, strict=True)]
-    ones = [1] * len(plan.indices)
+    ones = plan.fewest
     shapes = tuple(layout.tile_shape(ones) for layout in (*plan.operands, *plan.results))
     key = (tuple(dtypes), shapes, scalars_key(scalars, integers=not plan.complete), tuple(given))
     sampled = cache.get(key)
@@ -83,7 +83,7 @@ def _one_cell(plan: Plan) -> tuple[Plan, Region]:
         for a, reach in zip(layout.axes, layout.reaches, strict=False):
             if a != WHOLE and layout.boundary != "valid":
                 halos[a] = max(halos[a][0], reach.below), max(halos[a][1], reach.above)
-    extents = tuple(below + 1 + above for below, above in halos)
+    extents = tuple(below + cells + above for (below, above), cells in zip(halos, plan.fewest, strict=True))
 
     def small(layout: Layout) -> Layout:
         shape = tuple(
@@ -93,7 +93,7 @@ def _one_cell(plan: Plan) -> tuple[Plan, Region]:
         return replace(layout, shape=shape)
 
     operands, results = tuple(map(small, plan.operands)), tuple(map(small, plan.results))
-    region = tuple((below, below + 1) for below, _ in halos)
+    region = tuple((below, below + cells) for (below, _), cells in zip(halos, plan.fewest, strict=True))
     return replace(plan, extents=extents, operands=operands, results=results), region
 
 
@@ -106,7 +106,7 @@ def _run_sample(
     given: Sequence[np.dtype[Any] | None],
 ) -> ResultTypes:
     plan, region = _one_cell(plan)
-    ones = [1] * len(plan.indices)
+    ones = [stop - start for start, stop in region]
     site = Site(plan, body, body.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", wanted)
     operands = [np.ones(o.tile_shape(ones), d) for o, d in zip(plan.operands, dtypes, strict=True)]
     for image in plan.images:

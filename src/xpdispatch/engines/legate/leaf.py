@@ -23,7 +23,7 @@ from xpdispatch.gathered import Gathered
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
 from xpdispatch.parts import operand_part, part_of
-from xpdispatch.plan import Layout, Plan
+from xpdispatch.plan import WHOLE, Layout, Plan
 from xpdispatch.reductions import combine, identity, needs_sort_keys, sort_keys
 from xpdispatch.returned import add_notes
 from xpdispatch.site import Site
@@ -260,7 +260,8 @@ def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Se
 def _windowed(site: Site, layout: Layout, region: Region, array: Any) -> Any:
     """An operand's part of the tile: with a halo it is cut out here, for the task got all of the array."""
     if layout.boundary is None:
-        return array
+        # A part to which nothing points comes without any cell on its other axes too.
+        return array if array.size or layout.axes[:1] != (WHOLE,) else array.reshape((-1, *layout.shape[1:]))
     return operand_part(site, array, layout, region, whole(site.plan))
 
 

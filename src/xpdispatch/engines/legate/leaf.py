@@ -77,15 +77,16 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
             launch, site_of_call, ignored, inline, scalars = pickle.loads(sent[1].value())
             key = bytes(sent[0].value()), namespaces.registrations, kernel.body.function_for(variant)
             found = prepared.get(key)
-            if found is None:
-                found = prepared[key] = _prepare(kernel, variant, key[0])
-            header, site = found
+            header: Header = pickle.loads(key[0]) if found is None else found[0]
             stores, inputs, outputs = _stores(context, header)
             unbound = {
                 r: outputs[r] for r, fit in enumerate(header.recipe.results) if fit.how in ("unbound", "gathered")
             }
             if header.recipe.gathered:
                 unbound[_PLACES] = outputs.pop()
+            if found is None:  # after the stores: whatever fails here, they must be bound
+                found = prepared[key] = header, _site(kernel, variant, header)
+            site = found[1]
             region = _region(header, stores)
             if not is_empty(region):
                 if recorder is not None:
@@ -155,14 +156,13 @@ def _region(header: Header, stores: Sequence[Any]) -> Region:
     return tuple(region)
 
 
-def _prepare(kernel: Kernel, variant: str, data: bytes) -> tuple[Header, Site]:
-    header: Header = pickle.loads(data)
+def _site(kernel: Kernel, variant: str, header: Header) -> Site:
     xp = namespace_for(variant)
     library = "cupy" if variant == "GPU" else "numpy"
     function = kernel.body.function_for(variant)
     casts = kernel.casts(header.operands, xp)
     planned = tuple(None if cast else dtype for dtype, cast in zip(header.dtypes, header.cast, strict=True))
-    return header, Site(header.plan, kernel.body, function, xp, library, variant, casts, planned, cut=True)
+    return Site(header.plan, kernel.body, function, xp, library, variant, casts, planned, cut=True)
 
 
 def _run(
@@ -222,7 +222,8 @@ def make_joiner(kernel: Kernel, variant: str) -> Callable[[Any], None]:
         launch, ignored, where = -1, False, f"kernel {kernel.name!r}, variant {variant}"
         try:
             launch, site_of_call, ignored = pickle.loads(context.scalars[1].value())
-            header, site = _prepare(kernel, variant, bytes(context.scalars[0].value()))
+            header = pickle.loads(context.scalars[0].value())
+            site = _site(kernel, variant, header)
             with _quiet(), device.on_task_stream(variant, context):
                 _put_together(header, site, [data_of(s) for s in context.inputs], [data_of(s) for s in context.outputs])
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process

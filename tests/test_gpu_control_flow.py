@@ -22,7 +22,7 @@ class OnDevice(np.ndarray):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **kwargs: Any) -> Any:
         in_order()
-        plain = [np.asarray(a) for a in inputs]
+        plain = [a.view(np.ndarray) if isinstance(a, OnDevice) else a for a in inputs]
         if out:
             getattr(ufunc, method)(*plain, out=tuple(a.view(np.ndarray) for a in out), **kwargs)
             return out[0]

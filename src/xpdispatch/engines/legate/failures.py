@@ -12,6 +12,7 @@ record to every process, inside an exception of its own that may hold 4,096 byte
 from __future__ import annotations
 
 import pickle
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,7 +72,13 @@ def collecting() -> Iterator[None]:
 
 def _arrived(failure: tuple[int, tuple[int, ...], bytes]) -> Exception:
     found = Failure(*failure)
-    return Carrier(found) if _collecting else _revived(found)
+    if _collecting:
+        return Carrier(found)
+    error = _revived(found)
+    # Legate raises it while it handles one of its own, which is bytes to a reader; unless that hides the user's.
+    handled = sys.exc_info()[1]
+    error.__suppress_context__ = handled is None or handled.__context__ is None
+    return error
 
 
 _failures: list[Failure] = []

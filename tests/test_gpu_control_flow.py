@@ -13,8 +13,8 @@ import pytest
 import xpdispatch as xd
 from xpdispatch import kernel
 from xpdispatch.engines.legate import device, failures
-from xpdispatch.engines.legate.leaf import Header, make_joiner, make_leaf
-from xpdispatch.engines.legate.recipe import make_recipe
+from xpdispatch.engines.legate.leaf import Header, _borders, make_joiner, make_leaf
+from xpdispatch.engines.legate.recipe import Fit, make_recipe
 
 
 class OnDevice(np.ndarray):
@@ -103,7 +103,7 @@ class Store:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {**self.array.__array_interface__, "stream": TASK_STREAM}
+        return {**self.array.__array_interface__, "strides": self.array.strides, "stream": TASK_STREAM}
 
 
 class Unbound(Store):
@@ -280,6 +280,20 @@ def test_partial_results_are_put_together_on_the_stream_of_the_second_task(fake_
     failures.raise_first()
     assert total[0] == 36.0
     assert not entered
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_borders_of_ranges_on_a_gpu(fake_cupy: Any, rank: int) -> None:
+    """Boxes stand for the ranges [0, 3), [3, 3) and [3, 7) along the first of so many axes."""
+    boxes = np.zeros((3, 2, rank), np.int64)
+    boxes[:, :, 0] = [[0, 2], [3, 2], [3, 6]]
+    boxes[:, :, 1:] = [[0], [9]]
+    store = Store(boxes.reshape(3, -1).view(np.dtype(("V", 16 * rank)))[:, 0])
+    fake_cupy.concatenate = lambda parts, **kwargs: in_order() or np.concatenate(parts, **kwargs)
+    with Stream(TASK_STREAM):
+        borders = _borders(fake_cupy, store, Fit("align", dims=(0,)), np.dtype(np.int32))
+    assert borders.tolist() == [0, 3, 3, 7]
+    assert borders.dtype == np.int32
 
 
 def options_of(made: xd.Kernel, monkeypatch: pytest.MonkeyPatch, notation: str = "") -> Any:

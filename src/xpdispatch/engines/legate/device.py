@@ -14,6 +14,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
+
 from xpdispatch import namespaces
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load
@@ -51,6 +53,20 @@ def view(cupy: Any, memory: Any) -> Any:
     # It is the stream that the work goes to anyway. Told of it, CuPy would wait on the host until it is idle.
     interface.pop("stream", None)
     return cupy.asarray(_Memory(interface))
+
+
+def ends_of(cupy: Any, boxes: Any) -> tuple[Any, Any]:
+    """Where boxes begin and end along their first axis: views of a store of boxes, a type that CuPy does not have."""
+    interface = boxes.__cuda_array_interface__
+    pointer, read_only = interface["data"]
+    half = np.dtype(interface["typestr"]).itemsize // 2
+    found = []
+    for start in (pointer, pointer + half):
+        part = {**interface, "typestr": "<i8", "data": (start, read_only)}
+        part.pop("descr", None)
+        part.pop("stream", None)
+        found.append(cupy.asarray(_Memory(part)))
+    return found[0], found[1]
 
 
 def keeps_to_stream(kernel: Kernel) -> bool:

@@ -272,9 +272,12 @@ def _windowed(site: Site, layout: Layout, region: Region, array: Any) -> Any:
 
 def _borders(arrays: Any, store: Any, fit: Fit, dtype: np.dtype[Any]) -> Any:
     """The borders of ranges that boxes were made of."""
+    if arrays is not np:
+        lows, highs = (fit.turn_back(ends) for ends in device.ends_of(arrays, store))
+        return arrays.concatenate((lows, highs[-1:] + 1), dtype=dtype, casting="unsafe")
     boxes = fit.turn_back(np.asarray(store))
     ends = np.ascontiguousarray(boxes).view(np.int64).reshape(len(boxes), 2, -1)[:, :, 0]
-    return arrays.asarray(np.append(ends[:, 0], ends[-1:, 1] + 1).astype(dtype))
+    return np.append(ends[:, 0], ends[-1:, 1] + 1).astype(dtype)
 
 
 def _view(arrays: Any, store: Any) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 import xpdispatch as xd
 from conftest import forced_tiles, run_python
-from xpdispatch import kernel
+from xpdispatch import In, Reduce, broadcast, kernel
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
@@ -176,9 +176,10 @@ def test_both_the_users_own_error_and_the_bodys_are_shown() -> None:
     assert chain == ["ValueError", "LegatePyTaskException", "KeyError"]
 
 
+@pytest.mark.parametrize("options", [{}, {"has_allocations": True}], ids=str)
 @pytest.mark.parametrize(("size", "kind"), [(2700, ValueError), (20_000, xd.KernelError)])
-def test_an_exception_that_is_too_long_for_legate_is_shortened(size: int, kind: type) -> None:
-    @kernel("x[i] -> y[i]", dtype="x")
+def test_an_exception_that_is_too_long_for_legate_is_shortened(size: int, kind: type, options: dict) -> None:
+    @kernel("x[i] -> y[i]", dtype="x", options=options)
     def long_text(xp, x):
         raise ValueError("long" + "!" * size)
 
@@ -436,6 +437,21 @@ def test_options_of_registered_tasks(name: str, monkeypatch: pytest.MonkeyPatch)
     assert [getattr(options, name) for options in given] == [True]
     other = {"has_allocations", "elide_device_ctx_sync"} - {name}
     assert not any(getattr(given[0], o) for o in other)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_accumulating_in_a_task_with_options(deterministic: bool) -> None:
+    """Legate counts the arrays of such a task, and ends the process over one too many."""
+
+    @kernel(constraints=[broadcast("s")], deterministic=deterministic, options={"has_allocations": True})
+    def body(xp, x: In, s: Reduce["sum"]):
+        s[...] = xp.sum(x)
+
+    s = cupynumeric.full((), 5.0)
+    with forced_tiles():
+        body(cupynumeric.arange(10.0), s)
+    xd.synchronize()
+    assert float(s) == 50.0
 
 
 def test_options_mean_nothing_in_this_process() -> None:

@@ -26,7 +26,7 @@ joined = False
 """Whether several processes run this program; the engine sets it."""
 
 _MOST_TEXT = 1200
-_MOST_CARRIED = 3000
+_MOST_CARRIED = 3500
 _PACKAGE = str(Path(__file__).parents[2])
 
 
@@ -96,11 +96,12 @@ def describe(launch: int, start: tuple[int, ...], error: BaseException, where: s
     return Failure(launch, start, pickled)
 
 
-def hand_over(failure: Failure, *, by_legate: bool, ignored: bool) -> None:
+def hand_over(failure: Failure, context: Any, *, ignored: bool) -> None:
     """Give a record to Legate, or keep it for this process; or forget it, as the user's ``Scope`` says."""
-    if by_legate:
-        raise Carrier(failure)
-    if not ignored:
+    if context.can_raise_exception():
+        # Raised, it would have a traceback, whose text counts.
+        context.set_exception(Carrier(failure))
+    elif not ignored:
         keep(failure)
 
 

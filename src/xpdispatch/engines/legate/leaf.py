@@ -110,7 +110,7 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
             else:
                 store.create_output_buffer((0,), True)  # noqa: FBT003
         if failure is not None:
-            failures.hand_over(failure, by_legate=context.can_raise_exception(), ignored=ignored)
+            failures.hand_over(failure, context, ignored=ignored)
 
     leaf.__name__ = kernel.name
     return leaf
@@ -231,7 +231,7 @@ def make_joiner(kernel: Kernel, variant: str) -> Callable[[Any], None]:
                 add_notes(error, ["called at {}:{}".format(*site_of_call)])
             failure = failures.describe(launch, (), error, where, short=context.can_raise_exception())
         if failure is not None:
-            failures.hand_over(failure, by_legate=context.can_raise_exception(), ignored=ignored)
+            failures.hand_over(failure, context, ignored=ignored)
 
     joiner.__name__ = kernel.name
     return joiner

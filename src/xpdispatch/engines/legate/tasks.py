@@ -74,12 +74,15 @@ def _counts(kernel: Kernel, recipe: Recipe) -> tuple[int, int, int]:
     """How many inputs, outputs and reductions a launch has."""
     inputs = sum(fit.how != "inline" for fit in recipe.operands) + len(recipe.twins)
     inputs += sum(not b.instead for b in recipe.boxes)
-    kinds = [
-        bool(term.op) and not recipe.one_piece and fit.how != "gathered"
-        for term, fit in zip(kernel.signature.results, recipe.results, strict=True)
-        if fit.how != "inline"
-    ]
-    return inputs, kinds.count(False) + bool(recipe.gathered), kinds.count(True)
+    outputs, reductions = int(bool(recipe.gathered)), 0
+    for term, fit in zip(kernel.signature.results, recipe.results, strict=True):
+        if fit.how == "inline":
+            continue
+        reduces = bool(term.op) and not recipe.one_piece and fit.how != "gathered"
+        outputs, reductions = outputs + (not reduces), reductions + reduces
+        # What is combined with the old content in the leaf reads it.
+        inputs += term.accumulate and not reduces and fit.how not in ("unbound", "gathered")
+    return inputs, outputs, reductions
 
 
 class _ToLeaf(VariantInvoker):  # type: ignore[misc]  # Legate's class is not typed

@@ -63,6 +63,11 @@ def decorate(notation: str, body=lambda xp, x, n: x, **options) -> xd.Kernel:
         ("x[i] -> z[i]", {"dtype": "no such"}, TypeError, "dtype='no such' is no dtype"),
         ("x[i] -> z[i]", {"dtype": ("x", "x")}, TypeError, "dtype= got 2 entries, expected 1"),
         ("x[i] -> z[i]", {"on_error": "later"}, TypeError, "on_error='later' is unknown"),
+        ("x[i] -> z[i]", {"options": ["concurrent"]}, TypeError, "options= got a list, expected a mapping"),
+        ("x[i] -> z[i]", {"options": {"leaf": True}}, TypeError, "options= sets 'leaf', which is unknown"),
+        ("x[i] -> z[i]", {"options": {"concurrent": 1}}, TypeError, "option 'concurrent' is 1, expected True or False"),
+        ("x[i] -> z[i]", {"options": {"communicators": ()}}, TypeError, "sets 'communicators', which a kernel cannot"),
+        ("x[i] -> z[i]", {"options": {"may_throw_exception": True}}, TypeError, "sets 'may_throw_exception', which"),
     ],
 )
 def test_at_decoration(notation: str, options: dict, kind: type, message: str) -> None:

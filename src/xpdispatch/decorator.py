@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from xpdispatch.constraints import beside, default_boundaries
@@ -25,6 +25,7 @@ def kernel(
     variants: Sequence[str] = VARIANTS,
     deterministic: bool = False,
     on_error: Literal["deferred", "immediate"] = "deferred",
+    options: Mapping[str, bool] | None = None,
 ) -> Callable[[Callable[..., Any]], Kernel]:
     """Make a kernel of a function over a generic array namespace.
 
@@ -58,6 +59,9 @@ def kernel(
     on_error : {"deferred", "immediate"}, optional
         When an exception in a Legate task reaches the caller: at the next synchronisation point, or in the
         call itself, which then waits for the task.
+    options : mapping of str to bool, optional
+        Options of Legate's tasks under Legate's own names, of ``"concurrent"``, ``"has_side_effect"``,
+        ``"has_allocations"`` and ``"elide_device_ctx_sync"``. In this process they mean nothing.
 
     Returns
     -------
@@ -108,6 +112,7 @@ def kernel(
                 variants=variants,
                 deterministic=deterministic,
                 on_error=on_error,
+                options=options,
             )
         except XPDispatchError as error:
             shown = error.notation or (str(signature) if signature else notation or "")

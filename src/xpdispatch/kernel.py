@@ -21,6 +21,7 @@ from xpdispatch.namespaces import REFUSED, VARIANTS, check_variants, library_of
 from xpdispatch.notation import Signature, Term
 from xpdispatch.plan import Plan, Shape, plan
 from xpdispatch.sample import ResultTypes, result_types
+from xpdispatch.variant_options import check_options
 
 _MISSING = inspect.Parameter.empty
 
@@ -57,6 +58,8 @@ class Kernel:
         The variants that there are: of ``"CPU"``, ``"OMP"`` and ``"GPU"``.
     deterministic : bool
     on_error : {"deferred", "immediate"}
+    options : mapping of str to bool
+        Legate's options for its tasks, as far as they are set.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Kernel:
         variants: Sequence[str] = VARIANTS,
         deterministic: bool = False,
         on_error: Literal["deferred", "immediate"] = "deferred",
+        options: Mapping[str, bool] | None = None,
     ) -> None:
         self.signature = signature
         self.notation = str(signature)
@@ -79,6 +83,7 @@ class Kernel:
             "variants": variants,
             "deterministic": deterministic,
             "on_error": on_error,
+            "options": options,
         }
         self.variants = check_variants(variants)
         self.boundaries = boundaries_of(signature, boundary)
@@ -86,6 +91,7 @@ class Kernel:
         self.body: Body = make_body(function, signature, fold)
         self.deterministic = deterministic
         self.on_error = on_error
+        self.options = check_options(options)
         self.operands: tuple[Term, ...] = tuple(t for t in signature.operands if t.name)
         self._rules = rules(dtype, [str(t.name) for t in self.operands], self.body.results)
         self._parameters = parameters_of(function)

@@ -20,11 +20,12 @@ from xpdispatch.errors import ArgumentError, MissingError, SignatureError, Unsup
 VARIANTS = ("CPU", "OMP", "GPU")
 """Legate's variant kinds."""
 
-_registry: dict[str, str | ModuleType] = {
+_DEFAULTS: dict[str, str | ModuleType] = {
     "CPU": "array_api_compat.numpy",
     "OMP": "array_api_compat.numpy",
     "GPU": "array_api_compat.cupy",
 }
+_registry = dict(_DEFAULTS)
 _INSTALL = {
     "cupy": "pip install 'xpdispatch[cuda]' (CUDA 13; for CUDA 12: pip install cupy-cuda12x)",
     "legate": "pip install 'xpdispatch[legate]'",
@@ -105,6 +106,11 @@ def namespace_for(variant: str) -> Any:
     """
     entry = _registry[variant]
     return load(entry) if isinstance(entry, str) else entry
+
+
+def is_default(variant: str) -> bool:
+    """Whether a Legate variant has the namespace that it has from the start."""
+    return _registry[variant] == _DEFAULTS[variant]
 
 
 def load(name: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import sys
 import threading
@@ -21,7 +22,7 @@ from xpdispatch.decorator import kernel
 from xpdispatch.dtypes import no_promotion
 from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.local import shared_results
-from xpdispatch.errors import ArgumentError, EngineError, MissingError
+from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
 from xpdispatch.kernel import Arguments, Kernel
 from xpdispatch.namespaces import VARIANTS, library_of, refuse_variant, share_memory
 from xpdispatch.plan import Layout
@@ -59,7 +60,7 @@ from xpdispatch.engines.legate.stores import (
     unbound_store,
     wrap,
 )
-from xpdispatch.engines.legate.tasks import joiner_of, library, task_of
+from xpdispatch.engines.legate.tasks import joiner_of, library
 
 _LARGEST_SCALAR = 1_000_000
 _REDUCTIONS = {"sum": "ADD", "prod": "MUL", "max": "MAX", "min": "MIN", "any": "MAX", "all": "MIN", "xor": "XOR"}
@@ -86,6 +87,14 @@ To drop a store is an operation for Legion, which holds the program up while too
 and Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
 ahead stands still for ever. The driver module widens Legion's window; this holds where Legate was imported first, too.
 """
+_DEFERRED, _IGNORED = int(lg.ExceptionMode.DEFERRED), int(lg.ExceptionMode.IGNORED)
+_tells: bool = _runtime.config().provenance
+"""Whether Legate is told where each call comes from: it costs a launch 4 us, so only where Legate keeps it itself.
+
+That is with ``--provenance``, ``--profile`` or ``--nsys``.
+"""
+_provenance = ""
+"""What the call that is being made last told Legate of itself."""
 failures.joined = _runtime.node_count > 1
 
 
@@ -113,15 +122,27 @@ class LegateCall:
     def __call__(self, arguments: Arguments) -> list[Any]:
         """Launch one task and return the results, which need not be computed yet."""
         _check_thread()
+        site = _call_site()
+        if not _tells:
+            return self._run(arguments, site)
+        told = lg.Scope.provenance()
+        if told and told == _provenance:  # another kernel that is a step of this call
+            return self._run(arguments, site)
+        with lg.Scope(provenance=_tell(told, self.kernel.name, site)):
+            return self._run(arguments, site)
+
+    def _run(self, arguments: Arguments, site: tuple[str, int]) -> list[Any]:
         kernel = self.kernel
         if kernel.variants != VARIANTS:
             _check_variants(kernel)
+        if kernel.options.get("concurrent"):
+            _check_concurrent()
         operands = _hold_operands(kernel, arguments, self.operands)
         given = _hold_given(kernel, arguments, operands, self.given)
         if not self.given:
             self.operands[:] = [Held(None, None, h.shape, h.dtype) for h in operands]
             self.given[:] = [None if g is None else Held(None, None, g.shape, g.dtype) for g in given]
-        payload = _payload(kernel, operands, arguments.scalars)
+        payload = _payload(kernel, site, operands, arguments.scalars)
         key = scalars_key(arguments.scalars, integers=kernel.signature.open_ended)
         launch = self.launches.get(key)
         if launch is None:
@@ -132,7 +153,7 @@ class LegateCall:
             places = _unbound(np.dtype(np.int64)) if launch.recipe.gathered else None
             _execute(kernel, launch, operands, stores, places, payload)
             if places is not None:
-                _put_together(kernel, launch, stores, places, given)
+                _put_together(kernel, launch, site, stores, places, given)
         results = [
             _finish(launch, arguments, r, store, g, self.kind)
             for r, (store, g) in enumerate(zip(stores, given, strict=True))
@@ -157,24 +178,41 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
 def synchronize() -> None:
     """Wait for every launch so far, and raise the first exception of a body, if any."""
     _check_thread()
-    _wait()
+    _settle()
     garbage.resume()
     failures.raise_first()
 
 
+def _settle() -> None:
+    """Wait for every launch so far, and fetch the failure that Legate carries for us or for the user's Scope."""
+    _wait()
+    if lg.Scope.exception_mode() == _DEFERRED:
+        _fetch()
+
+
 def _wait() -> None:
-    """Wait for every launch so far, and fetch the failure that Legate carries, if any."""
+    """Wait for every launch so far, and fetch the failure that Legate carries for us, if any."""
     global _ahead  # noqa: PLW0603
     _runtime.issue_execution_fence(block=True)
     _ahead = 0
     _kept.clear()
-    if failures.joined:
-        try:
-            # Legate raises what is pending on leaving a deferred scope, and nowhere else.
-            with lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED):
-                pass
-        except failures.Carrier as carrier:
-            failures.keep(carrier.failure)
+    # In the user's own deferred scope it stays with Legate, which raises it where that is left.
+    if failures.joined and lg.Scope.exception_mode() != _DEFERRED:
+        _fetch()
+
+
+def _fetch() -> None:
+    """Keep the first failure that Legate carries, and let it forget all."""
+    try:
+        # Legate raises what is pending on leaving a deferred scope into immediate mode, and nowhere else.
+        with (
+            failures.collecting(),
+            lg.Scope(exception_mode=lg.ExceptionMode.IMMEDIATE),
+            lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED),
+        ):
+            pass
+    except failures.Carrier as carrier:
+        failures.keep(carrier.failure)
 
 
 def _check_thread() -> None:
@@ -191,6 +229,20 @@ def _check_variants(kernel: Kernel) -> None:
     there = [v for v in VARIANTS if machine.count(lg.TaskTarget[v])]
     if not set(there) & set(kernel.variants):
         raise refuse_variant(kernel.variants, there)
+
+
+def _check_concurrent() -> None:
+    """Refuse a concurrent launch where Legate would end the process over it.
+
+    All of its tiles run at once, so that each needs a processor of its own.
+    """
+    policy = lg.Scope.parallel_policy()
+    if policy.overdecompose_factor > 1 or policy.streaming:
+        raise UnsupportedError(
+            "the kernel has the option 'concurrent', and the Scope has a parallel policy that "
+            + ("streams" if policy.streaming else f"makes {policy.overdecompose_factor} tiles to a processor"),
+            hint="all tiles of a concurrent launch run at once: call it outside that Scope",
+        )
 
 
 def _kind_of(kernel: Kernel, arguments: Arguments) -> str:
@@ -268,11 +320,12 @@ def _overlap(left: Held, right: Held | None) -> bool:
     return left.store is not None and right.store is not None and bool(left.store.overlaps(right.store))
 
 
-def _payload(kernel: Kernel, operands: Sequence[Held], scalars: tuple[Any, ...]) -> bytes:
+def _payload(kernel: Kernel, site: tuple[str, int], operands: Sequence[Held], scalars: tuple[Any, ...]) -> bytes:
     """Number and place of the call, operands that are no stores, and the scalars as they are now, for the leaf."""
     inline = [h.to_send() for h in operands]
+    ignored = lg.Scope.exception_mode() == _IGNORED
     try:
-        return pickle.dumps((next(_launches), _call_site(), inline, scalars), protocol=pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((next(_launches), site, ignored, inline, scalars), protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         names = [s.name for s in kernel.body.slots if s.scalar is not None]
         for name, value in zip(names, scalars, strict=True):
@@ -292,6 +345,20 @@ def _call_site() -> tuple[str, int]:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xpdispatch."):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
+
+
+def _tell(told: str, name: str, site: tuple[str, int]) -> str:
+    """What Legate shall show for the operations of a call, after what the user's own ``Scope`` says."""
+    global _provenance  # noqa: PLW0603
+    own = f"{name} at {site[0]}:{site[1]}"
+    if not told:
+        _provenance = own
+    elif told.startswith("["):  # as Legate's own track_provenance writes it: a text and a mapping in JSON
+        human, *rest = json.loads(told)
+        _provenance = json.dumps([f"{human}: {own}", *rest])
+    else:
+        _provenance = f"{told}: {own}"
+    return _provenance
 
 
 def _set_apart(kernel: Kernel, launch: Launch, operands: list[Held], given: Sequence[Held | None]) -> None:
@@ -380,7 +447,14 @@ def _unbound(dtype: np.dtype[Any]) -> Any:
     return store
 
 
-def _put_together(kernel: Kernel, launch: Launch, stores: list[Any], places: Any, given: Sequence[Held | None]) -> None:
+def _put_together(
+    kernel: Kernel,
+    launch: Launch,
+    site: tuple[str, int],
+    stores: list[Any],
+    places: Any,
+    given: Sequence[Held | None],
+) -> None:
     """Launch the task that makes results of partial ones, and put its stores in the place of theirs."""
     task = _runtime.create_auto_task(library, joiner_of(kernel))
     gathered = launch.recipe.gathered
@@ -395,7 +469,8 @@ def _put_together(kernel: Kernel, launch: Launch, stores: list[Any], places: Any
         if stores[r].ndim:
             task.add_constraint(lg.broadcast(variable))
     task.add_scalar_arg(launch.header)
-    task.add_scalar_arg(pickle.dumps((next(_launches), _call_site())))
+    ignored = lg.Scope.exception_mode() == _IGNORED
+    task.add_scalar_arg(pickle.dumps((next(_launches), site, ignored)))
     _submit(task)
 
 
@@ -408,7 +483,10 @@ def _execute(
     _ahead += 1
     garbage.pause()
     boxes = [(b, boxes_of(operands[b.operand].store, b)) for b in launch.recipe.boxes]
-    task = _runtime.create_auto_task(library, task_of(kernel, launch.recipe))
+    task = _runtime.create_auto_task(library, launch.task)
+    if kernel.options:
+        task.set_concurrent(kernel.options.get("concurrent", False))
+        task.set_side_effect(kernel.options.get("has_side_effect", False))
     _add_arrays(task, launch, operands, stores, places, boxes)
     task.add_scalar_arg(launch.header)
     if len(payload) <= _LARGEST_SCALAR:
@@ -419,8 +497,12 @@ def _execute(
 
 
 def _submit(task: Any) -> None:
-    """Launch a task; where several processes run the program Legate carries its failures."""
-    if failures.joined:
+    """Launch a task; Legate carries its failures where the user's Scope defers them, or for several processes."""
+    mode = lg.Scope.exception_mode()
+    if mode == _DEFERRED:
+        task.throws_exception(Exception)
+        task.execute()
+    elif failures.joined and mode != _IGNORED:
         with lg.Scope(exception_mode=lg.ExceptionMode.IGNORED), lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED):
             task.throws_exception(Exception)
             task.execute()
@@ -525,7 +607,7 @@ def forced_tiles(factor: int) -> Iterator[list[tuple[Kernel, Region]]]:
 
 
 def _report_at_exit() -> None:
-    _wait()
+    _settle()
     error = failures.take()
     if error is not None:
         exits.fail()

@@ -5,16 +5,20 @@ makes a pickled record, and the next synchronisation point of the program raises
 
 Where one process runs the whole program, the record is kept in it, which costs a launch nothing. Where several
 processes do (``joined``), all of them must raise alike, or they would go separate ways: there Legate takes the
-record to every process, inside an exception of its own that may hold 4,096 bytes, text and all.
+record to every process, inside an exception of its own that may hold 4,096 bytes, text and all. So it does in a
+``Scope`` with deferred exceptions that the user opened, and raises it himself where that is left.
 """
 
 from __future__ import annotations
 
 import pickle
+import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xpdispatch.errors import KernelError
 
@@ -22,7 +26,7 @@ joined = False
 """Whether several processes run this program; the engine sets it."""
 
 _MOST_TEXT = 1200
-_MOST_JOINED = 3000
+_MOST_CARRIED = 3500
 _PACKAGE = str(Path(__file__).parents[2])
 
 
@@ -35,7 +39,11 @@ class Failure(NamedTuple):
 
 
 class Carrier(Exception):  # noqa: N818  it is no error of its own
-    """Takes a failure through Legate to every process."""
+    """Takes a failure through Legate to every process.
+
+    It comes out as itself where :func:`collecting`, and elsewhere, where Legate raises it to the user, as what the
+    body raised.
+    """
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure)
@@ -44,15 +52,43 @@ class Carrier(Exception):  # noqa: N818  it is no error of its own
     def __str__(self) -> str:
         return "an exception in the body of an xpdispatch kernel"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (tuple(self.failure),)
+
+
+_collecting = False
+
+
+@contextmanager
+def collecting() -> Iterator[None]:
+    """While we look for what Legate carries, to keep it until it is its turn."""
+    global _collecting  # noqa: PLW0603
+    _collecting = True
+    try:
+        yield
+    finally:
+        _collecting = False
+
+
+def _arrived(failure: tuple[int, tuple[int, ...], bytes]) -> Exception:
+    found = Failure(*failure)
+    if _collecting:
+        return Carrier(found)
+    error = _revived(found)
+    # Legate raises it while it handles one of its own, which is bytes to a reader; unless that hides the user's.
+    handled = sys.exc_info()[1]
+    error.__suppress_context__ = handled is None or handled.__context__ is None
+    return error
+
 
 _failures: list[Failure] = []
 _MOST_KEPT = 1000
 
 
-def describe(launch: int, start: tuple[int, ...], error: BaseException, where: str) -> Failure:
-    """Make a record of an exception from a leaf; never raises."""
+def describe(launch: int, start: tuple[int, ...], error: BaseException, where: str, *, short: bool) -> Failure:
+    """Make a record of an exception from a leaf, a short one where Legate carries it; never raises."""
     try:
-        pickled = dump(error, where)
+        pickled = dump(error, where, short=short)
     except BaseException:  # noqa: BLE001  an exception whose own methods fail
         stand_in = KernelError(f"the body raised {type(error).__name__}, and describing it failed")
         stand_in.add_note(where)
@@ -60,11 +96,13 @@ def describe(launch: int, start: tuple[int, ...], error: BaseException, where: s
     return Failure(launch, start, pickled)
 
 
-def hand_over(failure: Failure) -> None:
-    """Keep a record for this process, or give it to Legate for all."""
-    if joined:
-        raise Carrier(failure)
-    keep(failure)
+def hand_over(failure: Failure, context: Any, *, ignored: bool) -> None:
+    """Give a record to Legate, or keep it for this process; or forget it, as the user's ``Scope`` says."""
+    if context.can_raise_exception():
+        # Raised, it would have a traceback, whose text counts.
+        context.set_exception(Carrier(failure))
+    elif not ignored:
+        keep(failure)
 
 
 def keep(failure: Failure) -> None:
@@ -74,12 +112,12 @@ def keep(failure: Failure) -> None:
         _failures[:] = sorted(_failures)[:_MOST_KEPT]
 
 
-def dump(error: BaseException, where: str) -> bytes:
+def dump(error: BaseException, where: str, *, short: bool) -> bytes:
     """Pickle an exception with its traceback as text.
 
     What no process can hand on becomes a :class:`~xpdispatch.errors.KernelError`: an exception that does not
-    survive pickling, or is too long where several processes run, and what is no ``Exception`` at all, such as
-    ``KeyboardInterrupt``.
+    survive pickling, or is too long where Legate carries it, and what is no ``Exception`` at all, such as
+    ``KeyboardInterrupt``. Where it carries it, the traceback is left out first.
     """
     frames = traceback.format_tb(_users(error.__traceback__))
     text = "In the task:\n" + "".join(frames).rstrip() if frames else ""
@@ -88,10 +126,11 @@ def dump(error: BaseException, where: str) -> bytes:
         error.__traceback__ = error.__cause__ = error.__context__ = None
         notes = getattr(error, "__notes__", None)
         notes = notes if isinstance(notes, list) and notes else [where]
-        error.__notes__ = [*notes, text] if text and not joined else [*notes]
-        pickled = _round_trip(error)
-        if pickled and not (joined and len(pickled) > _MOST_JOINED):
-            return pickled
+        for told in ([*notes, text], [*notes]) if text else ([*notes],):
+            error.__notes__ = told
+            pickled = _round_trip(error)
+            if pickled and not (short and len(pickled) > _MOST_CARRIED):
+                return pickled
     stand_in = KernelError(
         f"the body raised {type(error).__name__}: {str(error)[:_MOST_TEXT]}",
         hint="raise a short Exception that can be pickled",
@@ -125,12 +164,17 @@ def take() -> Exception | None:
         return None
     found = sorted(_failures)
     _failures.clear()
-    error = pickle.loads(found[0].pickled)
+    error = _revived(found[0])
     if len(found) > 1:
         more, calls = len(found) - 1, len({f.launch for f in found})
         least = "at least " * (more >= _MOST_KEPT)
         tiles, of = "tile" + "s" * (more > 1), "call" + "s" * (calls > 1)
         error.add_note(f"{least}{more} more {tiles} failed, in {calls} {of} altogether")
+    return error
+
+
+def _revived(failure: Failure) -> Exception:
+    error = pickle.loads(failure.pickled)
     return error if isinstance(error, Exception) else KernelError(repr(error))
 
 

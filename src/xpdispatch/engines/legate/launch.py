@@ -16,6 +16,7 @@ from xpdispatch.dtypes import check_cast
 from xpdispatch.engines.legate.leaf import Header
 from xpdispatch.engines.legate.recipe import Recipe, make_recipe
 from xpdispatch.engines.legate.stores import Held, memory_limit
+from xpdispatch.engines.legate.tasks import task_of
 from xpdispatch.engines.local import refuse_empty
 from xpdispatch.errors import MemoryLimitError, ShapeError
 from xpdispatch.images import check_pointers
@@ -38,6 +39,8 @@ class Launch:
         For each result whether it is reduced over integers that sort as its floats do.
     header : bytes
         The part that the leaf needs.
+    task : object
+        The kernel's task as Legate knows it, or None where nothing is to be computed.
     """
 
     plan: Plan
@@ -45,6 +48,7 @@ class Launch:
     types: tuple[tuple[np.dtype[Any], Shape], ...]
     keyed: tuple[bool, ...]
     header: bytes
+    task: Any
 
 
 def make_launch(
@@ -94,7 +98,8 @@ def make_launch(
         layout.op is not None and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
         for layout, (dtype, _) in zip(plan.results, types, strict=True)
     )
-    return Launch(plan, recipe, tuple(types), keyed, header)
+    task = None if plan.empty else task_of(kernel, recipe)
+    return Launch(plan, recipe, tuple(types), keyed, header, task)
 
 
 def _check_rows(plan: Plan) -> None:

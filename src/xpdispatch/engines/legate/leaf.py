@@ -13,7 +13,7 @@ import numpy as np
 
 from xpdispatch import namespaces
 from xpdispatch.caches import BoundedCache
-from xpdispatch.engines.legate import failures
+from xpdispatch.engines.legate import device, failures
 from xpdispatch.engines.legate.failures import Failure
 from xpdispatch.engines.legate.recipe import Fit, Recipe
 from xpdispatch.engines.legate.stores import data_of
@@ -68,29 +68,30 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
 
     def leaf(context: Any) -> None:
         failure: Failure | None = None
-        launch, site_of_call, where = -1, ("", 0), f"kernel {kernel.name!r}, variant {variant}"
+        launch, site_of_call, ignored, where = -1, ("", 0), False, f"kernel {kernel.name!r}, variant {variant}"
         region: Region = ()
         joined: dict[int, Any] = {}
         unbound: dict[int, Any] = {}
         try:
             sent = context.scalars
+            launch, site_of_call, ignored, inline, scalars = pickle.loads(sent[1].value())
             key = bytes(sent[0].value()), namespaces.registrations, kernel.body.function_for(variant)
             found = prepared.get(key)
-            if found is None:
-                found = prepared[key] = _prepare(kernel, variant, key[0])
-            header, site = found
+            header: Header = pickle.loads(key[0]) if found is None else found[0]
             stores, inputs, outputs = _stores(context, header)
             unbound = {
                 r: outputs[r] for r, fit in enumerate(header.recipe.results) if fit.how in ("unbound", "gathered")
             }
             if header.recipe.gathered:
                 unbound[_PLACES] = outputs.pop()
-            launch, site_of_call, inline, scalars = pickle.loads(sent[1].value())
+            if found is None:  # after the stores: whatever fails here, they must be bound
+                found = prepared[key] = header, _site(kernel, variant, header)
+            site = found[1]
             region = _region(header, stores)
             if not is_empty(region):
                 if recorder is not None:
                     recorder.append((kernel, region))
-                with _quiet():
+                with _quiet(), device.on_task_stream(variant, context):
                     results = _run(header, site, region, inputs, outputs, inline, scalars)
                 joined = {r: region if r == _PLACES else results[r] for r in unbound}
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
@@ -100,11 +101,16 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
                 where += f", tile {describe(header.plan, region)}"
             if launch >= 0 and isinstance(error, Exception):
                 add_notes(error, ["called at {}:{}".format(*site_of_call)])
-            failure = failures.describe(launch, tuple(start for start, _ in region), error, where)
+            place = tuple(start for start, _ in region)
+            failure = failures.describe(launch, place, error, where, short=context.can_raise_exception())
         for r, store in unbound.items():
-            _bind(variant, store, joined.get(r))
+            if r in joined:
+                with device.on_task_stream(variant, context):
+                    _bind(variant, store, joined[r])
+            else:
+                store.create_output_buffer((0,), True)  # noqa: FBT003
         if failure is not None:
-            failures.hand_over(failure)
+            failures.hand_over(failure, context, ignored=ignored)
 
     leaf.__name__ = kernel.name
     return leaf
@@ -150,14 +156,13 @@ def _region(header: Header, stores: Sequence[Any]) -> Region:
     return tuple(region)
 
 
-def _prepare(kernel: Kernel, variant: str, data: bytes) -> tuple[Header, Site]:
-    header: Header = pickle.loads(data)
+def _site(kernel: Kernel, variant: str, header: Header) -> Site:
     xp = namespace_for(variant)
     library = "cupy" if variant == "GPU" else "numpy"
     function = kernel.body.function_for(variant)
     casts = kernel.casts(header.operands, xp)
     planned = tuple(None if cast else dtype for dtype, cast in zip(header.dtypes, header.cast, strict=True))
-    return header, Site(header.plan, kernel.body, function, xp, library, variant, casts, planned, cut=True)
+    return Site(header.plan, kernel.body, function, xp, library, variant, casts, planned, cut=True)
 
 
 def _run(
@@ -203,11 +208,10 @@ def _run(
 def _bind(variant: str, store: Any, value: Any) -> None:
     """Give a result of unknown size this tile's part, cells in a row; Legate ends the process where none comes."""
     arrays = load("cupy") if variant == "GPU" else np
-    cells = None if value is None else arrays.asarray(value).reshape(-1)
-    size = 0 if cells is None else int(cells.size)
-    room = store.create_output_buffer((size,), True)  # noqa: FBT003  Legate's own way to say: bind it
-    if size:
-        arrays.asarray(room)[...] = cells
+    cells = arrays.asarray(value).reshape(-1)
+    room = store.create_output_buffer((int(cells.size),), True)  # noqa: FBT003  Legate's own way to say: bind it
+    if cells.size:
+        (np.asarray(room) if arrays is np else device.view(arrays, room))[...] = cells
 
 
 def make_joiner(kernel: Kernel, variant: str) -> Callable[[Any], None]:
@@ -215,18 +219,19 @@ def make_joiner(kernel: Kernel, variant: str) -> Callable[[Any], None]:
 
     def joiner(context: Any) -> None:
         failure: Failure | None = None
-        launch, where = -1, f"kernel {kernel.name!r}, variant {variant}"
+        launch, ignored, where = -1, False, f"kernel {kernel.name!r}, variant {variant}"
         try:
-            header, site = _prepare(kernel, variant, bytes(context.scalars[0].value()))
-            launch, site_of_call = pickle.loads(context.scalars[1].value())
-            with _quiet():
+            launch, site_of_call, ignored = pickle.loads(context.scalars[1].value())
+            header = pickle.loads(context.scalars[0].value())
+            site = _site(kernel, variant, header)
+            with _quiet(), device.on_task_stream(variant, context):
                 _put_together(header, site, [data_of(s) for s in context.inputs], [data_of(s) for s in context.outputs])
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             if launch >= 0 and isinstance(error, Exception):
                 add_notes(error, ["called at {}:{}".format(*site_of_call)])
-            failure = failures.describe(launch, (), error, where)
+            failure = failures.describe(launch, (), error, where, short=context.can_raise_exception())
         if failure is not None:
-            failures.hand_over(failure)
+            failures.hand_over(failure, context, ignored=ignored)
 
     joiner.__name__ = kernel.name
     return joiner
@@ -236,7 +241,8 @@ def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Se
     plan = header.plan
     arrays = np if site.library == "numpy" else load("cupy")
     places, *parts = [_view(arrays, store) for store in inputs]
-    regions = [tuple((int(a), int(b)) for a, b in row) for row in places.reshape(-1, len(plan.extents), 2)]
+    # As one list: from a device, every single number would be a copy of its own.
+    regions = [tuple((a, b) for a, b in row) for row in places.reshape(-1, len(plan.extents), 2).tolist()]
     gathered = Gathered()
     results: list[Any] = [None] * len(plan.results)
     for r, cells, store in zip(header.recipe.gathered, parts, outputs, strict=True):
@@ -267,17 +273,22 @@ def _windowed(site: Site, layout: Layout, region: Region, array: Any) -> Any:
 
 def _borders(arrays: Any, store: Any, fit: Fit, dtype: np.dtype[Any]) -> Any:
     """The borders of ranges that boxes were made of."""
+    if arrays is not np:
+        lows, highs = (fit.turn_back(ends) for ends in device.ends_of(arrays, store))
+        return arrays.concatenate((lows, highs[-1:] + 1), dtype=dtype, casting="unsafe")
     boxes = fit.turn_back(np.asarray(store))
     ends = np.ascontiguousarray(boxes).view(np.int64).reshape(len(boxes), 2, -1)[:, :, 0]
-    return arrays.asarray(np.append(ends[:, 0], ends[-1:, 1] + 1).astype(dtype))
+    return np.append(ends[:, 0], ends[-1:, 1] + 1).astype(dtype)
 
 
 def _view(arrays: Any, store: Any) -> Any:
     """A store's part as an array, without a copy."""
+    if arrays is not np:
+        return device.view(arrays, store)
     try:
-        return arrays.from_dlpack(store)
+        return np.from_dlpack(store)
     except RuntimeError:
-        return arrays.asarray(store)  # float16, which NumPy does not take by DLPack from Legate; four times slower
+        return np.asarray(store)  # float16, which NumPy does not take by DLPack from Legate; four times slower
 
 
 def _fold(layout: Layout, target: Any, value: Any, *, one_piece: bool) -> None:

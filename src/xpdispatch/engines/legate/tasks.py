@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import legate.core as lg
 from legate.core.task import ADD, InputStore, OutputStore, PyTask, ReductionStore, VariantInvoker
 
+from xpdispatch.engines.legate.device import keeps_to_stream
 from xpdispatch.engines.legate.leaf import make_joiner, make_leaf
 from xpdispatch.engines.legate.recipe import Recipe
 from xpdispatch.errors import EngineError
@@ -20,15 +21,28 @@ library = lg.get_legate_runtime().find_or_create_library(
     "xpdispatch", config=lg.ResourceConfig(max_tasks=_MOST_KERNELS, max_dyn_tasks=_MOST_KERNELS - 1)
 )[0]
 _tasks: dict[tuple[Kernel, object], Any] = {}
-"""By kernel and, where outputs are of unknown size, how many stores there are; or ``"joiner"``."""
+"""By kernel and, where Legate must know options when it registers the task, these and how many stores there are; or
+``"joiner"``."""
+
+_has_gpus = lg.get_machine().count(lg.TaskTarget.GPU) > 0
 
 
 def task_of(kernel: Kernel, recipe: Recipe) -> Any:
     """The kernel's task, with all of its variants."""
-    if not any(fit.how in ("unbound", "gathered") for fit in recipe.results):
+    options = _options_of(kernel, recipe)
+    if not options:
         return _registered(kernel, None, lambda: _register(kernel, make_leaf))
     counts = _counts(kernel, recipe)
-    return _registered(kernel, counts, lambda: _register_unbound(kernel, counts))
+    return _registered(kernel, (counts, options), lambda: _register_with(kernel, counts, options))
+
+
+def _options_of(kernel: Kernel, recipe: Recipe) -> tuple[str, ...]:
+    """The options that Legate must know when it registers the task; others are set at each launch."""
+    allocates = any(fit.how in ("unbound", "gathered") for fit in recipe.results)
+    on_stream = _has_gpus and "GPU" in kernel.variants and keeps_to_stream(kernel)
+    wanted = {"has_allocations": allocates, "elide_device_ctx_sync": on_stream, **kernel.options}
+    wanted["has_allocations"] |= allocates
+    return tuple(name for name in ("has_allocations", "elide_device_ctx_sync") if wanted[name])
 
 
 def joiner_of(kernel: Kernel) -> Any:
@@ -60,12 +74,15 @@ def _counts(kernel: Kernel, recipe: Recipe) -> tuple[int, int, int]:
     """How many inputs, outputs and reductions a launch has."""
     inputs = sum(fit.how != "inline" for fit in recipe.operands) + len(recipe.twins)
     inputs += sum(not b.instead for b in recipe.boxes)
-    kinds = [
-        bool(term.op) and not recipe.one_piece and fit.how != "gathered"
-        for term, fit in zip(kernel.signature.results, recipe.results, strict=True)
-        if fit.how != "inline"
-    ]
-    return inputs, kinds.count(False) + bool(recipe.gathered), kinds.count(True)
+    outputs, reductions = int(bool(recipe.gathered)), 0
+    for term, fit in zip(kernel.signature.results, recipe.results, strict=True):
+        if fit.how == "inline":
+            continue
+        reduces = bool(term.op) and not recipe.one_piece and fit.how != "gathered"
+        outputs, reductions = outputs + (not reduces), reductions + reduces
+        # What is combined with the old content in the leaf reads it.
+        inputs += term.accumulate and not reduces and fit.how not in ("unbound", "gathered")
+    return inputs, outputs, reductions
 
 
 class _ToLeaf(VariantInvoker):  # type: ignore[misc]  # Legate's class is not typed
@@ -75,11 +92,11 @@ class _ToLeaf(VariantInvoker):  # type: ignore[misc]  # Legate's class is not ty
         function(context)
 
 
-def _register_unbound(kernel: Kernel, counts: tuple[int, int, int]) -> Any:
-    """Register a task that allocates its outputs.
+def _register_with(kernel: Kernel, counts: tuple[int, int, int], options: Sequence[str]) -> Any:
+    """Register a task with options.
 
-    Only Legate's own class for tasks in Python takes that option, and with it a function whose parameters
-    are counted at every launch.
+    Only Legate's own class for tasks in Python takes them, and with them a function whose parameters are counted
+    at every launch.
     """
     leaves = {lg.VariantCode[v]: make_leaf(kernel, v) for v in kernel.variants}
 
@@ -99,7 +116,7 @@ def _register_unbound(kernel: Kernel, counts: tuple[int, int, int]) -> Any:
     return PyTask(
         func=function,
         variants=tuple(leaves),
-        options=lg.VariantOptions(has_allocations=True),
+        options=lg.VariantOptions(**dict.fromkeys(options, True)),
         invoker=_ToLeaf(function),
         library=library,
     ).task_id

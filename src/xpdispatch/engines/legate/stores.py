@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -15,6 +16,9 @@ import numpy as np
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
 from xpdispatch.namespaces import load
 from xpdispatch.plan import Shape
+
+_VERSIONS = (1, 2)
+"""Of Legate's data interface: a field is a LogicalArray in the first, a LogicalStore in the second."""
 
 
 @dataclass(slots=True)
@@ -136,22 +140,45 @@ def _in_region(store: Any) -> Any:
 
 def store_of(name: str, array: Any) -> Any:
     """The store behind a cuPyNumeric array, a LogicalArray or a LogicalStore."""
-    if isinstance(array, lg.LogicalStore):
-        store = array
-    else:
-        columns = list(array.__legate_data_interface__["data"].values())
-        if len(columns) != 1 or columns[0].nullable:
-            what = "masked" if len(columns) == 1 else f"made of {len(columns)} fields"
-            raise ArgumentError(
-                f"argument {name!r} is {what}, expected one plain array", hint="pass one field without a mask"
-            )
-        store = columns[0].data
+    store = array if isinstance(array, lg.LogicalStore) else _column_of(name, array)
     if store.unbound:
         raise ArgumentError(
             f"argument {name!r} is a store of unknown size that nothing has written",
             hint="run the task that writes it first",
         )
     return store
+
+
+def _column_of(name: str, array: Any) -> Any:
+    """The store of the one field that an object with Legate's data interface has."""
+    interface = array.__legate_data_interface__
+    if not isinstance(interface, Mapping):
+        raise ArgumentError(
+            f"argument {name!r} shows a {type(interface).__name__} where Legate's data interface is a mapping",
+            hint="pass the LogicalStore itself",
+        )
+    version = interface.get("version")
+    if version not in _VERSIONS or "data" not in interface:
+        raise ArgumentError(
+            f"argument {name!r} has a Legate data interface of version {version!r} "
+            f"with {', '.join(map(repr, interface)) or 'nothing'} in it, "
+            f"expected version {' or '.join(map(str, _VERSIONS))} and 'data'",
+            hint="pass the LogicalStore itself",
+        )
+    columns = list(interface["data"].values())
+    if len(columns) == 1 and not isinstance(columns[0], lg.LogicalArray):
+        if not isinstance(columns[0], lg.LogicalStore):
+            raise ArgumentError(
+                f"argument {name!r} shows a {type(columns[0]).__name__} where its store should be",
+                hint="pass the LogicalStore itself",
+            )
+        return columns[0]
+    if len(columns) != 1 or columns[0].nullable:
+        what = "masked" if len(columns) == 1 else f"made of {len(columns)} fields"
+        raise ArgumentError(
+            f"argument {name!r} is {what}, expected one plain array", hint="pass one field without a mask"
+        )
+    return columns[0].data
 
 
 def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Held:

@@ -397,17 +397,18 @@ def test_objects_with_a_data_interface() -> None:
 @pytest.mark.parametrize(
     ("interface", "message"),
     [
-        ({}, "has a Legate data interface of version None with nothing in it, expected version 1 or 2 and 'data'"),
-        ({"data": {}}, "of version None with 'data' in it"),
-        ({"version": 1}, "of version 1 with 'version' in it"),
-        ({"version": "one", "data": {}}, "of version 'one' with 'version', 'data' in it"),
-        ({"version": 1.5, "data": {}}, "of version 1.5 with"),
-        ({"version": 0, "data": {}}, "of version 0 with"),
-        ({"version": 3, "data": {}}, "of version 3 with"),
+        ({}, "has the Legate data interface {}, expected one of version 1 or 2 with 'data'"),
+        ("text", "has the Legate data interface 'text', expected"),
+        ({"data": {}}, "has the Legate data interface {'data': {}}, expected"),
+        ({"version": 1}, "has the Legate data interface {'version': 1}, expected"),
+        ({"version": 1, "data": 3}, "has the Legate data interface {'version': 1, 'data': 3}, expected"),
+        ({"version": "one", "data": {}}, "has the Legate data interface {'version': 'one', 'data': {}}, expected"),
+        ({"version": 1.5, "data": {}}, "has the Legate data interface {'version': 1.5, 'data': {}}, expected"),
+        ({"version": 0, "data": {}}, "has the Legate data interface {'version': 0, 'data': {}}, expected"),
+        ({"version": 3, "data": {}}, "has the Legate data interface {'version': 3, 'data': {}}, expected"),
         ({"version": 1, "data": {}}, "is made of 0 fields, expected one plain array"),
-        ({"version": 1, "data": {"a": 1, "b": 2}}, "is made of 2 fields, expected one plain array"),
-        ({"version": 1, "data": {"a": 1}}, "shows a int where its store should be"),
-        ("text", "shows a str where Legate's data interface is a mapping"),
+        ({"version": 1, "data": {"a": 1}}, "has the fields [1], expected a store"),
+        ({"version": 1, "data": {"a": 1, "b": 2}}, "has the fields [1, 2], expected a store"),
     ],
 )
 def test_objects_whose_data_interface_is_wrong(interface: Any, message: str) -> None:
@@ -416,6 +417,9 @@ def test_objects_whose_data_interface_is_wrong(interface: Any, message: str) -> 
 
 
 def test_stores_that_are_no_plain_arrays() -> None:
+    fields = {n: lg.LogicalArray.from_store(filled((3,), 1.0)) for n in "ab"}
+    with pytest.raises(TypeError, match="argument 'src' is made of 2 fields, expected one plain array"):
+        copied(Column({"version": 1, "data": fields}))
     with pytest.raises(TypeError, match="argument 'src' is masked, expected one plain array"):
         copied(runtime.create_array(lg.float64, (3,), nullable=True))
     for store in (runtime.create_store(lg.binary_type(3), (4,)), runtime.create_store(lg.null_type, (4,))):

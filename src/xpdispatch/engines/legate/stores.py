@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -152,27 +151,22 @@ def store_of(name: str, array: Any) -> Any:
 def _column_of(name: str, array: Any) -> Any:
     """The store of the one field that an object with Legate's data interface has."""
     interface = array.__legate_data_interface__
-    if not isinstance(interface, Mapping):
+    try:
+        version, columns = interface["version"], list(interface["data"].values())
+    except (AttributeError, KeyError, TypeError):
+        version, columns = None, []
+    if version not in _VERSIONS:
         raise ArgumentError(
-            f"argument {name!r} shows a {type(interface).__name__} where Legate's data interface is a mapping",
+            f"argument {name!r} has the Legate data interface {interface!r}, "
+            f"expected one of version {' or '.join(map(str, _VERSIONS))} with 'data'",
             hint="pass the LogicalStore itself",
         )
-    version = interface.get("version")
-    if version not in _VERSIONS or "data" not in interface:
-        raise ArgumentError(
-            f"argument {name!r} has a Legate data interface of version {version!r} "
-            f"with {', '.join(map(repr, interface)) or 'nothing'} in it, "
-            f"expected version {' or '.join(map(str, _VERSIONS))} and 'data'",
-            hint="pass the LogicalStore itself",
-        )
-    columns = list(interface["data"].values())
-    if len(columns) == 1 and not isinstance(columns[0], lg.LogicalArray):
-        if not isinstance(columns[0], lg.LogicalStore):
-            raise ArgumentError(
-                f"argument {name!r} shows a {type(columns[0]).__name__} where its store should be",
-                hint="pass the LogicalStore itself",
-            )
+    if len(columns) == 1 and isinstance(columns[0], lg.LogicalStore):
         return columns[0]
+    if not all(isinstance(c, lg.LogicalArray) for c in columns):
+        raise ArgumentError(
+            f"argument {name!r} has the fields {columns!r}, expected a store", hint="pass the LogicalStore itself"
+        )
     if len(columns) != 1 or columns[0].nullable:
         what = "masked" if len(columns) == 1 else f"made of {len(columns)} fields"
         raise ArgumentError(

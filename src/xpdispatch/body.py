@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from xpdispatch.errors import SignatureError
@@ -100,6 +101,14 @@ def _place(slot: Slot, buffers: tuple[int, ...]) -> tuple[int, int]:
     return (0, slot.operand) if slot.operand is not None else (2, int(slot.scalar or 0))
 
 
+def name_of(function: object) -> str:
+    """A body's name in messages and as a Legate task; objects and partials have none of their own."""
+    own = getattr(function, "__name__", None)
+    if isinstance(own, str):
+        return own
+    return name_of(function.func) if isinstance(function, partial) else type(function).__name__
+
+
 def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict[str, inspect.Parameter]:
     """The parameters that callers see: all but the leading ``xp`` and ``tile``.
 
@@ -110,7 +119,7 @@ def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict
     SignatureError
         The first parameter is not ``xp``.
     """
-    if not callable(function) or not hasattr(function, "__name__"):
+    if not callable(function):
         raise SignatureError(f"@kernel got {function!r}, expected a function", hint='@kernel("x[i] -> y[i]")')
     try:
         parameters = dict(inspect.signature(function).parameters)
@@ -120,7 +129,7 @@ def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict
     if not names or names[0] != "xp":
         raise SignatureError(
             f"the first parameter of the body is {repr(names[0]) if names else 'missing'}, expected 'xp'",
-            hint=f"def {function.__name__}(xp, ...): the array namespace comes first",
+            hint=f"def {name_of(function)}(xp, ...): the array namespace comes first",
         )
     for name in names[: 2 if names[1:2] == ["tile"] else 1]:
         del parameters[name]
@@ -133,7 +142,7 @@ def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict
             )
     if star is not None and (star not in parameters or parameters[star].kind is not inspect.Parameter.VAR_POSITIONAL):
         raise SignatureError(
-            f"the notation has '*{star}', and the body has no '*{star}'", hint=f"def {function.__name__}(xp, *{star})"
+            f"the notation has '*{star}', and the body has no '*{star}'", hint=f"def {name_of(function)}(xp, *{star})"
         )
     return parameters
 
@@ -181,7 +190,7 @@ def make_body(function: Callable[..., Any], signature: Signature, merge: Callabl
                 hint=f"the scalar parameters are {', '.join(known) or 'none'}; give the body a parameter {name!r}",
             )
     return Body(
-        name=function.__name__,
+        name=name_of(function),
         function=function,
         slots=tuple(slots),
         keyword=tuple(n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY),

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from xpdispatch.body import name_of
 from xpdispatch.constraints import beside, default_boundaries
 from xpdispatch.errors import NotationError, SignatureError, XPDispatchError
 from xpdispatch.explicit import roles_of, signature_of
@@ -92,6 +93,10 @@ def kernel(
         raise SignatureError(
             "constraints= got one constraint, expected several", hint=f"write constraints=[{constraints}]"
         )
+    if not isinstance(constraints, Iterable):
+        raise SignatureError(
+            f"constraints= got {constraints!r}, expected a list of constraints", hint='constraints=[align("x", "y")]'
+        )
 
     def decorate(function: Callable[..., Any]) -> Kernel:
         signature: Signature | None = None
@@ -116,7 +121,7 @@ def kernel(
             )
         except XPDispatchError as error:
             shown = error.notation or (str(signature) if signature else notation or "")
-            error.complete(getattr(function, "__name__", repr(function)), shown)
+            error.complete(name_of(function), shown)
             raise
 
     return decorate

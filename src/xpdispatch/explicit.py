@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union, get_args, get_origin
 
 from xpdispatch.constraints import BESIDE, check_images, checked_constraints, kept_whole, known, names_in
 from xpdispatch.errors import SignatureError
@@ -54,16 +55,21 @@ def roles_of(function: Callable[..., Any]) -> dict[str, Role]:
     """The array parameters of a body that spells its roles out, in order."""
     try:
         parameters = inspect.signature(function, eval_str=True).parameters
-    except NameError as error:
+    except Exception as error:
         raise SignatureError(
-            f"an annotation of {function.__name__!r} cannot be evaluated: {error}",
+            f"an annotation cannot be evaluated: {error}",
             hint="import In, Out, InOut and Reduce from xpdispatch at module level",
         ) from error
     found: dict[str, Role] = {}
     for name, parameter in parameters.items():
-        for extra in get_args(parameter.annotation)[1:]:
-            if isinstance(extra, Role):
-                found[name] = extra
+        annotation = parameter.annotation
+        for option in get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,):
+            if option is Reduce:
+                raise SignatureError(
+                    f"parameter {name!r} is a Reduce that names no operator",
+                    hint='write Reduce["sum"]; the operators are ' + ", ".join(OPERATORS),
+                )
+            found.update((name, extra) for extra in get_args(option)[1:] if isinstance(extra, Role))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from xpdispatch import namespaces
-from xpdispatch.body import Body, make_body, parameters_of
+from xpdispatch.body import Body, make_body, name_of, parameters_of
 from xpdispatch.boundaries import boundaries_of
 from xpdispatch.caches import BoundedCache
 from xpdispatch.dtypes import casts, rules
@@ -107,8 +107,9 @@ class Kernel:
         self._describe(function)
 
     def _describe(self, function: Callable[..., Any]) -> None:
-        for name in ("__module__", "__qualname__", "__name__"):
-            setattr(self, name, getattr(function, name))
+        name = name_of(function)
+        self.__name__, self.__qualname__ = name, getattr(function, "__qualname__", name)
+        self.__module__ = getattr(function, "__module__", None) or type(function).__module__
         own = inspect.cleandoc(function.__doc__ or "")
         self.__doc__ = f"{self.name}{self.__signature__}\n\n    {self.notation}\n\n{own}".rstrip()
 
@@ -351,8 +352,17 @@ def _kind(value: Any) -> Any:
     try:
         dtype = getattr(value, "dtype", None)
         return kind, value.type.code if dtype is None else dtype, tuple(value.shape)  # a Legate store has a type
-    except Exception:  # noqa: BLE001  no array, or none that has a shape yet: the checks have words for it
-        return kind
+    except Exception:  # noqa: BLE001  no array, or none that has a shape yet
+        return kind, *_kinds_behind(value)
+
+
+def _kinds_behind(value: Any) -> list[Any]:
+    """The same of the stores behind an object that has nothing but Legate's data interface."""
+    try:
+        columns = value.__legate_data_interface__["data"].values()
+        return [(c.type.code, tuple(c.shape)) for c in columns]
+    except Exception:  # noqa: BLE001  the checks have words for it
+        return []
 
 
 def _extent_names(signature: Signature) -> set[str]:

@@ -40,8 +40,7 @@ def check_variants(names: Sequence[str]) -> tuple[str, ...]:
     ------
     SignatureError
     """
-    wrong = [n for n in names if n not in VARIANTS]
-    if wrong or isinstance(names, str) or not names:
+    if not isinstance(names, Sequence) or isinstance(names, str) or not names or any(n not in VARIANTS for n in names):
         raise SignatureError(
             f"variants={names!r} are not some of Legate's", hint=f"a tuple of some of {', '.join(map(repr, VARIANTS))}"
         )

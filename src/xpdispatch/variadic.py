@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from xpdispatch.body import parameters_of
+from xpdispatch.body import name_of, parameters_of
 from xpdispatch.caches import BoundedCache
 from xpdispatch.constraints import renamed
 from xpdispatch.errors import ArgumentError, XPDispatchError
@@ -173,6 +173,7 @@ def _spread(function: Function, signature: Signature, count: int) -> tuple[Funct
     def body(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
+    body.__name__ = name_of(function)
     body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     constraints = renamed(signature, {str(star.name): names})
     return body, replace(signature, operands=tuple(terms), constraints=constraints, text="")

@@ -178,6 +178,8 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
 def synchronize() -> None:
     """Wait for every launch so far, and raise the first exception of a body, if any."""
     _check_thread()
+    if _streams_strictly():
+        raise _cannot_stream("a wait")
     _settle()
     garbage.resume()
     failures.raise_first()
@@ -213,6 +215,19 @@ def _fetch() -> None:
             pass
     except failures.Carrier as carrier:
         failures.keep(carrier.failure)
+
+
+def _streams_strictly() -> bool:
+    """Whether Legate keeps launches back, so that to wait for them is an error."""
+    modes = getattr(lg, "StreamingMode", None)  # since 26.01
+    return modes is not None and lg.Scope.parallel_policy().streaming_mode == modes.STRICT
+
+
+def _cannot_stream(what: str) -> EngineError:
+    return EngineError(
+        f"{what}, inside a Scope of StreamingMode.STRICT, whose tasks start when it is left",
+        hint="make arrays by cuPyNumeric, and wait and read results after the Scope; or use StreamingMode.RELAXED",
+    )
 
 
 def _check_thread() -> None:
@@ -478,7 +493,7 @@ def _execute(
     kernel: Kernel, launch: Launch, operands: Sequence[Held], stores: Sequence[Any], places: Any, payload: bytes
 ) -> None:
     global _ahead  # noqa: PLW0603
-    if _ahead >= _MOST_AHEAD:
+    if _ahead >= _MOST_AHEAD and not _streams_strictly():
         _wait()
     _ahead += 1
     garbage.pause()
@@ -506,8 +521,13 @@ def _submit(task: Any) -> None:
         with lg.Scope(exception_mode=lg.ExceptionMode.IGNORED), lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED):
             task.throws_exception(Exception)
             task.execute()
-    else:
+        return
+    try:
         task.execute()
+    except ValueError as error:
+        if not _streams_strictly():
+            raise
+        raise _cannot_stream("an array that lies in memory of NumPy's") from error
 
 
 def _add_arrays(

@@ -16,6 +16,9 @@ from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeErro
 from xpdispatch.namespaces import load
 from xpdispatch.plan import Shape
 
+_VERSIONS = (1, 2)
+"""Of Legate's data interface: a field is a LogicalArray in the first, a LogicalStore in the second."""
+
 
 @dataclass(slots=True)
 class Held:
@@ -136,22 +139,40 @@ def _in_region(store: Any) -> Any:
 
 def store_of(name: str, array: Any) -> Any:
     """The store behind a cuPyNumeric array, a LogicalArray or a LogicalStore."""
-    if isinstance(array, lg.LogicalStore):
-        store = array
-    else:
-        columns = list(array.__legate_data_interface__["data"].values())
-        if len(columns) != 1 or columns[0].nullable:
-            what = "masked" if len(columns) == 1 else f"made of {len(columns)} fields"
-            raise ArgumentError(
-                f"argument {name!r} is {what}, expected one plain array", hint="pass one field without a mask"
-            )
-        store = columns[0].data
+    store = array if isinstance(array, lg.LogicalStore) else _column_of(name, array)
     if store.unbound:
         raise ArgumentError(
             f"argument {name!r} is a store of unknown size that nothing has written",
             hint="run the task that writes it first",
         )
     return store
+
+
+def _column_of(name: str, array: Any) -> Any:
+    """The store of the one field that an object with Legate's data interface has."""
+    interface = array.__legate_data_interface__
+    try:
+        version, columns = interface["version"], list(interface["data"].values())
+    except (AttributeError, KeyError, TypeError):
+        version, columns = None, []
+    if version not in _VERSIONS:
+        raise ArgumentError(
+            f"argument {name!r} has the Legate data interface {interface!r}, "
+            f"expected one of version {' or '.join(map(str, _VERSIONS))} with 'data'",
+            hint="pass the LogicalStore itself",
+        )
+    if len(columns) == 1 and isinstance(columns[0], lg.LogicalStore):
+        return columns[0]
+    if not all(isinstance(c, lg.LogicalArray) for c in columns):
+        raise ArgumentError(
+            f"argument {name!r} has the fields {columns!r}, expected a store", hint="pass the LogicalStore itself"
+        )
+    if len(columns) != 1 or columns[0].nullable:
+        what = "masked" if len(columns) == 1 else f"made of {len(columns)} fields"
+        raise ArgumentError(
+            f"argument {name!r} is {what}, expected one plain array", hint="pass one field without a mask"
+        )
+    return columns[0].data
 
 
 def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Held:

@@ -514,16 +514,15 @@ def _execute(
 def _submit(task: Any) -> None:
     """Launch a task; Legate carries its failures where the user's Scope defers them, or for several processes."""
     mode = lg.Scope.exception_mode()
-    if mode == _DEFERRED:
-        task.throws_exception(Exception)
-        task.execute()
-    elif failures.joined and mode != _IGNORED:
-        with lg.Scope(exception_mode=lg.ExceptionMode.IGNORED), lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED):
-            task.throws_exception(Exception)
-            task.execute()
-        return
     try:
-        task.execute()
+        if failures.joined and mode not in (_DEFERRED, _IGNORED):
+            with lg.Scope(exception_mode=lg.ExceptionMode.IGNORED), lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED):
+                task.throws_exception(Exception)
+                task.execute()
+        else:
+            if mode == _DEFERRED:
+                task.throws_exception(Exception)
+            task.execute()
     except ValueError as error:
         if not _streams_strictly():
             raise

@@ -1075,7 +1075,8 @@ def test_scopes_of_provenance_and_machine() -> None:
 
 @pytest.mark.parametrize("factor", [1, 2, 43])
 @pytest.mark.parametrize("mode", ["OFF", "RELAXED", "STRICT"])
-def test_streaming_scopes(mode: str, factor: int) -> None:
+def test_streaming_scopes(mode: str, factor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(legate, "_MOST_AHEAD", 100)
     policy = lg.ParallelPolicy(
         streaming_mode=lg.StreamingMode[mode],
         overdecompose_factor=factor,

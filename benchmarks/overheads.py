@@ -1,0 +1,123 @@
+"""What a call costs besides its body: binding and preparing a Legate launch, a chain of launches, and a call here.
+
+python benchmarks/overheads.py [--rounds 2000] [--json FILE]
+
+Each row is the ratio of two medians, measured in turns in one process. On Legate the other side is Legate's own
+decorator with the same arrays: its prepare_call against our call without the launch itself, and then 1,000 launches of
+each. In this process the other side is the body, called by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+os.environ.setdefault("LEGATE_CONFIG", "--cpus 1 --gpus 0 --sysmem 2000")
+
+import numpy as np
+
+import xpdispatch as xd
+from xpdispatch import kernel
+
+# isort: split
+import cupynumeric as cn
+import legate.core as lg
+from legate.core.task import InputArray, OutputArray, task
+
+from xpdispatch.engines.legate import engine
+
+
+@kernel("x[i], y[i] -> z[i]")
+def saxpy(xp: Any, x: Any, y: Any, a: float) -> Any:
+    return a * x + y
+
+
+@task(variants=(lg.VariantCode.CPU,), constraints=(lg.align("x", "y"), lg.align("y", "z")))
+def by_decorator(x: InputArray, y: InputArray, z: OutputArray, a: float) -> None:
+    np.add(a * np.asarray(x), np.asarray(y), out=np.asarray(z))
+
+
+def in_turns(rounds: int, *sides: Callable[[], object]) -> list[float]:
+    """The median time of each in microseconds."""
+    times: list[list[int]] = [[] for _ in sides]
+    for n in range(rounds + 50):
+        for side, found in zip(sides, times, strict=True):
+            start = perf_counter_ns()
+            side()
+            end = perf_counter_ns()
+            if n >= 50:
+                found.append(end - start)
+    return [statistics.median(found) / 1e3 for found in times]
+
+
+def launch(rounds: int) -> tuple[float, float]:
+    """Ours and Legate's time to prepare one launch, which is then dropped."""
+    x, y, z = cn.ones(10), cn.ones(10), cn.zeros(10)
+    submit = engine._submit
+    engine._submit = lambda task: None
+    try:
+        ours, theirs = in_turns(
+            rounds, lambda: saxpy(x, y, 2.0, out=z), lambda: by_decorator.prepare_call(x, y, z, 2.0)
+        )
+    finally:
+        engine._submit = submit
+    xd.synchronize()
+    return ours, theirs
+
+
+def chain(rounds: int) -> tuple[float, float]:
+    """Seconds for 1,000 small launches, each of which waits for the one before, in turns."""
+    x, y = cn.ones(10), cn.ones(10)
+
+    def run(step: Callable[[Any, Any], object]) -> float:
+        xd.synchronize()
+        lg.get_legate_runtime().issue_execution_fence(block=True)
+        a, b = x, y
+        start = perf_counter()
+        for _ in range(1000):
+            step(a, b)
+            a, b = b, a
+        issued = perf_counter() - start
+        lg.get_legate_runtime().issue_execution_fence(block=True)
+        return issued
+
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(run(lambda a, b: saxpy(a, a, 0.5, out=b)))
+        theirs.append(run(lambda a, b: by_decorator(a, a, b, 0.5)))
+    return statistics.median(ours), statistics.median(theirs)
+
+
+def local(rounds: int) -> tuple[float, float]:
+    x, y = np.ones(10), np.ones(10)
+    body = saxpy.__wrapped__
+    xp = xd.namespace_for("CPU")
+    return tuple(in_turns(rounds, lambda: saxpy(x, y, 2.0), lambda: body(xp, x, y, 2.0)))  # type: ignore[return-value]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3000)
+    parser.add_argument("--json", help="write the figures to this file as well")
+    args = parser.parse_args()
+    ours, theirs = launch(args.rounds)
+    rows = {"prepare a launch": {"ours_us": ours, "decorator_us": theirs, "ratio": ours / theirs}}
+    ours, theirs = chain(max(5, args.rounds // 300))
+    rows["issue 1,000 launches"] = {"ours_us": ours * 1e3, "decorator_us": theirs * 1e3, "ratio": ours / theirs}
+    call, body = local(args.rounds * 10)
+    rows["call in this process"] = {"call_us": call, "body_us": body, "overhead_us": call - body}
+    for name, row in rows.items():
+        print(f"{name:22}", "  ".join(f"{key} {value:8.2f}" for key, value in row.items()))
+    if args.json:
+        with open(args.json, "w") as file:  # noqa: PTH123
+            json.dump({"machine": platform.processor() or platform.machine(), "rows": rows}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

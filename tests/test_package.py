@@ -28,6 +28,7 @@ LAYERS = [
     "boundaries",
     "body",
     "plan",
+    "randoms",
     "tiling",
     "reductions",
     "dtypes",

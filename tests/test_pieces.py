@@ -435,3 +435,40 @@ def test_images_of_operands_that_may_be_left_out() -> None:
     p, x = np.asarray([5, 4]), np.arange(6.0)
     np.testing.assert_array_equal(weighted(p, x), [5.0, 4.0])
     np.testing.assert_array_equal(weighted(p, x, x), [25.0, 16.0])
+
+
+def test_random_numbers_of_cells(engine: Engine) -> None:
+    @kernel("[i=n, j=m] -> z[i, j]", dtype="float64")
+    def noise(xp, tile, n, m, seed):
+        return tile.random("i", "j", seed=seed)
+
+    with xd.engine("legate" if engine.name.startswith("legate") else "local"):
+        found = noise(40, 30, 7)
+    z = np.asarray(found)
+    plan = noise.plan([], (40, 30, 7), [None])
+    in_tiles = run_in_tiles(noise, [], {"i": [3, 17], "j": [11]}, (40, 30, 7))
+    np.testing.assert_array_equal(in_tiles[0], z)
+    assert plan.extents == (40, 30)
+    assert z.min() >= 0
+    assert z.max() < 1
+    assert len(np.unique(z)) == z.size
+    assert abs(z.mean() - 0.5) < 0.03
+    assert abs(np.corrcoef(z[:, :-1].ravel(), z[:, 1:].ravel())[0, 1]) < 0.1
+    np.testing.assert_array_equal(noise(50, 31, 7)[:40, :30], z)  # of the place alone, not of the extents
+    assert not np.array_equal(noise(40, 30, 8), z)
+
+
+def test_random_numbers_need_a_seed_and_an_index() -> None:
+    for wrong in ({"seed": 0.5}, {"seed": None}):
+        made = kernel("x[i] -> y[i]")(lambda xp, tile, x, wrong=wrong: tile.random("i", **wrong))
+        with pytest.raises(TypeError, match="expected an index and an int"):
+            made(np.ones(3))
+    with pytest.raises(TypeError, match="tile.random got indices \\(\\)"):
+        kernel("x[i] -> y[i]")(lambda xp, tile, x: tile.random(seed=1))(np.ones(3))
+
+
+def test_random_numbers_are_those_of_splitmix64() -> None:
+    from xpdispatch.randoms import _mixed
+
+    # The first number of Vigna's splitmix64.c with the seed 1234567.
+    assert _mixed(1234567) == 6457827717110365317

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
 
+import numpy as np
+
 from xpdispatch.errors import ArgumentError
 from xpdispatch.plan import WHOLE, Layout, Plan
+from xpdispatch.randoms import uniform
 
 Region = tuple[tuple[int, int], ...]
 """For each index of a plan its first cell and the one after its last."""
@@ -120,6 +123,28 @@ class Tile:
         """Global coordinates of this tile's cells along the index, a 1-d int64 array of ``xp``."""
         start = self.start(index)
         return self._xp.arange(start, start + self.size(index), dtype=self._xp.int64)
+
+    def random(self, *indices: str | tuple[str, int], seed: int) -> Any:
+        """Random numbers for this tile's cells, the same for each cell on every engine and however arrays are cut.
+
+        Parameters
+        ----------
+        *indices : str or (str, int)
+            One for each axis of what is returned.
+        seed : int
+            Another seed gives other numbers; its lowest 64 bits count.
+
+        Returns
+        -------
+        array
+            Uniform from 0 to before 1, of dtype float64. `xp` must have uint64.
+        """
+        if not indices or not isinstance(seed, int | np.integer):
+            raise ArgumentError(
+                f"tile.random got indices {indices} and seed {seed!r}, expected an index and an int",
+                hint='write tile.random("i", seed=7)',
+            )
+        return uniform(self._xp, int(seed), [self.coords(index) for index in indices])
 
     def halo(self, operand: str, axis: int) -> tuple[int, int]:
         """Cells of the operand's halo really present below and above this tile along the axis.

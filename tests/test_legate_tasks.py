@@ -1073,26 +1073,6 @@ def test_scopes_of_provenance_and_machine() -> None:
         assert_same(on_both(shifted, np.ones(9), 1), np.full(9, 2.0))
 
 
-@pytest.mark.parametrize("factor", [1, 2, 43])
-@pytest.mark.parametrize("mode", ["OFF", "RELAXED", "STRICT"])
-def test_streaming_scopes(mode: str, factor: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(legate, "_MOST_AHEAD", 100)
-    policy = lg.ParallelPolicy(
-        streaming_mode=lg.StreamingMode[mode],
-        overdecompose_factor=factor,
-        partitioning_threshold={lg.TaskTarget.CPU: 1},
-    )
-    n = 2 * factor * len(runtime.machine)
-    x = cupynumeric.arange(n)
-    with lg.Scope(parallel_policy=policy):
-        y = shifted(x, 1)
-        z = shifted(y, 2)
-        for _ in range(130 if factor == 2 else 0):  # more than are let run ahead of the fences
-            z = shifted(z, 1)
-    np.testing.assert_array_equal(np.asarray(synchronized(y)), np.arange(n) + 1)
-    np.testing.assert_array_equal(np.asarray(z), np.arange(n) + (133 if factor == 2 else 3))
-
-
 def test_waiting_inside_a_strict_streaming_scope() -> None:
     x, z = cupynumeric.ones(9), np.zeros(9)
     policy = lg.ParallelPolicy(streaming_mode=lg.StreamingMode.STRICT, overdecompose_factor=2)

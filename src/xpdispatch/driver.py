@@ -28,8 +28,7 @@ from xpdispatch.errors import MissingError
 
 _NAME = "libcuda.so.1"
 _WINDOW = 65536
-window = 1024
-"""Operations of Legion under way at most: its own default, or what it is widened to before Legate starts."""
+"""Operations under way at most; Legion's own default is 1,024."""
 
 _SOURCE = r"""
 /* Stands in for the CUDA driver where there is none. Realm resolves its functions by cuGetProcAddress and
@@ -162,11 +161,9 @@ def widen_window() -> None:
     To drop an array is an operation too, and Python drops it with its lock held: a program that is held up there
     while a task in Python waits for the lock stands still for ever.
     """
-    global window  # noqa: PLW0603  Legion reads it once in a process
     words = os.environ.get("LEGION_DEFAULT_ARGS", "")
     if "-lg:window" not in words:
         os.environ["LEGION_DEFAULT_ARGS"] = f"{words} -lg:window {_WINDOW}".strip()
-        window = _WINDOW
 
 
 def complete_config() -> None:

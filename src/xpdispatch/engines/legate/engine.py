@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch import driver, exits
+from xpdispatch import exits
 from xpdispatch.caches import BoundedCache
 from xpdispatch.constraints import HINTS
 from xpdispatch.decorator import kernel
@@ -80,12 +80,12 @@ To drop one whose tasks have not ended waits for them, with Python's lock held, 
 _launches = count()
 _ahead = 0
 """Launches since the last blocking fence."""
-_MOST_AHEAD = driver.window // 16
-"""How many there may be, for each launch can be some ten operations.
+_MOST_AHEAD = 100
+"""How many there may be.
 
 To drop a store is an operation for Legion, which holds the program up while too many operations are under way;
 and Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
-ahead stands still for ever. The driver module widens Legion's window, but where Legate was imported first.
+ahead stands still for ever. The driver module widens Legion's window; this holds where Legate was imported first, too.
 """
 _DEFERRED, _IGNORED = int(lg.ExceptionMode.DEFERRED), int(lg.ExceptionMode.IGNORED)
 _tells: bool = _runtime.config().provenance

@@ -124,3 +124,18 @@ def on_legate(request: pytest.FixtureRequest) -> Iterator[Engine]:
     with found.tiles():
         yield found
     xd.synchronize()
+
+
+def registered_options(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Legate's options of the tasks that are registered with some from now on."""
+    from xpdispatch.engines.legate import tasks
+
+    given: list[Any] = []
+    real = tasks.PyTask
+
+    def spy(**kwargs: Any) -> Any:
+        given.append(kwargs["options"])
+        return real(**kwargs)
+
+    monkeypatch.setattr(tasks, "PyTask", spy)
+    return given

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
+from conftest import registered_options
 from xpdispatch import kernel
 from xpdispatch.engines.legate import device, failures
 from xpdispatch.engines.legate.leaf import Header, _borders, make_joiner, make_leaf
@@ -300,15 +301,8 @@ def options_of(made: xd.Kernel, monkeypatch: pytest.MonkeyPatch, notation: str =
     """The options under which a task of the kernel is registered on a machine with GPUs, or None."""
     from xpdispatch.engines.legate import tasks
 
-    given: list[Any] = []
-    real = tasks.PyTask
-
-    def spy(**kwargs: Any) -> Any:
-        given.append(kwargs["options"])
-        return real(**kwargs)
-
+    given = registered_options(monkeypatch)
     monkeypatch.setattr(tasks, "_has_gpus", True)
-    monkeypatch.setattr(tasks, "PyTask", spy)
     x = np.arange(5.0)
     with xd.engine("legate"):
         np.testing.assert_array_equal(made(x), x + 1)

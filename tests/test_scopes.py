@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
-from conftest import forced_tiles, run_python
+from conftest import forced_tiles, registered_options, run_python
 from xpdispatch import In, Reduce, broadcast, kernel
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
 
-from xpdispatch.engines.legate import engine, tasks  # isort: skip
+from xpdispatch.engines.legate import engine  # isort: skip
 
 DEFERRED, IGNORED = lg.ExceptionMode.DEFERRED, lg.ExceptionMode.IGNORED
 
@@ -413,14 +413,7 @@ def test_has_side_effect_reaches_the_task(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("name", ["has_allocations", "elide_device_ctx_sync"])
 def test_options_of_registered_tasks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[Any] = []
-    real = tasks.PyTask
-
-    def spy(**kwargs: Any) -> Any:
-        given.append(kwargs["options"])
-        return real(**kwargs)
-
-    monkeypatch.setattr(tasks, "PyTask", spy)
+    given = registered_options(monkeypatch)
 
     @kernel("x[i], w[] -> sum s[], y[i], max m[]", options={name: True})
     def body(xp, x, w, note):

@@ -204,7 +204,7 @@ def make_body(function: Callable[..., Any], signature: Signature, merge: Callabl
 
 def _buffers(signature: Signature, parameters: Mapping[str, object]) -> tuple[int, ...]:
     """The results that the body may write."""
-    haloed = {t.name for t in signature.operands if any(a.below or a.above for a in t.axes)}
+    haloed = {t.name for t in signature.operands if t.haloed}
     found = []
     for r, term in enumerate(signature.results):
         if term.name not in parameters or term.name in haloed:

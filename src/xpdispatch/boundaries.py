@@ -34,7 +34,7 @@ def boundaries_of(signature: Signature, entry: Any) -> dict[str, Boundary]:
     SignatureError
         It is left out where a halo needs it, given where none does, or no mode.
     """
-    haloed = {str(t.name): t for t in signature.operands if any(a.below or a.above for a in t.axes)}
+    haloed = {str(t.name): t for t in signature.operands if t.haloed}
     if not haloed:
         if entry is None:
             return {}

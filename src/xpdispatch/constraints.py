@@ -231,13 +231,13 @@ def beside(signature: Signature, constraints: Iterable[Constraint]) -> Signature
         A constraint that the notation has words for, or that does not fit its operands.
     """
     constraints = checked_constraints(constraints)
+    arrays = dict.fromkeys(str(t.name) for t in (*signature.operands, *signature.results) if t.name)
     for constraint in constraints:
         if constraint.kind not in BESIDE:
             raise SignatureError(
                 f"{constraint} stands beside a notation, which says such things itself",
                 hint=f"{_IN_NOTATION[constraint.kind]}; only {' and '.join(BESIDE)} stand beside it",
             )
-        arrays = dict.fromkeys(str(t.name) for t in (*signature.operands, *signature.results) if t.name)
         for name in names_in(constraint):
             known(name, arrays)
     combined = replace(signature, constraints=constraints)
@@ -285,9 +285,8 @@ def kept_whole(constraint: Constraint) -> Iterable[tuple[str, tuple[int, ...] | 
 
 def default_boundaries(signature: Signature) -> dict[str, str]:
     """What lies outside the arrays that bloat gives a halo: nothing, as in Legate; borders of ranges are one more."""
-    haloed = [str(t.name) for t in signature.operands if any(a.below or a.above for a in t.axes)]
     functions = {c.args[0] for c in signature.constraints if c.kind == "image"}
-    return {name: "valid" if name in functions else "clip" for name in haloed}
+    return {str(t.name): "valid" if t.name in functions else "clip" for t in signature.operands if t.haloed}
 
 
 def check_images(signature: Signature) -> None:

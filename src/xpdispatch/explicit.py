@@ -198,10 +198,9 @@ def _cells(
 
 def _check_extents(operands: Sequence[Term], results: Sequence[Term]) -> None:
     """Where scale or bloat name the axes, an operand must have each of them, to tell its extent."""
-    known = {a.name for t in operands for a in t.axes}
+    told = {a.name for t in operands for a in t.axes}
     for term in results:
-        lost = [a for a in term.axes if a.kind in ("split", "whole") and a.name not in known]
-        if lost:
+        if any(a.kind in ("split", "whole") and a.name not in told for a in term.axes):
             raise SignatureError(
                 f"no operand tells the extents of {term.name!r}", hint="annotate one of the arrays with In or InOut"
             )

@@ -132,7 +132,7 @@ class Kernel:
         SignatureError
         """
         if boundary is None:
-            haloed = {t.name for t in signature.operands if any(a.below or a.above for a in t.axes)}
+            haloed = {t.name for t in signature.operands if t.haloed}
             boundary = {name: mode for name, mode in self.boundaries.items() if name in haloed} or None
         made = Kernel(self.__wrapped__, signature, boundary=boundary, **self._options)
         made.body.variants.update(self.body.variants)

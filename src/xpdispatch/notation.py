@@ -164,6 +164,11 @@ class Term:
         """The axes after the ellipsis."""
         return self.axes[1:] if self.ellipsis else self.axes
 
+    @property
+    def haloed(self) -> bool:
+        """Whether some axis has a halo."""
+        return any(a.below or a.above for a in self.axes)
+
     def __str__(self) -> str:
         head = f"{self.op} " if self.op else "*" if self.starred else ""
         return f"{head}{self.name or ''}[{', '.join(map(str, self.axes))}]"

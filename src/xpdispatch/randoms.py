@@ -30,19 +30,16 @@ def uniform(xp: Any, seed: int, coordinates: Sequence[Any]) -> Any:
     array
         Dtype float64; one axis for each array of coordinates.
     """
-    bits = xp.full((1,) * len(coordinates), _mixed(seed), dtype=xp.uint64)
-    step, first, second = (xp.asarray(word, dtype=xp.uint64) for word in (_STEP, _FIRST, _SECOND))
+    step = xp.asarray(_STEP, dtype=xp.uint64)
+    bits = _mixed(xp, xp.full((1,) * len(coordinates), seed & _WORD, dtype=xp.uint64) + step)
     for axis, places in enumerate(coordinates):
         shape = tuple(-1 if a == axis else 1 for a in range(len(coordinates)))
-        bits = bits + (xp.astype(xp.reshape(places, shape), xp.uint64) + 1) * step  # products wrap at 2**64
-        bits = (bits ^ (bits >> 30)) * first
-        bits = (bits ^ (bits >> 27)) * second
-        bits = bits ^ (bits >> 31)
+        bits = _mixed(xp, bits + (xp.astype(xp.reshape(places, shape), xp.uint64) + 1) * step)
     return xp.astype(bits >> 11, xp.float64) * 2.0**-53
 
 
-def _mixed(seed: int) -> int:
-    bits = (seed + _STEP) & _WORD
-    bits = ((bits ^ (bits >> 30)) * _FIRST) & _WORD
-    bits = ((bits ^ (bits >> 27)) * _SECOND) & _WORD
+def _mixed(xp: Any, bits: Any) -> Any:
+    """Each bit of a number spread over all of them; products wrap at 2**64."""
+    bits = (bits ^ (bits >> 30)) * xp.asarray(_FIRST, dtype=xp.uint64)
+    bits = (bits ^ (bits >> 27)) * xp.asarray(_SECOND, dtype=xp.uint64)
     return bits ^ (bits >> 31)

@@ -113,7 +113,7 @@ class FlexibleKernel(Kernel):
         """``boundary=`` with the names that the operands of a plain kernel have."""
         _, signature, entry = self._given
         left = [t for t in signature.operands if t.name not in absent]
-        if not any(a.below or a.above for t in left for a in t.axes):
+        if not any(t.haloed for t in left):
             return None
         if not isinstance(entry, Mapping):
             return entry

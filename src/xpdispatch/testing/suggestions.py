@@ -340,7 +340,7 @@ def _is_right(base: Kernel, signature: Signature, experiments: Sequence[Experime
 
 
 def _boundary(signature: Signature) -> str | None:
-    return "valid" if any(a.below or a.above for t in signature.operands for a in t.axes) else None
+    return "valid" if any(t.haloed for t in signature.operands) else None
 
 
 def _renamed(signature: Signature, taken: set[str]) -> Signature:

@@ -32,7 +32,7 @@ def boxes_of(store: Any, kind: Boxes) -> Any:
 @cache
 def _registered() -> Any:
     task = library.get_new_task_id()
-    # No task for GPUs: Legate computes an exact image on CPUs only.
+    # No task for GPUs: CuPy has no type for boxes.
     library.register_task(lg.TaskInfo.from_variants(task, "xpdispatch.boxes", [(lg.VariantCode.CPU, _leaf)]))
     return task
 

@@ -23,7 +23,7 @@ from xpdispatch.gathered import Gathered
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
 from xpdispatch.parts import operand_part, part_of
-from xpdispatch.plan import WHOLE, Layout, Plan
+from xpdispatch.plan import Layout, Plan
 from xpdispatch.reductions import combine, identity, needs_sort_keys, sort_keys
 from xpdispatch.returned import add_notes
 from xpdispatch.site import Site
@@ -182,7 +182,7 @@ def _run(
         if store is None
         else _borders(arrays, store, fit, header.operands[p])
         if p in recipe.replaced
-        else _windowed(site, layout, region, fit.turn_back(_view(arrays, store)))
+        else _windowed(site, layout, fit, region, _view(arrays, store))
         for p, (store, fit, layout) in enumerate(zip(inputs, recipe.operands, plan.operands, strict=True))
     ]
     targets = [
@@ -263,12 +263,12 @@ def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Se
     gathered.finish(site, results, whole(plan))
 
 
-def _windowed(site: Site, layout: Layout, region: Region, array: Any) -> Any:
+def _windowed(site: Site, layout: Layout, fit: Fit, region: Region, array: Any) -> Any:
     """An operand's part of the tile: with a halo it is cut out here, for the task got all of the array."""
-    if layout.boundary is None:
-        # A part to which nothing points comes without any cell on its other axes too.
-        return array if array.size or layout.axes[:1] != (WHOLE,) else array.reshape((-1, *layout.shape[1:]))
-    return operand_part(site, array, layout, region, whole(site.plan))
+    array = fit.turn_back(array)
+    if fit.how == "image" and not array.size:
+        return array.reshape((0, *layout.shape[1:]))  # where nothing points to it, its other axes come empty too
+    return array if layout.boundary is None else operand_part(site, array, layout, region, whole(site.plan))
 
 
 def _borders(arrays: Any, store: Any, fit: Fit, dtype: np.dtype[Any]) -> Any:

@@ -289,9 +289,7 @@ def _least(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit]) -> tuple[
     for layout, fit in zip(layouts, fits, strict=True):
         if plan.least and fit.how == "align":
             rank = len(layout.axes) + len(fit.blocks) - len(fit.project) + len(fit.promote)
-            found |= {
-                d: min(plan.least[a], plan.extents[a]) for a, d in zip(layout.axes, fit.dims, strict=True) if a != WHOLE
-            }
+            found |= {d: plan.fewest[a] for a, d in zip(layout.axes, fit.dims, strict=True) if a != WHOLE}
     return tuple(found.get(d, 1) for d in range(rank))
 
 

@@ -80,16 +80,26 @@ def _strict() -> Any:
 
 
 def forced_tiles(factor: int = 4) -> Any:
-    """Four tiles to a processor however small the array, so that ragged and empty ones occur."""
-    from legate.core import ParallelPolicy, Scope, TaskTarget
+    """Four tiles to a processor however small the array, so that ragged and empty ones occur.
 
-    policy = ParallelPolicy(overdecompose_factor=factor, partitioning_threshold={TaskTarget.CPU: 1})
-    return Scope(parallel_policy=policy)
+    Before Legate 26.3 this needs ``LEGATE_MIN_CPU_CHUNK=1`` in the environment of the tests.
+    """
+    from xpdispatch.engines.legate.releases import cutting
+
+    return cutting(factor)
+
+
+def cuts_rows_for_parts() -> bool:
+    """Whether Legate cuts arrays of several axes where outputs are of unknown size; before 26.3 it does not."""
+    from legate.core import ParallelPolicy
+
+    return hasattr(ParallelPolicy, "partitioning_threshold")
 
 
 def run_python(code: str, *, keep_config: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own, by default with this suite's LEGATE_CONFIG."""
-    inherited = {k: v for k, v in os.environ.items() if keep_config or k != "LEGATE_CONFIG"}
+    """Run a program in a process of its own, by default with this suite's settings of Legate."""
+    own = ("LEGATE_CONFIG", "LEGATE_MIN_CPU_CHUNK")
+    inherited = {k: v for k, v in os.environ.items() if keep_config or k not in own}
     command = [sys.executable, "-c", code]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, env={**inherited, **environment}

@@ -5,18 +5,21 @@ from __future__ import annotations
 import gc
 import inspect
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import xpdispatch as xd
-from conftest import Engine, forced_tiles, run_python
+from conftest import Engine, cuts_rows_for_parts, forced_tiles, run_python
 from xpdispatch import In, Out, align, broadcast, driver, kernel
 from xpdispatch.engines.legate.recipe import Recipe
+from xpdispatch.testing import check_on_legate
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
+from xpdispatch.engines.legate import releases  # isort: skip
 
 
 @kernel("x[i], y[i] -> z[i]")
@@ -120,6 +123,16 @@ def test_products_of_complex128_and_deterministic_sums() -> None:
     xd.synchronize()
 
 
+def test_a_fold_over_one_axis_is_cut_where_tasks_can_have_two_results_of_unknown_size() -> None:
+    from xpdispatch.engines.legate import engine as legate
+
+    total = kernel("x[i] -> fold s[]", fold=lambda xp, a, b: a + b)(lambda xp, x: xp.sum(x))
+    with legate.forced_tiles(4) as noted:
+        assert float(total(cupynumeric.arange(37.0))) == 666.0
+        xd.synchronize()
+    assert (len(noted) > 2) == (releases.MOST_UNBOUND > 1)
+
+
 def test_parts_are_put_together_in_the_order_of_the_tiles() -> None:
     """Folds, deterministic sums and products of complex128: cut, asynchronous, and the bits of a run on these tiles."""
     from xpdispatch.engines.legate import engine as legate
@@ -139,7 +152,7 @@ def test_parts_are_put_together_in_the_order_of_the_tiles() -> None:
             cast = made(cupynumeric.array(x), out=out)
             xd.synchronize()
         tiles = sorted({region for k, region in noted if k is made})
-        assert len(tiles) > 2
+        assert (len(tiles) > 2) == cuts_rows_for_parts()
         expected = make_trial(made, (x,), {}).run(tiles)
         for g, c, o, e in zip(got, cast, out, expected, strict=True):
             if made is exact:
@@ -149,6 +162,7 @@ def test_parts_are_put_together_in_the_order_of_the_tiles() -> None:
             np.testing.assert_allclose(np.asarray(c), e, rtol=1e-6)
 
 
+@pytest.mark.skipif(releases.MOST_UNBOUND == 1, reason="this release runs folds in one piece, which merges nothing")
 def test_a_merge_that_fails(on_legate: Engine) -> None:
     bad = kernel("x[i] -> fold y[]", fold=lambda xp, a, b: 1 / 0)(lambda xp, x: xp.sum(x))
     with forced_tiles(4):
@@ -627,9 +641,11 @@ def test_an_unreported_failure_ends_the_program_with_status_1() -> None:
 
 
 def test_legate_imported_first_does_not_change_that() -> None:
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    runtimes = {line.split()[-1] for line in maps if "libcudart.so" in line}
     code = (
         "import ctypes, os, subprocess, sys\n"
-        f"ctypes.CDLL({str(driver.shim())!r}, ctypes.RTLD_GLOBAL)\n"
+        f"for path in {[str(driver.shim()), *runtimes]}: ctypes.CDLL(path, ctypes.RTLD_GLOBAL)\n"
         "os.environ['LEGATE_CONFIG'] = '--cpus 1 --gpus 0'\n"
         "import legate.core\n"
         "assert 'xpdispatch' not in sys.modules\n"
@@ -671,3 +687,45 @@ def test_a_variant_that_is_not_there(on_legate: Engine) -> None:
     for wrong in ("CPU", (), ("TPU",)):
         with pytest.raises(TypeError, match="are not some of Legate's"):
             kernel("x[i] -> y[i]", variants=wrong)(lambda xp, x: x)
+
+
+# -- releases -------------------------------------------------------------------------------------------------
+
+
+def test_tiles_cannot_be_forced_where_legate_started_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lg, "ParallelPolicy", type("PolicyOf2510", (), {}))
+    monkeypatch.delenv("LEGATE_MIN_CPU_CHUNK", raising=False)
+    with pytest.raises(
+        NotImplementedError, match="started with LEGATE_MIN_CPU_CHUNK=1(.|\n)*Hint: set that in the environment"
+    ):
+        releases.cutting(4)
+    checked = check_on_legate(saxpy, np.ones(5), np.ones(5), 2.0)
+    assert checked.skipped == (
+        "Legate: this release of Legate cuts small arrays only where it was started with LEGATE_MIN_CPU_CHUNK=1",
+    )
+    assert checked.tilings == 0
+
+
+def test_arrays_sliced_with_a_step() -> None:
+    double = kernel("x[i] -> y[i]")(lambda xp, x: 2 * x)
+    x = cupynumeric.arange(6.0)
+    for _ in range(2):
+        with pytest.raises(NotImplementedError):  # 26.6 refuses the slice, and we refuse what older releases make of it
+            double(x[::2])
+
+    class Held:
+        @property
+        def __legate_data_interface__(self) -> dict:
+            raise NotImplementedError("Unsupported slice")
+
+    with pytest.raises(
+        NotImplementedError, match="argument 'x', or an array(.|\n)*sliced with a step(.|\n)*Hint: index with an array"
+    ):
+        double(Held())
+
+
+def test_memory_as_far_as_old_releases_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lg, "get_legate_runtime", object)
+    monkeypatch.setenv("LEGATE_CONFIG", "--sysmem 50 --cpus 2 --sysmem=100")
+    assert releases.memory("sysmem") == 100 * 2**20
+    assert releases.memory("fbmem") == 0

@@ -51,6 +51,7 @@ LAYERS = [
     "engines.legate.recipe",
     "engines.legate.failures",
     "engines.legate.garbage",
+    "engines.legate.releases",
     "engines.legate.stores",
     "engines.legate.device",
     "engines.legate.leaf",
@@ -220,6 +221,48 @@ def test_missing_flags_are_added_and_given_ones_kept(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LEGATE_CONFIG", "--cpus 3")
     driver.complete_config()
     assert os.environ["LEGATE_CONFIG"] == "--cpus 3 --gpus 0"
+
+
+@pytest.fixture
+def lacks_a_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Legate whose plug-in links a library that the linker does not find, and NVIDIA's package with that library."""
+    name = f"libcudart-of-{tmp_path.name}.so.1"  # once loaded, the linker would find it
+    wheel, deps = tmp_path / "nvidia" / "cuda_runtime" / "lib", tmp_path / "legate" / "lib64" / "legate" / "deps"
+    wheel.mkdir(parents=True)
+    deps.mkdir(parents=True)
+    source = tmp_path / "empty.c"
+    source.write_text("int xpdispatch_none(void) { return 0; }")
+    cc = [os.environ.get("CC", "cc"), "-shared", "-fPIC", str(source)]
+    subprocess.run([*cc, f"-Wl,-soname,{name}", "-o", str(wheel / name)], check=True)
+    linked = ["-Wl,--no-as-needed", str(wheel / name), "-o", str(deps / "libhdf5_vfd_gds.so.1")]
+    subprocess.run([*cc, *linked], check=True)
+    monkeypatch.setattr(driver, "_CUDA_RUNTIMES", {name: ("nvidia-cuda-runtime-cu12", "cuda_runtime/lib")})
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(driver, "has_driver", lambda: True)
+    return tmp_path
+
+
+def test_a_cuda_runtime_that_legate_lacks_is_loaded_from_nvidias_wheel(lacks_a_runtime: Path) -> None:
+    package = lacks_a_runtime / "legate"
+    found = driver.cuda_runtime(package)
+    assert found == next((lacks_a_runtime / "nvidia").rglob("*.so.1"))
+    driver.prepare(package)
+    assert str(found) in Path("/proc/self/maps").read_text()
+    assert driver.cuda_runtime(package) is None, "now it is there"
+    assert driver.cuda_runtime(lacks_a_runtime) is None, "a build without the plug-in"
+
+
+def test_without_that_wheel_the_error_says_what_to_install(lacks_a_runtime: Path) -> None:
+    next((lacks_a_runtime / "nvidia").rglob("*.so.1")).unlink()
+    needs = "needs libcudart-of-.*(.|\n)*Hint: pip install 'nvidia-cuda-runtime-cu12'"
+    with pytest.raises(ImportError, match=needs):
+        driver.prepare(lacks_a_runtime / "legate")
+
+
+def test_a_plug_in_that_fails_otherwise_is_left_to_legate(lacks_a_runtime: Path) -> None:
+    package = lacks_a_runtime / "legate"
+    next(package.rglob("*.so.1")).write_bytes(b"not a library")
+    assert driver.cuda_runtime(package) is None
 
 
 @NO_DRIVER

@@ -112,15 +112,20 @@ def run(words: Sequence[str]) -> NoReturn:
     MissingError
         Legate is not installed, or the driver's stand-in cannot be made.
     """
-    if find_spec("legate") is None:
+    spec = find_spec("legate")
+    if spec is None:
         raise MissingError("package 'legate' is not installed", hint="pip install 'xpdispatch[legate]'")
     driver.widen_window()
     environment = dict(os.environ)
     # Legate's launcher starts "python": let that be this one.
     environment["PATH"] = _prepend(str(Path(sys.executable).parent), environment.get("PATH"))
     flags: list[str] = []
+    # The script may import cupynumeric before xpdispatch, so the linker must find these by itself.
+    package = driver.package_of(spec)
+    runtime = driver.cuda_runtime(package) if package else None
+    if runtime is not None:
+        environment["LD_LIBRARY_PATH"] = _prepend(str(runtime.parent), environment.get("LD_LIBRARY_PATH"))
     if not driver.has_driver():
-        # The script may import cupynumeric before xpdispatch, so the linker must find the stand-in by itself.
         environment["LD_LIBRARY_PATH"] = _prepend(str(driver.shim().parent), environment.get("LD_LIBRARY_PATH"))
         flags = driver.missing_flags(list(takewhile(lambda word: not word.endswith(".py"), words)))
     # The last of two equal flags counts, so what the user says wins.

@@ -4,6 +4,8 @@ Legate's wheels link ``libcuda.so.1``, which comes with the driver. Where there 
 answers every call with "no device" takes its place: Legate then runs on CPUs. It is compiled once, kept in a
 directory that only the user can write, and loaded when ``legate`` is about to be imported, never before and
 never where a driver exists.
+
+Some wheels link the CUDA runtime too, and do not ask for the wheel that has it: it is loaded from there.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +32,12 @@ from xpdispatch.errors import MissingError
 _NAME = "libcuda.so.1"
 _WINDOW = 65536
 """Operations under way at most; Legion's own default is 1,024."""
+
+_CUDA_RUNTIMES = {
+    "libcudart.so.12": ("nvidia-cuda-runtime-cu12", "cuda_runtime/lib"),
+    "libcudart.so.13": ("nvidia-cuda-runtime==13.*", "cu13/lib"),
+}
+"""By the name that the linker looks for: what to install, and the folder of its package that has the library."""
 
 _SOURCE = r"""
 /* Stands in for the CUDA driver where there is none. Realm resolves its functions by cuGetProcAddress and
@@ -139,15 +148,56 @@ def _compile(library: Path) -> None:
         built.replace(library)  # in one step: another process may be making the same file
 
 
-def prepare() -> None:
+def cuda_runtime(package: Path) -> Path | None:
+    """The CUDA runtime that Legate in this folder links and the linker does not find.
+
+    Legate 26.1 links that of CUDA 12 and Legate 26.6 that of CUDA 13, by way of a plug-in for HDF5.
+
+    Returns
+    -------
+    pathlib.Path or None
+        The library in NVIDIA's own wheel; None where nothing is missing.
+
+    Raises
+    ------
+    MissingError
+        That wheel is not installed.
+    """
+    plugin = package / "lib64" / "legate" / "deps" / "libhdf5_vfd_gds.so.1"
+    if not plugin.exists():
+        return None  # another build, or a release that does without
+    try:
+        ctypes.CDLL(str(plugin))
+    except OSError as error:
+        missing = next((name for name in _CUDA_RUNTIMES if name in str(error)), None)
+        if missing is None:
+            return None  # Legate's own import says what it is
+        wheel, folder = _CUDA_RUNTIMES[missing]
+        spec = find_spec("nvidia")
+        roots = (spec.submodule_search_locations if spec else None) or ()
+        found = next((p for p in (Path(root, folder, missing) for root in roots) if p.exists()), None)
+        if found is None:
+            raise MissingError(
+                f"this release of Legate needs {missing}, and there is none on this machine",
+                hint=f"pip install '{wheel}'",
+            ) from error
+        return found
+    return None
+
+
+def prepare(package: Path | None = None) -> None:
     """Make ``import legate`` work where there is no driver, and safe everywhere.
 
-    Everywhere it widens Legion's window. Without a driver it loads the stand-in and completes ``LEGATE_CONFIG``:
-    Legate's automatic configuration fails there (``--gpus 0`` is missing), and on two cores or fewer (``--cpus`` is).
+    Everywhere it widens Legion's window, and loads the CUDA runtime that Legate, in the folder `package`, does not
+    find. Without a driver it loads the stand-in and completes ``LEGATE_CONFIG``: Legate's automatic configuration
+    fails there (``--gpus 0`` is missing), and on two cores or fewer (``--cpus`` is).
     """
     global _stands_in  # noqa: PLW0603  a library is loaded once in a process
     exits.watch()
     widen_window()
+    runtime = cuda_runtime(package) if package else None
+    if runtime is not None:
+        ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
     if not sys.platform.startswith("linux") or has_driver():
         return
     ctypes.CDLL(str(shim()), mode=ctypes.RTLD_GLOBAL)
@@ -196,15 +246,20 @@ class _BeforeLegate:
         others = (f for f in sys.meta_path if f is not self)
         spec = next((s for s in (f.find_spec(name, path, target) for f in others) if s is not None), None)
         if spec is not None and spec.loader is not None:
-            _prepare_before(spec.loader)
+            _prepare_before(spec.loader, package_of(spec))
         return spec
 
 
-def _prepare_before(loader: Any) -> None:
+def package_of(spec: ModuleSpec) -> Path | None:
+    """The folder of a package."""
+    return next(map(Path, spec.submodule_search_locations or ()), None)
+
+
+def _prepare_before(loader: Any, package: Path | None) -> None:
     execute = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
-        prepare()
+        prepare(package)
         execute(module)
 
     loader.exec_module = exec_module

@@ -10,7 +10,7 @@ import numpy as np
 from legate.core.types import int64, rect_type
 
 from xpdispatch.engines.legate.recipe import Boxes
-from xpdispatch.engines.legate.stores import data_of
+from xpdispatch.engines.legate.releases import data_of, task_info
 from xpdispatch.engines.legate.tasks import library
 
 
@@ -33,7 +33,7 @@ def boxes_of(store: Any, kind: Boxes) -> Any:
 def _registered() -> Any:
     task = library.get_new_task_id()
     # No task for GPUs: CuPy has no type for boxes.
-    library.register_task(lg.TaskInfo.from_variants(task, "xpdispatch.boxes", [(lg.VariantCode.CPU, _leaf)]))
+    library.register_task(task_info(library, task, "xpdispatch.boxes", [(lg.VariantCode.CPU, _leaf)]))
     return task
 
 

@@ -48,6 +48,7 @@ from xpdispatch.engines.legate import leaf
 from xpdispatch.engines.legate.boxes import boxes_of
 from xpdispatch.engines.legate.launch import Launch, make_launch
 from xpdispatch.engines.legate.recipe import Boxes
+from xpdispatch.engines.legate.releases import STORES, cutting, least_extents
 from xpdispatch.engines.legate.stores import (
     Held,
     bound,
@@ -271,7 +272,7 @@ def _kind_of(kernel: Kernel, arguments: Arguments) -> str:
                 hint="pass arrays of one library; NumPy arrays may stand beside cuPyNumeric's",
             )
         if library == "legate":
-            kinds.add("store" if isinstance(value, lg.LogicalStore | lg.LogicalArray) else "cupynumeric")
+            kinds.add("store" if isinstance(value, STORES) else "cupynumeric")
     return "cupynumeric" if "cupynumeric" in kinds else "store" if kinds else "numpy"
 
 
@@ -567,7 +568,7 @@ def _add_arrays(
             task.add_constraint(lg.image(variables[function], variables[p], _HINTS[hint]))
     if recipe.least:
         first = next(v for v, fit in zip(variables, fits, strict=True) if fit.how == "align")
-        task.add_constraint(lg.min_extents(first, recipe.least))
+        task.add_constraint(least_extents(first, recipe.least))
 
 
 def _add_result(task: Any, store: Any, layout: Layout, fit: Any, *, one_piece: bool) -> Any:
@@ -613,13 +614,10 @@ def forced_tiles(factor: int) -> Iterator[list[tuple[Kernel, Region]]]:
     list of (Kernel, Region)
         The tiles of all tasks that have ended by the next synchronisation.
     """
-    policy = lg.ParallelPolicy(
-        overdecompose_factor=factor, partitioning_threshold={lg.TaskTarget.CPU: 1, lg.TaskTarget.GPU: 1}
-    )
     tiles: list[tuple[Kernel, Region]] = []
     before, leaf.recorder = leaf.recorder, tiles
     try:
-        with lg.Scope(parallel_policy=policy):
+        with cutting(factor):
             yield tiles
     finally:
         leaf.recorder = before

@@ -15,6 +15,7 @@ from xpdispatch.boundaries import check_constant
 from xpdispatch.dtypes import check_cast
 from xpdispatch.engines.legate.leaf import Header
 from xpdispatch.engines.legate.recipe import Recipe, make_recipe
+from xpdispatch.engines.legate.releases import MOST_UNBOUND
 from xpdispatch.engines.legate.stores import Held, memory_limit
 from xpdispatch.engines.legate.tasks import task_of
 from xpdispatch.engines.local import refuse_empty
@@ -81,7 +82,9 @@ def make_launch(
     _check_rows(plan)
     apart = [*(h.inline for h in operands), *(0 in shape for shape in shapes)]
     ordered = _ordered(kernel, plan, types)
-    one_piece = any(plan.results[r].accumulate for r in ordered)  # what is there already has no place in the order
+    unbound = sum(layout.joined for layout in plan.results) + (len(ordered) + 1 if ordered else 0)  # and their places
+    # What is there already has no place in the order.
+    one_piece = any(plan.results[r].accumulate for r in ordered) or unbound > MOST_UNBOUND
     recipe = make_recipe(
         plan,
         apart,

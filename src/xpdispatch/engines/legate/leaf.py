@@ -16,7 +16,7 @@ from xpdispatch.caches import BoundedCache
 from xpdispatch.engines.legate import device, failures
 from xpdispatch.engines.legate.failures import Failure
 from xpdispatch.engines.legate.recipe import Fit, Recipe
-from xpdispatch.engines.legate.stores import data_of
+from xpdispatch.engines.legate.releases import data_of
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.executor import run
 from xpdispatch.gathered import Gathered

@@ -12,6 +12,7 @@ from typing import Any
 import legate.core as lg
 import numpy as np
 
+from xpdispatch.engines.legate.releases import STORES, interface_of, memory, plain_store
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
 from xpdispatch.namespaces import load
 from xpdispatch.plan import Shape
@@ -150,7 +151,7 @@ def store_of(name: str, array: Any) -> Any:
 
 def _column_of(name: str, array: Any) -> Any:
     """The store of the one field that an object with Legate's data interface has."""
-    interface = array.__legate_data_interface__
+    interface = interface_of(name, array)
     try:
         version, columns = interface["version"], list(interface["data"].values())
     except (AttributeError, KeyError, TypeError):
@@ -161,18 +162,17 @@ def _column_of(name: str, array: Any) -> Any:
             f"expected one of version {' or '.join(map(str, _VERSIONS))} with 'data'",
             hint="pass the LogicalStore itself",
         )
-    if len(columns) == 1 and isinstance(columns[0], lg.LogicalStore):
-        return columns[0]
-    if not all(isinstance(c, lg.LogicalArray) for c in columns):
+    if not all(isinstance(c, STORES) for c in columns):
         raise ArgumentError(
             f"argument {name!r} has the fields {columns!r}, expected a store", hint="pass the LogicalStore itself"
         )
-    if len(columns) != 1 or columns[0].nullable:
+    found = plain_store(columns[0]) if len(columns) == 1 else None
+    if found is None:
         what = "masked" if len(columns) == 1 else f"made of {len(columns)} fields"
         raise ArgumentError(
             f"argument {name!r} is {what}, expected one plain array", hint="pass one field without a mask"
         )
-    return columns[0].data
+    return found
 
 
 def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Held:
@@ -257,11 +257,6 @@ def wrap(store: Any, kind: str) -> Any:
     return load("cupynumeric").asarray(store)
 
 
-def data_of(array: Any) -> Any:
-    """The store of a task's argument: Legate's development branch hands out stores, the releases arrays of one."""
-    return array.data() if hasattr(array, "data") else array
-
-
 def to_numpy(store: Any, shape: Shape) -> np.ndarray[Any, Any]:
     """A store's content as a NumPy array, to be read at once; waits."""
     return np.asarray(store.get_physical_store()).reshape(shape)
@@ -270,10 +265,7 @@ def to_numpy(store: Any, shape: Shape) -> np.ndarray[Any, Any]:
 def memory_limit() -> tuple[int, str]:
     """Bytes of memory that Legate has for the arrays of one task's kind, and the flag that sets it; 0 if unknown."""
     runtime = lg.get_legate_runtime()
-    config = runtime.realm_config() if hasattr(runtime, "realm_config") else None
     target = runtime.machine.preferred_target
-    if config is None:
-        return 0, ""
-    if target == lg.TaskTarget.GPU:
-        return int(config.fbmem or 0) * runtime.machine.count(target), "fbmem"
-    return int(config.sysmem or 0) * runtime.node_count, "sysmem"
+    on_gpu = target == lg.TaskTarget.GPU
+    flag, count = ("fbmem", runtime.machine.count(target)) if on_gpu else ("sysmem", runtime.node_count)
+    return memory(flag) * count, flag

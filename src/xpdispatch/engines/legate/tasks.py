@@ -12,6 +12,7 @@ from legate.core.task import ADD, InputStore, OutputStore, PyTask, ReductionStor
 from xpdispatch.engines.legate.device import keeps_to_stream
 from xpdispatch.engines.legate.leaf import make_joiner, make_leaf
 from xpdispatch.engines.legate.recipe import Recipe
+from xpdispatch.engines.legate.releases import task_info
 from xpdispatch.errors import EngineError
 from xpdispatch.kernel import Kernel
 
@@ -66,7 +67,7 @@ def _registered(kernel: Kernel, which: object, register: Callable[[], Any]) -> A
 def _register(kernel: Kernel, make: Callable[[Kernel, str], Any]) -> Any:
     task = library.get_new_task_id()
     variants = [(lg.VariantCode[v], make(kernel, v)) for v in kernel.variants]
-    library.register_task(lg.TaskInfo.from_variants(task, kernel.name, variants))
+    library.register_task(task_info(library, task, kernel.name, variants))
     return task
 
 

@@ -1,0 +1,1 @@
+"""Stands in for Legate's development branch, on NumPy: see ``legate.core``."""

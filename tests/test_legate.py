@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,57 @@ def test_a_merge_that_fails(on_legate: Engine) -> None:
     failing(on_legate.put(np.ones(17)))
     with pytest.raises(KeyError, match="no such key"):
         xd.synchronize()
+
+
+@kernel("[i=n] -> sum s[]", dtype="int64")
+def total_of(xp, tile, n):
+    return xp.sum(cells_of(xp, tile))
+
+
+@kernel("x[j], [i=n] -> sum y[j]", dtype="x")
+def weighted(xp, tile, x, n):
+    return x * xp.sum(cells_of(xp, tile))
+
+
+@kernel("[i=n, k=m] -> max y[]", dtype="int64")
+def corner(xp, tile, n, m):
+    return xp.asarray((tile.start("i") + tile.size("i")) * m + tile.start("k") + tile.size("k"))
+
+
+@kernel("[i=n] -> y[?]", dtype="int64")
+def multiples(xp, tile, n):
+    cells = cells_of(xp, tile)
+    return cells[cells % 97 == 0]
+
+
+def cells_of(xp, tile):
+    return xp.arange(tile.start("i"), tile.start("i") + tile.size("i"))
+
+
+@pytest.mark.parametrize("n", [1, 5, 1000, 10**6 + 7])
+@pytest.mark.parametrize("each", [total_of, weighted, corner, multiples], ids=lambda k: k.name)
+def test_an_index_that_no_array_has_is_cut(each: xd.Kernel, n: int) -> None:
+    from xpdispatch.engines.legate import engine as legate
+
+    args = {total_of: (n,), weighted: (np.arange(3.0), n), corner: (n, 50), multiples: (n,)}[each]
+    with xd.engine("legate"), legate.forced_tiles(4) as noted:
+        got = each(*args)
+        xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(got), each(*args))
+    assert len({region for k, region in noted if k is each}) > 2 or n == 1
+
+
+@pytest.mark.skipif("LEGATE_MIN_CPU_CHUNK" in os.environ, reason="small tiles are forced on all of this run")
+def test_such_an_index_is_cut_when_it_is_long_without_being_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xpdispatch.engines.legate import leaf
+
+    for n, tiles in ((10**4, 1), (10**8, 2)):
+        noted: list[Any] = []
+        monkeypatch.setattr(leaf, "recorder", noted)
+        with xd.engine("legate"):
+            size = kernel("[i=n] -> sum s[]", dtype="int64")(lambda xp, tile, n: xp.asarray(tile.size("i")))
+            assert int(size(n)) == n
+        assert len(noted) == tiles
 
 
 # -- values at the call --------------------------------------------------------------------------------

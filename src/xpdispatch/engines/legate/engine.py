@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import sys
 import threading
@@ -48,13 +49,14 @@ from xpdispatch.engines.legate import leaf
 from xpdispatch.engines.legate.boxes import boxes_of
 from xpdispatch.engines.legate.launch import Launch, make_launch
 from xpdispatch.engines.legate.recipe import Boxes
-from xpdispatch.engines.legate.releases import STORES, cutting, least_extents
+from xpdispatch.engines.legate.releases import STORES, cutting, cutting_cells, least_extents
 from xpdispatch.engines.legate.stores import (
     Held,
     bound,
     check_wrappable,
     check_writable,
     fill,
+    grid_store,
     hold,
     new_store,
     to_numpy,
@@ -509,7 +511,12 @@ def _execute(
         task.add_scalar_arg(payload)
     else:
         task.add_scalar_arg(payload, (lg.uint8,))
-    _submit(task)
+    if not launch.recipe.cells:
+        _submit(task)
+        return
+    shares = [n / extent for n, extent in zip(launch.recipe.cells, launch.plan.extents, strict=True) if n]
+    with cutting_cells(math.prod(shares)):
+        _submit(task)
 
 
 def _submit(task: Any) -> None:
@@ -541,7 +548,10 @@ def _add_arrays(
     """Give a task its stores and constraints, as the recipe says."""
     recipe = launch.recipe
     instead = {b.operand: store for b, store in boxes if b.instead}
-    extra = [(operands[p].store, fit) for p, fit in recipe.twins] + [(s, b.fit) for b, s in boxes if not b.instead]
+    extra = [(operands[p].store, fit) for p, fit in recipe.twins]
+    if recipe.grid is not None:
+        extra.append((grid_store(recipe.grid[0]), recipe.grid[1]))
+    extra += [(s, b.fit) for b, s in boxes if not b.instead]
     fits = (*recipe.operands, *recipe.results, *(fit for _, fit in extra))
     variables = []
     for p, (held, fit) in enumerate(zip(operands, recipe.operands, strict=True)):

@@ -125,10 +125,12 @@ def _quiet() -> Any:
 
 
 def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[Any]]:
-    """The stores of the call, operands, results and twins, with None for what is inline; then each part alone."""
+    """Stores of operands, results, twins and the grid, None for what is inline; then operands and results alone."""
     given = iter(context.inputs)
     inputs = [None if fit.how == "inline" else data_of(next(given)) for fit in header.recipe.operands]
     twins = [data_of(next(given)) for _ in header.recipe.twins]
+    if header.recipe.grid is not None:
+        twins.append(data_of(next(given)))
     written, folded = iter(context.outputs), iter(context.reductions)
     outputs: list[Any] = []
     for layout, fit in zip(header.plan.results, header.recipe.results, strict=True):
@@ -153,6 +155,11 @@ def _region(header: Header, stores: Sequence[Any]) -> Region:
         low, high = domain.lo[dim], domain.hi[dim]
         # An empty domain's upper end can be -1, read as an unsigned number.
         region.append((low, high + 1 if high < 2**63 else low))
+    for i, cells in enumerate(header.recipe.cells):
+        if cells:
+            start, stop = region[i]
+            extent = header.plan.extents[i]
+            region[i] = (start * extent // cells, stop * extent // cells)
     return tuple(region)
 
 

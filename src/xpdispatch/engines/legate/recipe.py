@@ -10,6 +10,9 @@ a halo is whole in every tile: Legate 26.6 has a constraint for halos, bloat, bu
 cells have been copied (``benchmarks/legate_bloat.py`` shows it). Where no other store has its indices it enters
 once more without the halo, as a twin, so that Legate has something to cut.
 
+An index that no store has gets a grid, a store of its own, so that Legate has something to cut. Each of its cells
+stands for a stretch of the index, and nothing of the index' extent is allocated.
+
 An operand that another points to is cut by Legate's image, along the pointers: the cells of the other store itself
 where they are int64 and it has one axis to point to, else boxes (Legate's rects) that a task makes of them.
 """
@@ -20,7 +23,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from xpdispatch.plan import WHOLE, Layout, Plan
+from xpdispatch.plan import WHOLE, Layout, Plan, Shape
+
+_LARGEST_GRID = 2**16
+"""Cells, one byte each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +142,8 @@ class Recipe:
     one_piece : bool
         Everything is broadcast, so that a single task runs.
     sources : tuple of (int, int) or None
-        For each index the array (operands first, twins last) and its dimension that tell a tile's size and start; None
-        where no store has the index.
+        For each index the array (operands, results, twins, the grid) and its dimension that tell a tile's size and
+        start; None where no store has the index.
     twins : tuple of (int, Fit)
         Operands that enter once more without their halo.
     gathered : tuple of int
@@ -148,6 +154,10 @@ class Recipe:
         for no operand) and Legate's hint.
     least : tuple of int
         The least extents of a tile in the common space; empty where there are none.
+    grid : (tuple of int, Fit) or None
+        Shape and fit of a store for the indices that no other has. It comes after the twins.
+    cells : tuple of int
+        For each index into how many cells of the grid it is divided; 0 where it is not.
     """
 
     operands: tuple[Fit, ...]
@@ -160,6 +170,8 @@ class Recipe:
     boxes: tuple[Boxes, ...] = ()
     images: tuple[tuple[int, tuple[int, ...], str], ...] = ()
     least: tuple[int, ...] = ()
+    grid: tuple[Shape, Fit] | None = None
+    cells: tuple[int, ...] = ()
 
     @property
     def replaced(self) -> tuple[int, ...]:
@@ -208,17 +220,23 @@ def make_recipe(
     twins = _twins(layouts, fits)
     layouts += [replace(layouts[p], reaches=(), boundary=None) for p in twins]
     fits += [None] * len(twins)
+    cells = () if one_piece else _cells(plan, layouts, fits)
+    extents = [n or extent for n, extent in zip(cells, plan.extents, strict=True)] if cells else plan.extents
+    if cells:
+        axes = tuple(i for i, n in enumerate(cells) if n)
+        layouts.append(Layout("grid", axes, tuple(cells[i] for i in axes)))
+        fits.append(None)
     images, boxes = _follow(plan, layouts, fits, pointers) if plan.images and not one_piece else ([], [])
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
-        fitted = _fit_space([layouts[p] for p in members], plan.extents, max_dim, longest if gathered else None)
+        fitted = _fit_space([layouts[p] for p in members], extents, max_dim, longest if gathered else None)
         one_piece = one_piece or fitted is None
         for position, fit in zip(members, fitted or (), strict=False):
             fits[position] = fit
         aligned.append(tuple(members))
     if one_piece:
-        aligned, twins, gathered, images, boxes = [], [], (), [], []
+        aligned, twins, gathered, images, boxes, cells = [], [], (), [], [], ()
         fits = [
             fit if fit and fit.how not in ("align", "gathered", "image") else _whole(layout)
             for fit, layout in zip(fits[:known], layouts, strict=False)
@@ -235,8 +253,20 @@ def make_recipe(
         tuple(gathered),
         tuple(Boxes(p, borders, place == p, tail, done[place]) for p, borders, tail, place in boxes),
         tuple((place, tuple(members), hint) for place, members, hint in images),
-        () if one_piece else _least(plan, layouts, done),
+        () if one_piece else _least(plan, layouts, done, cells),
+        (tuple(int(n or 0) for n in layouts[known + len(twins)].shape), done[known + len(twins)]) if cells else None,
+        cells,
     )
+
+
+def _cells(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> tuple[int, ...]:
+    """For each index that no store to be aligned has the cells it gets in a grid, 0 for others; empty without any."""
+    covered = {a for layout, fit in zip(layouts, fits, strict=True) if fit is None for a in layout.axes}
+    apart = [i for i in range(len(plan.indices)) if i not in covered]
+    if not apart or plan.empty:
+        return ()
+    most = int(_LARGEST_GRID ** (1 / len(apart)) + 1e-9)
+    return tuple(min(n, most) if i in apart else 0 for i, n in enumerate(plan.extents))
 
 
 def _follow(
@@ -282,14 +312,20 @@ def _how(fit: Fit | None) -> str:
     return "align" if fit is None else fit.how
 
 
-def _least(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit]) -> tuple[int, ...]:
+def _least(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit], cells: Sequence[int]) -> tuple[int, ...]:
     """The least extents of a tile in the common space."""
+    if not plan.least:
+        return ()
+    fewest = [
+        -(-least * n // extent) if n else least
+        for least, n, extent in zip(plan.fewest, cells or [0] * len(plan.extents), plan.extents, strict=True)
+    ]
     found: dict[int, int] = {}
     rank = 0
     for layout, fit in zip(layouts, fits, strict=True):
-        if plan.least and fit.how == "align":
+        if fit.how == "align":
             rank = len(layout.axes) + len(fit.blocks) - len(fit.project) + len(fit.promote)
-            found |= {d: plan.fewest[a] for a, d in zip(layout.axes, fit.dims, strict=True) if a != WHOLE}
+            found |= {d: fewest[a] for a, d in zip(layout.axes, fit.dims, strict=True) if a != WHOLE}
     return tuple(found.get(d, 1) for d in range(rank))
 
 

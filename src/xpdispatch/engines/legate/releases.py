@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import legate.core as lg
@@ -79,6 +80,19 @@ def cutting(factor: int) -> Any:
             "this release of Legate cuts small arrays only where it was started with LEGATE_MIN_CPU_CHUNK=1",
             hint="set that in the environment, or install Legate 26.6 or later",
         )
+    return lg.Scope(parallel_policy=policy)
+
+
+def cutting_cells(share: float) -> Any:
+    """A scope for launches over stores with this share of the cells that they stand for.
+
+    Legate's least size of a tile counts for what they stand for; before Legate 26.3 it cannot be set.
+    """
+    policy = lg.Scope.parallel_policy()
+    if share == 1 or not hasattr(policy, "set_partitioning_threshold"):
+        return nullcontext()
+    for target in (lg.TaskTarget.CPU, lg.TaskTarget.OMP, lg.TaskTarget.GPU):
+        policy.set_partitioning_threshold(target, max(1, int(policy.partitioning_threshold(target) * share)))
     return lg.Scope(parallel_policy=policy)
 
 

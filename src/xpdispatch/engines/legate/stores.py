@@ -206,6 +206,13 @@ def unbound_store(dtype: np.dtype[Any]) -> Any:
     return lg.get_legate_runtime().create_store(legate_type(dtype))
 
 
+def grid_store(shape: Shape) -> Any:
+    """A store of bytes that is there to be cut, and of which no cell is read."""
+    store = new_store(shape, np.dtype(np.uint8))
+    store.fill(0)
+    return store
+
+
 def bound(store: Any, rows: Shape, dtype: np.dtype[Any]) -> Any:
     """What tasks wrote to an unbound store, in rows of this shape; the tasks must have ended."""
     count = int(store.shape[0]) // math.prod(rows)

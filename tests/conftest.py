@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import xpdispatch as xd
+from xpdispatch import blocking, namespaces
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
@@ -45,7 +46,7 @@ class Engine:
         """A NumPy array as this engine's; anything else as it is."""
         if not isinstance(value, np.ndarray):
             return value
-        if self.name == "numpy":
+        if self.name.startswith("numpy"):
             return value
         if self.name == "strict":
             return _strict().asarray(np.array(value))
@@ -70,6 +71,8 @@ class Engine:
         return np.asarray(array)
 
     def tiles(self) -> AbstractContextManager[Any]:
+        if self.name == "numpy-cut":
+            return forced_cuts(2)
         return forced_tiles() if self.name == "legate-tiles" else nullcontext()
 
 
@@ -96,6 +99,20 @@ def cuts_rows_for_parts() -> bool:
     return hasattr(ParallelPolicy, "partitioning_threshold")
 
 
+@contextmanager
+def forced_cuts(threads: int, cache: int = 64) -> Iterator[None]:
+    """Cut calls in this process, and Legate's tasks, into tiles for a cache of a few cells, whatever that costs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XPDISPATCH_CACHE", str(cache))
+        patch.setattr(blocking, "_LEAST", 1)
+        patch.setattr(blocking, "_TILE", 0)
+        patch.setattr(blocking, "_WORSE", float("inf"))
+        namespaces.registrations += 1  # what was prepared without cuts is prepared anew
+        with xd.threads(threads):
+            yield
+    namespaces.registrations += 1
+
+
 def run_python(code: str, *, keep_config: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a process of its own, by default with this suite's settings of Legate."""
     own = ("LEGATE_CONFIG", "LEGATE_MIN_CPU_CHUNK")
@@ -106,7 +123,7 @@ def run_python(code: str, *, keep_config: bool = True, **environment: str) -> su
     )
 
 
-ENGINES = ("numpy", "strict", "torch", "jax", "legate", "legate-tiles")
+ENGINES = ("numpy", "numpy-cut", "strict", "torch", "jax", "legate", "legate-tiles")
 REQUIRED = os.environ.get("XPDISPATCH_REQUIRE", "").split(",")
 
 

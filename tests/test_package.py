@@ -20,6 +20,9 @@ from xpdispatch.cli import main
 ROOT = Path(xpdispatch.__file__).parent
 LAYERS = [
     "errors",
+    "machine",
+    "pool",
+    "cpu",
     "exits",
     "driver",
     "notation",
@@ -30,6 +33,7 @@ LAYERS = [
     "plan",
     "randoms",
     "tiling",
+    "blocking",
     "reductions",
     "dtypes",
     "namespaces",
@@ -42,6 +46,8 @@ LAYERS = [
     "executor",
     "caches",
     "sample",
+    "measure",
+    "cutting",
     "engines",
     "kernel",
     "variadic",

@@ -28,6 +28,7 @@ from xpdispatch.explicit import In, InOut, Out, Reduce
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import namespace_for, register_namespace
 from xpdispatch.notation import Signature, parse
+from xpdispatch.pool import threads
 from xpdispatch.runtime import array_module, synchronize, timed
 from xpdispatch.tiling import Tile
 
@@ -72,6 +73,7 @@ __all__ = [
     "register_namespace",
     "scale",
     "synchronize",
+    "threads",
     "timed",
 ]
 

@@ -26,6 +26,7 @@ def kernel(
     variants: Sequence[str] = VARIANTS,
     deterministic: bool = False,
     on_error: Literal["deferred", "immediate"] = "deferred",
+    cut: bool = True,
     options: Mapping[str, bool] | None = None,
 ) -> Callable[[Callable[..., Any]], Kernel]:
     """Make a kernel of a function over a generic array namespace.
@@ -60,6 +61,9 @@ def kernel(
     on_error : {"deferred", "immediate"}, optional
         When an exception in a Legate task reaches the caller: at the next synchronisation point, or in the
         call itself, which then waits for the task.
+    cut : bool, optional
+        Whether large calls on NumPy arrays, and the tiles of Legate's CPU tasks, are cut into smaller tiles that the
+        cache holds. Pass False for a body that does much the same work however small its tile is.
     options : mapping of str to bool, optional
         Options of Legate's tasks under Legate's own names, of ``"concurrent"``, ``"has_side_effect"``,
         ``"has_allocations"`` and ``"elide_device_ctx_sync"``. In this process they mean nothing.
@@ -117,6 +121,7 @@ def kernel(
                 variants=variants,
                 deterministic=deterministic,
                 on_error=on_error,
+                cut=cut,
                 options=options,
             )
         except XPDispatchError as error:

@@ -39,6 +39,12 @@ _CUDA_RUNTIMES = {
 }
 """By the name that the linker looks for: what to install, and the folder of its package that has the library."""
 
+_CUDA_RUNTIMES = {
+    "libcudart.so.12": ("nvidia-cuda-runtime-cu12", "cuda_runtime/lib"),
+    "libcudart.so.13": ("nvidia-cuda-runtime==13.*", "cu13/lib"),
+}
+"""By the name that the linker looks for: what to install, and the folder of its package that has the library."""
+
 _SOURCE = r"""
 /* Stands in for the CUDA driver where there is none. Realm resolves its functions by cuGetProcAddress and
    asserts that each is there, then calls cuInit and believes that no GPU is present. */

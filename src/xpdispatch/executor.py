@@ -1,4 +1,4 @@
-"""The tile executor: runs a plan's tiles, one after another, in this process.
+"""The tile executor: runs a plan's tiles in this process, one after another or on several threads.
 
 Calls on arrays of this process, Legate's leaf tasks (on the tile that Legate gave) and the checks share it. What is
 true of one is then true of all.
@@ -6,7 +6,7 @@ true of one is then true of all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
@@ -16,11 +16,13 @@ import numpy as np
 from xpdispatch.gathered import Gathered
 from xpdispatch.images import NOWHERE, follow
 from xpdispatch.namespaces import share_memory
-from xpdispatch.parts import allocated, buffer, operand_part, part_of, protected
+from xpdispatch.parts import allocated, buffer, operand_part, part_of, protected, window_part
+from xpdispatch.plan import Layout
+from xpdispatch.pool import run_in_order
 from xpdispatch.reductions import combine
 from xpdispatch.returned import add_notes, checked, unshared, values_of, write
 from xpdispatch.site import Site
-from xpdispatch.tiling import Region, Tile, describe, is_empty
+from xpdispatch.tiling import Region, Tile, describe, is_empty, selection
 
 inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
 """True while a body runs: kernels called there stay in this process, on whole arrays."""
@@ -33,6 +35,7 @@ def run(
     scalars: Sequence[Any],
     domain: Region,
     regions: Sequence[Region],
+    workers: int = 1,
     origins: Mapping[int, int] = NOWHERE,
 ) -> list[Any]:
     """Run the body on every region and put the results together.
@@ -50,6 +53,8 @@ def run(
         What the arrays span.
     regions : sequence of Region
         Tiles inside `domain`; empty ones are skipped.
+    workers : int
+        Threads for several tiles. The results are the same for any number, to the last bit.
     origins : mapping of int to int
         By position the first cell of the operands that are pointed to, where they are not whole.
 
@@ -63,13 +68,14 @@ def run(
         operands = protected(site, operands)
         if len(regions) == 1 and regions[0] == domain:
             return _run_whole(site, operands, targets, scalars, domain, origins)
-        results = [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
-        gathered = Gathered()
-        for region in regions:
-            if not is_empty(region):
-                _run_tile(site, operands, targets, results, gathered, scalars, domain, region, origins)
-        gathered.finish(site, results, domain)
-        return results
+        tiles = _Tiles(site, operands, targets, scalars, domain, [r for r in regions if not is_empty(r)], origins)
+        if workers > 1 and len(tiles.regions) > 1:
+            run_in_order(len(tiles.regions), tiles.compute, tiles.combine if tiles.ordered else None, workers)
+        else:
+            for k in range(len(tiles.regions)):
+                tiles.combine(k, tiles.compute(k))
+        tiles.gathered.finish(site, tiles.results, domain)
+        return tiles.results
     finally:
         inside_body.reset(token)
 
@@ -88,7 +94,7 @@ def _run_whole(
     buffers = {r: buffer(site, r, targets[r], region) for r in site.body.buffers} if site.body.buffers else {}
     if site.plan.windowed and not site.cut:
         operands = [operand_part(site, a, o, region, region) for a, o in zip(operands, site.plan.operands, strict=True)]
-    values = _call(site, operands, buffers, scalars, region, targets, (None,) * len(targets), origins)
+    values = _call(site, operands, buffers, scalars, region, targets, origins)
     results: list[Any] = []
     for r, (layout, value) in enumerate(zip(site.plan.results, values, strict=True)):
         if buffers and value is buffers.get(r):
@@ -101,33 +107,84 @@ def _run_whole(
     return results
 
 
-def _run_tile(
-    site: Site,
-    operands: Sequence[Any],
-    targets: Sequence[Any],
-    results: list[Any],
-    gathered: Gathered,
-    scalars: Sequence[Any],
-    domain: Region,
-    region: Region,
-    origins: Mapping[int, int],
-) -> None:
-    """One tile of several: take its part of every array, and store or combine what the body returns."""
-    layouts = site.plan.results
-    parts = [operand_part(site, a, o, region, domain) for a, o in zip(operands, site.plan.operands, strict=True)]
-    written = [None if t is None else part_of(t, o, region, domain) for t, o in zip(targets, layouts, strict=True)]
-    buffers = {r: buffer(site, r, written[r], region) for r in site.body.buffers}
-    values = _call(site, parts, buffers, scalars, region, written, gathered.before(results), origins)
-    for r, (layout, value) in enumerate(zip(layouts, values, strict=True)):
-        if layout.joined or layout.op == "fold":
-            gathered.add(r, region, value)
-            continue
-        if results[r] is None:
-            results[r] = allocated(site, layout, value, domain)
-        if layout.op:
-            combine(layout.op, part_of(results[r], layout, region, domain), value)
-        elif value is not buffers.get(r):
-            write(site, part_of(results[r], layout, region, domain), value)
+class _Tiles:
+    """Several tiles of one call, and their results as far as they are put together.
+
+    The first tile says what the others must agree with, and so comes before they are checked. Each tile writes its
+    part of the results without an operator; what has an order is combined in the order of the tiles.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        operands: Sequence[Any],
+        targets: Sequence[Any],
+        scalars: Sequence[Any],
+        domain: Region,
+        regions: Sequence[Region],
+        origins: Mapping[int, int],
+    ) -> None:
+        self.site, self.operands, self.targets, self.scalars = site, operands, targets, scalars
+        self.domain, self.regions, self.origins = domain, regions, origins
+        layouts = site.plan.results
+        self.results = [None if layout.op else t for layout, t in zip(layouts, targets, strict=True)]
+        self.gathered = Gathered()
+        self.ordered = any(layout.op or layout.joined for layout in layouts)
+        self._part = window_part if site.cut else operand_part
+        self._plain = [o for o in (*site.plan.operands, *layouts) if not o.reaches and o.axes]
+        self._written = any(t is not None for t in targets)
+
+    def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
+        """Run the body on tile `k`, and write its part of the results without an operator."""
+        # What holds Python's lock here is what other threads wait for, so every line is to be cheap.
+        site, region, domain = self.site, self.regions[k], self.domain
+        layouts = site.plan.results
+        chosen: dict[tuple[int, ...], tuple[slice, ...]] = {}  # most arrays of a call are cut alike
+        for layout in self._plain:
+            if layout.axes not in chosen:
+                chosen[layout.axes] = selection(layout, region, domain)
+
+        def part(array: Any, layout: Layout) -> Any:
+            if not layout.axes:
+                return array
+            return part_of(array, layout, region, domain) if layout.reaches else array[chosen[layout.axes]]
+
+        parts = [
+            self._part(site, a, o, region, domain) if o.reaches else part(a, o)
+            for a, o in zip(self.operands, site.plan.operands, strict=True)
+        ]
+        written: Sequence[Any] = self.targets
+        if self._written:
+            written = [None if t is None else part(t, o) for t, o in zip(self.targets, layouts, strict=True)]
+        buffers = {r: buffer(site, r, written[r], region) for r in site.body.buffers} if site.body.buffers else {}
+        wait = after_first if k else None
+        values = _call(site, parts, buffers, self.scalars, region, written, self.origins, self._before, wait)
+        for r, (layout, value) in enumerate(zip(layouts, values, strict=True)):
+            if layout.joined or layout.op == "fold":
+                continue
+            if self.results[r] is None:
+                self.results[r] = allocated(site, layout, value, domain)
+            if not layout.op and value is not buffers.get(r):
+                write(site, part(self.results[r], layout), value)
+        if k == 0:
+            self._combine(0, values)
+        return values
+
+    def _before(self) -> Sequence[Any]:
+        return self.gathered.before(self.results)
+
+    def combine(self, k: int, values: Sequence[Any]) -> None:
+        """Take tile `k`'s values of the results whose order matters, when those before it are taken."""
+        if k and self.ordered:
+            self._combine(k, values)
+
+    def _combine(self, k: int, values: Sequence[Any]) -> None:
+        region = self.regions[k]
+        for r, (layout, value) in enumerate(zip(self.site.plan.results, values, strict=True)):
+            if layout.joined or layout.op == "fold":
+                self.gathered.add(r, region, value)
+            elif layout.op:
+                combine(layout.op, part_of(self.results[r], layout, region, self.domain), value)
 
 
 def _call(
@@ -137,19 +194,23 @@ def _call(
     scalars: Sequence[Any],
     region: Region,
     targets: Sequence[Any],
-    before: Sequence[Any],
     origins: Mapping[int, int],
+    before: Callable[[], Sequence[Any]] | None = None,
+    wait: Callable[[], None] | None = None,
 ) -> Sequence[Any]:
-    """Call the body and check what it returns; `before` has the results of earlier tiles."""
+    """Call the body and check what it returns; `before` gives the results of earlier tiles, once `wait` returns."""
     try:
         operands, windows = follow(site, operands, origins) if site.plan.images else (operands, None)
         tile = Tile(site.plan, region, site.xp, site.variant, windows) if site.body.wants_tile else None
         returned = site.body.call(site.function, site.xp, tile, operands, buffers, scalars)
         sizes = [stop - start for start, stop in region]
+        if wait is not None:
+            wait()
+        earlier = (None,) * len(targets) if before is None else before()
         if site.body.results == 1 and type(returned) is np.ndarray:
-            return (checked(site, 0, returned, sizes, before[0], targets[0]),)
+            return (checked(site, 0, returned, sizes, earlier[0], targets[0]),)
         values = [
-            checked(site, r, got, sizes, before[r], targets[r])
+            checked(site, r, got, sizes, earlier[r], targets[r])
             for r, got in enumerate(values_of(site, returned, buffers))
         ]
     except Exception as error:

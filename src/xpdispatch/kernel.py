@@ -58,6 +58,7 @@ class Kernel:
         The variants that there are: of ``"CPU"``, ``"OMP"`` and ``"GPU"``.
     deterministic : bool
     on_error : {"deferred", "immediate"}
+    cut : bool
     options : mapping of str to bool
         Legate's options for its tasks, as far as they are set.
     """
@@ -73,6 +74,7 @@ class Kernel:
         variants: Sequence[str] = VARIANTS,
         deterministic: bool = False,
         on_error: Literal["deferred", "immediate"] = "deferred",
+        cut: bool = True,
         options: Mapping[str, bool] | None = None,
     ) -> None:
         self.signature = signature
@@ -83,6 +85,7 @@ class Kernel:
             "variants": variants,
             "deterministic": deterministic,
             "on_error": on_error,
+            "cut": cut,
             "options": options,
         }
         self.variants = check_variants(variants)
@@ -91,6 +94,7 @@ class Kernel:
         self.body: Body = make_body(function, signature, fold)
         self.deterministic = deterministic
         self.on_error = on_error
+        self.cut = cut
         self.options = check_options(options)
         self.operands: tuple[Term, ...] = tuple(t for t in signature.operands if t.name)
         self._rules = rules(dtype, [str(t.name) for t in self.operands], self.body.results)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -15,14 +15,15 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from xpdispatch import cpu
 from xpdispatch.errors import ArgumentError, MissingError, SignatureError, UnsupportedError
 
 VARIANTS = ("CPU", "OMP", "GPU")
 """Legate's variant kinds."""
 
-_DEFAULTS: dict[str, str | ModuleType] = {
-    "CPU": "array_api_compat.numpy",
-    "OMP": "array_api_compat.numpy",
+_DEFAULTS: dict[str, str | ModuleType | Callable[[], ModuleType]] = {
+    "CPU": cpu.namespace,
+    "OMP": cpu.namespace,
     "GPU": "array_api_compat.cupy",
 }
 _registry = dict(_DEFAULTS)
@@ -101,10 +102,13 @@ def namespace_for(variant: str) -> Any:
     Returns
     -------
     module
-        By default ``array_api_compat.numpy`` (CPU, OMP) or ``array_api_compat.cupy`` (GPU).
+        By default ``array_api_compat.numpy`` (CPU, OMP) or ``array_api_compat.cupy`` (GPU). Where scipy is
+        installed the former's ``fft`` is scipy's.
     """
     entry = _registry[variant]
-    return load(entry) if isinstance(entry, str) else entry
+    if isinstance(entry, str):
+        return load(entry)
+    return cpu.namespace() if entry is cpu.namespace else entry
 
 
 def is_default(variant: str) -> bool:

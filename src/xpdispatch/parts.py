@@ -47,6 +47,23 @@ def operand_part(site: Site, array: Any, layout: Layout, region: Region, domain:
     return read_only(part) if outside and site.library == "numpy" else part
 
 
+def window_part(site: Site, array: Any, layout: Layout, region: Region, domain: Region) -> Any:
+    """An operand's part with its halo, of an array that is `domain`'s own window: always a view."""
+    if not layout.reaches:
+        return part_of(array, layout, region, domain)
+    chosen: list[slice] = []
+    for axis, a in enumerate(layout.axes):
+        if a == WHOLE:
+            chosen.append(slice(None))
+            continue
+        (low, high), origin = layout.window(axis, *region[a]), layout.window(axis, *domain[a])[0]
+        if layout.boundary in (None, "clip"):
+            extent = int(layout.shape[axis] or 0)
+            low, high, origin = max(0, low), min(high, extent), max(0, origin)
+        chosen.append(slice(low - origin, high - origin))
+    return array[tuple(chosen)]
+
+
 def protected(site: Site, operands: Sequence[Any]) -> Sequence[Any]:
     """Read-only views, so that a body that writes an input fails instead of changing the caller's array."""
     if site.library != "numpy":
@@ -79,6 +96,8 @@ def allocated(site: Site, layout: Layout, value: Any, domain: Region) -> Any:
     """Room for a result over the whole domain: empty, or the identity of its operator."""
     shape = full_shape(layout, value, domain)
     if layout.op is None:
+        if site.library == "numpy" and value.flags.fnc:  # tiles and all in one order of axes
+            return np.empty(shape, dtype=value.dtype, order="F")
         return site.xp.empty(shape, dtype=value.dtype)
     return site.xp.full(shape, identity(layout.op, np_dtype(value.dtype)).item(), dtype=value.dtype)
 

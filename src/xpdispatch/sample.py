@@ -123,7 +123,7 @@ def _run_sample(
             raise unknown_dtype(plan.results[r].name)
     try:
         with np.errstate(all="ignore"):
-            results = run(site, operands, targets, _copied(scalars), region, [region])
+            results = run(site, operands, targets, copied(scalars), region, [region])
     except Exception as error:
         error.add_note(
             "The body was running on a sample: ones, one cell per split index, to learn the results' dtypes. "
@@ -133,13 +133,13 @@ def _run_sample(
     return [(np_dtype(v.dtype), v.shape) for v in results]
 
 
-def _copied(scalars: Sequence[Any]) -> Sequence[Any]:
+def copied(scalars: Sequence[Any]) -> Sequence[Any]:
     """The scalars as a task would get them, so that what a sample does to them is not seen outside."""
     try:
-        copied: Sequence[Any] = pickle.loads(pickle.dumps(tuple(scalars)))
+        copies: Sequence[Any] = pickle.loads(pickle.dumps(tuple(scalars)))
     except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises; in this process anything may be a scalar
         return scalars
-    return copied
+    return copies
 
 
 def scalars_key(scalars: Sequence[Any], *, integers: bool) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Calls in this process: NumPy, CuPy, torch, JAX and any other array-API library, in one tile."""
+"""Calls in this process: NumPy arrays in tiles for cache and threads, any other array-API library in one tile."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import array_api_compat
 import numpy as np
 
 from xpdispatch.boundaries import check_constant
+from xpdispatch.cutting import Cutter, same_cells
 from xpdispatch.dtypes import check_cast, no_promotion, np_dtype, own_dtype, unknown_dtype
 from xpdispatch.errors import ArgumentError, EngineError, ShapeError, read_only
-from xpdispatch.executor import run
+from xpdispatch.executor import inside_body, run
 from xpdispatch.images import check_pointers
 from xpdispatch.namespaces import library_of, namespace_of, refuse_variant, share_memory
+from xpdispatch.pool import thread_count
 from xpdispatch.reductions import combined, identity
 from xpdispatch.returned import write
 from xpdispatch.site import Site
@@ -41,6 +43,8 @@ class LocalCall:
         Some operand is a Python number or a NumPy scalar.
     writes : bool
         Some result goes to an array that the caller passes.
+    cutter : Cutter or None
+        Says where a large call on NumPy arrays is cut.
     """
 
     kernel: Kernel
@@ -49,6 +53,7 @@ class LocalCall:
     simple: bool
     numbers: bool
     writes: bool
+    cutter: Cutter | None
 
     def __call__(self, arguments: Arguments) -> list[Any]:
         """Run the call and return the results in order."""
@@ -61,16 +66,26 @@ class LocalCall:
         if self.writes:
             given = _all_given(kernel, operands, given)
             _check_given(kernel, site.library, given)
-            operands = _apart(kernel, site.library, operands, given)
+            operands = _apart(kernel, site, operands, given, cut=self.cutter is not None)
         like = next((a for a in (*operands, *given) if a is not None), None)
         targets = targets_of(kernel, site, given, like) if kernel.body.buffers else given
         if site.plan.empty:
             results = _empty(kernel, site, operands, targets, arguments.scalars, like)
-        else:
+        elif self.cutter is None:
             results = run(site, operands, targets, arguments.scalars, self.domain, (self.domain,))
+        else:
+            results = self._run_cut(self.cutter, operands, targets, arguments.scalars)
         if not self.writes:
             return results
         return [_stored(site, r, result, given[r]) for r, result in enumerate(results)]
+
+    def _run_cut(
+        self, cutter: Cutter, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
+    ) -> list[Any]:
+        workers = 1 if inside_body.get() else thread_count()
+        fresh = workers == 1 and all(t is None for t in targets)
+        regions = cutter.regions(self.domain, operands, scalars, serial_whole=fresh)
+        return run(self.site, operands, targets, scalars, self.domain, regions, workers)
 
 
 def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
@@ -101,8 +116,17 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
             check_constant(layout.name, layout.boundary, np_dtype(array.dtype))
     numbers = any(library_of(v) == "number" or isinstance(v, np.generic) for v in arguments.operands)
     writes = any(g is not None for g in given)
-    simple = not (numbers or writes or plan.empty or kernel.body.buffers)
-    return LocalCall(kernel, site, whole(plan), simple, numbers, writes)
+    domain = whole(plan)
+    cutter = _cutter(kernel, site, domain, operands, given)
+    simple = not (numbers or writes or plan.empty or kernel.body.buffers or cutter)
+    return LocalCall(kernel, site, domain, simple, numbers, writes, cutter)
+
+
+def _cutter(kernel: Kernel, site: Site, domain: Region, operands: Sequence[Any], given: Sequence[Any]) -> Cutter | None:
+    if not kernel.cut or site.library != "numpy":
+        return None
+    cutter = Cutter(site, [a.dtype for a in operands], [None if g is None else g.dtype for g in given])
+    return cutter if cutter.candidate(domain) else None
 
 
 def _all_given(kernel: Kernel, operands: Sequence[Any], given: Sequence[Any]) -> list[Any]:
@@ -169,22 +193,36 @@ def shared_results(signature: Signature, first: int, second: int) -> ArgumentErr
     )
 
 
-def _apart(kernel: Kernel, library: str, operands: list[Any], given: Sequence[Any]) -> list[Any]:
+def _apart(kernel: Kernel, site: Site, operands: list[Any], given: Sequence[Any], *, cut: bool) -> list[Any]:
     """Copies of the operands that a result would overwrite while the body still reads them.
 
-    A single result that the body returns is written when all reading is over, and needs no copy.
+    A single result that the body returns is written when all reading is over, and needs no copy. In several tiles it
+    is written while other tiles read, and needs none where each reads just the cells that it writes.
     """
-    if len(given) == 1 and not kernel.body.buffers:
+    body = kernel.body
+    if len(given) == 1 and not body.buffers and not cut:
         return operands
     apart = list(operands)
     for position, operand in enumerate(operands):
         for r, target in enumerate(given):
-            if target is None or kernel.body.updated[r] == position:
+            in_place = body.updated[r] == position and (r in body.buffers or not cut)
+            if target is None or in_place or not share_memory(site.library, operand, target):
                 continue
-            if share_memory(library, operand, target):
+            if len(given) > 1 or body.buffers or not _in_step(site.plan, position, r, operand, target):
                 apart[position] = array_api_compat.array_namespace(operand).asarray(operand, copy=True)
                 break
     return apart
+
+
+def _in_step(plan: Plan, position: int, r: int, operand: Any, target: Any) -> bool:
+    """Whether both are the same cells in the same memory."""
+    same_memory = operand.ctypes.data == target.ctypes.data and operand.strides == target.strides
+    return (
+        same_memory
+        and plan.results[r].op is None
+        and operand.dtype == target.dtype
+        and same_cells(plan.operands[position], plan.results[r])
+    )
 
 
 def targets_of(kernel: Kernel, site: Site, given: Sequence[Any], like: Any) -> list[Any]:

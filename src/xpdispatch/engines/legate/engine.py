@@ -593,19 +593,19 @@ def _add_result(task: Any, store: Any, layout: Layout, fit: Any, *, one_piece: b
     return variable
 
 
-@kernel("src[...] -> dst[...]")
+@kernel("src[...] -> dst[...]", cut=False)
 def assign(xp: Any, src: Any) -> Any:
     """Copy one store to another, casting to its dtype."""
     return src
 
 
-@kernel("total[...], part[...] -> total[...]")
+@kernel("total[...], part[...] -> total[...]", cut=False)
 def fold(xp: Any, total: Any, part: Any, op: Any) -> Any:
     """Combine partial results with what an array holds, in the array's dtype."""
     return combined(np, op, total, part.astype(total.dtype))
 
 
-@kernel("keys[...] -> values[...]")
+@kernel("keys[...] -> values[...]", cut=False)
 def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
     """The floats that sort keys came from."""
     return from_sort_keys(keys, np.dtype(dtype))

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import gc
 
+from xpdispatch.machine import collector
+
 _paused = False
 
 
 def pause() -> None:
     """Before a launch, on the main thread: no automatic collection from here on."""
     global _paused  # noqa: PLW0603  the collector's own state is global too
-    if gc.isenabled():
-        gc.disable()
+    if not _paused:
+        collector.hold()
         _paused = True
-    elif _paused:
+    elif gc.isenabled():  # somebody else switched it on
+        gc.disable()
+        collector.was_on = True
+    elif collector.was_on:
         _collect_if_due()
 
 
@@ -28,7 +33,7 @@ def resume() -> None:
     global _paused  # noqa: PLW0603
     if _paused:
         _paused = False
-        gc.enable()
+        collector.release()
 
 
 def _collect_if_due() -> None:

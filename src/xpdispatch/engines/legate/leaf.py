@@ -13,6 +13,7 @@ import numpy as np
 
 from xpdispatch import namespaces
 from xpdispatch.caches import BoundedCache
+from xpdispatch.cutting import Cutter
 from xpdispatch.engines.legate import device, failures
 from xpdispatch.engines.legate.failures import Failure
 from xpdispatch.engines.legate.recipe import Fit, Recipe
@@ -24,6 +25,7 @@ from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
 from xpdispatch.parts import operand_part, part_of
 from xpdispatch.plan import Layout, Plan
+from xpdispatch.pool import thread_count
 from xpdispatch.reductions import combine, identity, needs_sort_keys, sort_keys
 from xpdispatch.returned import add_notes
 from xpdispatch.site import Site
@@ -64,7 +66,7 @@ _PLACES = -1
 
 def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
     """The function that Legate calls for one variant of a kernel."""
-    prepared = BoundedCache()  # headers and sites, by a header's bytes
+    prepared = BoundedCache()  # headers, sites and cutters, by a header's bytes
 
     def leaf(context: Any) -> None:
         failure: Failure | None = None
@@ -85,14 +87,15 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
             if header.recipe.gathered:
                 unbound[_PLACES] = outputs.pop()
             if found is None:  # after the stores: whatever fails here, they must be bound
-                found = prepared[key] = header, _site(kernel, variant, header)
-            site = found[1]
+                site = _site(kernel, variant, header)
+                found = prepared[key] = header, site, _cutter(kernel, header, site)
+            _, site, cutter = found
             region = _region(header, stores)
             if not is_empty(region):
                 if recorder is not None:
                     recorder.append((kernel, region))
                 with _quiet(), device.on_task_stream(variant, context):
-                    results = _run(header, site, region, inputs, outputs, inline, scalars)
+                    results = _run(header, site, cutter, region, inputs, outputs, inline, scalars)
                 joined = {r: region if r == _PLACES else results[r] for r in unbound}
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             if isinstance(error, XPDispatchError):
@@ -172,9 +175,15 @@ def _site(kernel: Kernel, variant: str, header: Header) -> Site:
     return Site(header.plan, kernel.body, function, xp, library, variant, casts, planned, cut=True)
 
 
+def _cutter(kernel: Kernel, header: Header, site: Site) -> Cutter | None:
+    """What cuts Legate's tile further, for the cache of the core that runs it."""
+    return Cutter(site, header.operands, header.dtypes) if kernel.cut and site.library == "numpy" else None
+
+
 def _run(
     header: Header,
     site: Site,
+    cutter: Cutter | None,
     region: Region,
     inputs: Sequence[Any],
     outputs: Sequence[Any],
@@ -205,7 +214,11 @@ def _run(
         if updated is not None:
             operands[updated] = targets[r]
     origins = {p: int(inputs[p].domain.lo[0]) for p, fit in enumerate(recipe.operands) if fit.how == "image"}
-    results = run(site, operands, targets, scalars, region, [region], origins)
+    regions: Sequence[Region] = (region,)
+    if cutter is not None and cutter.candidate(region):
+        regions = cutter.regions(region, operands, scalars)
+    workers = thread_count() if site.variant == "OMP" and len(regions) > 1 else 1
+    results = run(site, operands, targets, scalars, region, regions, workers, origins)
     for r, (layout, target, value) in enumerate(zip(plan.results, targets, results, strict=True)):
         if r not in recipe.gathered:
             _fold(layout, target, value, one_piece=recipe.one_piece)

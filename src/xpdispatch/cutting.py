@@ -1,0 +1,179 @@
+"""The tiles of one call or task, decided once for all that are alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpdispatch import blocking
+from xpdispatch.blocking import Cost, Volumes
+from xpdispatch.caches import BoundedCache
+from xpdispatch.machine import cache_bytes, keep_small_blocks
+from xpdispatch.measure import Measured, measure
+from xpdispatch.plan import Layout
+from xpdispatch.sample import scalars_key
+from xpdispatch.site import Site
+from xpdispatch.tiling import Region, is_empty
+
+_THIN = 2
+"""A body that makes no more arrays than so many for its results runs through memory about as fast as through the cache:
+what it gains by tiles it loses where its results are put together, unless several threads share the work."""
+
+
+_STREAMED = 2
+"""A body that makes nothing but its results reads nothing twice, so its tiles may be so many times larger."""
+
+_MEASURED = 16
+"""A body is tried out on a tile whose arrays fill so many caches at most."""
+
+
+class _Span(NamedTuple):
+    """What is to be cut: how far it goes, for which cache, and whether its first axes lie closest in memory."""
+
+    sizes: tuple[int, ...]
+    cache: int
+    fortran: bool
+
+
+class Cutter:
+    """Cuts calls of one plan and one set of dtypes for the cache.
+
+    Where rounding may depend on the cuts, these depend on shapes, dtypes, scalars and the cache alone: not on threads,
+    clocks, data, or what ran before.
+
+    Parameters
+    ----------
+    site : Site
+    dtypes : sequence of dtype
+        The operands'.
+    given : sequence of (dtype or None)
+        Of the arrays that are written.
+    """
+
+    def __init__(self, site: Site, dtypes: Sequence[Any], given: Sequence[Any]) -> None:
+        self.site, self.dtypes, self.given = site, tuple(dtypes), tuple(given)
+        # Bodies' costs by the sizes of the run and, where sums of floats depend on it, by scalars; tiles by that,
+        # the sizes of what is cut and the order of its axes, and so what is tried out; candidates by sizes and cache;
+        # at most 256 each.
+        self._costs, self._tiles, self._trials, self._candidates = (BoundedCache() for _ in range(4))
+        self._volumes = Volumes(site.plan, tuple(np.dtype(d).itemsize for d in (*self.dtypes, *self._expected())))
+
+    def _expected(self) -> list[Any]:
+        """The results' dtypes as far as they are known, else the widest usual one."""
+        known = self.site.dtypes or (None,) * len(self.given)
+        return [
+            next((d for d in found if d is not None), np.float64)
+            for found in zip(self.site.casts, known, self.given, strict=True)
+        ]
+
+    def candidate(self, domain: Region) -> bool:
+        """Whether calls over this domain may be cut; says no to small ones at little cost."""
+        key = (cache_bytes(), *(stop - start for start, stop in domain))
+        found: bool | None = self._candidates.get(key)
+        if found is None:
+            found = self._candidates[key] = not is_empty(domain) and self._is_candidate(key[0], key[1:])
+        return found
+
+    def _is_candidate(self, cache: int, sizes: tuple[int, ...]) -> bool:
+        plan = self.site.plan
+        if not sizes or len(plan.spaces) > 1 or plan.images or plan.least or self.site.library != "numpy":
+            return False
+        cost = blocking.guess(self._volumes)
+        if not blocking.large_enough(self._volumes, sizes, cost, cache):
+            return False
+        return blocking.count(sizes, self._first_guess(_Span(sizes, cache, fortran=False))) > 1
+
+    def regions(
+        self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any], *, serial_whole: bool = False
+    ) -> Sequence[Region]:
+        """The tiles; the domain alone where cuts do not pay.
+
+        `serial_whole` says that one thread works and that the results are new arrays.
+        """
+        span = _Span(tuple([stop - start for start, stop in domain]), cache_bytes(), _is_fortran(operands))
+        trial = self._trials.get(span)
+        if trial is None:
+            trial = self._trials[span] = self._trial(span)
+        # A run on more would cost as much as it may save.
+        small = sum(self._volumes.parts(trial)) <= _MEASURED * span.cache
+        measured = self._measured(trial, scalars) if small else None
+        found = self._tiles.get((span, measured))
+        if found is None:
+            found = self._tiles[span, measured] = self._decide(span, measured)
+        tile, thin = found
+        if tile is None or (serial_whole and thin):
+            return (domain,)
+        keep_small_blocks()
+        return blocking.regions(domain, tile)
+
+    def _trial(self, span: _Span) -> tuple[int, ...]:
+        """The sizes of a tile on which the body is tried out."""
+        first = self._first_guess(span)
+        if max(first) > 1:
+            return first
+        longest = span.sizes.index(max(span.sizes))  # two cells tell what a tile costs from what a cell does
+        return tuple(min(2, n) if a == longest else 1 for a, n in enumerate(span.sizes))
+
+    def _first_guess(self, span: _Span) -> tuple[int, ...]:
+        order = blocking.order_of(self._volumes, span.sizes, fortran=span.fortran)
+        return blocking.tile_sizes(self._volumes, span.sizes, blocking.guess(self._volumes), span.cache, order)
+
+    def _decide(self, span: _Span, measured: Measured | None) -> tuple[tuple[int, ...] | None, bool]:
+        sizes, cache, fortran = span
+        volumes = self._volumes
+        cost = blocking.guess(volumes)
+        if measured is not None:
+            itemsizes = tuple(np.dtype(d).itemsize for d in (*self.dtypes, *measured.dtypes))
+            volumes, cost = Volumes(self.site.plan, itemsizes), measured.cost
+        order = blocking.order_of(volumes, sizes, fortran=fortran)
+        room = cache if self._made(volumes, sizes, cost) > 1 else _STREAMED * cache
+        tile = blocking.tile_sizes(volumes, sizes, cost, room, order)
+        if not blocking.worth_while(volumes, sizes, tile, cost):
+            return None, False
+        return tile, self._is_thin(volumes, sizes, cost)
+
+    def _is_thin(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> bool:
+        """Whether the body gains little by tiles on one thread, and gives the same bits with and without."""
+        return cost.elementwise and self._made(volumes, sizes, cost) <= _THIN
+
+    def _made(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
+        """What the body makes, as a multiple of its results."""
+        results = sum(volumes.parts(sizes)[len(self.dtypes) :])
+        return cost.made * math.prod(sizes) / max(1, results)
+
+    def _measured(self, sizes: tuple[int, ...], scalars: Sequence[Any]) -> Measured | None:
+        found = self._run(("types", sizes, tuple(type(v) for v in scalars)), sizes, scalars)
+        if self._rounds(found):
+            return self._run(("values", sizes, scalars_key(scalars, integers=True)), sizes, scalars)
+        return found
+
+    def _run(self, key: Any, sizes: Sequence[int], scalars: Sequence[Any]) -> Measured | None:
+        known: tuple[Measured | None] | None = self._costs.get(key)
+        if known is None:
+            known = self._costs[key] = (measure(self.site, self.dtypes, self.given, scalars, sizes),)
+        return known[0]
+
+    def _rounds(self, measured: Measured | None) -> bool:
+        """Whether some result depends on the cuts to the last bits."""
+        dtypes = [None] * len(self.given) if measured is None else measured.dtypes
+        return any(
+            layout.op == "fold" or (layout.op in ("sum", "prod") and (d is None or d.kind in "fc"))
+            for layout, d in zip(self.site.plan.results, dtypes, strict=True)
+        )
+
+
+def _is_fortran(operands: Sequence[Any]) -> bool:
+    ranked = [a for a in operands if getattr(a, "ndim", 0) > 1]
+    return bool(ranked) and all(a.flags.fnc for a in ranked)
+
+
+def same_cells(operand: Layout, result: Layout) -> bool:
+    """Whether a tile reads of an operand just the cells that it writes of a result with the same memory."""
+    return (
+        operand.axes == result.axes
+        and operand.shape == result.shape
+        and (operand.reaches == result.reaches or not any(r.below or r.above for r in operand.reaches))
+    )

@@ -1,0 +1,128 @@
+"""What the machine has: its cache, its processors, and the collector that must keep off worker threads."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from xpdispatch.errors import ArgumentError
+
+_LEVELS = 2
+"""A tile may fill the second level so many times. Operands and results only stream through it, and operations that are
+longer seldom make one thread wait for the lock that another has for Python."""
+_UNKNOWN = 1 << 20
+_CACHES = "/sys/devices/system/cpu/cpu0/cache"
+
+
+def cache_bytes() -> int:
+    """Bytes that a tile may fill: ``XPDISPATCH_CACHE``, or twice the second level of the cache that one core has.
+
+    Raises
+    ------
+    ArgumentError
+        The variable is no number of bytes.
+    """
+    text = os.environ.get("XPDISPATCH_CACHE")
+    return _LEVELS * _second_level() if text is None else _number("XPDISPATCH_CACHE", text, least=0)
+
+
+def processors() -> int:
+    """How many threads a call may use here: ``XPDISPATCH_NUM_THREADS``, or the processors of this process.
+
+    Raises
+    ------
+    ArgumentError
+        The variable is no number of threads.
+    """
+    text = os.environ.get("XPDISPATCH_NUM_THREADS")
+    if text is not None:
+        return _number("XPDISPATCH_NUM_THREADS", text, least=1)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _number(variable: str, text: str, *, least: int) -> int:
+    if not text.strip().isdecimal() or int(text) < least:
+        raise ArgumentError(
+            f"the environment has {variable}={text!r}, expected an integer >= {least}",
+            hint=f"set {variable} to an integer, or unset it",
+        )
+    return int(text)
+
+
+@lru_cache(maxsize=1)
+def _second_level() -> int:
+    """The second level's size, of which a core has its share where more than two use it; 1 MiB where unknown."""
+    for index in sorted(Path(_CACHES).glob("index*")):
+        try:
+            level, kind, size, shared = (
+                (index / name).read_text().strip() for name in ("level", "type", "size", "shared_cpu_map")
+            )
+            if level == "2" and kind != "Instruction":
+                sharers = int(shared.replace(",", ""), 16).bit_count()
+                unit = {"K": 1 << 10, "M": 1 << 20}[size[-1]]
+                return int(size[:-1]) * unit * 2 // max(2, sharers)
+        except (OSError, ValueError, KeyError):
+            continue  # not every kernel tells all of it
+    return _UNKNOWN
+
+
+class _Collector:
+    """Python's cyclic garbage collector, switched off while anybody holds it.
+
+    A collection may drop Legate stores, and dropping one on another thread than Legate's own ends the process.
+    """
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self._lock = threading.Lock()
+        self._holds = 0
+        self.was_on = False
+
+    def hold(self) -> None:
+        with self._lock:
+            if self._holds == 0:
+                self.was_on = gc.isenabled()
+                gc.disable()
+            self._holds += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self._holds -= 1
+            if self._holds == 0 and self.was_on:
+                gc.enable()
+
+    def after_fork(self) -> None:
+        """In the child, which has none of the threads that held it."""
+        if self._holds and self.was_on:
+            gc.enable()
+        self.renew()
+
+
+collector = _Collector()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=collector.after_fork)
+
+
+def legate_runs() -> bool:
+    """Whether this process may hold Legate stores."""
+    return "legate.core" in sys.modules
+
+
+@lru_cache(maxsize=1)
+def keep_small_blocks() -> None:
+    """Let malloc keep what tiles free, which it would give back to the system and fetch anew for each tile.
+
+    glibc learns from the largest block that was mapped and then freed, up to 32 MiB, what to keep from then on. So it
+    is shown one, of which no page is ever touched.
+    """
+    np.empty(min(4 * cache_bytes(), 31 << 20), np.uint8)

@@ -1,0 +1,230 @@
+"""What a body needs besides its arrays, found out by running it on ones.
+
+The arrays of the run tell a ledger what is made of them, and when that is gone. So it counts what this thread does
+and nothing else, and comes to the same numbers on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.blocking import Cost
+from xpdispatch.dtypes import np_dtype
+from xpdispatch.executor import inside_body
+from xpdispatch.plan import WHOLE, Layout
+from xpdispatch.reductions import identity
+from xpdispatch.returned import values_of
+from xpdispatch.sample import copied
+from xpdispatch.site import Site
+from xpdispatch.tiling import Region, Tile
+
+_DECOMPOSITION = 1 / 2
+"""Bytes that memory moves while LAPACK works on one, for each column of the matrix."""
+
+_PRODUCT = 1 / 8
+"""The same for BLAS, by elements of the result and length of the sums: it does two flops for each."""
+
+
+class Ledger:
+    """What one run of a body makes.
+
+    Attributes
+    ----------
+    live, most : int
+        Bytes of the arrays that are there, now and at most.
+    made, work : float
+    elementwise : bool
+        Every array came from an operation on single cells.
+    """
+
+    def __init__(self) -> None:
+        self.live = self.most = 0
+        self.made = self.work = 0.0
+        self.elementwise = True
+
+    def make(self, size: int) -> None:
+        """An array of so many bytes comes into being."""
+        self.made += size
+        self.live += size
+        self.most = max(self.most, self.live)
+
+
+class Counted(np.ndarray[Any, Any]):
+    """An array that keeps a :class:`Ledger`, and so do all that are made of it."""
+
+    __array_priority__ = 1.0
+    _ledger: Ledger | None
+    _own: int
+
+    def __array_finalize__(self, source: Any) -> None:
+        self._ledger, self._own = getattr(source, "_ledger", None), 0
+        if self._ledger is not None and self.flags.owndata:  # a copy of some kind, made by no ufunc
+            self._own = self.nbytes
+            self._ledger.elementwise = False
+            self._ledger.make(self._own)
+
+    def __del__(self) -> None:
+        if self._own and self._ledger is not None:
+            self._ledger.live -= self._own
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, out: Any = (), **options: Any) -> Any:
+        ledger = _ledger_of((*inputs, *out, *options.values()))
+        plain = tuple(_plain(v) for v in inputs)
+        options = {name: _plain(v) for name, v in options.items()}
+        if out:
+            options["out"] = tuple(_plain(v) for v in out)
+        result = getattr(ufunc, method)(*plain, **options)
+        if ledger is not None:
+            if method != "__call__" or ufunc.signature is not None:
+                ledger.elementwise = False
+            if ufunc.signature is not None and method == "__call__" and plain and isinstance(result, np.ndarray):
+                ledger.work += _PRODUCT * result.nbytes * max(np.shape(plain[0])[-1:], default=1)
+        if out:
+            if ledger is not None:
+                ledger.made += sum(v.nbytes for v in out if v is not None)
+            return out[0] if len(out) == 1 else out
+        return counted(result, ledger)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        ledger = self._ledger
+        if ledger is not None:
+            ledger.elementwise = False
+            if function.__module__ == "numpy.linalg":
+                ledger.work += _DECOMPOSITION * self.nbytes * max(self.shape[-1:], default=1)
+        return counted(super().__array_function__(function, types, args, kwargs), ledger)
+
+
+def counted(value: Any, ledger: Ledger | None, *, new: bool = True) -> Any:
+    """The array, or each array of a tuple or list, with the ledger; a new one is entered there."""
+    if isinstance(value, tuple | list):
+        items = [counted(v, ledger, new=new) for v in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if type(value) is not np.ndarray or ledger is None:
+        return value
+    view = value.view(Counted)
+    view._ledger = ledger
+    if new and value.base is None:
+        view._own = value.nbytes
+        ledger.make(value.nbytes)
+    return view
+
+
+def _plain(value: Any) -> Any:
+    return value.view(np.ndarray) if isinstance(value, Counted) else value
+
+
+def _ledger_of(values: Sequence[Any]) -> Ledger | None:
+    return next((v._ledger for v in values if isinstance(v, Counted) and v._ledger is not None), None)
+
+
+class _CountedTile(Tile):
+    """A tile whose coordinates are entered in a ledger, too."""
+
+    ledger: Ledger
+
+    def coords(self, index: str | tuple[str, int]) -> Any:
+        return counted(Tile.coords(self, index), self.ledger)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run on ones tells.
+
+    Parameters
+    ----------
+    cost : Cost
+    dtypes : tuple of numpy.dtype
+        Of each result.
+    """
+
+    cost: Cost
+    dtypes: tuple[np.dtype[Any], ...]
+
+
+def measure(
+    site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any], sizes: Sequence[int]
+) -> Measured | None:
+    """Run the body on a tile of these sizes and on a smaller one, to tell cells and tiles apart.
+
+    Parameters
+    ----------
+    site : Site
+    dtypes : sequence of dtype
+        The operands'.
+    given : sequence of (dtype or None)
+        Of the arrays that are written.
+    scalars : sequence of object
+        The body gets copies.
+    sizes : sequence of int
+
+    Returns
+    -------
+    Measured or None
+        None where the body does not run on ones, or on such a tile. That is no error, for nobody asked it to.
+    """
+    index = max(range(len(sizes)), key=lambda a: sizes[a])
+    small = [max(1, n // 4) if a == index else n for a, n in enumerate(sizes)]
+    token = inside_body.set(True)
+    try:
+        with np.errstate(all="ignore"):
+            large, result_dtypes = _run(site, dtypes, given, copied(scalars), sizes)
+            less = _run(site, dtypes, given, copied(scalars), small)[0] if small != list(sizes) else Ledger()
+    except Exception:  # noqa: BLE001  see above
+        return None
+    finally:
+        inside_body.reset(token)
+    cells = math.prod(sizes)
+    fewer = cells - math.prod(small) or cells
+    live, made, work = (max(0.0, (getattr(large, n) - getattr(less, n)) / fewer) for n in ("most", "made", "work"))
+    fixed = max(0.0, large.made - made * cells) + max(0.0, large.work - work * cells)
+    cost = Cost(live, max(0.0, large.most - live * cells), made, work, fixed, large.elementwise)
+    return Measured(cost, result_dtypes)
+
+
+def _run(
+    site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any], sizes: Sequence[int]
+) -> tuple[Ledger, tuple[np.dtype[Any], ...]]:
+    plan, body, ledger = site.plan, site.body, Ledger()
+    region = tuple((0, n) for n in sizes)
+    operands = [
+        counted(np.ones(_window(layout, region), d), ledger, new=False)
+        for layout, d in zip(plan.operands, dtypes, strict=True)
+    ]
+    buffers: dict[int, Any] = {}
+    for r in body.buffers:
+        layout, updated = plan.results[r], body.updated[r]
+        if updated is not None:
+            buffers[r] = operands[updated]
+            continue
+        dtype = np.dtype(site.casts[r] if site.casts[r] is not None else given[r])
+        start = identity(layout.op, dtype) if layout.op else 1
+        buffers[r] = counted(np.full(layout.tile_shape(sizes), start, dtype), ledger, new=False)
+    tile = _CountedTile(plan, region, site.xp, site.variant)
+    object.__setattr__(tile, "ledger", ledger)
+    values = values_of(site, body.call(site.function, site.xp, tile, operands, buffers, scalars), buffers)
+    arrays = [np.asanyarray(v) for v in values]
+    # A result is no temporary: it is counted among the arrays.
+    ledger.most = max(0, ledger.most - sum(a.nbytes for a in arrays if isinstance(a, Counted) and a._own))
+    ledger.elementwise &= all(isinstance(a, Counted) for a in arrays) and not any(r.op for r in plan.results)
+    casts = zip(arrays, site.casts, strict=True)
+    return ledger, tuple(np_dtype(a.dtype if cast is None else cast) for a, cast in casts)
+
+
+def _window(layout: Layout, region: Region) -> tuple[int, ...]:
+    """The shape of an operand's part with its halo."""
+    shape = []
+    for axis, (a, n) in enumerate(zip(layout.axes, layout.shape, strict=True)):
+        extent = int(n or 0)
+        if a == WHOLE:
+            shape.append(extent)
+            continue
+        low, high = layout.window(axis, *region[a])
+        if layout.boundary in (None, "clip"):
+            low, high = max(0, low), min(high, extent)
+        shape.append(high - low)
+    return tuple(shape)

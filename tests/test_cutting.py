@@ -1,0 +1,916 @@
+"""Tiles for cache and threads: the same answers, the same bits on any number of threads, and nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpdispatch as xd
+from conftest import forced_cuts, make_engine, run_python
+from right import RIGHT, Right
+from xpdispatch import blocking, cpu, kernel, machine, pool
+from xpdispatch.blocking import Cost, Volumes
+from xpdispatch.cutting import Cutter
+from xpdispatch.engines.local import prepare
+from xpdispatch.measure import measure
+from xpdispatch.namespaces import namespace_for
+from xpdispatch.site import Site
+from xpdispatch.testing import check_partitioning
+from xpdispatch.tiling import whole
+
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def plain_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XPDISPATCH_CACHE", str(2 * MIB))
+    monkeypatch.delenv("XPDISPATCH_NUM_THREADS", raising=False)
+
+
+def results_of(good: Right, threads: int | None) -> list[np.ndarray]:
+    made, args, kwargs = good.make(np.random.default_rng(3))
+    if threads is None:
+        results = made(*args, **kwargs)
+    else:
+        with forced_cuts(threads):
+            results = made(*args, **kwargs)
+    return [np.asarray(v) for v in (results if isinstance(results, tuple) else (results,))]
+
+
+def bits(arrays: list[np.ndarray]) -> list[tuple[Any, ...]]:
+    return [(a.dtype, a.shape, a.tobytes()) for a in arrays]
+
+
+def close(left: list[np.ndarray], right: list[np.ndarray], *, cancels: bool = False) -> None:
+    for a, b in zip(left, right, strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        np.testing.assert_allclose(a, b, rtol=1e-5 if cancels or a.dtype.itemsize < 8 else 1e-9, atol=1e-9)
+
+
+# -- answers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("good", RIGHT, ids=lambda good: good.name)
+def test_right_kernels_give_the_same_in_tiles_and_the_same_bits_on_any_threads(good: Right) -> None:
+    one = results_of(good, 1)
+    close(one, results_of(good, None), cancels="cancellation" in good.name)
+    for threads in (2, 5):
+        assert bits(results_of(good, threads)) == bits(one)
+
+
+@pytest.mark.parametrize("good", RIGHT, ids=lambda good: good.name)
+def test_right_kernels_are_right_in_tiles_of_legate_s_tiles(good: Right) -> None:
+    engine = make_engine("legate-tiles")
+    made, args, kwargs = good.make(np.random.default_rng(3))
+    expected = results_of(good, None)
+    with engine.tiles(), forced_cuts(1, cache=64):
+        with xd.engine("legate"):
+            try:
+                results = made(*args, **kwargs)
+            except xd.XPDispatchError as error:
+                pytest.skip(f"Legate does not take it: {error}")
+        xd.synchronize()
+    close(
+        [engine.get(v) for v in (results if isinstance(results, tuple) else (results,))],
+        expected,
+        cancels="cancellation" in good.name,
+    )
+
+
+def shapes_seen(notation: str, body: Callable[..., Any], *args: Any, **options: Any) -> list[int]:
+    """Extents of the first axis of the first operand in all tiles of a call with forced cuts."""
+    seen: list[int] = []
+
+    @kernel(notation, **options)
+    def spied(xp, x):
+        seen.append(x.shape[0])
+        return body(xp, x)
+
+    with forced_cuts(1):
+        spied(*args)
+    return seen
+
+
+def test_calls_are_really_cut_and_cut_false_keeps_them_whole() -> None:
+    x = np.arange(100.0)
+    assert len(shapes_seen("x[i] -> y[i]", lambda xp, x: xp.sqrt(x + 1) * 2 - x, x)) > 10
+    assert shapes_seen("x[i] -> y[i]", lambda xp, x: xp.sqrt(x + 1) * 2 - x, x, cut=False) == [100]
+    assert shapes_seen("x[:] -> y[:]", lambda xp, x: x + 1, x) == [100]
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0), (1, 1), (1, 40), (40, 1), (13, 17)])
+@pytest.mark.parametrize("boundary", ["clip", "edge", 0.0])
+def test_halos_of_any_shape(shape: tuple[int, int], boundary: Any) -> None:
+    @kernel("u[i-1..i+2, j-1..j] -> v[i, j], sum total[i]", boundary=boundary, dtype=np.float64)
+    def blur(xp, tile, u):
+        (below, above), (left, _) = tile.halo("u", 0), tile.halo("u", 1)
+        rows, columns = tile.size("i"), tile.size("j")
+        v = xp.zeros((rows, columns))
+        for di in (-1, 0, 1, 2):
+            for dj in (-1, 0):
+                a, b = max(0, -below - di), rows - max(0, di - above)
+                c, d = max(0, -left - dj), columns
+                if a < b and c < d:
+                    v[a:b, c:d] += (
+                        u[below + a + di : below + b + di, left + c + dj : left + d + dj] * (di + 3) * (dj + 2)
+                    )
+        return v, xp.sum(v, axis=1)
+
+    u = np.random.default_rng(1).random(shape)
+    expected = blur(u)
+    for threads in (1, 3):
+        with forced_cuts(threads):
+            close(list(blur(u)), list(expected))
+
+
+def test_arrays_to_be_written() -> None:
+    @kernel("x[i], y[i] -> z[i]")
+    def weighted(xp, x, y):
+        return 2 * x + y * y - 1
+
+    @kernel("u[i-1..i+1] -> v[i]", boundary="edge")
+    def smooth(xp, u):
+        return (u[:-2] + u[1:-1] + u[2:]) / 3
+
+    @kernel("u[i-1..i+1] -> u[i]", boundary="edge")
+    def smooth_in_place(xp, u):
+        return (u[:-2] + u[1:-1] + u[2:]) / 3
+
+    @kernel("x[i] -> x[i]")
+    def double(xp, x):
+        x *= 2
+
+    @kernel("x[i] -> y[i], sum total[]")
+    def buffered(xp, x, y, total):
+        y[...] = x + 1
+        total += xp.sum(x)
+
+    @kernel("A[i, j] -> B[j, i]")
+    def turned(xp, A):
+        return xp.permute_dims(A, (1, 0))
+
+    x, y = np.random.default_rng(1).random((2, 50))
+    square = np.random.default_rng(1).random((12, 12))
+    for threads in (1, 2):
+        with forced_cuts(threads):
+            out = np.empty(50)
+            assert weighted(x, y, out=out) is out
+            np.testing.assert_array_equal(out, 2 * x + y * y - 1)
+            same = x.copy()
+            weighted(same, y, out=same)
+            np.testing.assert_array_equal(same, 2 * x + y * y - 1)
+            long = np.arange(51.0)
+            weighted(long[:-1], y, out=long[1:])
+            np.testing.assert_array_equal(long[1:], 2 * np.arange(50.0) + y * y - 1)
+            back = x.copy()
+            weighted(back, y, out=back[::-1])
+            np.testing.assert_array_equal(back[::-1], 2 * x + y * y - 1)
+            expected, own, updated = smooth(x), x.copy(), x.copy()
+            smooth(own, out=own)
+            np.testing.assert_array_equal(own, expected)
+            assert smooth_in_place(updated) is updated
+            np.testing.assert_array_equal(updated, expected)
+            twice = x.copy()
+            double(twice)
+            np.testing.assert_array_equal(twice, 2 * x)
+            into = np.zeros(50), np.full((), 7.0)
+            buffered(x, *into)
+            np.testing.assert_array_equal(into[0], x + 1)
+            np.testing.assert_allclose(into[1], x.sum())
+            self = square.copy()
+            turned(self, out=self)
+            np.testing.assert_array_equal(self, square.T)
+
+
+def test_results_keep_the_order_of_axes() -> None:
+    @kernel("x[i, j] -> y[i, j]")
+    def wave(xp, x):
+        return xp.sin(x) + xp.cos(x) * x
+
+    x = np.asfortranarray(np.random.default_rng(1).random((40, 30)))
+    with forced_cuts(2, cache=4096):
+        got = wave(x)
+    assert got.flags.f_contiguous
+    np.testing.assert_array_equal(got, wave.__wrapped__(np, x))
+
+
+def test_parts_are_joined_and_folded_in_order() -> None:
+    @kernel("x[i] -> y[?], fold first[2]".replace("[2]", "[:2]"), fold=lambda xp, a, b: xp.stack((a[0], b[1])))
+    def kept(xp, tile, x):
+        time.sleep(0.002 * (tile.start("i") % 3))
+        return x[x > 0.3], xp.stack((x[0], x[-1]))
+
+    x = np.random.default_rng(1).random(60)
+    with forced_cuts(4):
+        found, ends = kept(x)
+    np.testing.assert_array_equal(found, x[x > 0.3])
+    np.testing.assert_array_equal(ends, x[[0, -1]])
+
+
+def test_the_checker_keeps_to_its_own_tilings() -> None:
+    @kernel("x[i] -> y[i]")
+    def pairs(xp, x):
+        return x - xp.mean(x)
+
+    with forced_cuts(2), pytest.raises(xd.PartitionError, match="in one tile"):
+        check_partitioning(pairs, np.arange(40.0))
+
+
+def test_a_space_of_indices_runs_in_bounded_memory() -> None:
+    code = (
+        "import resource, sys; sys.path.insert(0, 'examples')\n"
+        "import numpy as np, xpdispatch as xd\n"
+        "@xd.kernel('[i=n] -> sum hits[]')\n"
+        "def hits(xp, tile, n):\n"
+        "    i = tile.coords('i')\n"
+        "    return xp.count_nonzero(i * i % 7 == 2)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "total = int(hits(100_000_000))\n"
+        "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(total == sum(1 for i in range(7) if i * i % 7 == 2) * (100_000_000 // 7)\n"
+        "      + sum(1 for i in range(100_000_000 % 7) if i * i % 7 == 2), (after - before) >> 10)\n"
+    )
+    done = run_python(code)
+    right, grown = done.stdout.split()
+    assert right == "True", done.stderr
+    assert int(grown) < 64
+
+
+# -- where to cut --------------------------------------------------------------------------------------------------
+
+
+def sizes_of_tiles(made: xd.Kernel, *args: Any, cache: int = 2 * MIB) -> list[tuple[int, ...]]:
+    """Sizes of the tiles of a call; arrays are stood for by views of one cell, so that none is ever large."""
+    call = prepare(made, made.bind(args, {}, None))
+    if call.cutter is None:
+        return [tuple(b - a for a, b in call.domain)]
+    arguments = made.bind(args, {}, None)
+    regions = call.cutter.regions(call.domain, arguments.operands, arguments.scalars)
+    return [tuple(b - a for a, b in region) for region in regions]
+
+
+def like(*shape: int, dtype: Any = np.float64) -> np.ndarray:
+    return np.broadcast_to(np.ones((), dtype), shape)
+
+
+@kernel("x[i], y[i] -> z[i]")
+def saxpy(xp, x, y, a):
+    return a * x + y
+
+
+@kernel("A[m,k], B[k,n] -> sum C[m,n]")
+def matmul(xp, A, B):
+    return A @ B
+
+
+@kernel("x[i,:], y[j,:] -> d[i,j]")
+def distances(xp, x, y):
+    return xp.sum((x[:, None, :] - y[None, :, :]) ** 2, axis=-1)
+
+
+def test_benchmarks_are_cut_as_they_should() -> None:
+    @kernel("x[i,:] -> s[i,:]")
+    def softmax(xp, x):
+        e = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+        return e / xp.sum(e, axis=1, keepdims=True)
+
+    @kernel("src[b,:,:] -> dst[b,:,:]")
+    def fft2(xp, src):
+        return xp.fft.fftn(src, axes=(1, 2))
+
+    assert len(sizes_of_tiles(saxpy, like(10**7), like(10**7), 2.0)) > 50
+    assert sizes_of_tiles(saxpy, like(10**5), like(10**5), 2.0) == [(10**5,)]
+    assert sizes_of_tiles(matmul, like(1000, 1000), like(1000, 1000)) == [(1000, 1000, 1000)]
+    assert {t[1] for t in sizes_of_tiles(distances, like(3000, 3), like(3000, 3))} == {3000}
+    assert len(sizes_of_tiles(distances, like(3000, 3), like(3000, 3))) > 20
+    assert 20 < len(sizes_of_tiles(softmax, like(4000, 2000))) < 400
+    assert sizes_of_tiles(fft2, like(128, 256, 256, dtype=complex)) == [(1,)] * 128
+
+
+def test_large_costs_of_each_tile_forbid_cuts() -> None:
+    @kernel("x[i] -> y[i]")
+    def tabled(xp, x, n):
+        return xp.sum(xp.astype(x[:1], xp.float64) * xp.arange(n)) + x
+
+    @kernel("M[:k,:k], x[i,:k] -> y[i]")
+    def solved(xp, M, x):
+        values, _ = xp.linalg.eigh(M)
+        return x[:, 0] * values[0]
+
+    assert len(sizes_of_tiles(tabled, like(10**7), 10)) > 20
+    assert len(sizes_of_tiles(tabled, like(10**7), 10**6)) == 1
+    assert len(sizes_of_tiles(solved, like(2, 2), like(10**6, 2))) > 5
+    assert len(sizes_of_tiles(solved, like(300, 300), like(10**5, 300))) == 1
+
+
+def test_tiles_keep_the_last_axes_whole_and_the_first_in_fortran_order() -> None:
+    @kernel("u[i-1..i+1, j-1..j+1] -> v[i, j]", boundary="valid")
+    def laplace(xp, u):
+        return u[:-2, 1:-1] + u[2:, 1:-1] + u[1:-1, :-2] + u[1:-1, 2:] - 4 * u[1:-1, 1:-1]
+
+    rows, columns = zip(*sizes_of_tiles(laplace, like(4002, 4002)), strict=True)
+    assert {*columns} == {4000}
+    assert max(rows) >= 16
+    u = np.empty((4002, 4002), order="F")
+    rows, columns = zip(*sizes_of_tiles(laplace, u), strict=True)
+    assert {*rows} == {4000}
+    assert {*zip(*sizes_of_tiles(laplace, like(3, 3 * 10**6 + 2)), strict=True)} != {(1,), (3 * 10**6,)}
+
+
+def test_tiles_fit_the_cache_and_cover_the_domain() -> None:
+    plan = saxpy.plan([(10**6,), (10**6,)], (2.0,), [None])
+    volumes = Volumes(plan, (8, 8, 8))
+    tile = blocking.tile_sizes(volumes, (10**6,), Cost(live=16), MIB, [0])
+    assert tile[0] * 40 <= MIB < (tile[0] + 2000) * 40
+    regions = blocking.regions(((5, 105),), (30,))
+    assert regions == [((5, 35),), ((35, 65),), ((65, 95),), ((95, 105),)]
+    assert math.prod(blocking.tile_sizes(volumes, (10**6,), Cost(live=16), 1, [0])) == 1
+
+
+def test_unaligned_arrays_and_kernels_without_indices_stay_whole() -> None:
+    @kernel(constraints=[])
+    def apart(xp, x: xd.In, z: xd.Out):
+        z[...] = 1
+
+    @kernel("x[:] -> y[]")
+    def total(xp, x):
+        return xp.sum(x)
+
+    with forced_cuts(2):
+        z = np.zeros(50)
+        apart(np.ones(70), z)
+        assert z.tolist() == [1.0] * 50
+        assert float(total(np.ones(99))) == 99
+
+
+# -- what a body needs ---------------------------------------------------------------------------------------------
+
+
+def cost_of(made: xd.Kernel, dtypes: list[Any], sizes: tuple[int, ...], *shapes: tuple[int, ...]) -> Cost:
+    plan = made.plan(shapes, (), [None])
+    site = Site(plan, made.body, made.body.function, namespace_for("CPU"), "numpy", "CPU", (None,))
+    measured = measure(site, dtypes, [None], (), sizes)
+    assert measured is not None
+    return measured.cost
+
+
+def test_temporaries_are_measured() -> None:
+    @kernel("x[i] -> y[i]")
+    def chain(xp, x):
+        a = x + 1
+        b = a * 2
+        c = b - a
+        del a, b
+        return xp.sqrt(c)
+
+    cost = cost_of(chain, [np.float64], (4000,), (10**7,))
+    assert cost == Cost(live=16, made=32, elementwise=True)  # a, b and c at once, the result not yet
+
+    @kernel("x[i] -> y[i]")
+    def with_table(xp, x):
+        table = xp.cumulative_sum(xp.zeros((500,)) + x[:1])
+        return xp.take(table, xp.astype(x, xp.int64) % 500)
+
+    cost = cost_of(with_table, [np.float64], (4000,), (10**7,))
+    assert cost.live_fixed == pytest.approx(4000, abs=200)
+    assert cost.work_fixed >= 8000
+    assert not cost.elementwise
+
+    @kernel("x[i,:], y[j,:] -> d[i,j]")
+    def wide(xp, x, y):
+        return xp.sum((x[:, None, :] - y[None, :, :]) ** 2, axis=-1)
+
+    cost = cost_of(wide, [np.float32] * 2, (20, 300), (5000, 3), (300, 3))
+    assert cost.live == pytest.approx(20, abs=1)
+    assert cost.made == pytest.approx(28, abs=1)
+
+    @kernel("A[m,k], B[k,n] -> sum C[m,n]")
+    def product(xp, A, B):
+        return A @ B
+
+    cost = cost_of(product, [np.float64] * 2, (8, 64, 32), (500, 500), (500, 500))
+    assert cost.live == pytest.approx(0)
+    assert cost.work > 0
+
+
+def test_a_body_that_cannot_be_measured_runs_all_the_same() -> None:
+    @kernel("x[i] -> y[i]")
+    def picky(xp, x):
+        if x[0] == 1:
+            raise ValueError("no ones")
+        return xp.sqrt(x) + x * x
+
+    x = np.random.default_rng(1).random(10**6)
+    assert sizes_of_tiles(picky, like(10**7)) == [(10**7,)]
+    with forced_cuts(2):
+        np.testing.assert_array_equal(picky(x[:100]), np.sqrt(x[:100]) + x[:100] ** 2)
+
+
+def test_what_runs_before_does_not_decide_the_cuts_of_float_sums() -> None:
+    @kernel("x[i] -> sum s[]")
+    def spread(xp, x, width):
+        wide = x[:, None] * xp.ones((1, width))
+        return xp.sum(wide)
+
+    x = np.random.default_rng(1).random(10**6)
+    first = sizes_of_tiles(spread, x, 20)
+    fresh = kernel("x[i] -> sum s[]")(spread.__wrapped__)
+    sizes_of_tiles(fresh, x, 1)
+    arguments = fresh.bind((x, 20), {}, None)
+    call = prepare(fresh, arguments)
+    assert call.cutter is not None
+    before = call.cutter.regions(call.domain, arguments.operands, (1,))
+    after = call.cutter.regions(call.domain, arguments.operands, (20,))
+    assert len(before) < len(after)
+    assert [tuple(b - a for a, b in r) for r in after] == first
+
+
+def test_scalars_of_the_body_are_not_used_up_by_the_run_on_ones() -> None:
+    @kernel("x[i] -> y[i]")
+    def noted(xp, x, log):
+        log.append(x.shape[0])
+        return xp.sqrt(x) + x * x + 1
+
+    log: list[int] = []
+    with forced_cuts(1):
+        noted(np.ones(64), log)
+    assert sum(log) == 64
+
+
+# -- threads -------------------------------------------------------------------------------------------------------
+
+
+def names_of_threads(count: int | None) -> set[str]:
+    names: set[str] = set()
+
+    @kernel("x[i] -> y[i]")
+    def named(xp, x):
+        names.add(threading.current_thread().name)
+        time.sleep(0.002)
+        return xp.sqrt(x) + x * x + 1
+
+    with forced_cuts(2):
+        if count is None:
+            reset = pool._wanted.set(None)
+            named(np.ones(100))
+            pool._wanted.reset(reset)
+        else:
+            with xd.threads(count):
+                named(np.ones(100))
+    return names
+
+
+def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = threading.current_thread().name
+    assert names_of_threads(1) == {main}
+    assert names_of_threads(3) == {main, "xpdispatch-1", "xpdispatch-2"}
+    monkeypatch.setenv("XPDISPATCH_NUM_THREADS", "4")
+    assert len(names_of_threads(None)) == 4
+    monkeypatch.setenv("XPDISPATCH_NUM_THREADS", "1")
+    assert names_of_threads(None) == {main}
+    monkeypatch.delenv("XPDISPATCH_NUM_THREADS")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert len(names_of_threads(None)) == 3
+    assert not [t for t in threading.enumerate() if t.name.startswith("xpdispatch")]
+
+
+def test_settings_that_make_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong in (0, -1, True, 2.0, "2"):
+        with (
+            pytest.raises(
+                xd.ArgumentError, match=r"threads\(.*\): expected an integer of at least 1(.|\n)*threads\(1\)"
+            ),
+            xd.threads(wrong),  # type: ignore[arg-type]
+        ):
+            pass
+    monkeypatch.setenv("XPDISPATCH_NUM_THREADS", "many")
+    with pytest.raises(xd.ArgumentError, match=r"XPDISPATCH_NUM_THREADS='many', expected an integer >= 1(.|\n)*unset"):
+        pool.thread_count()
+    monkeypatch.setenv("XPDISPATCH_NUM_THREADS", "0")
+    with pytest.raises(xd.ArgumentError, match="expected an integer >= 1"):
+        pool.thread_count()
+    monkeypatch.setenv("XPDISPATCH_CACHE", "2M")
+    with pytest.raises(xd.ArgumentError, match="XPDISPATCH_CACHE='2M', expected an integer >= 0"):
+        kernel("x[i] -> y[i]")(lambda xp, x: x + 1)(np.ones(3))
+    monkeypatch.setenv("XPDISPATCH_CACHE", "0")
+    assert sizes_of_tiles(saxpy, like(10**7), like(10**7), 2.0) == [(10**7,)]
+
+
+def test_the_cache_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.delenv("XPDISPATCH_CACHE")
+    monkeypatch.setattr(machine, "_CACHES", str(tmp_path))
+    machine._second_level.cache_clear()
+    assert machine.cache_bytes() == 2 * MIB
+    for index, (level, kind, size, cpus) in enumerate(
+        [("1", "Data", "48K", "3"), ("2", "Instruction", "9M", "3"), ("2", "Unified", "2048K", "f0000000,0000000f")]
+    ):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        for name, text in (("level", level), ("type", kind), ("size", size), ("shared_cpu_map", cpus)):
+            (folder / name).write_text(text + "\n")
+    machine._second_level.cache_clear()
+    assert machine.cache_bytes() == MIB  # twice what a core has of it: eight share it, two to a core
+    machine._second_level.cache_clear()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_the_first_failing_tile_is_told_and_others_stop(threads: int) -> None:
+    ran: list[int] = []
+
+    @kernel("x[i] -> y[i]")
+    def fails(xp, tile, x):
+        start = tile.start("i")
+        if x[0] == 1.0 and x.base is None:
+            return x  # the run on ones
+        ran.append(start)
+        if start >= 40:
+            time.sleep(0 if start > 50 else 0.05)
+            raise ZeroDivisionError(f"at {start}")
+        return xp.sqrt(x) + x * x
+
+    x = np.full(4000, 2.0)
+    with forced_cuts(threads), pytest.raises(ZeroDivisionError) as caught:
+        fails(x)
+    first = min(s for s in ran if s >= 40)
+    assert str(caught.value) == f"at {first}"
+    assert any(f"in kernel 'fails', tile i = {first}:" in note for note in caught.value.__notes__)
+    assert len(ran) < 200
+    del caught
+    assert not [t for t in threading.enumerate() if t.name.startswith("xpdispatch")]
+
+
+def test_a_wrong_first_tile_is_told_whoever_is_faster() -> None:
+    @kernel("x[i] -> y[i]")
+    def early(xp, tile, x):
+        if tile.start("i") == 0:
+            time.sleep(0.05)
+            return x[:-1]
+        return xp.sqrt(x) + 1
+
+    with forced_cuts(4), pytest.raises(xd.ResultError, match=r"returned shape(.|\n)*"):
+        early(np.full(400, 2.0))
+
+
+def test_tiles_of_other_dtypes_are_told_in_order() -> None:
+    @kernel("x[i] -> y[i]")
+    def uneven(xp, tile, x):
+        if tile.start("i") == 0:
+            time.sleep(0.05)
+            return xp.sqrt(x)
+        return xp.astype(x, xp.float32)
+
+    with forced_cuts(4), pytest.raises(xd.ResultError, match="dtype float32 for result 'y', but float64 on another"):
+        uneven(np.full(400, 2.0))
+
+
+def test_context_reaches_the_threads() -> None:
+    @kernel("x[i] -> y[i]")
+    def inverse(xp, x):
+        time.sleep(0.001)
+        return 1 / xp.sqrt(x)
+
+    x = np.ones(200)
+    x[150] = 0
+    with forced_cuts(3):
+        with np.errstate(all="ignore"):
+            assert np.isinf(inverse(x)[150])
+        with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+            inverse(x)
+
+
+def test_kernels_in_bodies_run_on_the_thread_that_calls() -> None:
+    pairs: set[tuple[str, str]] = set()
+
+    @kernel("x[i] -> y[i]")
+    def inner(xp, x, outer_thread):
+        pairs.add((outer_thread, threading.current_thread().name))
+        return xp.sqrt(x) + x * x
+
+    @kernel("x[i,:] -> y[i,:]")
+    def outer(xp, x):
+        return xp.stack([inner(row, threading.current_thread().name) for row in x])
+
+    x = np.random.default_rng(1).random((6, 100))
+    with forced_cuts(3):
+        np.testing.assert_array_equal(outer(x), np.sqrt(x) + x * x)
+    assert all(a == b for a, b in pairs)
+
+
+def test_many_threads_at_once() -> None:
+    @kernel("x[i], y[i] -> z[i], sum total[]")
+    def both(xp, x, y):
+        return xp.sqrt(x) + y, xp.sum(x * y)
+
+    x, y = np.random.default_rng(1).random((2, 300))
+    failures: list[BaseException] = []
+    answers: list[tuple[bytes, bytes]] = []
+
+    def call() -> None:
+        try:
+            with xd.threads(3):
+                for _ in range(5):
+                    z, total = both(x, y)
+                    answers.append((z.tobytes(), total.tobytes()))
+        except BaseException as error:
+            failures.append(error)
+
+    with forced_cuts(3):
+        callers = [threading.Thread(target=call) for _ in range(6)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert not failures
+    assert len(answers) == 30
+    assert len({*answers}) == 1
+    assert gc.isenabled()
+
+
+def test_no_thread_collects_garbage_while_legate_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[bool] = []
+
+    @kernel("x[i] -> y[i]")
+    def watch(xp, x):
+        states.append(gc.isenabled())
+        time.sleep(0.001)
+        return xp.sqrt(x) + x * x
+
+    xd.synchronize()
+    with forced_cuts(2):
+        monkeypatch.setattr(pool, "legate_runs", lambda: False)
+        watch(np.ones(100))
+        assert all(states[-20:])
+        states.clear()
+        monkeypatch.setattr(pool, "legate_runs", lambda: True)
+        watch(np.ones(100))
+    assert not any(states[-20:])
+    assert gc.isenabled()
+
+
+def test_the_collector_is_held_by_several_and_keeps_what_it_was() -> None:
+    collector = machine._Collector()
+    collector.hold()
+    collector.hold()
+    collector.release()
+    assert not gc.isenabled()
+    collector.release()
+    assert gc.isenabled()
+    gc.disable()
+    collector.hold()
+    collector.release()
+    assert not gc.isenabled()
+    gc.enable()
+
+
+def test_no_thread_is_the_last_to_hold_an_argument() -> None:
+    dropped: list[str] = []
+
+    class Owner:
+        def __init__(self, array: np.ndarray) -> None:
+            self.__array_interface__ = array.__array_interface__
+            self.array = array
+
+        def __del__(self) -> None:
+            dropped.append(threading.current_thread().name)
+
+    @kernel("x[i] -> y[i]")
+    def slow(xp, x):
+        time.sleep(0.001)
+        if x[0] == 77:
+            raise ValueError("stop")
+        return xp.sqrt(x) + x * x
+
+    for last in (2.0, 77.0):
+        owned = np.asarray(Owner(np.full(200, 2.0)))
+        owned[150:] = last
+        with forced_cuts(4):
+            try:
+                slow(owned)
+            except ValueError:
+                assert last == 77.0
+        del owned
+    gc.collect()
+    assert dropped
+    assert {*dropped} == {threading.current_thread().name}
+
+
+INTERRUPTED = """
+import signal, sys, threading, time, os
+import numpy as np, xpdispatch as xd
+from xpdispatch import blocking
+blocking._TILE, blocking._WORSE, blocking._LEAST = 0, 1e9, 1
+ran = []
+@xd.kernel("x[i] -> y[i]")
+def slow(xp, x):
+    if x[0] == 1:
+        return xp.sqrt(x) + x * x
+    ran.append(1)
+    time.sleep(0.1)
+    return xp.sqrt(x) + x * x
+threading.Timer(0.35, os.kill, (os.getpid(), signal.SIGINT)).start()
+start = time.perf_counter()
+try:
+    with xd.threads(int(sys.argv[1])):
+        slow(np.full(1000, 2.0))
+except KeyboardInterrupt:
+    print("interrupted", len(ran), time.perf_counter() - start, threading.active_count())
+    print(slow(np.full(3, 2.0))[0])
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_interrupt_ends_the_call(threads: int) -> None:
+    done = run_python(f"import sys; sys.argv = ['-', '{threads}']\n{INTERRUPTED}", XPDISPATCH_CACHE="64")
+    first, value = done.stdout.splitlines()
+    word, ran, seconds, alive = first.split()
+    assert word == "interrupted", done.stderr
+    assert int(ran) < 30
+    assert float(seconds) < 0.35 + 0.1 + 0.2 + 0.25  # the timer, a tile in flight, what is allowed, a slow machine
+    assert int(alive) == 1
+    assert float(value) == pytest.approx(4 + math.sqrt(2))
+
+
+def test_a_forked_process_calls_kernels_itself() -> None:
+    code = (
+        "import gc, os, sys, threading, time, numpy as np, xpdispatch as xd\n"
+        "from xpdispatch import blocking, pool, machine\n"
+        "blocking._TILE, blocking._WORSE, blocking._LEAST = 0, 1e9, 1\n"
+        "pool.legate_runs = lambda: True\n"
+        "@xd.kernel('x[i] -> y[i], sum s[]')\n"
+        "def body(xp, x):\n"
+        "    time.sleep(0.0005)\n"
+        "    return xp.sqrt(x) + x, xp.sum(x * x)\n"
+        "x = np.full(400, 4.0)\n"
+        "def call():\n"
+        "    with xd.threads(3):\n"
+        "        y, s = body(x)\n"
+        "    assert (y == 6).all() and s == 6400\n"
+        "call()\n"
+        "other = threading.Thread(target=call)\n"
+        "other.start()\n"
+        "time.sleep(0.03)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    assert gc.isenabled()\n"
+        "    call()\n"
+        "    assert gc.isenabled()\n"
+        "    os._exit(7)\n"
+        "other.join()\n"
+        "call()\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), gc.isenabled())\n"
+    )
+    done = run_python(
+        f"import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n{code}", XPDISPATCH_CACHE="64"
+    )
+    assert done.stdout.split() == ["7", "True"], done.stderr
+
+
+def test_where_no_thread_can_be_started_the_caller_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    x = np.arange(100.0)
+    with forced_cuts(4):
+        np.testing.assert_array_equal(saxpy(x, x, 2.0), 3 * x)
+
+
+def test_thin_bodies_run_whole_on_one_thread() -> None:
+    x = np.ones(2 * 10**6)
+    arguments = saxpy.bind((x, x, 2.0), {}, None)
+    call = prepare(saxpy, arguments)
+    assert call.cutter is not None
+    assert len(call.cutter.regions(call.domain, arguments.operands, arguments.scalars)) > 10
+    assert call.cutter.regions(call.domain, arguments.operands, arguments.scalars, serial_whole=True) == (call.domain,)
+
+    @kernel("x[i] -> y[i]")
+    def thick(xp, x):
+        return xp.sqrt(x) * 2 + x * x
+
+    arguments = thick.bind((x,), {}, None)
+    cutter = prepare(thick, arguments).cutter
+    assert cutter is not None
+    assert len(cutter.regions(((0, x.size),), [x], (), serial_whole=True)) > 10
+
+
+def test_other_libraries_are_not_cut() -> None:
+    plan = saxpy.plan([(10**7,), (10**7,)], (2.0,), [None])
+    site = Site(plan, saxpy.body, saxpy.body.function, np, "torch", "CPU", (None,))
+    assert not Cutter(site, [np.float64] * 2, [None]).candidate(whole(plan))
+
+
+# -- libraries -----------------------------------------------------------------------------------------------------
+
+needs_scipy = pytest.mark.skipif(
+    find_spec("scipy") is None, reason="scipy is not installed: pip install 'xpdispatch[fast]'"
+)
+needs_threadpoolctl = pytest.mark.skipif(
+    find_spec("threadpoolctl") is None, reason="threadpoolctl is not installed: pip install 'xpdispatch[fast]'"
+)
+
+
+def test_without_scipy_the_namespace_is_array_api_compat_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    import array_api_compat.numpy as compat
+
+    monkeypatch.setattr(cpu, "find_spec", lambda name: None)
+    assert cpu.namespace() is compat
+
+
+@needs_scipy
+def test_fourier_transforms_are_scipy_s_with_numpy_s_names_and_dtypes() -> None:
+    import array_api_compat
+    import array_api_compat.numpy as compat
+
+    xp = cpu.namespace()
+    assert xp.__name__ == "array_api_compat.numpy"
+    assert array_api_compat.is_numpy_namespace(xp)
+    assert {*dir(xp.fft)} == {*dir(compat.fft)}
+    assert xp.linalg is compat.linalg
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        xp.nothing  # noqa: B018
+    draw = np.random.default_rng(1).random
+    for dtype in ("f2", "f4", "f8", "c8", "c16", "g", "i8", "?"):
+        x = (draw((4, 6)) * 9).astype(dtype)
+        for name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft", "fftn", "ifftn", "rfftn", "irfftn"):
+            if np.dtype(dtype).kind == "c" and name in ("rfft", "ihfft", "rfftn"):
+                continue
+            for options in (
+                {},
+                {"norm": "ortho"},
+                {"s": (3, 4), "axes": (0, 1)} if name.endswith("n") else {"n": 4, "axis": 0},
+            ):
+                got, expected = (getattr(n.fft, name)(x, **options) for n in (xp, compat))
+                assert got.dtype == expected.dtype, (dtype, name)
+                np.testing.assert_allclose(got, expected, rtol=1e-2 if dtype == "f2" else 1e-4, atol=1e-4)
+    assert xp.fft.fftn(draw((4, 6)), axes=(0, 0)).shape == (4, 6)
+    np.testing.assert_array_equal(xp.fft.fftfreq(8), compat.fft.fftfreq(8))
+
+
+@needs_scipy
+def test_fourier_transforms_in_kernels() -> None:
+    import array_api_compat.numpy as compat
+    import scipy.fft
+
+    found: list[Any] = []
+
+    @kernel("src[b,:] -> dst[b,:]")
+    def transform(xp, src):
+        found.append((xp.fft.fft.__globals__["__name__"], cpu._workers()))
+        return xp.fft.fft(src)
+
+    x = np.random.default_rng(1).random((20, 16))
+    with forced_cuts(2), scipy.fft.set_workers(2):
+        np.testing.assert_allclose(transform(x), compat.fft.fft(x))
+    assert ("xpdispatch.cpu", 1) in found
+    assert transform(x[:2]) is not None
+    assert found[-1] == ("xpdispatch.cpu", None)
+    xd.register_namespace("CPU", "array_api_compat.numpy")
+    try:
+        transform(x)
+        assert found[-1][0] != "xpdispatch.cpu"
+    finally:
+        xd.register_namespace("CPU", cpu.namespace)
+
+
+def test_scipy_is_not_imported_before_it_is_needed() -> None:
+    done = run_python(
+        "import sys, numpy as np, xpdispatch as xd\n"
+        "xd.kernel('x[i] -> y[i]')(lambda xp, x: x + 1)(np.ones(3))\n"
+        "print('scipy.fft' in sys.modules)"
+    )
+    assert done.stdout.strip() == "False", done.stderr
+
+
+@needs_threadpoolctl
+def test_blas_has_one_thread_while_several_of_ours_run() -> None:
+    import threadpoolctl
+
+    def blas() -> set[int]:
+        return {i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"}
+
+    seen: list[set[int]] = []
+
+    @kernel("A[b,:,:] -> B[b,:,:]")
+    def squared(xp, A):
+        seen.append(blas())
+        return A @ A
+
+    before = blas()
+    with forced_cuts(2):
+        squared(np.ones((6, 4, 4)))
+        callers = [threading.Thread(target=lambda: squared(np.ones((6, 4, 4)))) for _ in range(3)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert {1} in seen
+    assert blas() == before

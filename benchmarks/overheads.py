@@ -1,10 +1,11 @@
-"""What a call costs besides its body: binding and preparing a Legate launch, a chain of launches, and a call here.
+"""What a call costs besides its body: preparing a Legate launch, a chain of launches, a leaf, and a call here.
 
 python benchmarks/overheads.py [--rounds 2000] [--json FILE]
 
 Each row is the ratio of two medians, measured in turns in one process. On Legate the other side is Legate's own
-decorator with the same arrays: its prepare_call against our call without the launch itself, and then 1,000 launches of
-each. In this process the other side is the body, called by hand.
+decorator with the same arrays: its prepare_call against our call without the launch itself; 1,000 launches of each; and
+in a task, from its entry to the body's first line, with one np.asarray a store on their side. In this process the other
+side is the body, called by hand.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from xpdispatch import kernel
 # isort: split
 import cupynumeric as cn
 import legate.core as lg
-from legate.core.task import InputArray, OutputArray, task
+from legate.core.task import InputArray, OutputArray, PyTask, VariantInvoker, task
 
-from xpdispatch.engines.legate import engine
+from xpdispatch.engines.legate import engine, tasks
 
 
 @kernel("x[i], y[i] -> z[i]")
@@ -94,6 +95,47 @@ def chain(rounds: int) -> tuple[float, float]:
     return statistics.median(ours), statistics.median(theirs)
 
 
+def leaf(rounds: int) -> tuple[float, float]:
+    """Ours and Legate's microseconds from the entry of a task to the first line of its body, in turns."""
+    spent: dict[str, list[int]] = {"ours": [], "theirs": []}
+    entered: list[int] = []
+
+    def on_entry(function: Callable[..., None]) -> Callable[..., None]:
+        def enter(context: Any) -> None:
+            entered[:] = [perf_counter_ns()]
+            function(context)
+
+        return enter
+
+    class Timed(VariantInvoker):  # type: ignore[misc]
+        def __call__(self, context: Any, function: Any) -> None:
+            entered[:] = [perf_counter_ns()]
+            super().__call__(context, function)
+
+    @kernel("x[i], y[i] -> z[i]", dtype="x")
+    def ours(xp: Any, x: Any, y: Any, a: float) -> Any:
+        spent["ours"].append(perf_counter_ns() - entered[0])
+        return x
+
+    def theirs(x: InputArray, y: InputArray, z: OutputArray, a: float) -> None:
+        np.asarray(x), np.asarray(y), np.asarray(z)
+        spent["theirs"].append(perf_counter_ns() - entered[0])
+
+    make = tasks.make_leaf
+    tasks.make_leaf = lambda k, v: on_entry(make(k, v))
+    try:
+        other = PyTask(func=theirs, variants=(lg.VariantCode.CPU,), invoker=Timed(theirs))
+        x, y, z = cn.ones(10), cn.ones(10), cn.zeros(10)
+        for _ in range(rounds // 10):
+            for call in (lambda: ours(x, y, 2.0, out=z), lambda: other(x, y, z, 2.0)):
+                for _ in range(10):
+                    call()
+                xd.synchronize()
+    finally:
+        tasks.make_leaf = make
+    return tuple(statistics.median(spent[side][50:]) / 1e3 for side in ("ours", "theirs"))  # type: ignore[return-value]
+
+
 def local(rounds: int) -> tuple[float, float]:
     x, y = np.ones(10), np.ones(10)
     body = saxpy.__wrapped__
@@ -110,6 +152,8 @@ def main() -> None:
     rows = {"prepare a launch": {"ours_us": ours, "decorator_us": theirs, "ratio": ours / theirs}}
     ours, theirs = chain(max(5, args.rounds // 300))
     rows["issue 1,000 launches"] = {"ours_us": ours * 1e3, "decorator_us": theirs * 1e3, "ratio": ours / theirs}
+    ours, theirs = leaf(args.rounds)
+    rows["leaf to the body"] = {"ours_us": ours, "decorator_us": theirs, "ratio": ours / theirs}
     call, body = local(args.rounds * 10)
     rows["call in this process"] = {"call_us": call, "body_us": body, "overhead_us": call - body}
     for name, row in rows.items():

@@ -60,11 +60,14 @@ def describe(value: Any) -> str:
         return f"{value.dtype}{value.shape} {describe(value.tobytes())}"
     if isinstance(value, tuple | list | set | frozenset):
         return f"{type(value).__name__}({', '.join(map(describe, value))})"
-    if isinstance(value, lg.LogicalStore | lg.LogicalArray):
+    if isinstance(value, lg.LogicalArray):
+        return describe(value.data)
+    if isinstance(value, lg.LogicalStore):
         # Which region of Legion's it lies in depends on what was reclaimed; the storage's number does not.
         return re.sub(r", region: \(.*\), field: \d+", "", str(value))
     if isinstance(value, lg.Scalar):
-        return f"{value.type} {value.value()!r}"
+        own = value.value()
+        return f"{value.type} {describe(bytes(own)) if isinstance(own, memoryview) else repr(own)}"
     if isinstance(value, lg.Variable | lg.Constraint | lg.Type | lg.Shape):
         return re.sub(r"0x[0-9a-f]+|\{\d+\}", "", str(value))
     return type(value).__name__

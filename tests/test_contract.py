@@ -219,14 +219,15 @@ def oracle(case: Case) -> tuple:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_contract(case: Case, engine: Engine) -> None:
     expected = oracle(case)
-    got = case.kernel(*map(engine.put, case.args))
-    got = got if isinstance(got, tuple) else (got,)
-    assert len(got) == len(expected)
-    for g, e in zip(got, expected, strict=True):
-        g, e = engine.get(g), np.asarray(e)
-        assert g.shape == e.shape
-        assert g.dtype == e.dtype or engine.name in ("torch", "jax", "strict")
-        np.testing.assert_allclose(g, e, rtol=1e-6 if e.dtype == np.float32 else 1e-12, atol=1e-12)
+    for _ in range(3):  # what is known of the first call makes the others shorter
+        got = case.kernel(*map(engine.put, case.args))
+        got = got if isinstance(got, tuple) else (got,)
+        assert len(got) == len(expected)
+        for g, e in zip(got, expected, strict=True):
+            g, e = engine.get(g), np.asarray(e)
+            assert g.shape == e.shape
+            assert g.dtype == e.dtype or engine.name in ("torch", "jax", "strict")
+            np.testing.assert_allclose(g, e, rtol=1e-6 if e.dtype == np.float32 else 1e-12, atol=1e-12)
 
 
 def test_out_overwrites_and_is_returned(engine: Engine) -> None:

@@ -254,7 +254,7 @@ import xpdispatch as xd, cupynumeric, legate.core as lg
 from xpdispatch.engines.legate import leaf
 
 told = []
-real = leaf._stores
+real, leaf.recorder = leaf._stores, []  # with a recorder tasks go the long way
 leaf._stores = lambda context, header: told.append(context.provenance) or real(context, header)
 
 @xd.kernel("x[i] -> y[i]")

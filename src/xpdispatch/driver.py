@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +32,7 @@ from xpdispatch.errors import MissingError
 
 _NAME = "libcuda.so.1"
 _WINDOW = 65536
-"""Operations under way at most; Legion's own default is 1,024."""
+"""Operations of Legion under way at most."""
 
 _CUDA_RUNTIMES = {
     "libcudart.so.12": ("nvidia-cuda-runtime-cu12", "cuda_runtime/lib"),
@@ -220,6 +221,13 @@ def widen_window() -> None:
     words = os.environ.get("LEGION_DEFAULT_ARGS", "")
     if "-lg:window" not in words:
         os.environ["LEGION_DEFAULT_ARGS"] = f"{words} -lg:window {_WINDOW}".strip()
+
+
+def window() -> int:
+    """How many operations Legion takes at once, as far as its environment tells; its default is 1,024."""
+    words = os.environ.get("LEGION_DEFAULT_ARGS", "").split()
+    said = [value for name, value in pairwise(words) if name == "-lg:window" and value.isdecimal()]
+    return int(said[-1]) if said else 1024
 
 
 def complete_config() -> None:

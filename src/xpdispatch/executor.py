@@ -6,6 +6,7 @@ true of one is then true of all.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
@@ -23,6 +24,9 @@ from xpdispatch.reductions import combine
 from xpdispatch.returned import add_notes, checked, unshared, values_of, write
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region, Tile, describe, is_empty, selection
+
+COLD = object()
+"""What a warm way answers where a call is not as plain as it thought."""
 
 inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
 """True while a body runs: kernels called there stay in this process, on whole arrays."""
@@ -105,6 +109,48 @@ def _run_whole(
             write(site, targets[r], value)
             results.append(targets[r])
     return results
+
+
+def make_warm(site: Site, region: Region) -> Callable[[Sequence[Any], Any], Any] | None:
+    """A short way for calls on NumPy arrays with one tile and one new result; None where the site is not plain.
+
+    It does what :func:`run` does of them, with nothing left to decide.
+    """
+    plan, body, layout = site.plan, site.body, site.plan.results[0]
+    shape = layout.tile_shape([stop - start for start, stop in region])
+    plain = (
+        site.library == "numpy"
+        and body.results == 1
+        and not (body.buffers or body.wants_tile or body.keyword or plan.windowed or plan.images)
+        and not (layout.op or layout.joined or None in shape)
+        and site.casts[0] is None
+    )
+    if not plain:
+        return None
+    function, xp = site.function, site.xp
+    arrays = [p for p, (where, _) in enumerate(body.places) if where == 0]
+    sizes = [stop - start for start, stop in region]
+
+    def warm(args: Sequence[Any], out: Any) -> Any:
+        values = list(args)
+        for p in arrays:
+            view = values[p] = values[p].view()
+            view.flags.writeable = False
+        token = inside_body.set(True)
+        try:
+            value = function(xp, *values)
+            held = sys.getrefcount(value) > 2  # by more than this line
+            if type(value) is np.ndarray and value.shape == shape and not held and value.flags.owndata:
+                return value
+            value = checked(site, 0, values_of(site, value, {})[0], sizes, None, None)
+        except Exception as error:
+            note(error, site, region)
+            raise
+        finally:
+            inside_body.reset(token)
+        return site.xp.asarray(value, copy=True) if held else unshared(site, value, [values[p] for p in arrays])
+
+    return warm
 
 
 class _Tiles:
@@ -214,12 +260,12 @@ def _call(
             for r, got in enumerate(values_of(site, returned, buffers))
         ]
     except Exception as error:
-        _note(error, site, region)
+        note(error, site, region)
         raise
     return _apart(site, values, buffers, targets) if len(values) > 1 else values
 
 
-def _note(error: Exception, site: Site, region: Region) -> None:
+def note(error: Exception, site: Site, region: Region) -> None:
     """Say where the exception comes from."""
     notes = []
     with suppress(Exception):  # an exception whose text cannot be had

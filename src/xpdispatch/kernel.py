@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from xpdispatch.caches import BoundedCache
 from xpdispatch.dtypes import casts, rules
 from xpdispatch.engines import chosen, get_engine
 from xpdispatch.errors import ArgumentError, SignatureError, UnsupportedError, XPDispatchError
-from xpdispatch.executor import inside_body
+from xpdispatch.executor import COLD, inside_body
 from xpdispatch.namespaces import REFUSED, VARIANTS, check_variants, library_of
 from xpdispatch.notation import Signature, Term
 from xpdispatch.plan import Plan, Shape, plan
@@ -24,6 +24,7 @@ from xpdispatch.sample import ResultTypes, result_types
 from xpdispatch.variant_options import check_options
 
 _MISSING = inspect.Parameter.empty
+_UNKNOWN = None, None
 
 
 class Arguments(NamedTuple):
@@ -40,6 +41,20 @@ class Arguments(NamedTuple):
         for term, value in zip(kernel.signature.results, self.given, strict=True):
             if value is not None:
                 yield str(term.name), value
+
+
+class Prepared(Protocol):
+    """What an engine makes of a call: how calls with the same types, dtypes, shapes and extents are run."""
+
+    def __call__(self, arguments: Arguments) -> list[Any]:
+        """Run one such call."""
+
+    def warm(self, arguments: Arguments) -> Warm | None:
+        """A shorter way for what is plain; None where there is none."""
+
+
+Warm = Callable[[Sequence[Any], Any], Any]
+"""Takes a call's arguments, in the order of the body, and ``out=``; gives the one result, or ``COLD`` to say no."""
 
 
 class Kernel:
@@ -104,8 +119,8 @@ class Kernel:
         self._arrays = tuple((p, s) for p, s in enumerate(slots) if s.scalar is None)
         extents = _extent_names(signature)
         self._sized = tuple((s.name, s.scalar) for s in slots if s.scalar is not None and s.name in extents)
-        # Prepared calls by what decides them: chosen engine, types, dtypes, shapes and extents; at most 256. Plans
-        # by shapes and extents, and samples as result_types says, likewise.
+        # Prepared calls, with their warm way or None, by what decides them: chosen engine, types, dtypes, shapes and
+        # extents; at most 256. Plans by shapes and extents, and samples as result_types says, likewise.
         self._prepared, self._plans, self._samples = BoundedCache(), BoundedCache(), BoundedCache()
         self.__wrapped__ = function
         self._describe(function)
@@ -153,21 +168,29 @@ class Kernel:
     def __call__(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the kernel; see the class for how arguments are passed."""
         try:
-            arguments = self.bind(args, kwargs, out)
-            sizes = tuple([_extent_of(name, arguments.scalars[s]) for name, s in self._sized])
+            if kwargs or len(args) != len(self._parameters) or self.body.keyword:
+                args = self._by_parameter(args, kwargs)
             key = (
                 namespaces.registrations,
                 chosen.get(),
                 inside_body.get(),
-                tuple([_kind(v) for v in arguments.operands]),
-                tuple([_kind(v) for v in arguments.given]),
-                tuple([type(v) for v in arguments.scalars]),
-                sizes,
+                tuple([_kind(args[p]) for p, _ in self._arrays]),
+                tuple([_kind(a) for a in out]) if type(out) is tuple else _kind(out),
+                tuple([type(args[p]) for p in self._scalars]),
+                tuple([_extent_of(name, args[self._scalars[s]]) for name, s in self._sized]) if self._sized else (),
             )
-            prepared = self._prepared.get(key)
+            warm, prepared = self._prepared.get(key, _UNKNOWN)
+            if warm is not None:
+                result = warm(args, out)
+                if result is not COLD:
+                    return result
+            arguments = self._sorted(args, out)
             if prepared is None:
-                prepared = self._prepared[key] = self._prepare(arguments)
-            results = prepared(arguments)
+                prepared = self._prepare(arguments)
+                results = prepared(arguments)
+                self._prepared[key] = prepared.warm(arguments), prepared
+            else:
+                results = prepared(arguments)
         except XPDispatchError as error:
             error.complete(self.name, self.notation)
             raise
@@ -210,6 +233,9 @@ class Kernel:
         """Sort a call's arguments into operands, given results and scalars."""
         if kwargs or len(args) != len(self._parameters) or self.body.keyword:
             args = self._by_parameter(args, kwargs)
+        return self._sorted(args, out)
+
+    def _sorted(self, args: Sequence[Any], out: Any) -> Arguments:
         operands: list[Any] = [None] * len(self.operands)
         given: list[Any] = [None] * self.body.results
         for position, slot in self._arrays:
@@ -278,7 +304,7 @@ class Kernel:
 
     # -- preparing: all that types, dtypes, shapes and extents decide --------------------------------------
 
-    def _prepare(self, arguments: Arguments) -> Callable[[Arguments], list[Any]]:
+    def _prepare(self, arguments: Arguments) -> Prepared:
         for slot in self.body.slots:
             if slot.scalar is not None:
                 self._check_scalar(slot.name, arguments.scalars[slot.scalar])
@@ -287,7 +313,7 @@ class Kernel:
         for term, value in zip(self.signature.results, arguments.given, strict=True):
             if value is not None:
                 _check_array(str(term.name), value, number_ok=False)
-        prepared: Callable[[Arguments], list[Any]] = get_engine(self._engine_for(arguments)).prepare(self, arguments)
+        prepared: Prepared = get_engine(self._engine_for(arguments)).prepare(self, arguments)
         return prepared
 
     def _check_scalar(self, name: str, value: Any) -> None:
@@ -351,6 +377,8 @@ def _kind(value: Any) -> Any:
     kind = type(value)
     if kind is np.ndarray:
         return value.dtype, value.shape
+    if value is None or value is _MISSING:
+        return value
     if kind is int:
         return kind, -(2**63) <= value < 2**63  # NumPy's dtype for it
     try:

@@ -8,7 +8,7 @@ import pickle
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, zip_longest
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch import exits
+from xpdispatch import driver, exits
 from xpdispatch.caches import BoundedCache
 from xpdispatch.constraints import HINTS
 from xpdispatch.decorator import kernel
@@ -24,8 +24,9 @@ from xpdispatch.dtypes import no_promotion
 from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.local import shared_results
 from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
+from xpdispatch.executor import COLD
 from xpdispatch.kernel import Arguments, Kernel
-from xpdispatch.namespaces import VARIANTS, library_of, refuse_variant, share_memory
+from xpdispatch.namespaces import VARIANTS, library_of, load, refuse_variant, share_memory
 from xpdispatch.plan import Layout
 from xpdispatch.reductions import combined, from_sort_keys, identity, sort_keys
 from xpdispatch.sample import scalars_key
@@ -83,13 +84,15 @@ To drop one whose tasks have not ended waits for them, with Python's lock held, 
 _launches = count()
 _ahead = 0
 """Launches since the last blocking fence."""
-_MOST_AHEAD = 100
-"""How many there may be.
+_MOST_AHEAD = max(100, driver.window() // 16)
+_AHEAD_IN_STREAMS = 100
+"""How many there may be, and how many in Scopes whose tasks are kept back.
 
 To drop a store is an operation for Legion, which holds the program up while too many operations are under way;
 and Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
-ahead stands still for ever. The driver module widens Legion's window; this holds where Legate was imported first, too.
+ahead stands still for ever. The driver module widens Legion's window, but not where Legate was imported first.
 """
+_IMMEDIATE = int(lg.ExceptionMode.IMMEDIATE)
 _DEFERRED, _IGNORED = int(lg.ExceptionMode.DEFERRED), int(lg.ExceptionMode.IGNORED)
 _tells: bool = _runtime.config().provenance
 """Whether Legate is told where each call comes from: it costs a launch 4 us, so only where Legate keeps it itself.
@@ -167,6 +170,90 @@ class LegateCall:
             value if updated is None else arguments.operands[updated]
             for value, updated in zip(results, kernel.body.updated, strict=True)
         ]
+
+    def warm(self, arguments: Arguments) -> Callable[[Sequence[Any], Any], Any] | None:
+        """A shorter way for calls on whole cuPyNumeric arrays, with numbers besides and one result."""
+        kernel, launch = self.kernel, next(iter(self.launches.values()))
+        arrays = [a for a in (*arguments.operands, *arguments.given) if a is not None]
+        plain = (
+            not (_tells or kernel.options or kernel.body.buffers or kernel.signature.open_ended or failures.joined)
+            and kernel.variants == VARIANTS
+            and kernel.on_error == "deferred"
+            and kernel.body.results == 1
+            and not (launch.plan.empty or launch.plan.results[0].op)
+            and launch.recipe.is_plain
+            and all(type(a) is load("cupynumeric").ndarray for a in arrays)
+            and all(type(s) in (float, int, complex) for s in arguments.scalars)
+        )
+        return make_warm(kernel, launch) if self.kind == "cupynumeric" and plain else None
+
+
+def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], Any]:
+    """A way to launch calls that differ in their arrays and numbers alone, which does what :class:`LegateCall` does.
+
+    Where more is to be decided, as for views and arrays that overlap, it says so.
+    """
+    slots = kernel.body.slots
+    places = {s.operand: p for p, s in enumerate(slots)}
+    positions = [places[n] for n in range(len(kernel.operands))]
+    numbers = [p for p, s in enumerate(slots) if s.scalar is not None]
+    fits = (*launch.recipe.operands, *launch.recipe.results)
+    # One array may be several operands, and then has one partition unless more are declared.
+    alike = all(fit == fits[0] for fit in fits)
+    whole = [(n, fit.keep_whole) for n, fit in enumerate(fits) if fit.how == "broadcast" or fit.keep_whole]
+    aligned = launch.recipe.aligned
+    nothing_inline = (None,) * len(positions)
+    dtype, shape = launch.types[0]
+    header, task_id = lg.Scalar(launch.header), launch.task
+    create, mode = _runtime.create_auto_task, lg.Scope.exception_mode
+
+    def warm(args: Sequence[Any], out: Any) -> Any:
+        if threading.get_ident() != _thread or mode() != _IMMEDIATE or not _has_room():
+            return COLD
+        frame: Any = sys._getframe(2)
+        code = frame.f_code
+        site = (code.co_filename, frame.f_lineno)
+        if frame.f_globals.get("__name__", "").startswith("xpdispatch."):
+            site = _call_site()
+        entering = [next(iter(args[p].__legate_data_interface__["data"].values())) for p in positions]
+        stores = [array.data for array in entering]
+        if True in [store.transformed for store in stores]:
+            return COLD
+        if out is None:
+            written = new_store(shape, dtype)
+        else:
+            written = next(iter(out.__legate_data_interface__["data"].values())).data
+            overlaps = [store.overlaps(written) for store in stores]
+            if written.transformed or True in overlaps or not out.flags["W"]:
+                return COLD
+        payload = (next(_launches), site, False, nothing_inline, tuple([args[p] for p in numbers]))
+        garbage.pause()
+        task = create(library, task_id)
+        if alike:
+            variables = [task.add_input(array) for array in entering]
+            variables.append(task.add_output(written))
+        else:
+            variables = [task.add_input(array, task.declare_partition()) for array in entering]
+            variables.append(task.add_output(written, task.declare_partition()))
+        for n, axes in whole:
+            task.add_constraint(lg.broadcast(variables[n], axes) if axes else lg.broadcast(variables[n]))
+        for group in aligned:
+            task.add_constraint(lg.align(*[variables[n] for n in group]))
+        task.add_scalar_arg(header)
+        task.add_scalar_arg(leaf.packed_plain(payload))
+        _submit(task)
+        return wrap(written, "cupynumeric") if out is None else out
+
+    return warm
+
+
+def _has_room() -> bool:
+    """Whether the program may run further ahead of its tasks; counts the launch."""
+    global _ahead  # noqa: PLW0603
+    if _ahead >= _MOST_AHEAD or (_ahead + 1) % _AHEAD_IN_STREAMS == 0:
+        return False
+    _ahead += 1
+    return True
 
 
 def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
@@ -496,7 +583,8 @@ def _execute(
     kernel: Kernel, launch: Launch, operands: Sequence[Held], stores: Sequence[Any], places: Any, payload: bytes
 ) -> None:
     global _ahead  # noqa: PLW0603
-    if _ahead >= _MOST_AHEAD and not _streams_strictly():
+    too_far = _ahead >= _MOST_AHEAD or (_ahead >= _AHEAD_IN_STREAMS and lg.Scope.parallel_policy().streaming)
+    if too_far and not _streams_strictly():
         _wait()
     _ahead += 1
     garbage.pause()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 import pickle
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -19,7 +21,7 @@ from xpdispatch.engines.legate.failures import Failure
 from xpdispatch.engines.legate.recipe import Fit, Recipe
 from xpdispatch.engines.legate.releases import data_of
 from xpdispatch.errors import XPDispatchError
-from xpdispatch.executor import run
+from xpdispatch.executor import inside_body, note, run
 from xpdispatch.gathered import Gathered
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
@@ -27,7 +29,7 @@ from xpdispatch.parts import operand_part, part_of
 from xpdispatch.plan import Layout, Plan
 from xpdispatch.pool import thread_count
 from xpdispatch.reductions import combine, identity, needs_sort_keys, sort_keys
-from xpdispatch.returned import add_notes
+from xpdispatch.returned import add_notes, checked, values_of
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region, describe, is_empty, whole
 
@@ -60,13 +62,29 @@ recorder: list[tuple[Kernel, Region]] | None = None
 """Where the tiles of this process' tasks are noted down, for the checks that run the same ones with NumPy."""
 
 
+_SMALL = 1 << 18
+"""Bytes of a result up to which a task's own time counts, and cuts for the cache do not."""
+
+_PICKLED = pickle.dumps(None, pickle.HIGHEST_PROTOCOL)[0]
+"""How a pickle begins; nothing that is marshalled does."""
+
 _PLACES = -1
 """Stands for the store in which tiles note down their places, among those of partial results."""
 
 
+def packed_plain(payload: tuple[Any, ...]) -> bytes:
+    """What :func:`unpacked` reads, of numbers, texts and tuples alone; quicker than by pickle."""
+    return marshal.dumps(payload)
+
+
+def unpacked(sent: Any) -> Any:
+    """What came with a launch, from the same program: its pickle, or the marshalled form of what is plain."""
+    return pickle.loads(sent) if sent[0] == _PICKLED else marshal.loads(sent)  # noqa: S302  as said
+
+
 def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
     """The function that Legate calls for one variant of a kernel."""
-    prepared = BoundedCache()  # headers, sites and cutters, by a header's bytes
+    prepared = BoundedCache()  # headers, sites, cutters and short ways, by a header's bytes
 
     def leaf(context: Any) -> None:
         failure: Failure | None = None
@@ -74,12 +92,16 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
         region: Region = ()
         joined: dict[int, Any] = {}
         unbound: dict[int, Any] = {}
+        short: Any = None
         try:
             sent = context.scalars
-            launch, site_of_call, ignored, inline, scalars = pickle.loads(sent[1].value())
+            launch, site_of_call, ignored, inline, scalars = unpacked(sent[1].value())
             key = bytes(sent[0].value()), namespaces.registrations, kernel.body.function_for(variant)
             found = prepared.get(key)
             header: Header = pickle.loads(key[0]) if found is None else found[0]
+            short = None if found is None or recorder is not None else found[3]
+            if short is not None and short(context, scalars):
+                return
             stores, inputs, outputs = _stores(context, header)
             unbound = {
                 r: outputs[r] for r, fit in enumerate(header.recipe.results) if fit.how in ("unbound", "gathered")
@@ -88,8 +110,8 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
                 unbound[_PLACES] = outputs.pop()
             if found is None:  # after the stores: whatever fails here, they must be bound
                 site = _site(kernel, variant, header)
-                found = prepared[key] = header, site, _cutter(kernel, header, site)
-            _, site, cutter = found
+                found = prepared[key] = header, site, _cutter(kernel, header, site), _short_way(header, site)
+            _, site, cutter, _ = found
             region = _region(header, stores)
             if not is_empty(region):
                 if recorder is not None:
@@ -98,14 +120,11 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
                     results = _run(header, site, cutter, region, inputs, outputs, inline, scalars)
                 joined = {r: region if r == _PLACES else results[r] for r in unbound}
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
-            if isinstance(error, XPDispatchError):
-                error.complete(kernel.name, kernel.notation)
+            if short is not None and not region:
+                region = _region(header, _stores(context, header)[0])
             if region:
                 where += f", tile {describe(header.plan, region)}"
-            if launch >= 0 and isinstance(error, Exception):
-                add_notes(error, ["called at {}:{}".format(*site_of_call)])
-            place = tuple(start for start, _ in region)
-            failure = failures.describe(launch, place, error, where, short=context.can_raise_exception())
+            failure = _failure(kernel, context, error, where, launch, site_of_call, region)
         for r, store in unbound.items():
             if r in joined:
                 with device.on_task_stream(variant, context):
@@ -117,6 +136,24 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
 
     leaf.__name__ = kernel.name
     return leaf
+
+
+def _failure(
+    kernel: Kernel,
+    context: Any,
+    error: BaseException,
+    where: str,
+    launch: int,
+    site_of_call: tuple[str, int],
+    region: Region,
+) -> Failure:
+    """What is told of an exception, with the call that it belongs to."""
+    if isinstance(error, XPDispatchError):
+        error.complete(kernel.name, kernel.notation)
+    if launch >= 0 and isinstance(error, Exception):
+        add_notes(error, ["called at {}:{}".format(*site_of_call)])
+    place = tuple(start for start, _ in region)
+    return failures.describe(launch, place, error, where, short=context.can_raise_exception())
 
 
 def _quiet() -> Any:
@@ -178,6 +215,56 @@ def _site(kernel: Kernel, variant: str, header: Header) -> Site:
 def _cutter(kernel: Kernel, header: Header, site: Site) -> Cutter | None:
     """What cuts Legate's tile further, for the cache of the core that runs it."""
     return Cutter(site, header.operands, header.dtypes) if kernel.cut and site.library == "numpy" else None
+
+
+def _short_way(header: Header, site: Site) -> Callable[[Any, tuple[Any, ...]], bool] | None:
+    """A way to run small tiles of whole arrays with one result, on which it answers True; None where there is none.
+
+    It does what :func:`_run` does of them, with nothing left to decide.
+    """
+    plan, recipe, body = header.plan, header.recipe, site.body
+    plain = (
+        site.library == "numpy"
+        and recipe.is_plain
+        and body.results == 1
+        and not (plan.results[0].op or plan.windowed or plan.images or header.cast[0])
+        and not (body.buffers or body.wants_tile or body.keyword)
+    )
+    if not plain:
+        return None
+    function, xp, places, planned = site.function, site.xp, body.places, header.dtypes[0]
+    quiet = copy_context()
+    quiet.run(_in_body)
+
+    def short(context: Any, scalars: tuple[Any, ...]) -> bool:
+        target = _view(np, data_of(context.outputs[0]))
+        if target.nbytes > _SMALL:
+            return False
+        if not target.size:
+            return True
+        operands = [_view(np, data_of(array)) for array in context.inputs]
+        for operand in operands:
+            operand.flags.writeable = False
+        given = operands, (), scalars
+        try:
+            value = quiet.copy().run(function, xp, *[given[where][p] for where, p in places])
+            if type(value) is not np.ndarray or value.shape != target.shape or value.dtype != planned:
+                region = _region(header, _stores(context, header)[0])
+                sizes = [stop - start for start, stop in region]
+                value = checked(site, 0, values_of(site, value, {})[0], sizes, None, target)
+        except Exception as error:
+            note(error, site, _region(header, _stores(context, header)[0]))
+            raise
+        target[...] = value
+        return True
+
+    return short
+
+
+def _in_body() -> None:
+    """What holds in this context from here on."""
+    inside_body.set(True)
+    np.seterr(all="ignore")
 
 
 def _run(
@@ -247,9 +334,7 @@ def make_joiner(kernel: Kernel, variant: str) -> Callable[[Any], None]:
             with _quiet(), device.on_task_stream(variant, context):
                 _put_together(header, site, [data_of(s) for s in context.inputs], [data_of(s) for s in context.outputs])
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
-            if launch >= 0 and isinstance(error, Exception):
-                add_notes(error, ["called at {}:{}".format(*site_of_call)])
-            failure = failures.describe(launch, (), error, where, short=context.can_raise_exception())
+            failure = _failure(kernel, context, error, where, launch, site_of_call, ())
         if failure is not None:
             failures.hand_over(failure, context, ignored=ignored)
 

@@ -73,6 +73,13 @@ class Fit:
     blocks: tuple[tuple[int, tuple[int, int]], ...] = ()
     merge: tuple[bool, ...] = ()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the store enters a launch as it is."""
+        return self.how in ("align", "broadcast") and not (
+            self.blocks or self.project or self.transpose or self.promote
+        )
+
     def turn(self, store: Any) -> Any:
         """The store as the launch sees it; every step is a view."""
         for axis, extents in self.blocks:
@@ -172,6 +179,12 @@ class Recipe:
     least: tuple[int, ...] = ()
     grid: tuple[Shape, Fit] | None = None
     cells: tuple[int, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a launch has the call's arrays alone, as they are."""
+        more = self.twins or self.gathered or self.boxes or self.images or self.least or self.grid
+        return not more and all(fit.is_plain for fit in (*self.operands, *self.results))
 
     @property
     def replaced(self) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ import pytest
 import xpdispatch as xd
 from conftest import forced_cuts, make_engine, run_python
 from right import RIGHT, Right
-from xpdispatch import blocking, cpu, kernel, machine, pool
+from xpdispatch import blocking, blocks, cpu, kernel, machine, pool
 from xpdispatch.blocking import Cost, Volumes
 from xpdispatch.cutting import Cutter
 from xpdispatch.engines.local import prepare
@@ -373,7 +373,7 @@ def test_temporaries_are_measured() -> None:
         return xp.sqrt(c)
 
     cost = cost_of(chain, [np.float64], (4000,), (10**7,))
-    assert cost == Cost(live=16, made=32, elementwise=True)  # a, b and c at once, the result not yet
+    assert cost == Cost(live=16, made=32)  # a, b and c at once, the result not yet
 
     @kernel("x[i] -> y[i]")
     def with_table(xp, x):
@@ -383,7 +383,6 @@ def test_temporaries_are_measured() -> None:
     cost = cost_of(with_table, [np.float64], (4000,), (10**7,))
     assert cost.live_fixed == pytest.approx(4000, abs=200)
     assert cost.work_fixed >= 8000
-    assert not cost.elementwise
 
     @kernel("x[i,:], y[j,:] -> d[i,j]")
     def wide(xp, x, y):
@@ -784,22 +783,45 @@ def test_where_no_thread_can_be_started_the_caller_does_it_all(monkeypatch: pyte
         np.testing.assert_array_equal(saxpy(x, x, 2.0), 3 * x)
 
 
-def test_thin_bodies_run_whole_on_one_thread() -> None:
+def test_memory_of_results_is_used_again_once_nobody_holds_it() -> None:
     x = np.ones(2 * 10**6)
-    arguments = saxpy.bind((x, x, 2.0), {}, None)
-    call = prepare(saxpy, arguments)
-    assert call.cutter is not None
-    assert len(call.cutter.regions(call.domain, arguments.operands, arguments.scalars)) > 10
-    assert call.cutter.regions(call.domain, arguments.operands, arguments.scalars, serial_whole=True) == (call.domain,)
+    first = saxpy(x, x, 2.0)
+    place, view = first.ctypes.data, first[::2][1:].reshape(-1, 1)
+    del first
+    second = saxpy(x, x, 3.0)
+    assert second.ctypes.data != place, "a view still holds it"
+    np.testing.assert_array_equal(view, 3.0)
+    del view
+    third = saxpy(x, x, 4.0)
+    assert third.ctypes.data == place
+    np.testing.assert_array_equal(third, 5.0)
+    np.testing.assert_array_equal(second, 4.0)
+    assert third.flags.writeable
+    assert third.flags.aligned
 
-    @kernel("x[i] -> y[i]")
-    def thick(xp, x):
-        return xp.sqrt(x) * 2 + x * x
 
-    arguments = thick.bind((x,), {}, None)
-    cutter = prepare(thick, arguments).cutter
-    assert cutter is not None
-    assert len(cutter.regions(((0, x.size),), [x], (), serial_whole=True)) > 10
+def test_no_more_memory_is_kept_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = blocks._Blocks()
+    monkeypatch.setattr(blocks, "_MOST", 10 << 20)
+    for _ in range(4):
+        kept.give(np.empty(4 << 20, np.uint8))
+    assert sum(b.nbytes for b in kept.free) == 8 << 20
+    assert kept.take(9 << 20).nbytes == 9 << 20
+    assert len(kept.free) == 2, "none is large enough"
+    kept.take(1 << 20)
+    assert len(kept.free) == 2, "all are too large"
+
+
+def test_results_of_every_kind_in_used_memory() -> None:
+    for dtype in ("float32", "int64", "complex64", "bool"):
+        for order in "CF":
+            for _ in range(2):
+                got = blocks.empty((700, 3000), dtype, order)
+                assert (got.shape, got.dtype, got.flags[order]) == ((700, 3000), np.dtype(dtype), True)
+                got[...] = 1
+                assert got.all()
+    assert blocks.empty((3,), "float64").base is None
+    assert blocks.empty((0, 5), "float64").shape == (0, 5)
 
 
 def test_other_libraries_are_not_cut() -> None:

@@ -33,6 +33,7 @@ LAYERS = [
     "plan",
     "randoms",
     "tiling",
+    "blocks",
     "blocking",
     "reductions",
     "dtypes",

@@ -49,8 +49,6 @@ class Cost:
     work, work_fixed : float
         Computing beyond making arrays, such as products of matrices, in the bytes that memory would move meanwhile: for
         each cell, and for each tile. What is made for each tile is part of it.
-    elementwise : bool
-        Whatever the cuts, each cell's result is the same to the last bit.
     """
 
     live: float
@@ -58,7 +56,6 @@ class Cost:
     made: float = 0.0
     work: float = 0.0
     work_fixed: float = 0.0
-    elementwise: bool = False
 
 
 @dataclass(frozen=True, slots=True)

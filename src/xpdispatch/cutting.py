@@ -18,11 +18,6 @@ from xpdispatch.sample import scalars_key
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region, is_empty
 
-_THIN = 2
-"""A body that makes no more arrays than so many for its results runs through memory about as fast as through the cache:
-what it gains by tiles it loses where its results are put together, unless several threads share the work."""
-
-
 _STREAMED = 2
 """A body that makes nothing but its results reads nothing twice, so its tiles may be so many times larger."""
 
@@ -86,13 +81,8 @@ class Cutter:
             return False
         return blocking.count(sizes, self._first_guess(_Span(sizes, cache, fortran=False))) > 1
 
-    def regions(
-        self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any], *, serial_whole: bool = False
-    ) -> Sequence[Region]:
-        """The tiles; the domain alone where cuts do not pay.
-
-        `serial_whole` says that one thread works and that the results are new arrays.
-        """
+    def regions(self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any]) -> Sequence[Region]:
+        """The tiles; the domain alone where cuts do not pay."""
         span = _Span(tuple([stop - start for start, stop in domain]), cache_bytes(), _is_fortran(operands))
         trial = self._trials.get(span)
         if trial is None:
@@ -100,11 +90,11 @@ class Cutter:
         # A run on more would cost as much as it may save.
         small = sum(self._volumes.parts(trial)) <= _MEASURED * span.cache
         measured = self._measured(trial, scalars) if small else None
-        found = self._tiles.get((span, measured))
+        found: tuple[tuple[int, ...] | None] | None = self._tiles.get((span, measured))
         if found is None:
-            found = self._tiles[span, measured] = self._decide(span, measured)
-        tile, thin = found
-        if tile is None or (serial_whole and thin):
+            found = self._tiles[span, measured] = (self._decide(span, measured),)
+        tile = found[0]
+        if tile is None:
             return (domain,)
         keep_small_blocks()
         return blocking.regions(domain, tile)
@@ -121,7 +111,7 @@ class Cutter:
         order = blocking.order_of(self._volumes, span.sizes, fortran=span.fortran)
         return blocking.tile_sizes(self._volumes, span.sizes, blocking.guess(self._volumes), span.cache, order)
 
-    def _decide(self, span: _Span, measured: Measured | None) -> tuple[tuple[int, ...] | None, bool]:
+    def _decide(self, span: _Span, measured: Measured | None) -> tuple[int, ...] | None:
         sizes, cache, fortran = span
         volumes = self._volumes
         cost = blocking.guess(volumes)
@@ -131,13 +121,7 @@ class Cutter:
         order = blocking.order_of(volumes, sizes, fortran=fortran)
         room = cache if self._made(volumes, sizes, cost) > 1 else _STREAMED * cache
         tile = blocking.tile_sizes(volumes, sizes, cost, room, order)
-        if not blocking.worth_while(volumes, sizes, tile, cost):
-            return None, False
-        return tile, self._is_thin(volumes, sizes, cost)
-
-    def _is_thin(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> bool:
-        """Whether the body gains little by tiles on one thread, and gives the same bits with and without."""
-        return cost.elementwise and self._made(volumes, sizes, cost) <= _THIN
+        return tile if blocking.worth_while(volumes, sizes, tile, cost) else None
 
     def _made(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
         """What the body makes, as a multiple of its results."""

@@ -38,14 +38,11 @@ class Ledger:
     live, most : int
         Bytes of the arrays that are there, now and at most.
     made, work : float
-    elementwise : bool
-        Every array came from an operation on single cells.
     """
 
     def __init__(self) -> None:
         self.live = self.most = 0
         self.made = self.work = 0.0
-        self.elementwise = True
 
     def make(self, size: int) -> None:
         """An array of so many bytes comes into being."""
@@ -65,7 +62,6 @@ class Counted(np.ndarray[Any, Any]):
         self._ledger, self._own = getattr(source, "_ledger", None), 0
         if self._ledger is not None and self.flags.owndata:  # a copy of some kind, made by no ufunc
             self._own = self.nbytes
-            self._ledger.elementwise = False
             self._ledger.make(self._own)
 
     def __del__(self) -> None:
@@ -79,11 +75,9 @@ class Counted(np.ndarray[Any, Any]):
         if out:
             options["out"] = tuple(_plain(v) for v in out)
         result = getattr(ufunc, method)(*plain, **options)
-        if ledger is not None:
-            if method != "__call__" or ufunc.signature is not None:
-                ledger.elementwise = False
-            if ufunc.signature is not None and method == "__call__" and plain and isinstance(result, np.ndarray):
-                ledger.work += _PRODUCT * result.nbytes * max(np.shape(plain[0])[-1:], default=1)
+        multiplies = ufunc.signature is not None and method == "__call__" and plain and isinstance(result, np.ndarray)
+        if ledger is not None and multiplies:
+            ledger.work += _PRODUCT * result.nbytes * max(np.shape(plain[0])[-1:], default=1)
         if out:
             if ledger is not None:
                 ledger.made += sum(v.nbytes for v in out if v is not None)
@@ -92,10 +86,8 @@ class Counted(np.ndarray[Any, Any]):
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         ledger = self._ledger
-        if ledger is not None:
-            ledger.elementwise = False
-            if function.__module__ == "numpy.linalg":
-                ledger.work += _DECOMPOSITION * self.nbytes * max(self.shape[-1:], default=1)
+        if ledger is not None and function.__module__ == "numpy.linalg":
+            ledger.work += _DECOMPOSITION * self.nbytes * max(self.shape[-1:], default=1)
         return counted(super().__array_function__(function, types, args, kwargs), ledger)
 
 
@@ -182,7 +174,7 @@ def measure(
     fewer = cells - math.prod(small) or cells
     live, made, work = (max(0.0, (getattr(large, n) - getattr(less, n)) / fewer) for n in ("most", "made", "work"))
     fixed = max(0.0, large.made - made * cells) + max(0.0, large.work - work * cells)
-    cost = Cost(live, max(0.0, large.most - live * cells), made, work, fixed, large.elementwise)
+    cost = Cost(live, max(0.0, large.most - live * cells), made, work, fixed)
     return Measured(cost, result_dtypes)
 
 
@@ -210,7 +202,6 @@ def _run(
     arrays = [np.asanyarray(v) for v in values]
     # A result is no temporary: it is counted among the arrays.
     ledger.most = max(0, ledger.most - sum(a.nbytes for a in arrays if isinstance(a, Counted) and a._own))
-    ledger.elementwise &= all(isinstance(a, Counted) for a in arrays) and not any(r.op for r in plan.results)
     casts = zip(arrays, site.casts, strict=True)
     return ledger, tuple(np_dtype(a.dtype if cast is None else cast) for a, cast in casts)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xpdispatch import blocks
 from xpdispatch.boundaries import Boundary, padded
 from xpdispatch.dtypes import np_dtype
 from xpdispatch.plan import WHOLE, Layout
@@ -96,8 +97,8 @@ def allocated(site: Site, layout: Layout, value: Any, domain: Region) -> Any:
     """Room for a result over the whole domain: empty, or the identity of its operator."""
     shape = full_shape(layout, value, domain)
     if layout.op is None:
-        if site.library == "numpy" and value.flags.fnc:  # tiles and all in one order of axes
-            return np.empty(shape, dtype=value.dtype, order="F")
+        if site.library == "numpy":  # tiles and all in one order of axes
+            return blocks.empty(shape, value.dtype, "F" if value.flags.fnc else "C")
         return site.xp.empty(shape, dtype=value.dtype)
     return site.xp.full(shape, identity(layout.op, np_dtype(value.dtype)).item(), dtype=value.dtype)
 

@@ -88,8 +88,7 @@ class LocalCall:
         self, cutter: Cutter, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
     ) -> list[Any]:
         workers = 1 if inside_body.get() else thread_count()
-        fresh = workers == 1 and all(t is None for t in targets)
-        regions = cutter.regions(self.domain, operands, scalars, serial_whole=fresh)
+        regions = cutter.regions(self.domain, operands, scalars)
         return run(self.site, operands, targets, scalars, self.domain, regions, workers)
 
 

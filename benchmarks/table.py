@@ -1,0 +1,383 @@
+"""One table: kernels of ours against the same body by hand, against Legate's own decorator, and against others.
+
+    python benchmarks/table.py [--rounds 15] [--only saxpy fft] [--json FILE]
+
+Every figure is a ratio of medians: our time over another side's, taken in turns, in an order drawn anew in each round,
+within one process. Below 1 we are faster. `ms` is our own time. `limit` is what this machine cannot beat: a copy of as
+many bytes as the kernel reads and writes, or a product of matrices of floats, over our time (1 is the limit itself).
+
+In this process the sides are the raw body on NumPy; dask.array.map_blocks on two threads; numexpr and numba, where they
+apply, on as many threads. On Legate, in a process for each number of CPUs, they are the tutorial's way, which is a body
+of NumPy calls under legate.core.task, and cuPyNumeric's own functions. Sides that are not installed are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from xpdispatch import kernel, namespace_for, synchronize, threads
+
+Sides = dict[str, Callable[[], Any]]
+
+# -- the kernels ------------------------------------------------------------------------------------------------
+
+
+@kernel("x[i], y[i] -> z[i]")
+def saxpy(xp, x, y, a):
+    return a * x + y
+
+
+@kernel("src[...] -> dst[...]")
+def copy(xp, src):
+    return xp.asarray(src, copy=True)
+
+
+@kernel("data[i] -> sum hist[:bins]", dtype="int64")
+def histogram(xp, data, bins):
+    return xp.stack([xp.count_nonzero(data == b) for b in range(bins)])
+
+
+@kernel("data[i] -> sum hist[:bins]", dtype="int64")
+def counted(xp, data, bins):
+    return xp.stack([xp.count_nonzero(data == b) for b in range(bins)])
+
+
+@counted.cpu_variant
+def counted_on_cpus(xp, data, bins):
+    return np.bincount(data, minlength=bins)
+
+
+@kernel("a[m,k], b[k,n] -> sum c[m,n]")
+def matmul(xp, a, b):
+    return xp.astype(a, xp.float64) @ xp.astype(b, xp.float64)
+
+
+@kernel("src[b,:,:] -> dst[b,:,:]")
+def fft2(xp, src):
+    return xp.fft.fftn(src, axes=(1, 2))
+
+
+@kernel("spot[i], strike[i], years[i] -> call[i]")
+def black_scholes(xp, spot, strike, years):
+    root = 0.3 * xp.sqrt(years)
+    d1 = (xp.log(spot / strike) + (0.02 + 0.5 * 0.09) * years) / root
+    d2 = d1 - root
+    n1, n2 = 1 / (1 + xp.exp(-1.702 * d1)), 1 / (1 + xp.exp(-1.702 * d2))
+    return spot * n1 - strike * xp.exp(-0.02 * years) * n2
+
+
+@kernel("u[i-1..i+1,j-1..j+1] -> v[i,j]", boundary="valid")
+def stencil(xp, u):
+    return 0.25 * (u[:-2, 1:-1] + u[2:, 1:-1] + u[1:-1, :-2] + u[1:-1, 2:])
+
+
+@kernel("x[i,:] -> s[i,:]")
+def softmax(xp, x):
+    e = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+    return e / xp.sum(e, axis=1, keepdims=True)
+
+
+@kernel("x[i,:], y[j,:] -> d[i,j]")
+def distances(xp, x, y):
+    return xp.sqrt(xp.sum((x[:, None, :] - y[None, :, :]) ** 2, axis=-1))
+
+
+draw = np.random.default_rng(1).random
+integers = np.random.default_rng(1).integers
+ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
+    "copy": lambda: (draw(10**7),),
+    "saxpy": lambda: (draw(10**7, dtype=np.float32), draw(10**7, dtype=np.float32), 2.0),
+    "histogram": lambda: (integers(0, 10, 10**7), 10),
+    "counted": lambda: (integers(0, 10, 10**7), 10),
+    "matmul": lambda: (integers(1, 101, (1000, 1000)), integers(1, 101, (1000, 1000))),
+    "fft2": lambda: (draw((128, 256, 256)).astype(np.complex64),),
+    "black_scholes": lambda: (draw(10**7) + 0.5, draw(10**7) + 0.5, draw(10**7) + 0.1),
+    "stencil": lambda: (draw((4002, 4002)),),
+    "softmax": lambda: (draw((4000, 2000)),),
+    "distances": lambda: (draw((3000, 3)), draw((3000, 3))),
+}
+KERNELS = {name: globals()[name] for name in ARGUMENTS}
+SHAPES = {
+    "copy": ((10**7,), "float64"),
+    "saxpy": ((10**7,), "float32"),
+    "histogram": ((10,), "int64"),
+    "counted": ((10,), "int64"),
+    "matmul": ((1000, 1000), "float64"),
+    "fft2": ((128, 256, 256), "complex64"),
+    "black_scholes": ((10**7,), "float64"),
+    "stencil": ((4000, 4000), "float64"),
+    "softmax": ((4000, 2000), "float64"),
+    "distances": ((3000, 3000), "float64"),
+}
+
+
+# -- measuring --------------------------------------------------------------------------------------------------
+
+
+def medians(sides: Sides, rounds: int) -> dict[str, float]:
+    """Seconds of each side, in turns."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for side in sides.values():
+        side()
+    names = list(sides)
+    for _ in range(rounds):
+        random.shuffle(names)
+        for name in names:
+            start = perf_counter()
+            result = sides[name]()
+            times[name].append(perf_counter() - start)
+            del result
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def limit_of(name: str, arguments: tuple[Any, ...]) -> Callable[[], Any]:
+    """What the kernel cannot beat on one thread."""
+    if name == "matmul":
+        a, b = (np.asarray(v, dtype=np.float64) for v in arguments)
+        return lambda: a @ b
+    shape, dtype = SHAPES[name]
+    size = sum(a.nbytes for a in arguments if isinstance(a, np.ndarray)) + np.empty(shape, dtype).nbytes
+    source, target = np.ones(size // 16), np.ones(size // 16)
+    return lambda: np.copyto(target, source)
+
+
+# -- in this process ----------------------------------------------------------------------------------------------
+
+
+def local_sides(name: str) -> Sides:
+    made, values = KERNELS[name], ARGUMENTS[name]()
+    body, xp = made.body.function_for("CPU"), namespace_for("CPU")
+
+    def on(count: int) -> Callable[[], Any]:
+        def call() -> Any:
+            with threads(count):
+                return made(*values)
+
+        return call
+
+    sides = {"1 thread": on(1), "2 threads": on(2), "NumPy": lambda: body(xp, *values), "limit": limit_of(name, values)}
+    return sides | _dask(name, body, xp, values) | _numexpr(name, values) | _numba(name, values)
+
+
+def _dask(name: str, body: Any, xp: Any, values: tuple[Any, ...]) -> Sides:
+    if find_spec("dask") is None or name not in ("copy", "saxpy", "fft2", "black_scholes", "softmax"):
+        return {}
+    import dask
+    import dask.array as da
+
+    # As many pieces as run at once, the fastest of the choices tried: 2, 16 and 128.
+    pieces = [
+        da.from_array(v, chunks=(max(1, v.shape[0] // 16), *v.shape[1:]), asarray=False)
+        for v in values
+        if isinstance(v, np.ndarray)
+    ]
+    numbers = [v for v in values if not isinstance(v, np.ndarray)]
+    whole = da.map_blocks(lambda *parts: body(xp, *parts, *numbers), *pieces, dtype=SHAPES[name][1])
+
+    def call() -> Any:
+        with dask.config.set(scheduler="threads", num_workers=2):
+            return whole.compute()
+
+    return {"dask, 2": call}
+
+
+def _numexpr(name: str, values: tuple[Any, ...]) -> Sides:
+    if find_spec("numexpr") is None or name not in ("saxpy", "black_scholes"):
+        return {}
+    import numexpr
+
+    if name == "saxpy":
+        x, y, a = values[0], values[1], np.float32(values[2])
+        text, given = "a * x + y", {"x": x, "y": y, "a": a}
+    else:
+        d1 = "((log(s / k) + (0.02 + 0.5 * 0.09) * t) / (0.3 * sqrt(t)))"
+        n1, n2 = f"1 / (1 + exp(-1.702 * {d1}))", f"1 / (1 + exp(-1.702 * ({d1} - 0.3 * sqrt(t))))"
+        text, given = f"s * ({n1}) - k * exp(-0.02 * t) * ({n2})", dict(zip("skt", values, strict=True))
+
+    def on(count: int) -> Callable[[], Any]:
+        def call() -> Any:
+            numexpr.set_num_threads(count)
+            return numexpr.evaluate(text, local_dict=given)
+
+        return call
+
+    return {"numexpr, 1": on(1), "numexpr, 2": on(2)}
+
+
+def _numba(name: str, values: tuple[Any, ...]) -> Sides:
+    if find_spec("numba") is None or name not in ("saxpy", "stencil"):
+        return {}
+    import numba
+
+    if name == "saxpy":
+
+        @numba.guvectorize(["(f4[:],f4[:],f4,f4[:])"], "(n),(n),()->(n)", nopython=True)
+        def compiled(x, y, a, z):
+            for i in range(x.size):
+                z[i] = a * x[i] + y[i]
+
+        return {"numba, 1": lambda: compiled(*values)}
+
+    @numba.njit
+    def relax(u):
+        v = np.empty((u.shape[0] - 2, u.shape[1] - 2))
+        for i in range(v.shape[0]):
+            for j in range(v.shape[1]):
+                v[i, j] = 0.25 * (u[i, j + 1] + u[i + 2, j + 1] + u[i + 1, j] + u[i + 1, j + 2])
+        return v
+
+    return {"numba, 1": lambda: relax(*values)}
+
+
+def rows_here(names: list[str], rounds: int) -> list[dict[str, Any]]:
+    rows = []
+    for name in names:
+        found = medians(local_sides(name), rounds)
+        for way in ("1 thread", "2 threads"):
+            row = ratios(name, way, found[way], {k: v for k, v in found.items() if k not in ("1 thread", "2 threads")})
+            if way == "2 threads":
+                row["1 thread"] = found[way] / found["1 thread"]
+            rows.append(row)
+    return rows
+
+
+def ratios(name: str, way: str, own: float, others: dict[str, float]) -> dict[str, Any]:
+    row = {"kernel": name, "way": way, "ms": own * 1e3}
+    for other, seconds in others.items():
+        row[other] = seconds / own if other == "limit" else own / seconds
+    return row
+
+
+# -- on Legate ------------------------------------------------------------------------------------------------------
+
+
+def legate_sides(name: str, tasks: dict[str, Any]) -> Sides:
+    import cupynumeric as cn
+    from legate.core import get_legate_runtime
+
+    made = KERNELS[name]
+    values = tuple(cn.array(v) if isinstance(v, np.ndarray) else v for v in ARGUMENTS[name]())
+    shape, dtype = SHAPES[name]
+    out = cn.zeros(shape, dtype=dtype)
+
+    def settled(call: Callable[[], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            result = call()
+            get_legate_runtime().issue_execution_fence(block=True)
+            return result
+
+        return run
+
+    sides = {"ours": lambda: made(*values, out=out)}
+    if name in ("matmul",):
+        stores = [next(iter(a.__legate_data_interface__["data"].values())).data for a in (out, *values)]
+        m, k, n = shape[0], values[0].shape[1], shape[1]
+        turned = stores[0].promote(1, k), stores[1].promote(2, n), stores[2].promote(0, m)
+        for which in ("matmul", "matmul, cast"):
+
+            def product(which: str = which) -> None:
+                out.fill(0)
+                tasks[which](*turned)
+
+            sides["tutorial" + which[6:]] = product
+    elif name == "fft2":
+        sides["tutorial"] = lambda: tasks[name](out, *values)
+    elif name in ("histogram", "counted"):
+
+        def tally() -> None:
+            out.fill(0)
+            tasks["histogram"](values[0], out, values[1])
+
+        sides["tutorial"] = tally
+    elif name in tasks:
+        arrays, numbers = [v for v in values if hasattr(v, "shape")], [v for v in values if not hasattr(v, "shape")]
+        sides["tutorial"] = lambda: tasks[name](*arrays, out, *numbers)
+    own = {
+        "copy": lambda x: x.copy(),
+        "saxpy": lambda x, y, a: a * x + y,
+        "histogram": lambda x, bins: cn.bincount(x, minlength=bins),
+        "counted": lambda x, bins: cn.bincount(x, minlength=bins),
+        "matmul": lambda a, b: cn.matmul(a.astype(float), b.astype(float)),
+        "fft2": lambda x: cn.fft.fftn(x, axes=(1, 2)),
+        "black_scholes": lambda *a: made.body.function_for("CPU")(cn, *a),
+        "softmax": lambda x: made.body.function_for("CPU")(cn, x),
+        "distances": lambda x, y: made.body.function_for("CPU")(cn, x, y),
+        "stencil": lambda u: made.body.function_for("CPU")(cn, u),
+    }
+    call = own[name]
+    sides["cuPyNumeric"] = lambda: call(*values)
+    return {side: settled(run) for side, run in sides.items()}
+
+
+def rows_on_legate(names: list[str], rounds: int, cpus: int) -> list[dict[str, Any]]:
+    from by_decorator import TASKS
+
+    rows = []
+    for name in names:
+        found = medians(legate_sides(name, TASKS), rounds)
+        synchronize()
+        own = found.pop("ours")
+        rows.append(ratios(name, f"Legate, {cpus} CPU{'s' * (cpus > 1)}", own, found))
+    return rows
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(title="our time over theirs; below 1 we are faster")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("kernel", "way") else "right")
+    for row in rows:
+        table.add_row(*(v if isinstance(v, str) else "" if v is None else f"{v:.2f}" for v in map(row.get, columns)))
+    Console(width=150).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", nargs="*", default=list(KERNELS), choices=list(KERNELS))
+    parser.add_argument("--json", help="write the figures to this file as well")
+    parser.add_argument("--cpus", type=int, help=argparse.SUPPRESS)  # one of the processes on Legate
+    args = parser.parse_args()
+    if args.cpus:
+        print("ROWS", json.dumps(rows_on_legate(args.only, args.rounds, args.cpus)))
+        return
+    rows = rows_here(args.only, args.rounds)
+    show(rows)
+    for cpus in (1, 2) if find_spec("cupynumeric") else ():
+        command = [sys.executable, __file__, "--cpus", str(cpus), "--rounds", str(args.rounds), "--only", *args.only]
+        config = f"--cpus {cpus} --gpus 0 --sysmem 6000"
+        done = subprocess.run(
+            command, env=os.environ | {"LEGATE_CONFIG": config}, capture_output=True, text=True, check=False
+        )
+        said = [line for line in done.stdout.splitlines() if line.startswith("ROWS ")]
+        if done.returncode or not said:
+            raise SystemExit(f"on Legate with {config}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        found = json.loads(said[-1].removeprefix("ROWS "))
+        show(found)
+        rows += found
+    if args.json:
+        about = {"numpy": np.__version__, "machine": platform.machine(), "cores": os.cpu_count(), "rounds": args.rounds}
+        Path(args.json).write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -111,6 +111,44 @@ def test_plain_calls_have_a_short_way(engine: Engine) -> None:
     assert all(answer is not COLD for answer in answers)
 
 
+@ARRAYS
+@pytest.mark.parametrize("body", BODIES)
+def test_the_third_call_with_an_array_to_write_is_as_the_first(body: str, engine: Engine) -> None:
+    made = kernel("x[i] -> y[i]", dtype=None if body not in ("fails", "writes") else "x")(BODIES[body])
+    x = engine.put(np.arange(5.0) + 1)
+    for out in (engine.put(np.zeros(5)), engine.put(np.zeros(5, np.int8)), x):
+        found = []
+        for n in range(4):
+            x[...] = engine.put(np.arange(5.0) + 1)
+            found.append(outcome(lambda x, n=n, out=out: made(x, out=out if n % 2 else (out,)), x))
+        short = [re.sub(r"In the task:.*?(?=', '|'\]|\")", "", text, flags=re.DOTALL) for text in found]
+        assert short[0] == short[1] == short[2] == short[3]
+    np.testing.assert_array_equal(SHARED, np.arange(5.0))
+
+
+@ARRAYS
+def test_arrays_that_are_updated_stay_so(engine: Engine) -> None:
+    def in_place(xp, u):
+        u += 1
+
+    for body in (lambda xp, u: u + 1, in_place):
+        step = kernel("u[i] -> u[i]")(body)
+        u = engine.put(np.zeros(5))
+        for n in range(1, 5):
+            assert step(u) is u
+            np.testing.assert_array_equal(engine.get(u), np.full(5, float(n)))
+
+
+def test_read_only_arrays_are_refused_on_the_short_way() -> None:
+    made = kernel("x[i] -> y[i]")(lambda xp, x: x + 1)
+    x, out = np.ones(3), np.zeros(3)
+    made(x, out=out)
+    assert made(x, out=out) is out
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        made(x, out=out)
+
+
 def test_results_share_nothing_on_the_short_way() -> None:
     x = np.arange(5.0)
     for body in ("itself", "a view", "a shared array", "a kept array"):

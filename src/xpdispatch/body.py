@@ -76,6 +76,11 @@ class Body:
         """The function for a Legate variant, or for another array library (None)."""
         return self.variants.get(variant, self.function) if variant else self.function
 
+    @property
+    def updates(self) -> bool:
+        """Whether some operand is a result, too."""
+        return any(operand is not None for operand in self.updated)
+
     def call(
         self,
         function: Callable[..., Any],

@@ -170,6 +170,8 @@ class Kernel:
         try:
             if kwargs or len(args) != len(self._parameters) or self.body.keyword:
                 args = self._by_parameter(args, kwargs)
+            if type(out) is tuple and len(out) == 1 == self.body.results:
+                (out,) = out
             key = (
                 namespaces.registrations,
                 chosen.get(),

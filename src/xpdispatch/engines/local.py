@@ -81,8 +81,9 @@ class LocalCall:
 
     def warm(self, arguments: Arguments) -> Callable[[Sequence[Any], Any], Any] | None:
         """A shorter way for calls that are plain."""
-        exact = all(type(a) is np.ndarray for a in arguments.operands)
-        return make_warm(self.site, self.domain) if self.simple and exact else None
+        arrays = [a for a in (*arguments.operands, *arguments.given) if a is not None]
+        plain = not (self.numbers or self.cutter or self.site.plan.empty or self.kernel.body.updates)
+        return make_warm(self.site, self.domain) if plain and all(type(a) is np.ndarray for a in arrays) else None
 
     def _run_cut(
         self, cutter: Cutter, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]

@@ -176,7 +176,14 @@ class LegateCall:
         kernel, launch = self.kernel, next(iter(self.launches.values()))
         arrays = [a for a in (*arguments.operands, *arguments.given) if a is not None]
         plain = (
-            not (_tells or kernel.options or kernel.body.buffers or kernel.signature.open_ended or failures.joined)
+            not (
+                _tells
+                or kernel.options
+                or kernel.body.updates
+                or kernel.body.buffers
+                or kernel.signature.open_ended
+                or failures.joined
+            )
             and kernel.variants == VARIANTS
             and kernel.on_error == "deferred"
             and kernel.body.results == 1
@@ -208,14 +215,20 @@ def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], 
     create, mode = _runtime.create_auto_task, lg.Scope.exception_mode
 
     def warm(args: Sequence[Any], out: Any) -> Any:
-        if threading.get_ident() != _thread or mode() != _IMMEDIATE or not _has_room():
+        global _ahead  # noqa: PLW0603
+        # Now and then the long way looks whether the Scope keeps tasks back.
+        may_wait = _ahead >= _MOST_AHEAD or _ahead % _AHEAD_IN_STREAMS == _AHEAD_IN_STREAMS - 1
+        if may_wait or threading.get_ident() != _thread or mode() != _IMMEDIATE:
             return COLD
         frame: Any = sys._getframe(2)
         code = frame.f_code
         site = (code.co_filename, frame.f_lineno)
         if frame.f_globals.get("__name__", "").startswith("xpdispatch."):
             site = _call_site()
-        entering = [next(iter(args[p].__legate_data_interface__["data"].values())) for p in positions]
+        try:
+            entering = [next(iter(args[p].__legate_data_interface__["data"].values())) for p in positions]
+        except (NotImplementedError, AssertionError):  # cuPyNumeric before 26.6, of what was sliced with a step
+            return COLD
         stores = [array.data for array in entering]
         if True in [store.transformed for store in stores]:
             return COLD
@@ -227,6 +240,7 @@ def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], 
             if written.transformed or True in overlaps or not out.flags["W"]:
                 return COLD
         payload = (next(_launches), site, False, nothing_inline, tuple([args[p] for p in numbers]))
+        _ahead += 1
         garbage.pause()
         task = create(library, task_id)
         if alike:
@@ -245,15 +259,6 @@ def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], 
         return wrap(written, "cupynumeric") if out is None else out
 
     return warm
-
-
-def _has_room() -> bool:
-    """Whether the program may run further ahead of its tasks; counts the launch."""
-    global _ahead  # noqa: PLW0603
-    if _ahead >= _MOST_AHEAD or (_ahead + 1) % _AHEAD_IN_STREAMS == 0:
-        return False
-    _ahead += 1
-    return True
 
 
 def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:

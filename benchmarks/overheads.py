@@ -30,19 +30,15 @@ from xpdispatch import kernel
 # isort: split
 import cupynumeric as cn
 import legate.core as lg
-from legate.core.task import InputArray, OutputArray, PyTask, VariantInvoker, task
+from legate.core.task import InputArray, OutputArray, PyTask, VariantInvoker
 
+from by_decorator import saxpy as by_decorator
 from xpdispatch.engines.legate import engine, tasks
 
 
 @kernel("x[i], y[i] -> z[i]")
 def saxpy(xp: Any, x: Any, y: Any, a: float) -> Any:
     return a * x + y
-
-
-@task(variants=(lg.VariantCode.CPU,), constraints=(lg.align("x", "y"), lg.align("y", "z")))
-def by_decorator(x: InputArray, y: InputArray, z: OutputArray, a: float) -> None:
-    np.add(a * np.asarray(x), np.asarray(y), out=np.asarray(z))
 
 
 def in_turns(rounds: int, *sides: Callable[[], object]) -> list[float]:

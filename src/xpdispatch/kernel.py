@@ -233,9 +233,7 @@ class Kernel:
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Arguments:
         """Sort a call's arguments into operands, given results and scalars."""
-        if kwargs or len(args) != len(self._parameters) or self.body.keyword:
-            args = self._by_parameter(args, kwargs)
-        return self._sorted(args, out)
+        return self._sorted(self._by_parameter(args, kwargs), out)
 
     def _sorted(self, args: Sequence[Any], out: Any) -> Arguments:
         operands: list[Any] = [None] * len(self.operands)

@@ -220,11 +220,7 @@ def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], 
         may_wait = _ahead >= _MOST_AHEAD or _ahead % _AHEAD_IN_STREAMS == _AHEAD_IN_STREAMS - 1
         if may_wait or threading.get_ident() != _thread or mode() != _IMMEDIATE:
             return COLD
-        frame: Any = sys._getframe(2)
-        code = frame.f_code
-        site = (code.co_filename, frame.f_lineno)
-        if frame.f_globals.get("__name__", "").startswith("xpdispatch."):
-            site = _call_site()
+        site = _call_site(3)
         try:
             entering = [next(iter(args[p].__legate_data_interface__["data"].values())) for p in positions]
         except (NotImplementedError, AssertionError):  # cuPyNumeric before 26.6, of what was sliced with a step
@@ -449,9 +445,9 @@ def _payload(kernel: Kernel, site: tuple[str, int], operands: Sequence[Held], sc
         raise
 
 
-def _call_site() -> tuple[str, int]:
-    """File and line of the call in the user's own code."""
-    frame: Any = sys._getframe(1)
+def _call_site(above: int = 1) -> tuple[str, int]:
+    """File and line of the call in the user's own code, which is so many frames above this one, or more."""
+    frame: Any = sys._getframe(above)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xpdispatch."):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno

@@ -121,7 +121,7 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
                 joined = {r: region if r == _PLACES else results[r] for r in unbound}
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             if short is not None and not region:
-                region = _region(header, _stores(context, header)[0])
+                region = _tile_of(context, header)
             if region:
                 where += f", tile {describe(header.plan, region)}"
             failure = _failure(kernel, context, error, where, launch, site_of_call, region)
@@ -182,6 +182,10 @@ def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[An
     if header.recipe.gathered:
         outputs.append(data_of(next(written)))
     return [*inputs, *outputs, *twins], inputs, outputs
+
+
+def _tile_of(context: Any, header: Header) -> Region:
+    return _region(header, _stores(context, header)[0])
 
 
 def _region(header: Header, stores: Sequence[Any]) -> Region:
@@ -249,11 +253,11 @@ def _short_way(header: Header, site: Site) -> Callable[[Any, tuple[Any, ...]], b
         try:
             value = quiet.copy().run(function, xp, *[given[where][p] for where, p in places])
             if type(value) is not np.ndarray or value.shape != target.shape or value.dtype != planned:
-                region = _region(header, _stores(context, header)[0])
+                region = _tile_of(context, header)
                 sizes = [stop - start for start, stop in region]
                 value = checked(site, 0, values_of(site, value, {})[0], sizes, None, target)
         except Exception as error:
-            note(error, site, _region(header, _stores(context, header)[0]))
+            note(error, site, _tile_of(context, header))
             raise
         target[...] = value
         return True

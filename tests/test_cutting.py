@@ -373,7 +373,7 @@ def test_temporaries_are_measured() -> None:
         return xp.sqrt(c)
 
     cost = cost_of(chain, [np.float64], (4000,), (10**7,))
-    assert cost == Cost(live=16, made=32)  # a, b and c at once, the result not yet
+    assert cost == Cost(live=16, made=32, rounds=False)  # a, b and c at once, the result not yet
 
     @kernel("x[i] -> y[i]")
     def with_table(xp, x):
@@ -383,6 +383,7 @@ def test_temporaries_are_measured() -> None:
     cost = cost_of(with_table, [np.float64], (4000,), (10**7,))
     assert cost.live_fixed == pytest.approx(4000, abs=200)
     assert cost.work_fixed >= 8000
+    assert cost.rounds  # an array function made the table
 
     @kernel("x[i,:], y[j,:] -> d[i,j]")
     def wide(xp, x, y):
@@ -781,6 +782,47 @@ def test_where_no_thread_can_be_started_the_caller_does_it_all(monkeypatch: pyte
     x = np.arange(100.0)
     with forced_cuts(4):
         np.testing.assert_array_equal(saxpy(x, x, 2.0), 3 * x)
+
+
+def test_thin_bodies_stay_whole_where_one_thread_makes_new_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.ones(2 * 10**6)
+    tiles: list[int] = []
+    found = Cutter.regions
+
+    def counted(self: Cutter, *args: Any, **kwargs: Any) -> Any:
+        regions = found(self, *args, **kwargs)
+        tiles.append(len(regions))
+        return regions
+
+    monkeypatch.setattr(Cutter, "regions", counted)
+
+    @kernel("x[i] -> y[i]")
+    def copied(xp, x):
+        return xp.asarray(x, copy=True)
+
+    @kernel("x[i] -> y[i]")
+    def thick(xp, x):
+        return xp.sqrt(x) * 2 + x * x
+
+    @kernel("x[i] -> sum y[]")
+    def total(xp, x):
+        return xp.sum(x)
+
+    @kernel("x[i], y[i] -> z[i]")
+    def untracked(xp, x, y):  # who knows what is done to plain arrays
+        return np.asarray(x) + np.asarray(y)
+
+    for made, args, thin in (
+        (copied, (x,), True),
+        (saxpy, (x, x, 2.0), True),
+        (thick, (x,), False),
+        (total, (x,), False),
+        (untracked, (x, x), False),
+    ):
+        for threads, out in ((1, False), (2, False), (1, True)):
+            with xd.threads(threads):
+                made(*args, **({"out": np.empty(())} if out and made is total else {"out": x.copy()} if out else {}))
+            assert (tiles.pop() == 1) == (thin and threads == 1 and not out), (made, threads, out)
 
 
 def test_memory_of_results_is_used_again_once_nobody_holds_it() -> None:

@@ -49,6 +49,8 @@ class Cost:
     work, work_fixed : float
         Computing beyond making arrays, such as products of matrices, in the bytes that memory would move meanwhile: for
         each cell, and for each tile. What is made for each tile is part of it.
+    rounds : bool
+        Results may depend on the cuts to the last bits: not all that is done is done to single cells.
     """
 
     live: float
@@ -56,6 +58,7 @@ class Cost:
     made: float = 0.0
     work: float = 0.0
     work_fixed: float = 0.0
+    rounds: bool = True
 
 
 @dataclass(frozen=True, slots=True)

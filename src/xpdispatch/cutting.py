@@ -21,6 +21,10 @@ from xpdispatch.tiling import Region, is_empty
 _STREAMED = 2
 """A body that makes nothing but its results reads nothing twice, so its tiles may be so many times larger."""
 
+_THIN = 2
+"""A body that makes no more than so many times its results goes through memory about as fast as through the cache: what
+one thread gains by tiles it loses where it puts new results together."""
+
 _MEASURED = 16
 """A body is tried out on a tile whose arrays fill so many caches at most."""
 
@@ -81,37 +85,38 @@ class Cutter:
             return False
         return blocking.count(sizes, self._first_guess(_Span(sizes, cache, fortran=False))) > 1
 
-    def regions(self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any]) -> Sequence[Region]:
-        """The tiles; the domain alone where cuts do not pay."""
+    def regions(
+        self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any], *, one_new: bool = False
+    ) -> Sequence[Region]:
+        """The tiles; the domain alone where cuts do not pay. `one_new`: one thread works, and the results are new."""
         span = _Span(tuple([stop - start for start, stop in domain]), cache_bytes(), _is_fortran(operands))
-        trial = self._trials.get(span)
-        if trial is None:
-            trial = self._trials[span] = self._trial(span)
-        # A run on more would cost as much as it may save.
-        small = sum(self._volumes.parts(trial)) <= _MEASURED * span.cache
-        measured = self._measured(trial, scalars) if small else None
-        found: tuple[tuple[int, ...] | None] | None = self._tiles.get((span, measured))
+        tried: tuple[tuple[int, ...] | None] | None = self._trials.get(span)
+        if tried is None:
+            tried = self._trials[span] = (self._trial(span),)
+        measured = None if tried[0] is None else self._measured(tried[0], scalars)
+        found: tuple[tuple[int, ...] | None, bool] | None = self._tiles.get((span, measured))
         if found is None:
-            found = self._tiles[span, measured] = (self._decide(span, measured),)
-        tile = found[0]
-        if tile is None:
+            found = self._tiles[span, measured] = self._decide(span, measured)
+        tile, thin = found
+        if tile is None or (thin and one_new):
             return (domain,)
         keep_small_blocks()
         return blocking.regions(domain, tile)
 
-    def _trial(self, span: _Span) -> tuple[int, ...]:
-        """The sizes of a tile on which the body is tried out."""
-        first = self._first_guess(span)
-        if max(first) > 1:
-            return first
-        longest = span.sizes.index(max(span.sizes))  # two cells tell what a tile costs from what a cell does
-        return tuple(min(2, n) if a == longest else 1 for a, n in enumerate(span.sizes))
+    def _trial(self, span: _Span) -> tuple[int, ...] | None:
+        """The sizes of a tile on which the body is tried out; None where that would cost as much as it may save."""
+        trial = self._first_guess(span)
+        if max(trial) == 1:
+            longest = span.sizes.index(max(span.sizes))  # two cells tell what a tile costs from what a cell does
+            trial = tuple(min(2, n) if a == longest else 1 for a, n in enumerate(span.sizes))
+        return trial if sum(self._volumes.parts(trial)) <= _MEASURED * span.cache else None
 
     def _first_guess(self, span: _Span) -> tuple[int, ...]:
         order = blocking.order_of(self._volumes, span.sizes, fortran=span.fortran)
         return blocking.tile_sizes(self._volumes, span.sizes, blocking.guess(self._volumes), span.cache, order)
 
-    def _decide(self, span: _Span, measured: Measured | None) -> tuple[int, ...] | None:
+    def _decide(self, span: _Span, measured: Measured | None) -> tuple[tuple[int, ...] | None, bool]:
+        """A tile's sizes, and whether the body is thin: then one that stays whole has the same bits."""
         sizes, cache, fortran = span
         volumes = self._volumes
         cost = blocking.guess(volumes)
@@ -119,9 +124,10 @@ class Cutter:
             itemsizes = tuple(np.dtype(d).itemsize for d in (*self.dtypes, *measured.dtypes))
             volumes, cost = Volumes(self.site.plan, itemsizes), measured.cost
         order = blocking.order_of(volumes, sizes, fortran=fortran)
-        room = cache if self._made(volumes, sizes, cost) > 1 else _STREAMED * cache
-        tile = blocking.tile_sizes(volumes, sizes, cost, room, order)
-        return tile if blocking.worth_while(volumes, sizes, tile, cost) else None
+        made = self._made(volumes, sizes, cost)
+        tile = blocking.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, order)
+        pays = blocking.worth_while(volumes, sizes, tile, cost)
+        return tile if pays else None, made <= _THIN and not cost.rounds
 
     def _made(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
         """What the body makes, as a multiple of its results."""

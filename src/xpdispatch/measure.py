@@ -38,11 +38,14 @@ class Ledger:
     live, most : int
         Bytes of the arrays that are there, now and at most.
     made, work : float
+    rounds : bool
+        Something was done that is not done to single cells.
     """
 
     def __init__(self) -> None:
         self.live = self.most = 0
         self.made = self.work = 0.0
+        self.rounds = False
 
     def make(self, size: int) -> None:
         """An array of so many bytes comes into being."""
@@ -75,9 +78,11 @@ class Counted(np.ndarray[Any, Any]):
         if out:
             options["out"] = tuple(_plain(v) for v in out)
         result = getattr(ufunc, method)(*plain, **options)
-        multiplies = ufunc.signature is not None and method == "__call__" and plain and isinstance(result, np.ndarray)
-        if ledger is not None and multiplies:
-            ledger.work += _PRODUCT * result.nbytes * max(np.shape(plain[0])[-1:], default=1)
+        called = method == "__call__"
+        if ledger is not None:
+            ledger.rounds |= not called or ufunc.signature is not None
+            if called and ufunc.signature is not None and plain and isinstance(result, np.ndarray):
+                ledger.work += _PRODUCT * result.nbytes * max(np.shape(plain[0])[-1:], default=1)
         if out:
             if ledger is not None:
                 ledger.made += sum(v.nbytes for v in out if v is not None)
@@ -86,8 +91,10 @@ class Counted(np.ndarray[Any, Any]):
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         ledger = self._ledger
-        if ledger is not None and function.__module__ == "numpy.linalg":
-            ledger.work += _DECOMPOSITION * self.nbytes * max(self.shape[-1:], default=1)
+        if ledger is not None:
+            ledger.rounds = True
+            if function.__module__ == "numpy.linalg":
+                ledger.work += _DECOMPOSITION * self.nbytes * max(self.shape[-1:], default=1)
         return counted(super().__array_function__(function, types, args, kwargs), ledger)
 
 
@@ -112,6 +119,19 @@ def _plain(value: Any) -> Any:
 
 def _ledger_of(values: Sequence[Any]) -> Ledger | None:
     return next((v._ledger for v in values if isinstance(v, Counted) and v._ledger is not None), None)
+
+
+class _CountedNamespace:
+    """The body's namespace, but that its ``asarray`` keeps the ledger, which NumPy's drops."""
+
+    def __init__(self, xp: Any, ledger: Ledger) -> None:
+        self._xp, self._ledger = xp, ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._xp, name)
+
+    def asarray(self, *args: Any, **kwargs: Any) -> Any:
+        return counted(self._xp.asarray(*args, **kwargs), self._ledger)
 
 
 class _CountedTile(Tile):
@@ -174,7 +194,7 @@ def measure(
     fewer = cells - math.prod(small) or cells
     live, made, work = (max(0.0, (getattr(large, n) - getattr(less, n)) / fewer) for n in ("most", "made", "work"))
     fixed = max(0.0, large.made - made * cells) + max(0.0, large.work - work * cells)
-    cost = Cost(live, max(0.0, large.most - live * cells), made, work, fixed)
+    cost = Cost(live, max(0.0, large.most - live * cells), made, work, fixed, large.rounds)
     return Measured(cost, result_dtypes)
 
 
@@ -198,10 +218,12 @@ def _run(
         buffers[r] = counted(np.full(layout.tile_shape(sizes), start, dtype), ledger, new=False)
     tile = _CountedTile(plan, region, site.xp, site.variant)
     object.__setattr__(tile, "ledger", ledger)
-    values = values_of(site, body.call(site.function, site.xp, tile, operands, buffers, scalars), buffers)
+    xp = _CountedNamespace(site.xp, ledger)
+    values = values_of(site, body.call(site.function, xp, tile, operands, buffers, scalars), buffers)
     arrays = [np.asanyarray(v) for v in values]
     # A result is no temporary: it is counted among the arrays.
     ledger.most = max(0, ledger.most - sum(a.nbytes for a in arrays if isinstance(a, Counted) and a._own))
+    ledger.rounds |= not all(isinstance(a, Counted) for a in arrays) or any(r.op for r in plan.results)
     casts = zip(arrays, site.casts, strict=True)
     return ledger, tuple(np_dtype(a.dtype if cast is None else cast) for a, cast in casts)
 

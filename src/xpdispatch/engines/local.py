@@ -89,7 +89,8 @@ class LocalCall:
         self, cutter: Cutter, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
     ) -> list[Any]:
         workers = 1 if inside_body.get() else thread_count()
-        regions = cutter.regions(self.domain, operands, scalars)
+        one_new = workers == 1 and not self.writes and not self.kernel.body.buffers
+        regions = cutter.regions(self.domain, operands, scalars, one_new=one_new)
         return run(self.site, operands, targets, scalars, self.domain, regions, workers)
 
 

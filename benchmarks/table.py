@@ -10,6 +10,8 @@ In this process the sides are the raw body on NumPy; the kernel with ``cut=False
 threads, in the number of pieces that suits it best; numexpr and numba, where they apply, on as many threads. On Legate,
 in a process for each number of CPUs, they are the tutorial's way, which is a body of NumPy calls under
 legate.core.task, and cuPyNumeric's own functions. Sides that are not installed are left out.
+
+With --all what overheads.py and growth.py measure comes after it, and goes to the same file.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -360,11 +363,22 @@ def show(rows: list[dict[str, Any]]) -> None:
     Console(width=150).print(table)
 
 
+def beside(script: str, rounds: int) -> Any:
+    """Run another script of this folder, which prints its own rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "rows.json"
+        rounds = 200 * rounds if script == "overheads" else rounds
+        path = Path(__file__).with_name(f"{script}.py")
+        subprocess.run([sys.executable, path, "--rounds", str(rounds), "--json", found], check=True)
+        return json.loads(found.read_text())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", nargs="*", default=list(KERNELS), choices=list(KERNELS))
     parser.add_argument("--json", help="write the figures to this file as well")
+    parser.add_argument("--all", action="store_true", help="overheads, growth and memory as well")
     parser.add_argument("--cpus", type=int, help=argparse.SUPPRESS)  # one of the processes on Legate
     args = parser.parse_args()
     if args.cpus:
@@ -384,9 +398,10 @@ def main() -> None:
         found = json.loads(said[-1].removeprefix("ROWS "))
         show(found)
         rows += found
+    more = {script: beside(script, args.rounds) for script in ("overheads", "growth")} if args.all else {}
     if args.json:
         about = {"numpy": np.__version__, "machine": platform.machine(), "cores": os.cpu_count(), "rounds": args.rounds}
-        Path(args.json).write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+        Path(args.json).write_text(json.dumps({**about, "rows": rows, **more}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import argparse
 import json
 import os
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,16 @@ from typing import Any
 os.environ.setdefault("LEGATE_CONFIG", "--cpus 1 --gpus 0 --sysmem 2000")
 
 import numpy as np
-from table import ARGUMENTS, KERNELS, medians, saxpy
 
-from xpdispatch import namespace_for, threads
+from table import ARGUMENTS, KERNELS, medians, saxpy
+from xpdispatch import Kernel, namespace_for, threads
 
 Rows = list[dict[str, Any]]
+
+
+def on_threads(count: int, made: Kernel, values: Sequence[Any]) -> Any:
+    with threads(count):
+        return made(*values)
 
 
 def with_elements(rounds: int) -> Rows:
@@ -34,17 +40,12 @@ def with_elements(rounds: int) -> Rows:
     for name in ("saxpy", "black_scholes"):
         made, xp = KERNELS[name], namespace_for("CPU")
         body, values = made.body.function_for("CPU"), ARGUMENTS[name]()
-        for count in (10**3, 10**4, 10**5, 10**6, 10**7, 3 * 10**7):
+        for count in (10**3, 10**4, 10**5, 10**6, 3 * 10**6, 10**7, 3 * 10**7):
             given = [np.resize(v, count) if isinstance(v, np.ndarray) else v for v in values]
 
-            def on(threads_wanted: int, given: list[Any] = given, made: Any = made) -> Callable[[], Any]:
-                def call() -> Any:
-                    with threads(threads_wanted):
-                        return made(*given)
-
-                return call
-
-            sides = {"ours, 1": on(1), "ours, 2": on(2), "NumPy": lambda given=given, body=body: body(xp, *given)}
+            sides = {f"ours, {n}": partial(on_threads, n, made, given) for n in (1, 2)} | {
+                "NumPy": partial(body, xp, *given)
+            }
             found = medians(sides, rounds if count > 10**5 else 20 * rounds)
             rows.append(
                 {
@@ -61,8 +62,9 @@ def with_elements(rounds: int) -> Rows:
 def with_tiles(rounds: int) -> Rows:
     """A small SAXPY in more and more of Legate's tiles, ours and the decorator's."""
     import cupynumeric as cn
-    from by_decorator import saxpy as by_decorator
     from legate.core import ParallelPolicy, Scope, TaskTarget, get_legate_runtime
+
+    from by_decorator import saxpy as by_decorator
 
     x, y, z = cn.ones(4096).copy(), cn.ones(4096).copy(), cn.zeros(4096)
 
@@ -101,15 +103,10 @@ def in_memory() -> Rows:
         made, values, xp = KERNELS[name], ARGUMENTS[name](), namespace_for("CPU")
         body = made.body.function_for("CPU")
 
-        def on(count: int, made: Any = made, values: Any = values) -> Callable[[], Any]:
-            def call() -> Any:
-                with threads(count):
-                    return made(*values)
-
-            return call
-
         row: dict[str, Any] = {"kernel": name}
-        sides = {"1 thread": on(1), "2 threads": on(2), "NumPy": lambda body=body, values=values: body(xp, *values)}
+        sides = {f"{n} thread{'s' * (n > 1)}": partial(on_threads, n, made, values) for n in (1, 2)} | {
+            "NumPy": partial(body, xp, *values)
+        }
         for side, call in sides.items():
             call()  # the first call also measures the body
             tracemalloc.start()

@@ -17,9 +17,10 @@ import pytest
 import xpdispatch as xd
 from conftest import forced_cuts, make_engine, run_python
 from right import RIGHT, Right
-from xpdispatch import blocking, blocks, cpu, kernel, machine, pool
+from xpdispatch import blocking, blocks, cpu, executor, kernel, machine, pool
 from xpdispatch.blocking import Cost, Volumes
 from xpdispatch.cutting import Cutter
+from xpdispatch.engines import local
 from xpdispatch.engines.local import prepare
 from xpdispatch.measure import measure
 from xpdispatch.namespaces import namespace_for
@@ -254,7 +255,7 @@ def sizes_of_tiles(made: xd.Kernel, *args: Any, cache: int = 2 * MIB) -> list[tu
     if call.cutter is None:
         return [tuple(b - a for a, b in call.domain)]
     arguments = made.bind(args, {}, None)
-    regions = call.cutter.regions(call.domain, arguments.operands, arguments.scalars)
+    regions = call.cutter.cuts(call.domain, arguments.operands, arguments.scalars).regions(call.domain)
     return [tuple(b - a for a, b in region) for region in regions]
 
 
@@ -428,8 +429,8 @@ def test_what_runs_before_does_not_decide_the_cuts_of_float_sums() -> None:
     arguments = fresh.bind((x, 20), {}, None)
     call = prepare(fresh, arguments)
     assert call.cutter is not None
-    before = call.cutter.regions(call.domain, arguments.operands, (1,))
-    after = call.cutter.regions(call.domain, arguments.operands, (20,))
+    before = call.cutter.cuts(call.domain, arguments.operands, (1,)).regions(call.domain)
+    after = call.cutter.cuts(call.domain, arguments.operands, (20,)).regions(call.domain)
     assert len(before) < len(after)
     assert [tuple(b - a for a, b in r) for r in after] == first
 
@@ -785,16 +786,14 @@ def test_where_no_thread_can_be_started_the_caller_does_it_all(monkeypatch: pyte
 
 
 def test_thin_bodies_stay_whole_where_one_thread_makes_new_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = np.ones(2 * 10**6)
-    tiles: list[int] = []
-    found = Cutter.regions
+    x = np.ones(6 * 10**6)
+    seen: list[tuple[int, int]] = []
 
-    def counted(self: Cutter, *args: Any, **kwargs: Any) -> Any:
-        regions = found(self, *args, **kwargs)
-        tiles.append(len(regions))
-        return regions
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        seen.append((len(args[5]), args[6]))  # regions and threads
+        return executor.run(*args, **kwargs)
 
-    monkeypatch.setattr(Cutter, "regions", counted)
+    monkeypatch.setattr(local, "run", counted)
 
     @kernel("x[i] -> y[i]")
     def copied(xp, x):
@@ -821,8 +820,27 @@ def test_thin_bodies_stay_whole_where_one_thread_makes_new_results(monkeypatch: 
     ):
         for threads, out in ((1, False), (2, False), (1, True)):
             with xd.threads(threads):
-                made(*args, **({"out": np.empty(())} if out and made is total else {"out": x.copy()} if out else {}))
-            assert (tiles.pop() == 1) == (thin and threads == 1 and not out), (made, threads, out)
+                made(*args, **({"out": np.empty(() if made is total else x.shape)} if out else {}))
+            tiles, workers = seen.pop()
+            assert workers == threads
+            assert (tiles == 1) == (thin and threads == 1 and not out), (made, threads, out)
+
+
+def test_a_second_thread_comes_where_there_is_enough_to_do() -> None:
+    @kernel("x[i] -> y[i]")
+    def dear(xp, x):
+        return x**1.5
+
+    for made, args, size, shared in (
+        (saxpy, ("x", "x", 2.0), 3 * 10**5, False),
+        (saxpy, ("x", "x", 2.0), 3 * 10**6, True),
+        (dear, ("x",), 10**6, True),
+        (dear, ("x",), 2 * 10**5, False),
+    ):
+        arguments = made.bind(tuple(np.ones(size) if a == "x" else a for a in args), {}, None)
+        call = prepare(made, arguments)
+        cuts = call.cutter and call.cutter.cuts(call.domain, arguments.operands, arguments.scalars)
+        assert bool(cuts and cuts.shared) == shared, (made, size, cuts)
 
 
 def test_memory_of_results_is_used_again_once_nobody_holds_it() -> None:

@@ -169,16 +169,21 @@ def large_enough(volumes: Volumes, sizes: Sequence[int], cost: Cost, cache: int)
     return sum(volumes.parts(sizes)) + cost.live * math.prod(sizes) >= _LEAST * cache > 0
 
 
+def traffic(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
+    """What the call costs in one tile, in bytes that go through memory."""
+    cells = math.prod(sizes)
+    return sum(volumes.parts(sizes)) + (cost.made + cost.work) * cells + cost.work_fixed
+
+
 def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> float:
     """What the call costs in tiles, as a part of what it costs in one.
 
     Arrays that lack an index along which is cut are read, or made, anew in each tile.
     """
     cells, tiles = math.prod(sizes), count(sizes, tile)
-    work = cost.work * cells
-    whole = sum(volumes.parts(sizes)) + cost.made * cells + work + cost.work_fixed
-    cut = sum(volumes.parts(tile)) * tiles + _CACHED * cost.made * cells + work + (cost.work_fixed + _TILE) * tiles
-    return cut / max(1.0, whole)
+    each = sum(volumes.parts(tile)) + cost.work_fixed + _TILE
+    cut = each * tiles + (_CACHED * cost.made + cost.work) * cells
+    return cut / max(1.0, traffic(volumes, sizes, cost))
 
 
 def worth_while(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> bool:

@@ -37,6 +37,35 @@ class _Span(NamedTuple):
     fortran: bool
 
 
+_SHARED = 16
+"""A call that costs less than so many caches through memory is done before a second thread is of use."""
+
+
+class Cuts(NamedTuple):
+    """How a call is cut.
+
+    Attributes
+    ----------
+    tile : tuple of int or None
+        The sizes of a tile; None where cuts do not pay.
+    thin : bool
+        What the body does in tiles it does about as fast, and with the same bits, in one.
+    shared : bool
+        There is enough to do for several threads.
+    """
+
+    tile: tuple[int, ...] | None
+    thin: bool
+    shared: bool
+
+    def regions(self, domain: Region) -> Sequence[Region]:
+        """The tiles."""
+        if self.tile is None:
+            return (domain,)
+        keep_small_blocks()
+        return blocking.regions(domain, self.tile)
+
+
 class Cutter:
     """Cuts calls of one plan and one set of dtypes for the cache.
 
@@ -85,23 +114,17 @@ class Cutter:
             return False
         return blocking.count(sizes, self._first_guess(_Span(sizes, cache, fortran=False))) > 1
 
-    def regions(
-        self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any], *, one_new: bool = False
-    ) -> Sequence[Region]:
-        """The tiles; the domain alone where cuts do not pay. `one_new`: one thread works, and the results are new."""
+    def cuts(self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
+        """How a call on these arrays is cut."""
         span = _Span(tuple([stop - start for start, stop in domain]), cache_bytes(), _is_fortran(operands))
         tried: tuple[tuple[int, ...] | None] | None = self._trials.get(span)
         if tried is None:
             tried = self._trials[span] = (self._trial(span),)
         measured = None if tried[0] is None else self._measured(tried[0], scalars)
-        found: tuple[tuple[int, ...] | None, bool] | None = self._tiles.get((span, measured))
+        found: Cuts | None = self._tiles.get((span, measured))
         if found is None:
             found = self._tiles[span, measured] = self._decide(span, measured)
-        tile, thin = found
-        if tile is None or (thin and one_new):
-            return (domain,)
-        keep_small_blocks()
-        return blocking.regions(domain, tile)
+        return found
 
     def _trial(self, span: _Span) -> tuple[int, ...] | None:
         """The sizes of a tile on which the body is tried out; None where that would cost as much as it may save."""
@@ -115,8 +138,7 @@ class Cutter:
         order = blocking.order_of(self._volumes, span.sizes, fortran=span.fortran)
         return blocking.tile_sizes(self._volumes, span.sizes, blocking.guess(self._volumes), span.cache, order)
 
-    def _decide(self, span: _Span, measured: Measured | None) -> tuple[tuple[int, ...] | None, bool]:
-        """A tile's sizes, and whether the body is thin: then one that stays whole has the same bits."""
+    def _decide(self, span: _Span, measured: Measured | None) -> Cuts:
         sizes, cache, fortran = span
         volumes = self._volumes
         cost = blocking.guess(volumes)
@@ -127,7 +149,11 @@ class Cutter:
         made = self._made(volumes, sizes, cost)
         tile = blocking.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, order)
         pays = blocking.worth_while(volumes, sizes, tile, cost)
-        return tile if pays else None, made <= _THIN and not cost.rounds
+        return Cuts(
+            tile if pays else None,
+            thin=made <= _THIN and not cost.rounds,
+            shared=blocking.traffic(volumes, sizes, cost) >= _SHARED * cache,
+        )
 
     def _made(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
         """What the body makes, as a multiple of its results."""

@@ -25,6 +25,8 @@ from xpdispatch.returned import add_notes, checked, unshared, values_of, write
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region, Tile, describe, is_empty, selection
 
+_ALL = slice(None)
+
 COLD = object()
 """What a warm way answers where a call is not as plain as it thought."""
 
@@ -186,10 +188,69 @@ class _Tiles:
         self._part = window_part if site.cut else operand_part
         self._plain = [o for o in (*site.plan.operands, *layouts) if not o.reaches and o.axes]
         self._written = any(t is not None for t in targets)
+        self._quick = self._make_quick()
+
+    def _make_quick(self) -> Callable[[int, Callable[[], None] | None], Sequence[Any]] | None:
+        """What :meth:`compute` does of tiles after the first where the site is plain, with little left to decide.
+
+        A tile's data drives Python out of the cache, so each line of a tile costs several times what it does elsewhere.
+        """
+        site, results, target, regions, domain = self.site, self.results, self.targets[0], self.regions, self.domain
+        plan, body, layout = site.plan, site.body, site.plan.results[0]
+        plain = (
+            site.library == "numpy"
+            and body.results == 1
+            and not (body.buffers or body.wants_tile or body.keyword or plan.images)
+            and not (layout.joined or layout.op == "fold")
+            and not any(o.reaches for o in (*plan.operands, layout))
+        )
+        if not plain:
+            return None
+        function, xp, planned, op = site.function, site.xp, site.dtypes[0] if site.dtypes else None, layout.op
+        template = [(self.operands, (), self.scalars)[where][p] for where, p in body.places]
+        cut: dict[tuple[int, ...], list[int]] = {}  # the places in the template of the operands that are cut alike
+        for n, (where, p) in enumerate(body.places):
+            if where == 0 and plan.operands[p].axes:
+                cut.setdefault(plan.operands[p].axes, []).append(n)
+        if layout.axes:
+            cut.setdefault(layout.axes, [])
+        starts = [start for start, _ in domain]
+
+        def quick(k: int, wait: Callable[[], None] | None) -> Sequence[Any]:
+            region, values = regions[k], list(template)
+            mine: tuple[slice, ...] = ()
+            slices = [slice(a - o, b - o) for (a, b), o in zip(region, starts, strict=True)]
+            slices.append(_ALL)  # what WHOLE, which is -1, points to
+            for axes, places in cut.items():
+                chosen = tuple([slices[a] for a in axes])
+                if axes == layout.axes:
+                    mine = chosen
+                for n in places:
+                    values[n] = values[n][chosen]
+            try:
+                value = function(xp, *values)
+                if wait is not None:
+                    wait()
+                whole: Any = results[0]
+                part = whole[mine] if mine else whole
+                expected = type(value) is np.ndarray and value.dtype == whole.dtype and value.shape == part.shape
+                if not expected or (planned is not None and planned != whole.dtype):
+                    sizes = [stop - start for start, stop in region]
+                    value = checked(site, 0, values_of(site, value, {})[0], sizes, whole, target)
+            except Exception as error:
+                note(error, site, region)
+                raise
+            if op is None:
+                part[...] = value
+            return (value,)
+
+        return quick
 
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Run the body on tile `k`, and write its part of the results without an operator."""
         # What holds Python's lock here is what other threads wait for, so every line is to be cheap.
+        if k and self._quick is not None:
+            return self._quick(k, after_first)
         site, region, domain = self.site, self.regions[k], self.domain
         layouts = site.plan.results
         chosen: dict[tuple[int, ...], tuple[slice, ...]] = {}  # most arrays of a call are cut alike

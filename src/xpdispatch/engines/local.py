@@ -88,9 +88,10 @@ class LocalCall:
     def _run_cut(
         self, cutter: Cutter, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
     ) -> list[Any]:
-        workers = 1 if inside_body.get() else thread_count()
-        one_new = workers == 1 and not self.writes and not self.kernel.body.buffers
-        regions = cutter.regions(self.domain, operands, scalars, one_new=one_new)
+        cuts = cutter.cuts(self.domain, operands, scalars)
+        workers = thread_count() if cuts.shared and not inside_body.get() else 1
+        whole = cuts.thin and workers == 1 and not self.writes and not self.kernel.body.buffers
+        regions = (self.domain,) if whole else cuts.regions(self.domain)
         return run(self.site, operands, targets, scalars, self.domain, regions, workers)
 
 

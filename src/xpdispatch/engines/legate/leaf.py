@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,6 +58,25 @@ class Header:
     cast: tuple[bool, ...]
 
 
+class Prepared(NamedTuple):
+    """What tasks with the same header have in common.
+
+    Attributes
+    ----------
+    header : Header
+    site : Site
+    cutter : Cutter or None
+        Cuts Legate's tile further, for the cache of the core that runs it.
+    short : callable or None
+        A way to run small tiles of whole arrays with one result, on which it answers True.
+    """
+
+    header: Header
+    site: Site
+    cutter: Cutter | None
+    short: Callable[[Any, tuple[Any, ...]], bool] | None
+
+
 recorder: list[tuple[Kernel, Region]] | None = None
 """Where the tiles of this process' tasks are noted down, for the checks that run the same ones with NumPy."""
 
@@ -84,7 +103,7 @@ def unpacked(sent: Any) -> Any:
 
 def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
     """The function that Legate calls for one variant of a kernel."""
-    prepared = BoundedCache()  # headers, sites, cutters and short ways, by a header's bytes
+    prepared = BoundedCache()  # by a header's bytes; at most 256
 
     def leaf(context: Any) -> None:
         failure: Failure | None = None
@@ -97,9 +116,9 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
             sent = context.scalars
             launch, site_of_call, ignored, inline, scalars = unpacked(sent[1].value())
             key = bytes(sent[0].value()), namespaces.registrations, kernel.body.function_for(variant)
-            found = prepared.get(key)
-            header: Header = pickle.loads(key[0]) if found is None else found[0]
-            short = None if found is None or recorder is not None else found[3]
+            found: Prepared | None = prepared.get(key)
+            header: Header = pickle.loads(key[0]) if found is None else found.header
+            short = None if found is None or recorder is not None else found.short
             if short is not None and short(context, scalars):
                 return
             stores, inputs, outputs = _stores(context, header)
@@ -110,14 +129,13 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
                 unbound[_PLACES] = outputs.pop()
             if found is None:  # after the stores: whatever fails here, they must be bound
                 site = _site(kernel, variant, header)
-                found = prepared[key] = header, site, _cutter(kernel, header, site), _short_way(header, site)
-            _, site, cutter, _ = found
+                found = prepared[key] = Prepared(header, site, _cutter(kernel, header, site), _short_way(header, site))
             region = _region(header, stores)
             if not is_empty(region):
                 if recorder is not None:
                     recorder.append((kernel, region))
                 with _quiet(), device.on_task_stream(variant, context):
-                    results = _run(header, site, cutter, region, inputs, outputs, inline, scalars)
+                    results = _run(found, region, inputs, outputs, inline, scalars)
                 joined = {r: region if r == _PLACES else results[r] for r in unbound}
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             if short is not None and not region:
@@ -217,12 +235,11 @@ def _site(kernel: Kernel, variant: str, header: Header) -> Site:
 
 
 def _cutter(kernel: Kernel, header: Header, site: Site) -> Cutter | None:
-    """What cuts Legate's tile further, for the cache of the core that runs it."""
     return Cutter(site, header.operands, header.dtypes) if kernel.cut and site.library == "numpy" else None
 
 
 def _short_way(header: Header, site: Site) -> Callable[[Any, tuple[Any, ...]], bool] | None:
-    """A way to run small tiles of whole arrays with one result, on which it answers True; None where there is none.
+    """The short way, or None where there is none.
 
     It does what :func:`_run` does of them, with nothing left to decide.
     """
@@ -272,15 +289,14 @@ def _in_body() -> None:
 
 
 def _run(
-    header: Header,
-    site: Site,
-    cutter: Cutter | None,
+    prepared: Prepared,
     region: Region,
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     inline: Sequence[Any],
     scalars: tuple[Any, ...],
 ) -> list[Any]:
+    header, site, cutter, _ = prepared
     plan, recipe = header.plan, header.recipe
     arrays = np if site.library == "numpy" else load("cupy")
     sizes = [stop - start for start, stop in region]
@@ -306,9 +322,11 @@ def _run(
             operands[updated] = targets[r]
     origins = {p: int(inputs[p].domain.lo[0]) for p, fit in enumerate(recipe.operands) if fit.how == "image"}
     regions: Sequence[Region] = (region,)
+    workers = 1
     if cutter is not None and cutter.candidate(region):
-        regions = cutter.regions(region, operands, scalars)
-    workers = thread_count() if site.variant == "OMP" and len(regions) > 1 else 1
+        cuts = cutter.cuts(region, operands, scalars)
+        regions = cuts.regions(region)
+        workers = thread_count() if cuts.shared and site.variant == "OMP" else 1
     results = run(site, operands, targets, scalars, region, regions, workers, origins)
     for r, (layout, target, value) in enumerate(zip(plan.results, targets, results, strict=True)):
         if r not in recipe.gathered:

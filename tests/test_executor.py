@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from xpdispatch import kernel
-from xpdispatch.executor import inside_body, run
+from xpdispatch.body import inside_body
+from xpdispatch.executor import run
 from xpdispatch.namespaces import namespace_for
 from xpdispatch.plan import Plan
 from xpdispatch.site import Site

@@ -44,6 +44,7 @@ LAYERS = [
     "returned",
     "images",
     "gathered",
+    "short",
     "executor",
     "caches",
     "sample",

@@ -13,7 +13,7 @@ import pytest
 import xpdispatch as xd
 from conftest import Engine
 from xpdispatch import kernel
-from xpdispatch.executor import COLD
+from xpdispatch.short import COLD
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
@@ -186,7 +186,7 @@ def test_new_settings_end_the_short_way() -> None:
 
 
 def test_kernels_in_bodies_stay_in_this_process() -> None:
-    from xpdispatch.executor import inside_body
+    from xpdispatch.body import inside_body
 
     inner = kernel("x[i] -> y[i]")(lambda xp, x: x + float(inside_body.get()))
     outer = kernel("x[i] -> y[i]")(lambda xp, x: inner(x))

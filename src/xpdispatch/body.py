@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,6 +13,10 @@ from xpdispatch.errors import SignatureError
 from xpdispatch.notation import Signature
 
 _HIDDEN = ("xp", "tile")
+
+
+inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
+"""True while a body runs: kernels called there stay in this process, on whole arrays."""
 
 
 class Slot(NamedTuple):

@@ -6,14 +6,12 @@ true of one is then true of all.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
+from xpdispatch.body import inside_body
 from xpdispatch.gathered import Gathered
 from xpdispatch.images import NOWHERE, follow
 from xpdispatch.namespaces import share_memory
@@ -21,17 +19,10 @@ from xpdispatch.parts import allocated, buffer, operand_part, part_of, protected
 from xpdispatch.plan import Layout
 from xpdispatch.pool import run_in_order
 from xpdispatch.reductions import combine
-from xpdispatch.returned import add_notes, checked, unshared, values_of, write
+from xpdispatch.returned import checked, note, unshared, values_of, write
+from xpdispatch.short import make_quick
 from xpdispatch.site import Site
-from xpdispatch.tiling import Region, Tile, describe, is_empty, selection
-
-_ALL = slice(None)
-
-COLD = object()
-"""What a warm way answers where a call is not as plain as it thought."""
-
-inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
-"""True while a body runs: kernels called there stay in this process, on whole arrays."""
+from xpdispatch.tiling import Region, Tile, is_empty, selection
 
 
 def run(
@@ -113,55 +104,6 @@ def _run_whole(
     return results
 
 
-def make_warm(site: Site, region: Region) -> Callable[[Sequence[Any], Any], Any] | None:
-    """A short way for calls on NumPy arrays with one tile and one result; None where the site is not plain.
-
-    It does what :func:`run` does of them, with nothing left to decide.
-    """
-    plan, body, layout = site.plan, site.body, site.plan.results[0]
-    shape = layout.tile_shape([stop - start for start, stop in region])
-    plain = (
-        site.library == "numpy"
-        and body.results == 1
-        and not (body.buffers or body.wants_tile or body.keyword or plan.windowed or plan.images)
-        and not (layout.op or layout.joined or None in shape)
-        and site.casts[0] is None
-    )
-    if not plain:
-        return None
-    function, xp = site.function, site.xp
-    arrays = [p for p, (where, _) in enumerate(body.places) if where == 0]
-    sizes = [stop - start for start, stop in region]
-
-    def warm(args: Sequence[Any], out: Any) -> Any:
-        if out is not None and not out.flags.writeable:
-            return COLD
-        values = list(args)
-        for p in arrays:
-            view = values[p] = values[p].view()
-            view.flags.writeable = False
-        token = inside_body.set(True)
-        try:
-            value = function(xp, *values)
-            held = sys.getrefcount(value) > 2  # by more than this line
-            as_said = type(value) is np.ndarray and value.shape == shape
-            if out is None and as_said and not held and value.flags.owndata:
-                return value
-            if not (as_said and out is not None and value.dtype == out.dtype):
-                value = checked(site, 0, values_of(site, value, {})[0], sizes, None, out)
-        except Exception as error:
-            note(error, site, region)
-            raise
-        finally:
-            inside_body.reset(token)
-        if out is not None:
-            out[...] = value
-            return out
-        return site.xp.asarray(value, copy=True) if held else unshared(site, value, [values[p] for p in arrays])
-
-    return warm
-
-
 class _Tiles:
     """Several tiles of one call, and their results as far as they are put together.
 
@@ -188,63 +130,7 @@ class _Tiles:
         self._part = window_part if site.cut else operand_part
         self._plain = [o for o in (*site.plan.operands, *layouts) if not o.reaches and o.axes]
         self._written = any(t is not None for t in targets)
-        self._quick = self._make_quick()
-
-    def _make_quick(self) -> Callable[[int, Callable[[], None] | None], Sequence[Any]] | None:
-        """What :meth:`compute` does of tiles after the first where the site is plain, with little left to decide.
-
-        A tile's data drives Python out of the cache, so each line of a tile costs several times what it does elsewhere.
-        """
-        site, results, target, regions, domain = self.site, self.results, self.targets[0], self.regions, self.domain
-        plan, body, layout = site.plan, site.body, site.plan.results[0]
-        plain = (
-            site.library == "numpy"
-            and body.results == 1
-            and not (body.buffers or body.wants_tile or body.keyword or plan.images)
-            and not (layout.joined or layout.op == "fold")
-            and not any(o.reaches for o in (*plan.operands, layout))
-        )
-        if not plain:
-            return None
-        function, xp, planned, op = site.function, site.xp, site.dtypes[0] if site.dtypes else None, layout.op
-        template = [(self.operands, (), self.scalars)[where][p] for where, p in body.places]
-        cut: dict[tuple[int, ...], list[int]] = {}  # the places in the template of the operands that are cut alike
-        for n, (where, p) in enumerate(body.places):
-            if where == 0 and plan.operands[p].axes:
-                cut.setdefault(plan.operands[p].axes, []).append(n)
-        if layout.axes:
-            cut.setdefault(layout.axes, [])
-        starts = [start for start, _ in domain]
-
-        def quick(k: int, wait: Callable[[], None] | None) -> Sequence[Any]:
-            region, values = regions[k], list(template)
-            mine: tuple[slice, ...] = ()
-            slices = [slice(a - o, b - o) for (a, b), o in zip(region, starts, strict=True)]
-            slices.append(_ALL)  # what WHOLE, which is -1, points to
-            for axes, places in cut.items():
-                chosen = tuple([slices[a] for a in axes])
-                if axes == layout.axes:
-                    mine = chosen
-                for n in places:
-                    values[n] = values[n][chosen]
-            try:
-                value = function(xp, *values)
-                if wait is not None:
-                    wait()
-                whole: Any = results[0]
-                part = whole[mine] if mine else whole
-                expected = type(value) is np.ndarray and value.dtype == whole.dtype and value.shape == part.shape
-                if not expected or (planned is not None and planned != whole.dtype):
-                    sizes = [stop - start for start, stop in region]
-                    value = checked(site, 0, values_of(site, value, {})[0], sizes, whole, target)
-            except Exception as error:
-                note(error, site, region)
-                raise
-            if op is None:
-                part[...] = value
-            return (value,)
-
-        return quick
+        self._quick = make_quick(site, operands, scalars, self.results, targets[0], domain, regions)
 
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Run the body on tile `k`, and write its part of the results without an operator."""
@@ -331,16 +217,6 @@ def _call(
         note(error, site, region)
         raise
     return _apart(site, values, buffers, targets) if len(values) > 1 else values
-
-
-def note(error: Exception, site: Site, region: Region) -> None:
-    """Say where the exception comes from."""
-    notes = []
-    with suppress(Exception):  # an exception whose text cannot be had
-        if isinstance(error, ValueError) and "read-only" in str(error):
-            notes.append("Operands are read-only in a body: copy first, or write x[i] -> x[i] to update in place")
-    notes.append(f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}")
-    add_notes(error, notes)
 
 
 def _apart(site: Site, values: Sequence[Any], buffers: dict[int, Any], targets: Sequence[Any]) -> list[Any]:

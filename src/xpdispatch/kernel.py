@@ -10,17 +10,17 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from xpdispatch import namespaces
-from xpdispatch.body import Body, make_body, name_of, parameters_of
+from xpdispatch.body import Body, inside_body, make_body, name_of, parameters_of
 from xpdispatch.boundaries import boundaries_of
 from xpdispatch.caches import BoundedCache
 from xpdispatch.dtypes import casts, rules
 from xpdispatch.engines import chosen, get_engine
 from xpdispatch.errors import ArgumentError, SignatureError, UnsupportedError, XPDispatchError
-from xpdispatch.executor import COLD, inside_body
 from xpdispatch.namespaces import REFUSED, VARIANTS, check_variants, library_of
 from xpdispatch.notation import Signature, Term
 from xpdispatch.plan import Plan, Shape, plan
 from xpdispatch.sample import ResultTypes, result_types
+from xpdispatch.short import COLD
 from xpdispatch.variant_options import check_options
 
 _MISSING = inspect.Parameter.empty

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.blocking import Cost
+from xpdispatch.body import inside_body
 from xpdispatch.dtypes import np_dtype
-from xpdispatch.executor import inside_body
 from xpdispatch.plan import WHOLE, Layout
 from xpdispatch.reductions import identity
 from xpdispatch.returned import values_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from xpdispatch.namespaces import library_of, share_memory
 from xpdispatch.plan import Layout, show_shape
 from xpdispatch.reductions import check_dtype
 from xpdispatch.site import Site
+from xpdispatch.tiling import Region, describe
 
 
 def values_of(site: Site, returned: Any, buffers: dict[int, Any]) -> Sequence[Any]:
@@ -140,3 +142,13 @@ def add_notes(error: Exception, more: Sequence[str]) -> None:
     notes = getattr(error, "__notes__", None)
     notes = [*notes] if isinstance(notes, list) else []  # anew: the list may be the class' own
     error.__notes__ = [*notes, *more]
+
+
+def note(error: Exception, site: Site, region: Region) -> None:
+    """Say where the exception comes from."""
+    notes = []
+    with suppress(Exception):  # an exception whose text cannot be had
+        if isinstance(error, ValueError) and "read-only" in str(error):
+            notes.append("Operands are read-only in a body: copy first, or write x[i] -> x[i] to update in place")
+    notes.append(f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}")
+    add_notes(error, notes)

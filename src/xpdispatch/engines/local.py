@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat
 import numpy as np
 
+from xpdispatch.body import inside_body
 from xpdispatch.boundaries import check_constant
 from xpdispatch.cutting import Cutter, same_cells
 from xpdispatch.dtypes import check_cast, no_promotion, np_dtype, own_dtype, unknown_dtype
 from xpdispatch.errors import ArgumentError, EngineError, ShapeError, read_only
-from xpdispatch.executor import inside_body, make_warm, run
+from xpdispatch.executor import run
 from xpdispatch.images import check_pointers
 from xpdispatch.namespaces import library_of, namespace_of, refuse_variant, share_memory
 from xpdispatch.pool import thread_count
 from xpdispatch.reductions import combined, identity
 from xpdispatch.returned import write
+from xpdispatch.short import make_warm
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region, whole
 

@@ -24,12 +24,12 @@ from xpdispatch.dtypes import no_promotion
 from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.local import shared_results
 from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
-from xpdispatch.executor import COLD
 from xpdispatch.kernel import Arguments, Kernel
 from xpdispatch.namespaces import VARIANTS, library_of, load, refuse_variant, share_memory
 from xpdispatch.plan import Layout
 from xpdispatch.reductions import combined, from_sort_keys, identity, sort_keys
 from xpdispatch.sample import scalars_key
+from xpdispatch.short import COLD
 from xpdispatch.tiling import Region
 
 if "legate.core" not in sys.modules and threading.current_thread() is not threading.main_thread():

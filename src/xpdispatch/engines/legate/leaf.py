@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpdispatch import namespaces
+from xpdispatch.body import inside_body
 from xpdispatch.caches import BoundedCache
 from xpdispatch.cutting import Cutter
 from xpdispatch.engines.legate import device, failures
@@ -21,7 +22,7 @@ from xpdispatch.engines.legate.failures import Failure
 from xpdispatch.engines.legate.recipe import Fit, Recipe
 from xpdispatch.engines.legate.releases import data_of
 from xpdispatch.errors import XPDispatchError
-from xpdispatch.executor import inside_body, note, run
+from xpdispatch.executor import run
 from xpdispatch.gathered import Gathered
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
@@ -29,7 +30,7 @@ from xpdispatch.parts import operand_part, part_of
 from xpdispatch.plan import Layout, Plan
 from xpdispatch.pool import thread_count
 from xpdispatch.reductions import combine, identity, needs_sort_keys, sort_keys
-from xpdispatch.returned import add_notes, checked, values_of
+from xpdispatch.returned import add_notes, checked, note, values_of
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region, describe, is_empty, whole
 

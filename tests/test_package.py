@@ -69,6 +69,7 @@ LAYERS = [
     "runtime",
     "__init__",
     "shell",
+    "progress",
     "testing.tilings",
     "testing.options",
     "testing.variables",
@@ -88,6 +89,10 @@ LAYERS = [
     "testing.strategies",
     "testing",
     "testing.plugin",
+    "launcher",
+    "commands",
+    "commands.check",
+    "commands.run",
     "cli",
 ]
 
@@ -311,7 +316,7 @@ def test_run_takes_scripts_that_import_cupynumeric_first(tmp_path: Path) -> None
 def test_run_without_legate_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr("xpdispatch.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("xpdispatch.launcher.find_spec", lambda name: None)
     assert main(["run", "script.py"]) == 1
     assert "pip install 'xpdispatch[legate]'" in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ import pytest
 
 import xpdispatch
 from conftest import run_python
-from xpdispatch import driver, kernel
+from xpdispatch import driver, kernel, machine
 from xpdispatch.cli import main
 
 ROOT = Path(xpdispatch.__file__).parent
@@ -90,6 +90,7 @@ LAYERS = [
     "testing",
     "testing.plugin",
     "launcher",
+    "scripts",
     "commands",
     "commands.check",
     "commands.run",
@@ -219,20 +220,21 @@ def test_where_there_is_a_driver_nothing_is_loaded(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("LEGION_DEFAULT_ARGS", "-ll:force_kthreads")
     driver.prepare()
     assert os.environ["LEGATE_CONFIG"] == ""
-    assert os.environ["LEGION_DEFAULT_ARGS"] == "-ll:force_kthreads -lg:window 65536"
+    assert os.environ["LEGION_DEFAULT_ARGS"] == "-ll:force_kthreads -lg:window 65536 -level threads=5"
     driver.prepare()
-    assert os.environ["LEGION_DEFAULT_ARGS"].count("-lg:window") == 1
+    assert os.environ["LEGION_DEFAULT_ARGS"] == "-ll:force_kthreads -lg:window 65536 -level threads=5"
 
 
 def test_missing_flags_are_added_and_given_ones_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    assert driver.missing_flags([]) == ["--gpus", "0", "--cpus", "2"]
+    monkeypatch.setattr(machine, "free_memory", lambda: 4 << 30)
+    assert driver.missing_flags([]) == ["--gpus", "0", "--cpus", "2", "--sysmem", "3072"]
     assert driver.missing_flags(["--gpus=0", "--omps", "1"]) == []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     assert driver.missing_flags(["--sysmem", "100"]) == ["--gpus", "0"]
-    monkeypatch.setenv("LEGATE_CONFIG", "--cpus 3")
-    driver.complete_config()
-    assert os.environ["LEGATE_CONFIG"] == "--cpus 3 --gpus 0"
+    assert driver.missing_flags(["--cpus", "3"]) == ["--gpus", "0", "--sysmem", "3072"]
+    monkeypatch.setattr(machine, "free_memory", lambda: 0)
+    assert driver.missing_flags([]) == ["--gpus", "0"], "nobody knows how much is free"
 
 
 @pytest.fixture

@@ -67,6 +67,8 @@ LAYERS = [
     "engines.legate.launch",
     "engines.legate.engine",
     "runtime",
+    "probes",
+    "diagnosis",
     "__init__",
     "shell",
     "progress",
@@ -93,6 +95,7 @@ LAYERS = [
     "scripts",
     "commands",
     "commands.check",
+    "commands.doctor",
     "commands.run",
     "cli",
 ]

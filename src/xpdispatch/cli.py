@@ -11,7 +11,8 @@ import xpdispatch
 from xpdispatch.errors import XPDispatchError
 
 COMMANDS = {
-    "run": "run a script under Legate's launcher: xpdispatch run [Legate's flags] script.py [its flags]",
+    "doctor": "say what works here, and what mends the rest",
+    "run": "run a script under Legate's launcher, or without Legate",
     "check": "check that a kernel does not depend on how its arrays are cut",
 }
 """By the name of the module in ``xpdispatch.commands``: what its ``main(words)`` does."""

@@ -129,9 +129,14 @@ def _is_ours(library: Path) -> bool:
     return safe and found.st_uid == os.getuid()
 
 
+def compiler() -> str:
+    """The C compiler that makes the stand-in: ``CC``, or the first that there is; empty where there is none."""
+    return os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), "")
+
+
 def _compile(library: Path) -> None:
-    command = os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
-    if command is None:
+    command = compiler()
+    if not command:
         raise MissingError(
             "Legate needs libcuda.so.1, this machine has no NVIDIA driver, "
             "and no C compiler was found to make the stand-in",

@@ -16,7 +16,6 @@ from xpdispatch.errors import ArgumentError, MissingError
 from xpdispatch.launcher import NO_CODE
 
 _LEGATES = ("legate", "cupynumeric")
-_OURS = str(Path(__file__).parent)
 
 
 def run_here(words: Sequence[str]) -> int:
@@ -51,7 +50,10 @@ def run_here(words: Sequence[str]) -> int:
         else:
             runpy.run_path(words[0], run_name="__main__")
     except Exception as error:  # noqa: BLE001  shown as Python shows it, but for our own frames
-        sys.excepthook(type(error), error, _below_ours(error.__traceback__))
+        error.__traceback__ = _below_ours(error.__traceback__)
+        if module and error.__traceback__ is None and isinstance(error, ImportError):
+            raise MissingError(str(error), hint="run from the folder that holds it") from None
+        sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
 
@@ -75,15 +77,11 @@ def _check(words: Sequence[str]) -> None:
 
 
 def _below_ours(traceback: TracebackType | None) -> TracebackType | None:
-    """A traceback from the script's first line on, as Python itself would show it."""
-    frame = traceback
-    while frame is not None and _is_machinery(frame.tb_frame.f_code.co_filename):
-        frame = frame.tb_next
-    return frame or traceback
-
-
-def _is_machinery(file: str) -> bool:
-    return file.startswith((_OURS, "<frozen")) or file == runpy.__file__
+    """A traceback from the script's first line on, as Python itself would show it; None if it never began."""
+    ours = (__file__, runpy.__file__, "<frozen runpy>")
+    while traceback is not None and traceback.tb_frame.f_code.co_filename in ours:
+        traceback = traceback.tb_next
+    return traceback
 
 
 class _NoLegate:

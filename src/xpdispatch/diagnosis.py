@@ -37,7 +37,7 @@ _MEND = {
 }
 """What mends one that is installed and does not work; for all others they are installed again."""
 
-_TROUBLE = re.compile(r"\{[56]\}|error", re.IGNORECASE)
+_TROUBLE = re.compile(r"\{[56]\}|error.*: *[^ ]", re.IGNORECASE)
 """What Realm's errors have, and what most others."""
 
 _LATE = "give it more time: xpdispatch doctor --seconds 600"
@@ -167,7 +167,7 @@ def _try_all(seconds: float) -> dict[str, dict[str, Any]]:
         files = {name: Path(scratch, name) for name in _TRIED if find_spec(name) is not None}
         started = {name: _start(name, file, environment) for name, file in files.items()}
         end = time.monotonic() + seconds
-        endings = {name: _wait(process, end) for name, process in started.items()}
+        endings = {name: _wait(process, files[name], end) for name, process in started.items()}
         found: dict[str, dict[str, Any]] = {name: {"absent": True} for name in _TRIED}
         for name, file in files.items():
             found[name] = json.loads(file.read_text()) if file.exists() else {}
@@ -178,32 +178,31 @@ def _try_all(seconds: float) -> dict[str, dict[str, Any]]:
         return found
 
 
-def _start(name: str, file: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "xpdispatch.probes", name, str(file)],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+def _start(name: str, file: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with file.with_suffix(".said").open("wb") as said:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "xpdispatch.probes", name, str(file)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
-def _wait(process: subprocess.Popen[str], end: float) -> str | None:
+def _wait(process: subprocess.Popen[bytes], file: Path, end: float) -> str | None:
     """How a process ended: empty for an ordinary end, None for one that takes too long, which is then ended."""
     try:
-        words, _ = process.communicate(timeout=max(0.0, end - time.monotonic()))
+        code = process.wait(timeout=max(0.0, end - time.monotonic()))
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # with all that it started
-        process.communicate()
+        process.wait()
         return None
-    if process.returncode == 0:
+    if code == 0:
         return ""
+    words = file.with_suffix(".said").read_text(errors="replace")
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     said = next((line for line in lines if _TROUBLE.search(line)), lines[-1] if lines else "it says nothing")
-    code = process.returncode
     return f"its process ends with {signal.Signals(-code).name if code < 0 else f'status {code}'}: {said}"
 
 

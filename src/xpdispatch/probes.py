@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -43,7 +44,13 @@ def main(name: str, file: Path) -> None:
     except XPDispatchError as error:
         tell(why=error.problem, remedy=error.hint)
     except Exception as error:  # noqa: BLE001  whatever a library raises is what is to be found out
-        tell(why=f"{type(error).__name__}: {error}".splitlines()[0])
+        tell(why=f"{type(error).__name__}: {_gist(str(error))}")
+
+
+def _gist(text: str) -> str:
+    """The line that says what happened: of Legate's, which has pages, the innermost exception; else the first."""
+    inner = re.search(r"#0 (.+)", text)
+    return inner[1] if inner else next(iter(text.strip().splitlines()), "")
 
 
 def _run(x: Any, to_numpy: Callable[[Any], Any] = np.asarray) -> None:

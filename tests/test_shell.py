@@ -117,6 +117,7 @@ def test_one_of_several_processes_chooses_nothing(clean: pytest.MonkeyPatch) -> 
     assert not driver.has_companions()
     clean.setenv("OMPI_COMM_WORLD_SIZE", "4")
     assert driver.has_companions()
+    assert driver.missing_flags([], alone=False) == ["--gpus", "0"]
 
 
 @pytest.mark.parametrize(

@@ -210,9 +210,8 @@ def prepare(package: Path | None = None) -> None:
     if sys.platform.startswith("linux") and not has_driver():
         ctypes.CDLL(str(shim()), mode=ctypes.RTLD_GLOBAL)
         _stands_in = True
-        if not has_companions():
-            config += missing_flags(config)
-            os.environ["LEGATE_CONFIG"] = shlex.join(config)
+        config += missing_flags(config, alone=not has_companions())
+        os.environ["LEGATE_CONFIG"] = shlex.join(config)
     os.environ["LEGION_DEFAULT_ARGS"] = legion_arguments(config, gpus=not _stands_in)
 
 
@@ -257,15 +256,17 @@ def window() -> int:
     return int(said[-1]) if said else 1024
 
 
-def missing_flags(words: Sequence[str]) -> list[str]:
+def missing_flags(words: Sequence[str], *, alone: bool = True) -> list[str]:
     """Legate's flags that a machine without a driver needs and `words` do not have.
 
     Legate's automatic configuration fails without ``--gpus 0``, and on two cores or fewer without ``--cpus``. Its
     memory is a share of the machine's, whatever this process may have of it, or 256 MB without the automatic
-    configuration; here it is a share of what is free.
+    configuration; here it is a share of what is free. Where several processes share the machine, Legate divides it.
     """
     flags = {word.split("=")[0] for word in words}
     missing = [] if "--gpus" in flags else ["--gpus", "0"]
+    if not alone:
+        return missing
     cores = machine.cores()
     if not flags & {"--cpus", "--omps"} and cores <= 2:
         missing += ["--cpus", str(cores)]

@@ -481,6 +481,10 @@ def test_doctor_where_legate_ends_its_process(clean: pytest.MonkeyPatch) -> None
     assert legate.remedy == "unset LEGATE_CONFIG, or mend it: it is '--gpus 0 --cpus 1 --sysmem 900000000'"
     clean.setenv("LEGATE_CONFIG", "--nonsense 1")
     assert finding(xpdispatch.doctor(), "legate").note.endswith("Unknown argument: --nonsense")
+    clean.setenv("LEGATE_CONFIG", "--gpus 1")
+    note = finding(xpdispatch.doctor(), "legate").note
+    assert re.match("RuntimeError: .*CUDA_ERROR_NO_DEVICE", note), "not Legate's first line, which is a rule"
+    assert "\n" not in note
 
 
 def test_doctor_outlives_every_library(library: Callable[[str, str], None], alone: pytest.MonkeyPatch) -> None:

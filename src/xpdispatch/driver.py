@@ -261,7 +261,8 @@ def missing_flags(words: Sequence[str], *, alone: bool = True) -> list[str]:
 
     Legate's automatic configuration fails without ``--gpus 0``, and on two cores or fewer without ``--cpus``. Its
     memory is a share of the machine's, whatever this process may have of it, or 256 MB without the automatic
-    configuration; here it is a share of what is free. Where several processes share the machine, Legate divides it.
+    configuration; here it is a share of what is free. Each of several processes would take the same: that is left
+    to Legate.
     """
     flags = {word.split("=")[0] for word in words}
     missing = [] if "--gpus" in flags else ["--gpus", "0"]

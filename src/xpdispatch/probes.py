@@ -21,8 +21,6 @@ from xpdispatch.decorator import kernel
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.runtime import synchronize
 
-Facts = dict[str, Any]
-
 
 @kernel("x[i], y[i] -> z[i]", cut=False)
 def saxpy(xp: Any, x: Any, y: Any, a: float) -> Any:
@@ -32,7 +30,7 @@ def saxpy(xp: Any, x: Any, y: Any, a: float) -> Any:
 
 def main(name: str, file: Path) -> None:
     """Try it, and write what was found."""
-    facts: Facts = {}
+    facts: dict[str, Any] = {}
 
     def tell(**more: Any) -> None:
         facts.update(more)

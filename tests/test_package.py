@@ -218,6 +218,7 @@ def test_without_a_compiler_the_error_says_what_to_install(no_driver: Path, monk
 
 def test_where_there_is_a_driver_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "has_driver", lambda: True)
+    monkeypatch.setattr(driver, "_stands_in", False)  # where other tests have started Legate
     monkeypatch.setattr(driver, "shim", lambda: pytest.fail("the stand-in was asked for"))
     monkeypatch.setenv("LEGATE_CONFIG", "")
     monkeypatch.setenv("LEGION_DEFAULT_ARGS", "-ll:force_kthreads")

@@ -41,7 +41,7 @@ _TROUBLE = re.compile(r"\{[56]\}|error.*: *[^ ]", re.IGNORECASE)
 """What Realm's errors have, and what most others."""
 
 _LATE = "give it more time: xpdispatch doctor --seconds 600"
-_OF_LEGATE = ("processors", "memory", "nodes", "networks", "openmp", "config", "abilities")
+_OF_LEGATE = ("processors", "memory", "nodes", "networks", "openmp", "cuda_runtime", "config", "abilities")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,14 @@ class Diagnosis:
     Parameters
     ----------
     versions : mapping of str to str
-        Of Python, xpdispatch and other packages; empty where one is not installed.
+        Of xpdispatch, Python, NumPy and array-api-compat, and the system.
     engines, namespaces : tuple of Finding
     machine : mapping of str to str
         The driver, compiler, processors, memory, cache, and libraries that bodies use.
     legate : mapping
-        How Legate starts here: ``processors``, ``memory`` in bytes, ``nodes``, ``networks``, ``openmp``, ``config``
-        (what ``LEGATE_CONFIG`` became) and ``abilities`` of its release. Empty where it does not start.
+        How Legate starts here: ``processors``, ``memory`` in bytes, ``nodes``, ``networks``, ``openmp``,
+        ``cuda_runtime`` (the file, or nothing), ``config`` (what ``LEGATE_CONFIG`` became) and ``abilities`` of its
+        release. Empty where it does not start.
     """
 
     versions: Mapping[str, str]
@@ -149,7 +150,7 @@ def doctor(seconds: float = 120.0) -> Diagnosis:
     legate, cupynumeric = tried.pop("legate"), tried.pop("cupynumeric")
     if legate.works:
         legate = replace(legate, note=_processors(found["legate"]))
-    elif cupynumeric.version or legate.version:
+    elif not found["cupynumeric"].get("absent"):
         cupynumeric = replace(cupynumeric, works=False, note="Legate does not work", remedy=legate.remedy)
     return Diagnosis(
         _versions(),
@@ -292,7 +293,6 @@ def _libraries() -> dict[str, str]:
 def _blas() -> str:
     if find_spec("threadpoolctl") is not None:
         info: Any = import_module("threadpoolctl")
-        import_module("numpy")
         pools = [p for p in info.threadpool_info() if p["user_api"] == "blas"]
         if pools:
             return f"{pools[0]['internal_api']} {pools[0]['version']}, {pools[0]['num_threads']} threads"

@@ -34,7 +34,9 @@ def main(name: str, file: Path) -> None:
 
     def tell(**more: Any) -> None:
         facts.update(more)
-        file.write_text(json.dumps(facts))
+        fresh = file.with_suffix(".new")
+        fresh.write_text(json.dumps(facts))
+        fresh.replace(file)  # in one step: this process may be ended at any time
 
     try:
         _PROBES[name](tell)
@@ -100,6 +102,7 @@ def _legate(tell: Callable[..., None]) -> None:
         nodes=runtime.node_count,
         networks=list(info.networks),
         openmp=bool(info.use_openmp),
+        cuda_runtime=_loaded("libcudart"),
         config=os.environ.get("LEGATE_CONFIG", ""),
         abilities=releases.abilities(),
     )
@@ -118,6 +121,12 @@ def _cupynumeric(tell: Callable[..., None]) -> None:
     cupynumeric: Any = import_module("cupynumeric")
     _run(cupynumeric.arange(4.0))
     synchronize()
+
+
+def _loaded(library: str) -> str:
+    """The file of a shared library that this process has loaded; empty where it has none."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return next((line.split(maxsplit=5)[-1] for line in maps if library in line), "")
 
 
 def _version(distribution: str) -> str:

@@ -51,7 +51,11 @@ def sections(found: Diagnosis) -> Iterator[tuple[str, list[Row]]]:
     yield "This machine", [("", name, text) for name, text in found.machine.items()]
     if found.legate:
         networks = ", ".join(found.legate["networks"]) or "none"
-        rows = [("", "LEGATE_CONFIG", found.legate["config"]), ("", "networks", networks)]
+        rows = [
+            ("", "LEGATE_CONFIG", found.legate["config"]),
+            ("", "CUDA runtime", found.legate["cuda_runtime"] or "not loaded"),
+            ("", "networks", networks),
+        ]
         for title, able in (("has", True), ("has not", False)):
             abilities = [name for name, there in found.legate["abilities"].items() if there is able]
             rows += [("", title, "; ".join(abilities))] if abilities else []

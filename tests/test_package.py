@@ -14,7 +14,7 @@ import pytest
 
 import xpdispatch
 from conftest import run_python
-from xpdispatch import driver, kernel
+from xpdispatch import driver, kernel, machine
 from xpdispatch.cli import main
 
 ROOT = Path(xpdispatch.__file__).parent
@@ -68,8 +68,11 @@ LAYERS = [
     "engines.legate.launch",
     "engines.legate.engine",
     "runtime",
+    "probes",
+    "diagnosis",
     "__init__",
     "shell",
+    "progress",
     "testing.tilings",
     "testing.options",
     "testing.variables",
@@ -89,6 +92,12 @@ LAYERS = [
     "testing.strategies",
     "testing",
     "testing.plugin",
+    "launcher",
+    "scripts",
+    "commands",
+    "commands.check",
+    "commands.doctor",
+    "commands.run",
     "cli",
 ]
 
@@ -210,25 +219,27 @@ def test_without_a_compiler_the_error_says_what_to_install(no_driver: Path, monk
 
 def test_where_there_is_a_driver_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "has_driver", lambda: True)
+    monkeypatch.setattr(driver, "_stands_in", False)  # where other tests have started Legate
     monkeypatch.setattr(driver, "shim", lambda: pytest.fail("the stand-in was asked for"))
     monkeypatch.setenv("LEGATE_CONFIG", "")
     monkeypatch.setenv("LEGION_DEFAULT_ARGS", "-ll:force_kthreads")
     driver.prepare()
     assert os.environ["LEGATE_CONFIG"] == ""
-    assert os.environ["LEGION_DEFAULT_ARGS"] == "-ll:force_kthreads -lg:window 65536"
+    assert os.environ["LEGION_DEFAULT_ARGS"] == "-ll:force_kthreads -lg:window 65536 -level threads=5"
     driver.prepare()
-    assert os.environ["LEGION_DEFAULT_ARGS"].count("-lg:window") == 1
+    assert os.environ["LEGION_DEFAULT_ARGS"] == "-ll:force_kthreads -lg:window 65536 -level threads=5"
 
 
 def test_missing_flags_are_added_and_given_ones_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    assert driver.missing_flags([]) == ["--gpus", "0", "--cpus", "2"]
+    monkeypatch.setattr(machine, "free_memory", lambda: 4 << 30)
+    assert driver.missing_flags([]) == ["--gpus", "0", "--cpus", "2", "--sysmem", "3072"]
     assert driver.missing_flags(["--gpus=0", "--omps", "1"]) == []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     assert driver.missing_flags(["--sysmem", "100"]) == ["--gpus", "0"]
-    monkeypatch.setenv("LEGATE_CONFIG", "--cpus 3")
-    driver.complete_config()
-    assert os.environ["LEGATE_CONFIG"] == "--cpus 3 --gpus 0"
+    assert driver.missing_flags(["--cpus", "3"]) == ["--gpus", "0", "--sysmem", "3072"]
+    monkeypatch.setattr(machine, "free_memory", lambda: 0)
+    assert driver.missing_flags([]) == ["--gpus", "0"], "nobody knows how much is free"
 
 
 @pytest.fixture
@@ -312,7 +323,7 @@ def test_run_takes_scripts_that_import_cupynumeric_first(tmp_path: Path) -> None
 def test_run_without_legate_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr("xpdispatch.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("xpdispatch.launcher.find_spec", lambda name: None)
     assert main(["run", "script.py"]) == 1
     assert "pip install 'xpdispatch[legate]'" in capsys.readouterr().err
 

@@ -329,7 +329,7 @@ def test_check_in_the_shell_on_an_example() -> None:
 
 
 def test_progress_is_quiet_where_there_is_no_terminal() -> None:
-    from xpdispatch.cli import progress_bar
+    from xpdispatch.progress import progress_bar
 
     with progress_bar() as progress:
         assert progress is None

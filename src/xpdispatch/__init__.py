@@ -3,6 +3,7 @@
 from xpdispatch import driver as _driver
 from xpdispatch.constraints import align, bloat, broadcast, image, min_extents, scale
 from xpdispatch.decorator import kernel
+from xpdispatch.diagnosis import doctor
 from xpdispatch.engines import engine
 from xpdispatch.errors import (
     ArgumentError,
@@ -64,6 +65,7 @@ __all__ = [
     "array_module",
     "bloat",
     "broadcast",
+    "doctor",
     "engine",
     "image",
     "kernel",

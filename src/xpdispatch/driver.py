@@ -19,7 +19,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from itertools import pairwise
@@ -27,18 +28,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from xpdispatch import exits
+from xpdispatch import exits, machine
 from xpdispatch.errors import MissingError
 
 _NAME = "libcuda.so.1"
 _WINDOW = 65536
 """Operations of Legion under way at most."""
 
-_CUDA_RUNTIMES = {
-    "libcudart.so.12": ("nvidia-cuda-runtime-cu12", "cuda_runtime/lib"),
-    "libcudart.so.13": ("nvidia-cuda-runtime==13.*", "cu13/lib"),
-}
-"""By the name that the linker looks for: what to install, and the folder of its package that has the library."""
+_SHARE = 0.75
+"""Of the free memory, what Legate's arrays may take; the rest is for Python and the temporaries of bodies."""
 
 _CUDA_RUNTIMES = {
     "libcudart.so.12": ("nvidia-cuda-runtime-cu12", "cuda_runtime/lib"),
@@ -131,9 +129,14 @@ def _is_ours(library: Path) -> bool:
     return safe and found.st_uid == os.getuid()
 
 
+def compiler() -> str:
+    """The C compiler that makes the stand-in: ``CC``, or the first that there is; empty where there is none."""
+    return os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), "")
+
+
 def _compile(library: Path) -> None:
-    command = os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
-    if command is None:
+    command = compiler()
+    if not command:
         raise MissingError(
             "Legate needs libcuda.so.1, this machine has no NVIDIA driver, "
             "and no C compiler was found to make the stand-in",
@@ -195,54 +198,82 @@ def cuda_runtime(package: Path) -> Path | None:
 def prepare(package: Path | None = None) -> None:
     """Make ``import legate`` work where there is no driver, and safe everywhere.
 
-    Everywhere it widens Legion's window, and loads the CUDA runtime that Legate, in the folder `package`, does not
-    find. Without a driver it loads the stand-in and completes ``LEGATE_CONFIG``: Legate's automatic configuration
-    fails there (``--gpus 0`` is missing), and on two cores or fewer (``--cpus`` is).
+    Everywhere it completes ``LEGION_DEFAULT_ARGS``, and loads the CUDA runtime that Legate, in the folder `package`,
+    does not find. Without a driver it loads the stand-in and completes ``LEGATE_CONFIG``.
     """
     global _stands_in  # noqa: PLW0603  a library is loaded once in a process
     exits.watch()
-    widen_window()
     runtime = cuda_runtime(package) if package else None
     if runtime is not None:
         ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
-    if not sys.platform.startswith("linux") or has_driver():
-        return
-    ctypes.CDLL(str(shim()), mode=ctypes.RTLD_GLOBAL)
-    _stands_in = True
-    complete_config()
+    config = shlex.split(os.environ.get("LEGATE_CONFIG", ""))
+    if sys.platform.startswith("linux") and not has_driver():
+        ctypes.CDLL(str(shim()), mode=ctypes.RTLD_GLOBAL)
+        _stands_in = True
+        config += missing_flags(config, alone=not has_companions())
+        os.environ["LEGATE_CONFIG"] = shlex.join(config)
+    os.environ["LEGION_DEFAULT_ARGS"] = legion_arguments(config, gpus=not _stands_in)
 
 
-def widen_window() -> None:
-    """Let Legion take more operations before it holds the program up.
+def legion_arguments(config: Sequence[str], *, gpus: bool) -> str:
+    """``LEGION_DEFAULT_ARGS`` for a program with these flags of Legate's: as they are, with a wide window, and quiet.
 
-    To drop an array is an operation too, and Python drops it with its lock held: a program that is held up there
-    while a task in Python waits for the lock stands still for ever.
+    To drop an array is an operation for Legion too, and Python drops it with its lock held: a program that is held
+    up there while a task in Python waits for the lock stands still for ever. So Legion may take more operations
+    before it holds the program up.
+
+    Lines that say what is known are left out: that there is no GPU, and that the cores are fewer than all threads of
+    Legate's. What the user says about these two loggers, or about all, counts.
     """
-    words = os.environ.get("LEGION_DEFAULT_ARGS", "")
+    words = os.environ.get("LEGION_DEFAULT_ARGS", "").split()
     if "-lg:window" not in words:
-        os.environ["LEGION_DEFAULT_ARGS"] = f"{words} -lg:window {_WINDOW}".strip()
+        words += ["-lg:window", str(_WINDOW)]
+    levels = ",".join([*_values(words, "-level"), *_values(config, "--logging")])
+    said = {level.rpartition("=")[0] for level in levels.split(",") if level}
+    wanted = [] if gpus else ["gpu=6"]  # no message at all
+    if all(int(n) <= machine.cores() for n in _values(config, "--cpus") if n.isdecimal()):
+        wanted.append("threads=5")  # errors alone
+    wanted = [level for level in wanted if not said & {"", level.split("=")[0]}]
+    return " ".join(words + (["-level", ",".join(wanted)] if wanted else []))
+
+
+def _values(words: Sequence[str], flag: str) -> list[str]:
+    """What words such as ``--cpus 2`` and ``--cpus=2`` set a flag to, the last one last."""
+    parts = [part for word in words for part in (word.split("=", 1) if word.startswith(f"{flag}=") else [word])]
+    return [value for name, value in pairwise(parts) if name == flag]
+
+
+def has_companions() -> bool:
+    """Whether the environment says that this is one of several processes of a program, or of a batch job's step."""
+    sizes = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_NTASKS")
+    return any(os.environ.get(name, "1") != "1" for name in sizes)
 
 
 def window() -> int:
     """How many operations Legion takes at once, as far as its environment tells; its default is 1,024."""
     words = os.environ.get("LEGION_DEFAULT_ARGS", "").split()
-    said = [value for name, value in pairwise(words) if name == "-lg:window" and value.isdecimal()]
+    said = [value for value in _values(words, "-lg:window") if value.isdecimal()]
     return int(said[-1]) if said else 1024
 
 
-def complete_config() -> None:
-    """Add to ``LEGATE_CONFIG`` what Legate's automatic configuration cannot find out here."""
-    config = shlex.split(os.environ.get("LEGATE_CONFIG", ""))
-    os.environ["LEGATE_CONFIG"] = shlex.join([*config, *missing_flags(config)])
+def missing_flags(words: Sequence[str], *, alone: bool = True) -> list[str]:
+    """Legate's flags that a machine without a driver needs and `words` do not have.
 
-
-def missing_flags(words: Sequence[str]) -> list[str]:
-    """Legate's flags that a machine without a driver needs and `words` do not have."""
+    Legate's automatic configuration fails without ``--gpus 0``, and on two cores or fewer without ``--cpus``. Its
+    memory is a share of the machine's, whatever this process may have of it, or 256 MB without the automatic
+    configuration; here it is a share of what is free. Each of several processes would take the same: that is left
+    to Legate.
+    """
     flags = {word.split("=")[0] for word in words}
     missing = [] if "--gpus" in flags else ["--gpus", "0"]
-    cores = len(os.sched_getaffinity(0))
+    if not alone:
+        return missing
+    cores = machine.cores()
     if not flags & {"--cpus", "--omps"} and cores <= 2:
         missing += ["--cpus", str(cores)]
+    free = machine.free_memory()
+    if free and not flags & {"--sysmem", "--numamem", "--omps"}:
+        missing += ["--sysmem", str(int(free * _SHARE) >> 20)]
     return missing
 
 
@@ -277,6 +308,20 @@ def _prepare_before(loader: Any, package: Path | None) -> None:
         execute(module)
 
     loader.exec_module = exec_module
+
+
+@contextmanager
+def unprepared() -> Iterator[None]:
+    """Import parts of Legate that start nothing, such as its launcher's parser; they are forgotten afterwards."""
+    before, finders = set(sys.modules), sys.meta_path[:]
+    sys.meta_path[:] = [finder for finder in finders if not isinstance(finder, _BeforeLegate)]
+    try:
+        yield
+    finally:
+        sys.meta_path[:] = finders
+        for name in set(sys.modules) - before:
+            if name.split(".")[0] == "legate":
+                del sys.modules[name]
 
 
 def install_import_hook() -> None:

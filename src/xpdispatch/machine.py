@@ -18,6 +18,7 @@ _LEVELS = 2
 longer seldom make one thread wait for the lock that another has for Python."""
 _UNKNOWN = 1 << 20
 _CACHES = "/sys/devices/system/cpu/cpu0/cache"
+_MEMORY, _GROUPS, _LIMITS = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def cache_bytes() -> int:
@@ -43,9 +44,47 @@ def processors() -> int:
     text = os.environ.get("XPDISPATCH_NUM_THREADS")
     if text is not None:
         return _number("XPDISPATCH_NUM_THREADS", text, least=1)
+    return cores()
+
+
+def cores() -> int:
+    """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes of memory that this process could take now: what is free, and what its control groups leave; 0 if unknown.
+
+    What the system keeps of files it gives back when it is asked, so that counts as free.
+    """
+    try:
+        known = dict(line.split(":") for line in _MEMORY.read_text().splitlines())
+        free = [int(known["MemAvailable"].split()[0]) << 10]
+    except (OSError, KeyError, ValueError):
+        return 0
+    try:
+        groups = [line.split(":", 2) for line in _GROUPS.read_text().splitlines()]
+    except (OSError, ValueError):
+        groups = []
+    for _, controllers, path in groups:
+        if controllers in ("", "memory"):  # version 2, version 1
+            names = ("memory.max", "memory.current", "inactive_file")
+            if controllers:
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            own = _LIMITS / controllers / path.lstrip("/")
+            free += [left for place in (own, *own.parents) if (left := _left(place, *names)) is not None]
+    return max(0, min(free))
+
+
+def _left(group: Path, limit: str, used: str, of_files: str) -> int | None:
+    """Bytes that a control group leaves; None where it sets no limit."""
+    try:
+        kept = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return int((group / limit).read_text()) - int((group / used).read_text()) + int(kept[of_files])
+    except (OSError, KeyError, ValueError):  # "max" is no number
+        return None
 
 
 def _number(variable: str, text: str, *, least: int) -> int:

@@ -27,6 +27,9 @@ ENGINES = {"local": "xpdispatch.engines.local", "legate": "xpdispatch.engines.le
 chosen: ContextVar[str | None] = ContextVar("chosen", default=None)
 """The engine that ``with engine(...)`` asks for; None lets the arguments decide."""
 
+instead: dict[str, str] = {}
+"""Engines that stand in for others in this program: ``xpdispatch run --engine local`` puts one here."""
+
 
 def get_engine(name: str) -> Any:
     """The engine's module.
@@ -71,6 +74,7 @@ def engine(name: str) -> Iterator[None]:
     ...     ramp(4)
     array([0, 2, 4, 6])
     """
+    name = instead.get(name, name)
     get_engine(name)
     token = chosen.set(name)
     try:

@@ -117,3 +117,13 @@ def memory(flag: str) -> int:
     words = [part for word in shlex.split(os.environ.get("LEGATE_CONFIG", "")) for part in word.split("=", 1)]
     places = [n for n, word in enumerate(words[:-1]) if word == f"--{flag}"]
     return int(words[places[-1] + 1]) * 2**20 if places else 0
+
+
+def abilities() -> dict[str, bool]:
+    """What this release of Legate can do and another cannot."""
+    return {
+        "small arrays are cut in a Scope": hasattr(lg.ParallelPolicy, "partitioning_threshold"),
+        "min_extents is Legate's own": hasattr(lg, "min_extents"),
+        "several results of unknown size in tiles": MOST_UNBOUND > 1,
+        "memory is known at run time": hasattr(lg.get_legate_runtime(), "realm_config"),
+    }

@@ -29,6 +29,7 @@ LAYERS = [
     "constraints",
     "explicit",
     "boundaries",
+    "words",
     "body",
     "plan",
     "randoms",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 from xpdispatch.body import name_of
 from xpdispatch.constraints import beside, default_boundaries
@@ -14,6 +14,33 @@ from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import VARIANTS
 from xpdispatch.notation import Constraint, Signature, parse
 from xpdispatch.variadic import FlexibleKernel, is_flexible
+
+if TYPE_CHECKING:
+    from xpdispatch.tiling import Tile
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class _WithTile(Protocol[P, R_co]):
+    """A body with ``tile``."""
+
+    def __call__(self, xp: Any, tile: Tile, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class Decorator(Protocol):
+    """What ``kernel(...)`` returns, for type checkers: a call takes what the body takes after ``xp`` and ``tile``.
+
+    A body that returns None writes its results, which a call may leave out, so that its calls are typed loosely.
+    """
+
+    @overload
+    def __call__(self, body: Callable[Concatenate[Any, P], None], /) -> Kernel[..., Any]: ...
+    @overload
+    def __call__(self, body: _WithTile[P, R], /) -> Kernel[P, R]: ...
+    @overload
+    def __call__(self, body: Callable[Concatenate[Any, P], R], /) -> Kernel[P, R]: ...
 
 
 def kernel(
@@ -28,7 +55,7 @@ def kernel(
     on_error: Literal["deferred", "immediate"] = "deferred",
     cut: bool = True,
     options: Mapping[str, bool] | None = None,
-) -> Callable[[Callable[..., Any]], Kernel]:
+) -> Decorator:
     """Make a kernel of a function over a generic array namespace.
 
     Parameters
@@ -129,7 +156,7 @@ def kernel(
             error.complete(name_of(function), shown)
             raise
 
-    return decorate
+    return cast(Decorator, decorate)
 
 
 def _explicit(function: Callable[..., Any], constraints: tuple[Constraint, ...]) -> Signature:

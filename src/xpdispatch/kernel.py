@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, overload
 
 import numpy as np
 
 from xpdispatch import namespaces
-from xpdispatch.body import Body, make_body, name_of, parameters_of
+from xpdispatch.body import Body, core_of, make_body, name_of, parameters_of, place_of
 from xpdispatch.boundaries import boundaries_of
 from xpdispatch.caches import BoundedCache
 from xpdispatch.dtypes import casts, rules
@@ -22,7 +23,18 @@ from xpdispatch.notation import Signature, Term
 from xpdispatch.plan import Plan, Shape, plan
 from xpdispatch.sample import ResultTypes, result_types
 from xpdispatch.variant_options import check_options
+from xpdispatch.words import in_words
 
+if TYPE_CHECKING:  # with defaults, so that Kernel alone means Kernel[..., Any]
+    from typing_extensions import ParamSpec
+    from typing_extensions import TypeVar as DefaultTypeVar
+
+    P = ParamSpec("P", default=...)
+    R = DefaultTypeVar("R", default=Any)
+else:
+    from typing import ParamSpec
+
+    P, R = ParamSpec("P"), TypeVar("R")
 _MISSING = inspect.Parameter.empty
 _UNKNOWN = None, None
 
@@ -57,7 +69,7 @@ Warm = Callable[[Sequence[Any], Any], Any]
 """Takes a call's arguments, in the order of the body, and ``out=``; gives the one result, or ``COLD`` to say no."""
 
 
-class Kernel:
+class Kernel(Generic[P, R]):
     """A body with its signature: call it like a NumPy function.
 
     Made by :func:`xpdispatch.kernel`. Positional and keyword arguments follow the body's own parameters without
@@ -124,13 +136,45 @@ class Kernel:
         self._prepared, self._plans, self._samples = BoundedCache(), BoundedCache(), BoundedCache()
         self.__wrapped__ = function
         self._describe(function)
+        self._remake = self._remaker(type(self), function, signature, self.boundaries or None)
 
     def _describe(self, function: Callable[..., Any]) -> None:
-        name = name_of(function)
-        self.__name__, self.__qualname__ = name, getattr(function, "__qualname__", name)
-        self.__module__ = getattr(function, "__module__", None) or type(function).__module__
-        own = inspect.cleandoc(function.__doc__ or "")
-        self.__doc__ = f"{self.name}{self.__signature__}\n\n    {self.notation}\n\n{own}".rstrip()
+        core, name = core_of(function), name_of(function)
+        self.__name__, self.__qualname__ = name, getattr(core, "__qualname__", name)
+        self.__module__ = getattr(core, "__module__", None) or type(core).__module__
+        shown = {*self._parameters, "return"}
+        self.__annotations__ = {n: a for n, a in getattr(core, "__annotations__", {}).items() if n in shown}
+        scalars = [slot.name for slot in self.body.slots if slot.scalar is not None]
+        own = inspect.cleandoc(core.__doc__ or "")
+        words = "\n".join(in_words(self.signature, self.boundaries, scalars))
+        parts = (f"{self.name}{self.__signature__}", own, f"    {self.notation}", words)
+        self.__doc__ = "\n\n".join(part for part in parts if part)
+
+    def _remaker(self, *made_of: Any) -> Callable[[], Kernel]:
+        """What a pickle of the kernel holds: a function, so that each pickler treats the kernel as it does functions.
+
+        pickle and multiprocessing look it up by its name, and so find the kernel that a module made when it was
+        imported. cloudpickle takes functions of ``__main__``, notebooks and closures along, and so makes the kernel
+        anew.
+        """
+        (kind, function, signature, boundary), options, variants = made_of, self._options, self.body.variants
+
+        def remake() -> Kernel:
+            kernel: Kernel = kind(function, signature, boundary=boundary, **options)
+            kernel.body.variants.update(variants)
+            return kernel
+
+        remake.__module__, remake.__qualname__ = self.__module__, f"{self.__qualname__}._remake"
+        return remake
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return unpickled, (self._remake, self.__module__, self.__qualname__)
+
+    def __copy__(self) -> Kernel[P, R]:
+        return self  # as a function
+
+    def __deepcopy__(self, memo: object) -> Kernel[P, R]:
+        return self
 
     @property
     def name(self) -> str:
@@ -141,6 +185,14 @@ class Kernel:
     def __signature__(self) -> inspect.Signature:
         out = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
         own = [p for p in self._parameters.values() if p.name != "out"]
+        results = {s.name for s in self.body.slots if s.operand is None and s.result is not None}
+        # A result may be left out, which Python can say where what follows may be left out too.
+        for n, parameter in reversed(list(enumerate(own))):
+            if parameter.default is _MISSING and parameter.kind is not parameter.VAR_POSITIONAL:
+                if parameter.name in results:
+                    own[n] = parameter.replace(default=None)
+                elif parameter.kind is not parameter.KEYWORD_ONLY:
+                    break
         return inspect.Signature([*own, out])
 
     def with_signature(self, signature: Signature, boundary: Any = None) -> Kernel:
@@ -162,8 +214,14 @@ class Kernel:
         return self
 
     def __repr__(self) -> str:
-        own = f", own bodies: {', '.join(self.body.variants)}" if self.body.variants else ""
-        return f"<kernel {self.name}: {self.notation}{own}>"
+        variants = [f"{v} (own body)" if v in self.body.variants else v for v in self.variants]
+        return f"<kernel {self.name}: {self.notation}; {', '.join(variants)}; {place_of(self.__wrapped__)}>"
+
+    @overload
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(self, /, *args: Any, out: Any, **kwargs: Any) -> Any: ...
 
     def __call__(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the kernel; see the class for how arguments are passed."""
@@ -200,19 +258,19 @@ class Kernel:
 
     # -- variants -------------------------------------------------------------------------------
 
-    def cpu_variant(self, function: Callable[..., Any]) -> Kernel:
+    def cpu_variant(self, function: Callable[..., Any]) -> Kernel[P, R]:
         """Decorator: use this body, with the same parameters, on CPUs."""
         return self._set_variant("CPU", function)
 
-    def omp_variant(self, function: Callable[..., Any]) -> Kernel:
+    def omp_variant(self, function: Callable[..., Any]) -> Kernel[P, R]:
         """Decorator: use this body, with the same parameters, on OpenMP processors."""
         return self._set_variant("OMP", function)
 
-    def gpu_variant(self, function: Callable[..., Any]) -> Kernel:
+    def gpu_variant(self, function: Callable[..., Any]) -> Kernel[P, R]:
         """Decorator: use this body, with the same parameters, on GPUs."""
         return self._set_variant("GPU", function)
 
-    def _set_variant(self, variant: str, function: Callable[..., Any]) -> Kernel:
+    def _set_variant(self, variant: str, function: Callable[..., Any]) -> Kernel[P, R]:
         wanted, got = list(inspect.signature(self.__wrapped__).parameters), list(inspect.signature(function).parameters)
         if wanted != got:
             raise SignatureError(
@@ -370,6 +428,14 @@ class Kernel:
     ) -> ResultTypes:
         """Dtype and shape of every result, before any tile runs: :func:`xpdispatch.sample.result_types`."""
         return result_types(self.body, self._rules, self._samples, plan, dtypes, scalars, given)
+
+
+def unpickled(remake: Callable[[], Kernel], module: str, qualname: str) -> Kernel:
+    """The kernel of a pickle: the one that its module has, where the pickle refers to that."""
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, Kernel) and found._remake is remake else remake()
 
 
 def _kind(value: Any) -> Any:

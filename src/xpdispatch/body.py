@@ -13,7 +13,9 @@ from xpdispatch.errors import SignatureError
 from xpdispatch.notation import Signature
 
 _HIDDEN = ("xp", "tile")
-_NO_SELF = "a kernel in a class is a static method: write def body(xp, ...), and pass what it needs of self as arguments"
+_NO_SELF = (
+    "a kernel in a class is a static method: write def body(xp, ...), and pass what it needs of self as arguments"
+)
 
 
 class Slot(NamedTuple):

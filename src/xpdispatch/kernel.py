@@ -167,7 +167,9 @@ class Kernel(Generic[P, R]):
         remake.__module__, remake.__qualname__ = self.__module__, f"{self.__qualname__}._remake"
         return remake
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
+        if protocol < 4:  # which cannot look up a function in a kernel
+            return self.__qualname__
         return unpickled, (self._remake, self.__module__, self.__qualname__)
 
     def __copy__(self) -> Kernel[P, R]:

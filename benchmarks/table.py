@@ -24,6 +24,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -33,6 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from xpdispatch import kernel, namespace_for, synchronize, threads
+from xpdispatch.progress import progress_bar
 
 Sides = dict[str, Callable[[], Any]]
 
@@ -255,9 +257,10 @@ def _numba(name: str, values: tuple[Any, ...]) -> Sides:
     return {"numba, 1": lambda: relax(*values)}
 
 
-def rows_here(names: list[str], rounds: int) -> list[dict[str, Any]]:
+def rows_here(names: list[str], rounds: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
     rows = []
     for name in names:
+        tell(f"{name}, here")
         found = medians(local_sides(name), rounds)
         for way in ("1 thread", "2 threads"):
             row = ratios(name, way, found[way], {k: v for k, v in found.items() if k not in ("1 thread", "2 threads")})
@@ -335,15 +338,38 @@ def legate_sides(name: str, tasks: dict[str, Any]) -> Sides:
     return {side: settled(run) for side, run in sides.items()}
 
 
-def rows_on_legate(names: list[str], rounds: int, cpus: int) -> list[dict[str, Any]]:
+def print_rows_on_legate(names: list[str], rounds: int, cpus: int) -> None:
     from by_decorator import TASKS
 
-    rows = []
     for name in names:
         found = medians(legate_sides(name, TASKS), rounds)
         synchronize()
         own = found.pop("ours")
-        rows.append(ratios(name, f"Legate, {cpus} CPU{'s' * (cpus > 1)}", own, found))
+        print("ROW", json.dumps(ratios(name, f"Legate, {cpus} CPU{'s' * (cpus > 1)}", own, found)), flush=True)
+
+
+def rows_on_legate(names: list[str], rounds: int, cpus: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    command = [sys.executable, __file__, "--cpus", str(cpus), "--rounds", str(rounds), "--only", *names]
+    config = f"--cpus {cpus} --gpus 0 --sysmem 6000"
+    rows: list[dict[str, Any]] = []
+    said: list[str] = []
+    with subprocess.Popen(
+        command,
+        env=os.environ | {"LEGATE_CONFIG": config},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as child:
+        tell(f"{names[0]}, on Legate")
+        for line in child.stdout or ():
+            if line.startswith("ROW "):
+                rows.append(json.loads(line.removeprefix("ROW ")))
+                if len(rows) < len(names):
+                    tell(f"{names[len(rows)]}, on Legate")
+            else:
+                said.append(line)
+    if child.returncode or len(rows) < len(names):
+        raise SystemExit(f"on Legate with {config}:\n{''.join(said)[-4000:]}")
     return rows
 
 
@@ -368,22 +394,20 @@ def main() -> None:
     parser.add_argument("--cpus", type=int, help=argparse.SUPPRESS)  # one of the processes on Legate
     args = parser.parse_args()
     if args.cpus:
-        print("ROWS", json.dumps(rows_on_legate(args.only, args.rounds, args.cpus)))
+        print_rows_on_legate(args.only, args.rounds, args.cpus)
         return
-    rows = rows_here(args.only, args.rounds)
-    show(rows)
-    for cpus in (1, 2) if find_spec("cupynumeric") else ():
-        command = [sys.executable, __file__, "--cpus", str(cpus), "--rounds", str(args.rounds), "--only", *args.only]
-        config = f"--cpus {cpus} --gpus 0 --sysmem 6000"
-        done = subprocess.run(
-            command, env=os.environ | {"LEGATE_CONFIG": config}, capture_output=True, text=True, check=False
-        )
-        said = [line for line in done.stdout.splitlines() if line.startswith("ROWS ")]
-        if done.returncode or not said:
-            raise SystemExit(f"on Legate with {config}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-        found = json.loads(said[-1].removeprefix("ROWS "))
-        show(found)
-        rows += found
+    counts = (1, 2) if find_spec("cupynumeric") else ()
+    steps = count()
+    with progress_bar() as progress:
+
+        def tell(what: str) -> None:
+            progress(next(steps), len(args.only) * (1 + len(counts)), what)
+
+        parts = [rows_here(args.only, args.rounds, tell)]
+        parts += (rows_on_legate(args.only, args.rounds, cpus, tell) for cpus in counts)
+    for part in parts:
+        show(part)
+    rows = [row for part in parts for row in part]
     if args.json:
         about = {"numpy": np.__version__, "machine": platform.machine(), "cores": os.cpu_count(), "rounds": args.rounds}
         Path(args.json).write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")

@@ -70,6 +70,7 @@ LAYERS = [
     "runtime",
     "__init__",
     "shell",
+    "progress",
     "testing.tilings",
     "testing.options",
     "testing.variables",

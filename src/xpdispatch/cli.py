@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
@@ -58,7 +56,7 @@ def check(options: argparse.Namespace) -> int:
 
     kernel = load_kernel(options.kernel)
     arguments = make_arguments(kernel, options.arguments, options.seed)
-    with progress_bar() as progress, warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PartitionWarning)
         with checking(
             seed=options.seed,
@@ -66,37 +64,12 @@ def check(options: argparse.Namespace) -> int:
             tiling=options.tiling,
             data=options.data,
             engines=tuple((options.engines or "numpy").split(",")),
-            progress=progress,
         ):
             done = check_kernel(kernel, **arguments)
     for warning in caught:
         print(f"xpdispatch: {warning.message}", file=sys.stderr)
     print(f"{kernel!r}:", *(repr(result) for result in done), sep="\n  ")
     return 0
-
-
-@contextmanager
-def progress_bar(after: float = 2.0) -> Iterator[Callable[[int, int, str], None] | None]:
-    """A bar on a terminal for work that takes longer than `after` seconds; nothing elsewhere, or without rich."""
-    if not sys.stderr.isatty() or find_spec("rich") is None:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    bar = Progress(console=Console(stderr=True), transient=True)
-    task = bar.add_task("")
-    start = time.monotonic()
-
-    def show(done: int, of: int, what: str) -> None:
-        if time.monotonic() - start > after and not bar.live.is_started:
-            bar.start()
-        bar.update(task, completed=done, total=of, description=what)
-
-    try:
-        yield show
-    finally:
-        bar.stop()
 
 
 def run(words: Sequence[str]) -> NoReturn:

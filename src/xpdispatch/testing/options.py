@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from xpdispatch.errors import ArgumentError
+from xpdispatch.progress import Progress, progress_bar
 from xpdispatch.testing.tilings import Tiling
 
 Data = Literal["small integers", "the arguments", "a NaN"]
@@ -29,7 +30,7 @@ class Options:
     tiling: Tiling | None = None
     data: Data | None = None
     engines: tuple[str, ...] | None = None
-    progress: Callable[[int, int, str], None] | None = field(default=None, compare=False)
+    progress: Progress | None = field(default=None, compare=False)
 
     @property
     def chosen_seed(self) -> int:
@@ -71,7 +72,8 @@ def checking(**changes: Any) -> Iterator[Options]:
         The engines and array libraries on which :func:`check_kernel` runs: ``"numpy"``, ``"array_api_strict"``,
         ``"torch"``, ``"jax.numpy"``, ``"cupy"`` and ``"legate"``; by default all that are installed, but Legate.
     progress : callable
-        Called before each tiling with how many were tried, how many there are, and the data.
+        Called before each tiling with how many were tried, how many there are, and the data; by default a bar for
+        checks that take longer than two seconds, on terminals and in notebooks.
 
     Raises
     ------
@@ -106,6 +108,17 @@ def checking(**changes: Any) -> Iterator[Options]:
         yield chosen
     finally:
         _options.reset(token)
+
+
+@contextmanager
+def telling() -> Iterator[Progress]:
+    """Where checks tell how far they are: what ``checking(progress=...)`` gave, or a bar."""
+    given = current().progress
+    if given is not None:
+        yield given
+        return
+    with progress_bar() as progress:
+        yield progress
 
 
 class Clock:

@@ -18,7 +18,7 @@ from xpdispatch.dtypes import casts, rules
 from xpdispatch.engines import chosen, get_engine
 from xpdispatch.errors import ArgumentError, SignatureError, UnsupportedError, XPDispatchError
 from xpdispatch.executor import COLD, inside_body
-from xpdispatch.namespaces import REFUSED, VARIANTS, check_variants, library_of
+from xpdispatch.namespaces import REFUSED, VARIANTS, check_variants, conversion_of, library_of
 from xpdispatch.notation import Signature, Term
 from xpdispatch.plan import Plan, Shape, plan
 from xpdispatch.sample import ResultTypes, result_types
@@ -489,11 +489,9 @@ def _check_array(name: str, value: Any, *, number_ok: bool) -> None:
         raise ArgumentError(f"argument {name!r} is a {library}, expected an array", hint=REFUSED[library])
     if library == "object" or (not number_ok and (library == "number" or isinstance(value, np.generic))):
         kind = type(value).__name__
+        of, remedy = conversion_of(value)
         what = "None" if value is None else f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
-        raise ArgumentError(
-            f"argument {name!r} is {what}, expected an array",
-            hint="pass an array of NumPy, cuPyNumeric, CuPy, torch, JAX or another array-API library",
-        )
+        raise ArgumentError(f"argument {name!r} is {what}{of}, expected an array", hint=remedy)
 
 
 def _check_fold(signature: Signature, merge: Callable[..., Any] | None) -> None:

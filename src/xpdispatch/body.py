@@ -175,7 +175,8 @@ def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict
             )
     if star is not None and (star not in parameters or parameters[star].kind is not inspect.Parameter.VAR_POSITIONAL):
         raise SignatureError(
-            f"the notation has '*{star}', and the body has no '*{star}'", hint=f"def {name_of(function)}(xp, *{star})"
+            f"the notation has '*{star}', and the body has no '*{star}'",
+            hint=f"write def {name_of(function)}(xp, *{star})",
         )
     return parameters
 

@@ -55,7 +55,6 @@ def check(options: argparse.Namespace) -> int:
     from xpdispatch.testing import check_kernel, checking
 
     kernel = load_kernel(options.kernel)
-    arguments = make_arguments(kernel, options.arguments, options.seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PartitionWarning)
         with checking(
@@ -65,7 +64,7 @@ def check(options: argparse.Namespace) -> int:
             data=options.data,
             engines=tuple((options.engines or "numpy").split(",")),
         ):
-            done = check_kernel(kernel, **arguments)
+            done = check_kernel(kernel, **make_arguments(kernel, options.arguments, options.seed))
     for warning in caught:
         print(f"xpdispatch: {warning.message}", file=sys.stderr)
     print(f"{kernel!r}:", *(repr(result) for result in done), sep="\n  ")

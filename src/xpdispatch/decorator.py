@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, Never, ParamSpec, Protocol, TypeVar, cast, overload
 
 from xpdispatch.body import name_of
 from xpdispatch.constraints import beside, default_boundaries
@@ -55,6 +56,7 @@ def kernel(
     on_error: Literal["deferred", "immediate"] = "deferred",
     cut: bool = True,
     options: Mapping[str, bool] | None = None,
+    **unknown: Never,
 ) -> Decorator:
     """Make a kernel of a function over a generic array namespace.
 
@@ -120,13 +122,24 @@ def kernel(
     if callable(notation):
         raise SignatureError("@kernel got the function itself", hint='write @kernel("x[i] -> y[i]")')
 
+    for name in unknown:
+        known = [n for n in inspect.signature(kernel).parameters if n not in ("notation", "unknown")]
+        near = difflib.get_close_matches(name, known, n=1)
+        raise SignatureError(
+            f"@kernel has no option {name!r}",
+            hint=f"write {near[0]}=" if near else f"the options are {', '.join(known)}",
+        )
+    for name, value in (("deterministic", deterministic), ("cut", cut)):
+        if not isinstance(value, bool):
+            raise SignatureError(f"{name}= got {value!r}, expected True or False", hint=f"write {name}=True or False")
     if isinstance(constraints, Constraint):
         raise SignatureError(
             "constraints= got one constraint, expected several", hint=f"write constraints=[{constraints}]"
         )
     if not isinstance(constraints, Iterable):
         raise SignatureError(
-            f"constraints= got {constraints!r}, expected a list of constraints", hint='constraints=[align("x", "y")]'
+            f"constraints= got {constraints!r}, expected a list of constraints",
+            hint='write constraints=[align("x", "y")]',
         )
 
     def decorate(function: Callable[..., Any]) -> Kernel:
@@ -138,7 +151,9 @@ def kernel(
                 signature = _explicit(function, tuple(constraints))
             modes = {} if notation is not None else default_boundaries(signature)
             if on_error not in ("deferred", "immediate"):
-                raise SignatureError(f"on_error={on_error!r} is unknown", hint="'deferred' or 'immediate'")
+                raise SignatureError(
+                    f"on_error={on_error!r} is unknown", hint="write on_error='deferred' or 'immediate'"
+                )
             return (FlexibleKernel if is_flexible(function, signature) else Kernel)(
                 function,
                 signature,

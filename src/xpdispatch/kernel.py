@@ -273,6 +273,11 @@ class Kernel(Generic[P, R]):
         return self._set_variant("GPU", function)
 
     def _set_variant(self, variant: str, function: Callable[..., Any]) -> Kernel[P, R]:
+        if not callable(function):
+            raise SignatureError(
+                f"the {variant} body is {function!r}, expected a function",
+                hint=f"write @{self.name}.{variant.lower()}_variant on the line before its def",
+            ).complete(self.name, self.notation)
         wanted, got = list(inspect.signature(self.__wrapped__).parameters), list(inspect.signature(function).parameters)
         if wanted != got:
             raise SignatureError(
@@ -320,12 +325,14 @@ class Kernel(Generic[P, R]):
         values = dict(zip(positional, args, strict=False))
         for name, value in kwargs.items():
             if name not in parameters:
-                raise ArgumentError(
-                    f"unexpected argument {name!r}",
-                    hint=f"the parameters are {', '.join(parameters) or 'none'}, and out",
-                )
+                hint = f"the parameters are {', '.join(parameters) or 'none'}, and out"
+                if name in self._options or name == "boundary":
+                    hint = f"{name}= is an option of the decorator: @kernel(..., {name}=...)"
+                raise ArgumentError(f"unexpected argument {name!r}", hint=hint)
             if name in values:
-                raise ArgumentError(f"argument {name!r} is given twice", hint="by position or by name, not both")
+                raise ArgumentError(
+                    f"argument {name!r} is given twice", hint="pass it by position or by name, not both"
+                )
             values[name] = value
         bound = tuple(values.get(n, p.default) for n, p in parameters.items())
         for slot, value in zip(self.body.slots, bound, strict=True):
@@ -341,11 +348,11 @@ class Kernel(Generic[P, R]):
             outs = (out,)
         else:
             raise ArgumentError(
-                f"out= got one object, expected a tuple of {count}", hint="one entry, or None, for each result"
+                f"out= got one object, expected a tuple of {count}", hint="give one entry, or None, for each result"
             )
         if len(outs) != count:
             raise ArgumentError(
-                f"out= got {len(outs)} arrays, expected {count}", hint="one entry, or None, for each result"
+                f"out= got {len(outs)} arrays, expected {count}", hint="give one entry, or None, for each result"
             )
         for r, array in enumerate(outs):
             if array is None:
@@ -354,7 +361,9 @@ class Kernel(Generic[P, R]):
             updated = self.body.updated[r]
             if updated is None:
                 if given[r] is not None and given[r] is not array:
-                    raise ArgumentError(f"result {name!r} is given twice", hint="as argument or by out=, not both")
+                    raise ArgumentError(
+                        f"result {name!r} is given twice", hint="pass it as argument or by out=, not both"
+                    )
                 given[r] = array
             elif array is not operands[updated]:
                 raise ArgumentError(
@@ -498,7 +507,7 @@ def _check_fold(signature: Signature, merge: Callable[..., Any] | None) -> None:
     """``fold=`` is there where a result is folded and only there, and folded results have the same indices."""
     folds = [t for t in signature.results if t.op == "fold"]
     if merge is not None and not callable(merge):
-        raise SignatureError(f"fold={merge!r} is no function", hint="fold=merge, with def merge(xp, a, b)")
+        raise SignatureError(f"fold={merge!r} is no function", hint="write def merge(xp, a, b), and fold=merge")
     if not folds:
         if merge is not None:
             raise SignatureError("fold= is given, and no result is folded", hint="write fold before a result's name")
@@ -520,5 +529,5 @@ def _check_fold(signature: Signature, merge: Callable[..., Any] | None) -> None:
             raise SignatureError(
                 f"folded results {first.name!r} and {term.name!r} have different indices",
                 column=term.column,
-                hint="fold= merges all folded results at once, so give them the same indices",
+                hint="give them the same indices: fold= merges all folded results at once",
             )

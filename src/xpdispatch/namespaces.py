@@ -43,7 +43,8 @@ def check_variants(names: Sequence[str]) -> tuple[str, ...]:
     """
     if not isinstance(names, Sequence) or isinstance(names, str) or not names or any(n not in VARIANTS for n in names):
         raise SignatureError(
-            f"variants={names!r} are not some of Legate's", hint=f"a tuple of some of {', '.join(map(repr, VARIANTS))}"
+            f"variants={names!r} are not some of Legate's",
+            hint="write variants=('CPU',) or several of 'CPU', 'OMP' and 'GPU'",
         )
     return tuple(v for v in VARIANTS if v in names)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpdispatch.body import parameters_of
 from xpdispatch.errors import ArgumentError, PartitionError, XPDispatchError
 from xpdispatch.kernel import Kernel
 from xpdispatch.notation import OPERATORS, Axis, Operator, Signature, Term, parse
@@ -137,6 +138,9 @@ def _suggest(body: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
 def _all_whole(body: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Kernel:
     """A kernel of the body with every axis whole, which runs in one tile."""
     function = body.__wrapped__ if isinstance(body, Kernel) else body
+    if not callable(function):
+        raise ArgumentError(f"got {body!r}, expected a function", hint="write suggest(body, x, y): its arguments too")
+    parameters_of(function)  # which has words for what is no body
     parameters = list(inspect.signature(function).parameters.values())
     skip = 2 if [p.name for p in parameters[1:2]] == ["tile"] else 1
     try:

@@ -148,7 +148,9 @@ def answer(typed: str, kernels: str, folder: str) -> str:
                 status = stop.code
         for name in ("kernels", *FILES):
             sys.modules.pop(name, None)
-        text = f"{said.getvalue().rstrip()}\n(status {status})"
+        # Its usage, and how it lists choices, is argparse's own, which changes from release to release.
+        own = re.sub(r"^usage:(.|\n)*?(?=^xpdispatch.*: error)| \(choose from .*\)", "", said.getvalue(), flags=re.M)
+        text = f"{own.rstrip()}\n(status {status})"
     else:
         text = "(no error)"
         names: dict[str, Any] = {"__name__": "typed"}

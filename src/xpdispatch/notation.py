@@ -402,8 +402,9 @@ class _Parser:
                 raise NotationError(
                     f"expected '[' after {name!r}, got {self.token.text!r}: {word}",
                     column=column,
-                    hint="the operators, on results only, are "
+                    hint="use one of "
                     + ", ".join(OPERATORS)
+                    + ", on results only"
                     + ("; for a mean return a sum and a count, and divide after the call" if name == "mean" else ""),
                 )
             op = name
@@ -414,7 +415,7 @@ class _Parser:
             axes.append(self.axis(first=not axes, result=result, space=name is None))
             if not self.accept(","):
                 break
-        self.expect("]", hint="axes are separated by ',' and end with ']'")
+        self.expect("]", hint="separate axes by ',', and end them with ']'")
         return Term(name, tuple(axes), op, starred=star is not None, column=column)
 
     def axis(self, *, first: bool, result: bool, space: bool) -> Axis:
@@ -437,7 +438,7 @@ class _Parser:
                 "*",
                 hint="slices are no notation: write ':' for a whole axis, and pass a slice of the array"
                 if self.token.text == ":"
-                else f"an axis that must have extent {scale} is written ':{scale}'",
+                else f"write ':{scale}' for an axis that must have extent {scale}",
             )
             if scale < 1:
                 raise NotationError(
@@ -544,8 +545,8 @@ class _Parser:
 
 def _bracket_hint(name: str, got: str) -> str:
     if name in OPERATORS and got == "(":
-        return f"the operator stands before the result's name: {name} s[]"
-    return f"every array needs its axes in brackets, x[i,j]; a 0-d array is {name}[]"
+        return f"write the operator before the result's name: {name} s[]"
+    return f"write its axes in brackets, x[i,j]; a 0-d array is {name}[]"
 
 
 def _check(signature: Signature) -> None:

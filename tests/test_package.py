@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +159,22 @@ def test_version_and_typing_marker() -> None:
     assert xpdispatch.__version__ == "0.1.0"
     assert (ROOT / "py.typed").exists()
     assert set(xpdispatch.__all__) <= set(dir(xpdispatch))
+
+
+def test_the_release_is_told_alike_everywhere() -> None:
+    """In the package, the change log and the citation; and all of it goes into the source distribution."""
+    checkout = Path(__file__).parents[1]
+    citation = dict(re.findall(r'^([a-z-]+): "?([^"\n]+)"?$', (checkout / "CITATION.cff").read_text(), re.M))
+    heading = f"## [{citation['version']}] - {citation['date-released']}"
+    assert citation["version"] == xpdispatch.__version__
+    assert re.findall(r"^## \[\d.*", (checkout / "CHANGELOG.md").read_text(), re.M)[0] == heading
+    project = tomllib.loads((checkout / "pyproject.toml").read_text())
+    assert citation["license"] == project["project"]["license"]
+    included = {
+        checkout / name.lstrip("/") for name in project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    }
+    assert set(checkout.glob("[A-Z]*")) <= included
+    assert all(path.exists() for path in included)
 
 
 # -- the driver's stand-in ---------------------------------------------------------------------------

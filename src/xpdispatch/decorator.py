@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, Never, ParamSpec, Protocol, TypeVar, cast, overload
@@ -123,6 +122,8 @@ def kernel(
         raise SignatureError("@kernel got the function itself", hint='write @kernel("x[i] -> y[i]")')
 
     for name in unknown:
+        import difflib
+
         known = [n for n in inspect.signature(kernel).parameters if n not in ("notation", "unknown")]
         near = difflib.get_close_matches(name, known, n=1)
         raise SignatureError(

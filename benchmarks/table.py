@@ -23,8 +23,8 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from xpdispatch import kernel, namespace_for, synchronize, threads
-from xpdispatch.progress import progress_bar
+from xpdispatch.progress import Progress, progress_bar
 
 Sides = dict[str, Callable[[], Any]]
 
@@ -257,10 +257,10 @@ def _numba(name: str, values: tuple[Any, ...]) -> Sides:
     return {"numba, 1": lambda: relax(*values)}
 
 
-def rows_here(names: list[str], rounds: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+def rows_here(names: list[str], rounds: int, tell: Callable[[str, str], None]) -> list[dict[str, Any]]:
     rows = []
     for name in names:
-        tell(f"{name}, here")
+        tell(name, "here")
         found = medians(local_sides(name), rounds)
         for way in ("1 thread", "2 threads"):
             row = ratios(name, way, found[way], {k: v for k, v in found.items() if k not in ("1 thread", "2 threads")})
@@ -348,7 +348,7 @@ def print_rows_on_legate(names: list[str], rounds: int, cpus: int) -> None:
         print("ROW", json.dumps(ratios(name, f"Legate, {cpus} CPU{'s' * (cpus > 1)}", own, found)), flush=True)
 
 
-def rows_on_legate(names: list[str], rounds: int, cpus: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+def rows_on_legate(names: list[str], rounds: int, cpus: int, tell: Callable[[str, str], None]) -> list[dict[str, Any]]:
     command = [sys.executable, __file__, "--cpus", str(cpus), "--rounds", str(rounds), "--only", *names]
     config = f"--cpus {cpus} --gpus 0 --sysmem 6000"
     rows: list[dict[str, Any]] = []
@@ -360,12 +360,12 @@ def rows_on_legate(names: list[str], rounds: int, cpus: int, tell: Callable[[str
         stderr=subprocess.STDOUT,
         text=True,
     ) as child:
-        tell(f"{names[0]}, on Legate")
+        tell(names[0], "on Legate")
         for line in child.stdout or ():
             if line.startswith("ROW "):
                 rows.append(json.loads(line.removeprefix("ROW ")))
                 if len(rows) < len(names):
-                    tell(f"{names[len(rows)]}, on Legate")
+                    tell(names[len(rows)], "on Legate")
             else:
                 said.append(line)
     if child.returncode or len(rows) < len(names):
@@ -386,6 +386,10 @@ def show(rows: list[dict[str, Any]]) -> None:
     Console(width=150).print(table)
 
 
+def tell(progress: Progress, names: list[str], name: str, where: str) -> None:
+    progress(names.index(name), len(names), f"{name}, {where}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
@@ -396,18 +400,15 @@ def main() -> None:
     if args.cpus:
         print_rows_on_legate(args.only, args.rounds, args.cpus)
         return
-    counts = (1, 2) if find_spec("cupynumeric") else ()
-    steps = count()
-    with progress_bar() as progress:
-
-        def tell(what: str) -> None:
-            progress(next(steps), len(args.only) * (1 + len(counts)), what)
-
-        parts = [rows_here(args.only, args.rounds, tell)]
-        parts += (rows_on_legate(args.only, args.rounds, cpus, tell) for cpus in counts)
+    parts = [rows_here]
+    if find_spec("cupynumeric"):
+        parts += [partial(rows_on_legate, cpus=cpus) for cpus in (1, 2)]
+    rows: list[dict[str, Any]] = []
     for part in parts:
-        show(part)
-    rows = [row for part in parts for row in part]
+        with progress_bar() as progress:
+            found = part(args.only, args.rounds, tell=partial(tell, progress, args.only))
+        show(found)
+        rows += found
     if args.json:
         about = {"numpy": np.__version__, "machine": platform.machine(), "cores": os.cpu_count(), "rounds": args.rounds}
         Path(args.json).write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")

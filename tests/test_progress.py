@@ -32,7 +32,7 @@ def slow(xp, x):
     return xp.sin(x)
 
 if __name__ == "__main__":
-    with checking(engines=("numpy",), seconds=4):
+    with checking(engines=("numpy",), seconds=3):
         print(check_kernel(slow, np.arange(9.0)))
     with checking(seconds=1):
         print(suggest(slow, np.arange(9.0)))
@@ -72,6 +72,7 @@ def test_checks_from_python_show_a_bar_on_a_terminal(slow: Path, tmp_path: Path)
     output, shown, status = on_a_terminal([sys.executable, str(slow)], tmp_path)
     assert status == 0, shown
     assert "small integers ━" in shown
+    assert "axes of 9 cells ━" in shown, "suggest shows one, too"
     assert "\x1b[2K" in shown, "in the end it is taken away"
     assert "right under" in output
     assert "x[i] -> y[i]" in output
@@ -79,7 +80,7 @@ def test_checks_from_python_show_a_bar_on_a_terminal(slow: Path, tmp_path: Path)
 
 
 def test_checks_in_the_shell_show_a_bar_on_a_terminal(slow: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "xpdispatch.cli", "check", f"{slow}:slow", "x=9", "--seconds", "4"]
+    command = [sys.executable, "-m", "xpdispatch.cli", "check", f"{slow}:slow", "x=9", "--seconds", "3"]
     output, shown, status = on_a_terminal(command, tmp_path)
     assert status == 0, shown
     assert "small integers ━" in shown

@@ -131,7 +131,8 @@ def place_of(function: Callable[..., Any]) -> str:
     if code is None:
         return "built in"
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    cell = shell.compile.format_code_name(code.co_filename) if shell is not None else None
+    names_of_cells = getattr(getattr(shell, "compile", None), "format_code_name", lambda file: None)  # IPython 8
+    cell = names_of_cells(code.co_filename)
     return f"{' '.join(cell) if cell else code.co_filename}:{code.co_firstlineno}"
 
 

@@ -35,6 +35,7 @@ else:
     from typing import ParamSpec
 
     P, R = ParamSpec("P"), TypeVar("R")
+
 _MISSING = inspect.Parameter.empty
 _UNKNOWN = None, None
 
@@ -150,17 +151,19 @@ class Kernel(Generic[P, R]):
         parts = (f"{self.name}{self.__signature__}", own, f"    {self.notation}", words)
         self.__doc__ = "\n\n".join(part for part in parts if part)
 
-    def _remaker(self, *made_of: Any) -> Callable[[], Kernel]:
+    def _remaker(
+        self, kind: type[Kernel], function: Callable[..., Any], signature: Signature, boundary: Any
+    ) -> Callable[[], Kernel]:
         """What a pickle of the kernel holds: a function, so that each pickler treats the kernel as it does functions.
 
         pickle and multiprocessing look it up by its name, and so find the kernel that a module made when it was
         imported. cloudpickle takes functions of ``__main__``, notebooks and closures along, and so makes the kernel
         anew.
         """
-        (kind, function, signature, boundary), options, variants = made_of, self._options, self.body.variants
+        options, variants = self._options, self.body.variants
 
         def remake() -> Kernel:
-            kernel: Kernel = kind(function, signature, boundary=boundary, **options)
+            kernel = kind(function, signature, boundary=boundary, **options)
             kernel.body.variants.update(variants)
             return kernel
 

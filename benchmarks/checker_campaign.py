@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from planted import PLANTED
 from right import RIGHT
 from xpdispatch import PartitionError, PartitionWarning
+from xpdispatch.progress import progress_bar
 from xpdispatch.testing import check_partitioning, checking
 
 
 def planted(seeds: range) -> int:
     """How many planted bugs were missed."""
     missed, times = 0, []
-    for bug in PLANTED:
-        for seed in seeds:
+    with progress_bar() as progress:
+        for n, (bug, seed) in enumerate(product(PLANTED, seeds)):
+            progress(n, len(PLANTED) * len(seeds), bug.name)
             made, args, kwargs = bug.make(np.random.default_rng(seed))
             start = time.perf_counter()
             try:
@@ -47,8 +50,9 @@ def planted(seeds: range) -> int:
 def right(seeds: range) -> int:
     """How many right kernels raised an alarm."""
     alarms, times = 0, []
-    for good in RIGHT:
-        for seed in seeds:
+    with progress_bar() as progress:
+        for n, (good, seed) in enumerate(product(RIGHT, seeds)):
+            progress(n, len(RIGHT) * len(seeds), good.name)
             made, args, kwargs = good.make(np.random.default_rng(seed))
             start = time.perf_counter()
             try:

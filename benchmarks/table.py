@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -36,6 +37,7 @@ from rich.console import Console
 from rich.table import Table
 
 from xpdispatch import kernel, namespace_for, synchronize, threads
+from xpdispatch.progress import Progress, progress_bar
 
 Sides = dict[str, Callable[[], Any]]
 
@@ -258,9 +260,10 @@ def _numba(name: str, values: tuple[Any, ...]) -> Sides:
     return {"numba, 1": lambda: relax(*values)}
 
 
-def rows_here(names: list[str], rounds: int) -> list[dict[str, Any]]:
+def rows_here(names: list[str], rounds: int, tell: Callable[[str, str], None]) -> list[dict[str, Any]]:
     rows = []
     for name in names:
+        tell(name, "here")
         found = medians(local_sides(name), rounds)
         for way in ("1 thread", "2 threads"):
             row = ratios(name, way, found[way], {k: v for k, v in found.items() if k not in ("1 thread", "2 threads")})
@@ -338,15 +341,38 @@ def legate_sides(name: str, tasks: dict[str, Any]) -> Sides:
     return {side: settled(run) for side, run in sides.items()}
 
 
-def rows_on_legate(names: list[str], rounds: int, cpus: int) -> list[dict[str, Any]]:
+def print_rows_on_legate(names: list[str], rounds: int, cpus: int) -> None:
     from by_decorator import TASKS
 
-    rows = []
     for name in names:
         found = medians(legate_sides(name, TASKS), rounds)
         synchronize()
         own = found.pop("ours")
-        rows.append(ratios(name, f"Legate, {cpus} CPU{'s' * (cpus > 1)}", own, found))
+        print("ROW", json.dumps(ratios(name, f"Legate, {cpus} CPU{'s' * (cpus > 1)}", own, found)), flush=True)
+
+
+def rows_on_legate(names: list[str], rounds: int, cpus: int, tell: Callable[[str, str], None]) -> list[dict[str, Any]]:
+    command = [sys.executable, __file__, "--cpus", str(cpus), "--rounds", str(rounds), "--only", *names]
+    config = f"--cpus {cpus} --gpus 0 --sysmem 6000"
+    rows: list[dict[str, Any]] = []
+    said: list[str] = []
+    with subprocess.Popen(
+        command,
+        env=os.environ | {"LEGATE_CONFIG": config},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as child:
+        tell(names[0], "on Legate")
+        for line in child.stdout or ():
+            if line.startswith("ROW "):
+                rows.append(json.loads(line.removeprefix("ROW ")))
+                if len(rows) < len(names):
+                    tell(names[len(rows)], "on Legate")
+            else:
+                said.append(line)
+    if child.returncode or len(rows) < len(names):
+        raise SystemExit(f"on Legate with {config}:\n{''.join(said)[-4000:]}")
     return rows
 
 
@@ -373,6 +399,10 @@ def beside(script: str, rounds: int) -> Any:
         return json.loads(found.read_text())
 
 
+def tell(progress: Progress, names: list[str], name: str, where: str) -> None:
+    progress(names.index(name), len(names), f"{name}, {where}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
@@ -382,20 +412,15 @@ def main() -> None:
     parser.add_argument("--cpus", type=int, help=argparse.SUPPRESS)  # one of the processes on Legate
     args = parser.parse_args()
     if args.cpus:
-        print("ROWS", json.dumps(rows_on_legate(args.only, args.rounds, args.cpus)))
+        print_rows_on_legate(args.only, args.rounds, args.cpus)
         return
-    rows = rows_here(args.only, args.rounds)
-    show(rows)
-    for cpus in (1, 2) if find_spec("cupynumeric") else ():
-        command = [sys.executable, __file__, "--cpus", str(cpus), "--rounds", str(args.rounds), "--only", *args.only]
-        config = f"--cpus {cpus} --gpus 0 --sysmem 6000"
-        done = subprocess.run(
-            command, env=os.environ | {"LEGATE_CONFIG": config}, capture_output=True, text=True, check=False
-        )
-        said = [line for line in done.stdout.splitlines() if line.startswith("ROWS ")]
-        if done.returncode or not said:
-            raise SystemExit(f"on Legate with {config}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-        found = json.loads(said[-1].removeprefix("ROWS "))
+    parts = [rows_here]
+    if find_spec("cupynumeric"):
+        parts += [partial(rows_on_legate, cpus=cpus) for cpus in (1, 2)]
+    rows: list[dict[str, Any]] = []
+    for part in parts:
+        with progress_bar() as progress:
+            found = part(args.only, args.rounds, tell=partial(tell, progress, args.only))
         show(found)
         rows += found
     more = {script: beside(script, args.rounds) for script in ("overheads", "growth")} if args.all else {}

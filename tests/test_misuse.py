@@ -395,7 +395,8 @@ def test_mixed_libraries() -> None:
 def test_a_dask_array_gets_a_pointer() -> None:
     fake = type("Array", (), {"__module__": "dask.array.core"})
     with pytest.raises(
-        TypeError, match="argument 'x' is a dask array, expected an array\n.*\nHint: call the kernel on its blocks"
+        TypeError,
+        match="argument 'x' is a dask array, expected an array\n.*\nHint: let dask call the kernel on each block",
     ):
         saxpy(fake(), np.ones(3), 2.0)
 

@@ -328,13 +328,6 @@ def test_check_in_the_shell_on_an_example() -> None:
     assert "right under" in done.stdout
 
 
-def test_progress_is_quiet_where_there_is_no_terminal() -> None:
-    from xpdispatch.progress import progress_bar
-
-    with progress_bar() as progress:
-        assert progress is None
-
-
 def test_progress_is_told() -> None:
     told = []
     with checking(progress=lambda *step: told.append(step)):

@@ -81,10 +81,10 @@ def test_own_bodies_of_variants_follow() -> None:
 
 
 def test_they_show_as_written() -> None:
-    assert repr(mean) == "<kernel mean: *xs[...] -> y[...]>"
+    assert repr(mean).startswith("<kernel mean: *xs[...] -> y[...]; CPU, OMP, GPU; ")
     assert str(inspect.signature(mean)) == "(*xs, out=None)"
     assert str(inspect.signature(weighted)) == "(x, w=None, scale=None, *, offset=0.0, out=None)"
-    assert weighted.__doc__.endswith("Weigh.")
+    assert "\n\nWeigh.\n\n" in weighted.__doc__
     assert mean.__name__ == "mean"
     with pytest.raises(ValueError, match="kernel 'mean': argument 'xs1' has extent 3 on axis -1") as caught:
         mean(x, x[:3])

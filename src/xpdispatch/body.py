@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from xpdispatch.errors import SignatureError
 from xpdispatch.notation import Signature
 
 _HIDDEN = ("xp", "tile")
+_NO_SELF = (
+    "a kernel in a class is a static method: write def body(xp, ...), and pass what it needs of self as arguments"
+)
 
 
 inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
@@ -111,12 +115,30 @@ def _place(slot: Slot, buffers: tuple[int, ...]) -> tuple[int, int]:
     return (0, slot.operand) if slot.operand is not None else (2, int(slot.scalar or 0))
 
 
+def core_of(function: Any) -> Any:
+    """The function that a functools.partial is made of, which has the name, the doc and the place."""
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
 def name_of(function: object) -> str:
-    """A body's name in messages and as a Legate task; objects and partials have none of their own."""
-    own = getattr(function, "__name__", None)
-    if isinstance(own, str):
-        return own
-    return name_of(function.func) if isinstance(function, partial) else type(function).__name__
+    """A body's name in messages and as a Legate task; objects have none of their own."""
+    core = core_of(function)
+    own = getattr(core, "__name__", None)
+    return own if isinstance(own, str) else type(core).__name__
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Where a body is defined: ``file:line`` or a notebook's cell."""
+    function = inspect.unwrap(core_of(function))
+    code = getattr(function if hasattr(function, "__code__") else type(function).__call__, "__code__", None)
+    if code is None:
+        return "built in"
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    names_of_cells = getattr(getattr(shell, "compile", None), "format_code_name", lambda file: None)  # IPython 8
+    cell = names_of_cells(code.co_filename)
+    return f"{' '.join(cell) if cell else code.co_filename}:{code.co_firstlineno}"
 
 
 def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict[str, inspect.Parameter]:
@@ -129,8 +151,13 @@ def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict
     SignatureError
         The first parameter is not ``xp``.
     """
+    if isinstance(function, classmethod):
+        raise SignatureError("@kernel got a classmethod, expected a function", hint=_NO_SELF)
     if not callable(function):
-        raise SignatureError(f"@kernel got {function!r}, expected a function", hint='@kernel("x[i] -> y[i]")')
+        raise SignatureError(
+            f"@kernel got {function!r}, expected a function",
+            hint='write @kernel("x[i] -> y[i]") on the line before def',
+        )
     try:
         parameters = dict(inspect.signature(function).parameters)
     except ValueError as error:
@@ -139,7 +166,9 @@ def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict
     if not names or names[0] != "xp":
         raise SignatureError(
             f"the first parameter of the body is {repr(names[0]) if names else 'missing'}, expected 'xp'",
-            hint=f"def {name_of(function)}(xp, ...): the array namespace comes first",
+            hint=_NO_SELF
+            if names[:1] in (["self"], ["cls"])
+            else f"write def {name_of(function)}(xp, ...): the array namespace comes first",
         )
     for name in names[: 2 if names[1:2] == ["tile"] else 1]:
         del parameters[name]
@@ -152,7 +181,8 @@ def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict
             )
     if star is not None and (star not in parameters or parameters[star].kind is not inspect.Parameter.VAR_POSITIONAL):
         raise SignatureError(
-            f"the notation has '*{star}', and the body has no '*{star}'", hint=f"def {name_of(function)}(xp, *{star})"
+            f"the notation has '*{star}', and the body has no '*{star}'",
+            hint=f"write def {name_of(function)}(xp, *{star})",
         )
     return parameters
 

@@ -60,7 +60,7 @@ def boundaries_of(signature: Signature, entry: Any) -> dict[str, Boundary]:
             raise SignatureError(
                 f"boundary={mode!r} of {name!r} is no mode",
                 column=term.column,
-                hint=f"one of {', '.join(map(repr, MODES))}, or a constant",
+                hint=f"pass one of {', '.join(map(repr, MODES))}, or a constant",
             )
         if mode == "valid" and any(r.name == name for r in signature.results):
             raise SignatureError(

@@ -30,6 +30,9 @@ def align(*names: str) -> Constraint:
     return Constraint("align", names)
 
 
+_BROADCAST = 'write broadcast("a"), broadcast("a", (0, 1)) or broadcast("a", ("b", (0, 1)))'
+
+
 def broadcast(name: str, *rest: str | Sequence[int] | tuple[str, Sequence[int]]) -> Constraint:
     """Keep arrays, or chosen axes of them, whole in every tile.
 
@@ -53,14 +56,14 @@ def broadcast(name: str, *rest: str | Sequence[int] | tuple[str, Sequence[int]])
     for position, item in enumerate(rest):
         if isinstance(item, str):
             others.append((item, None))
+        elif not isinstance(item, Sequence):
+            raise SignatureError(f"broadcast of {name!r} got {item!r}, expected axes or a parameter", hint=_BROADCAST)
         elif len(item) == 2 and isinstance(item[0], str) and not isinstance(item[1], int | str):
             others.append((item[0], _axes(item[0], item[1])))
         elif position == 0:
             first = (name, _axes(name, item))
         else:
-            raise SignatureError(
-                f"broadcast got {item!r} where a parameter was expected", hint='broadcast("a", ("b", (0, 1)))'
-            )
+            raise SignatureError(f"broadcast got {item!r} where a parameter was expected", hint=_BROADCAST)
     _names("broadcast", [n for n, _ in (first, *others)], least=1)
     return Constraint("broadcast", (first, *others))
 
@@ -112,7 +115,7 @@ def bloat(var_source: str, *rest: Any, low_offsets: Any = None, high_offsets: An
     high = _counts("bloat", "high_offsets", high_offsets, least=0)
     if len(low) != len(high):
         raise SignatureError(
-            f"bloat got {len(low)} low_offsets and {len(high)} high_offsets", hint="one of each for each axis"
+            f"bloat got {len(low)} low_offsets and {len(high)} high_offsets", hint="give one of each for each axis"
         )
     return Constraint("bloat", (var_source, *names, low, high))
 
@@ -150,7 +153,7 @@ def image(var_function: str, var_range: str, *more: str, hint: str = "NO_HINT") 
     hint = getattr(hint, "name", hint)
     _names("image", (var_function, *names), least=2)
     if hint not in HINTS:
-        raise SignatureError(f"image got hint={hint!r}", hint=f"one of {', '.join(HINTS)}")
+        raise SignatureError(f"image got hint={hint!r}", hint=f"write hint= and one of {', '.join(map(repr, HINTS))}")
     return Constraint("image", (var_function, *names, hint))
 
 
@@ -178,7 +181,8 @@ def _counts(kind: str, what: str, given: Any, *, least: int) -> tuple[int, ...]:
     counts = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else ()
     if not counts or not all(isinstance(n, int) and n >= least for n in counts):
         raise SignatureError(
-            f"{kind} got {what}={given!r}, expected integers >= {least}, one for each axis", hint=f"({least + 1},)"
+            f"{kind} got {what}={given!r}, expected integers >= {least}, one for each axis",
+            hint=f"write {what}=({least + 1},)",
         )
     return counts
 
@@ -188,7 +192,11 @@ def _names(kind: str, names: Sequence[object], *, least: int) -> None:
     if wrong or len(names) < least:
         raise SignatureError(
             f"{kind} takes {least} or more names of parameters, got {', '.join(map(repr, names)) or 'none'}",
-            hint=f'{kind}("x", "y")' if least > 1 else f'{kind}("x")',
+            hint=f'write {kind}("x", "y")'
+            if least > 1
+            else _BROADCAST
+            if kind == "broadcast"
+            else f'write {kind}("x")',
         )
 
 
@@ -196,7 +204,7 @@ def _axes(name: str, axes: Iterable[object]) -> tuple[int, ...]:
     given = tuple(axes)
     checked = tuple(a for a in given if isinstance(a, int) and a >= 0)
     if checked != given:
-        raise SignatureError(f"broadcast of {name!r} takes axes as integers >= 0, got {given!r}", hint="(0, 1)")
+        raise SignatureError(f"broadcast of {name!r} takes axes as integers >= 0, got {given!r}", hint=_BROADCAST)
     return checked
 
 
@@ -305,7 +313,7 @@ def check_images(signature: Signature) -> None:
                 if owner.setdefault(name, function) != function or name == function:
                     raise SignatureError(
                         f"{constraint} says a second time which part of {name!r} a tile gets",
-                        hint="one array points to another, and no array to itself",
+                        hint="leave one of them out: one array points to another, and no array to itself",
                     )
     for name in owner:
         seen = [name]
@@ -314,7 +322,7 @@ def check_images(signature: Signature) -> None:
             if seen[-1] == name:
                 raise SignatureError(
                     f"image goes round in a circle: {' of '.join(map(repr, seen))}",
-                    hint="some array must be cut by an index",
+                    hint="leave one of them out: some array must be cut by an index",
                 )
 
 
@@ -325,7 +333,8 @@ def _check_image(signature: Signature, constraint: Constraint) -> None:
     for name in (function, *names):
         if name not in operands or name in written:
             raise SignatureError(
-                f"{constraint} names {name!r}, which the body writes", hint="images are of operands, from operands"
+                f"{constraint} names {name!r}, which the body writes",
+                hint="annotate it with In: images are of operands, from operands",
             )
         if operands[name].starred:
             raise SignatureError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, Never, ParamSpec, Protocol, TypeVar, cast, overload
 
 from xpdispatch.body import name_of
 from xpdispatch.constraints import beside, default_boundaries
@@ -14,6 +14,33 @@ from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import VARIANTS
 from xpdispatch.notation import Constraint, Signature, parse
 from xpdispatch.variadic import FlexibleKernel, is_flexible
+
+if TYPE_CHECKING:
+    from xpdispatch.tiling import Tile
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class _WithTile(Protocol[P, R_co]):
+    """A body with ``tile``."""
+
+    def __call__(self, xp: Any, tile: Tile, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class Decorator(Protocol):
+    """What ``kernel(...)`` returns, for type checkers: a call takes what the body takes after ``xp`` and ``tile``.
+
+    A body that returns None writes its results, which a call may leave out, so that its calls are typed loosely.
+    """
+
+    @overload
+    def __call__(self, body: Callable[Concatenate[Any, P], None], /) -> Kernel[..., Any]: ...
+    @overload
+    def __call__(self, body: _WithTile[P, R], /) -> Kernel[P, R]: ...
+    @overload
+    def __call__(self, body: Callable[Concatenate[Any, P], R], /) -> Kernel[P, R]: ...
 
 
 def kernel(
@@ -28,7 +55,8 @@ def kernel(
     on_error: Literal["deferred", "immediate"] = "deferred",
     cut: bool = True,
     options: Mapping[str, bool] | None = None,
-) -> Callable[[Callable[..., Any]], Kernel]:
+    **unknown: Never,
+) -> Decorator:
     """Make a kernel of a function over a generic array namespace.
 
     Parameters
@@ -93,13 +121,26 @@ def kernel(
     if callable(notation):
         raise SignatureError("@kernel got the function itself", hint='write @kernel("x[i] -> y[i]")')
 
+    for name in unknown:
+        import difflib
+
+        known = [n for n in inspect.signature(kernel).parameters if n not in ("notation", "unknown")]
+        near = difflib.get_close_matches(name, known, n=1)
+        raise SignatureError(
+            f"@kernel has no option {name!r}",
+            hint=f"write {near[0]}=" if near else f"the options are {', '.join(known)}",
+        )
+    for name, value in (("deterministic", deterministic), ("cut", cut)):
+        if not isinstance(value, bool):
+            raise SignatureError(f"{name}= got {value!r}, expected True or False", hint=f"write {name}=True or False")
     if isinstance(constraints, Constraint):
         raise SignatureError(
             "constraints= got one constraint, expected several", hint=f"write constraints=[{constraints}]"
         )
     if not isinstance(constraints, Iterable):
         raise SignatureError(
-            f"constraints= got {constraints!r}, expected a list of constraints", hint='constraints=[align("x", "y")]'
+            f"constraints= got {constraints!r}, expected a list of constraints",
+            hint='write constraints=[align("x", "y")]',
         )
 
     def decorate(function: Callable[..., Any]) -> Kernel:
@@ -111,7 +152,9 @@ def kernel(
                 signature = _explicit(function, tuple(constraints))
             modes = {} if notation is not None else default_boundaries(signature)
             if on_error not in ("deferred", "immediate"):
-                raise SignatureError(f"on_error={on_error!r} is unknown", hint="'deferred' or 'immediate'")
+                raise SignatureError(
+                    f"on_error={on_error!r} is unknown", hint="write on_error='deferred' or 'immediate'"
+                )
             return (FlexibleKernel if is_flexible(function, signature) else Kernel)(
                 function,
                 signature,
@@ -129,7 +172,7 @@ def kernel(
             error.complete(name_of(function), shown)
             raise
 
-    return decorate
+    return cast(Decorator, decorate)
 
 
 def _explicit(function: Callable[..., Any], constraints: tuple[Constraint, ...]) -> Signature:

@@ -32,7 +32,12 @@ def own_dtype(dtype: Any, xp: Any) -> Any:
     wanted = np_dtype(dtype).newbyteorder("=")
     if xp is np:
         return wanted
-    own = getattr(xp, "bool" if wanted.kind == "b" else wanted.name, wanted)
+    own = getattr(xp, "bool" if wanted.kind == "b" else wanted.name, None)
+    if own is None and getattr(xp, "float64", np.float64) is not np.float64:
+        raise DTypeError(
+            f"{xp.__name__} has no dtype {wanted}", hint="use a dtype of the array API standard, such as float32"
+        )
+    own = wanted if own is None else own
     return np.dtype(own) if isinstance(own, type) and issubclass(own, np.generic) else own
 
 
@@ -84,7 +89,7 @@ def rules(entry: Any, operands: Sequence[str], count: int) -> tuple[Rule | None,
     entries = entry if isinstance(entry, tuple) else (entry,) * count
     if len(entries) != count:
         raise SignatureError(
-            f"dtype= got {len(entries)} entries, expected {count}", hint="one, or None, for each result"
+            f"dtype= got {len(entries)} entries, expected {count}", hint="give one, or None, for each result"
         )
     return tuple(None if e is None else _rule(e, operands) for e in entries)
 
@@ -101,7 +106,7 @@ def _rule(entry: Any, operands: Sequence[str]) -> Rule:
     except (TypeError, DTypeError) as error:
         raise SignatureError(
             f"dtype={entry!r} is no dtype",
-            hint=f"a dtype, a function of the operands' dtypes, or one of {', '.join(operands)}",
+            hint="give a dtype, a function of the operands' dtypes, or the name of an operand: " + ", ".join(operands),
         ) from error
     return lambda dtypes, xp: own_dtype(fixed, xp)
 
@@ -112,7 +117,7 @@ def _check_takes(function: Callable[..., Any], count: int) -> None:
     except TypeError as error:
         raise SignatureError(
             f"dtype= got a function that does not take {count} dtypes: {error}",
-            hint="it gets the dtype of each operand, in the notation's order",
+            hint="let it take the dtype of each operand, in the notation's order",
         ) from error
     except ValueError:
         pass  # a function written in C tells no parameters

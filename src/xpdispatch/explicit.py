@@ -45,9 +45,7 @@ else:
             # Linters take the quotes off where annotations are not evaluated: Reduce[sum] is meant then.
             op = getattr(op, "__name__", op)
             if op not in OPERATORS:
-                raise SignatureError(
-                    f"Reduce[{op!r}] names no operator", hint="the operators are " + ", ".join(OPERATORS)
-                )
+                raise SignatureError(f"Reduce[{op!r}] names no operator", hint="use one of " + ", ".join(OPERATORS))
             return Annotated[Any, Role("reduce", op)]
 
 
@@ -172,7 +170,7 @@ def _cells(
             raise SignatureError(
                 f"{constraint} is for {len(reach)} axes, and another constraint on these arrays for "
                 f"{ranks[groups[source]]}",
-                hint="arrays that scale and bloat cut together have equally many axes",
+                hint="give all of them equally many axes: scale and bloat cut these arrays together",
             )
         for name in names:
             if name in cells or name == source:

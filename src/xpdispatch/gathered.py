@@ -93,7 +93,7 @@ def fold(site: Site, folds: Sequence[int], parts: Sequence[tuple[Any, ...]]) -> 
             if not isinstance(values, tuple | list) or len(values) != len(folds):
                 raise ResultError(
                     f"fold= returned a {type(merged).__name__}, expected a tuple of {len(folds)} arrays",
-                    hint="merge(xp, a, b) gets and returns a tuple where several results are folded",
+                    hint="return a tuple from merge(xp, a, b), as it gets them where several results are folded",
                 )
             total = tuple(
                 _merged(site, site.plan.results[r], value, like)
@@ -111,6 +111,6 @@ def _merged(site: Site, layout: Layout, value: Any, like: Any) -> Any:
         raise ResultError(
             f"fold= returned shape {tuple(value.shape)} and dtype {value.dtype} for result {layout.name!r}, "
             f"expected {tuple(like.shape)} and {like.dtype}, as what it was given",
-            hint="merge(xp, a, b) returns what it gets: two partial results made one",
+            hint="let merge(xp, a, b) return what it gets: two partial results made one",
         )
     return value

@@ -86,11 +86,11 @@ def _ends(site: Site, image: Image, pointers: Any) -> tuple[int, int]:
             raise PointerError(
                 f"argument {layouts[image.function].name!r} holds {low if low < 0 else high - (not image.borders)}, "
                 f"which points to no cell of {layouts[p].name!r}: there are {extent}",
-                hint="pointers count from 0, and no negative one counts from the end",
+                hint="give positions from 0 to the extent less 1; no negative one counts from the end",
             )
     if image.borders and bool((pointers[1:] < pointers[:-1]).any()):
         raise PointerError(
             f"argument {layouts[image.function].name!r} holds borders of ranges, and they are not in ascending order",
-            hint="each range begins where the one before ends, as in scipy.sparse's indptr",
+            hint="sort the borders: each range begins where the one before ends, as in scipy.sparse's indptr",
         )
     return low, high

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, overload
 
 import numpy as np
 
 from xpdispatch import namespaces
-from xpdispatch.body import Body, inside_body, make_body, name_of, parameters_of
+from xpdispatch.body import Body, core_of, inside_body, make_body, name_of, parameters_of, place_of
 from xpdispatch.boundaries import boundaries_of
 from xpdispatch.caches import BoundedCache
 from xpdispatch.dtypes import casts, rules
 from xpdispatch.engines import chosen, get_engine
 from xpdispatch.errors import ArgumentError, SignatureError, UnsupportedError, XPDispatchError
-from xpdispatch.namespaces import REFUSED, VARIANTS, check_variants, library_of
+from xpdispatch.namespaces import REFUSED, VARIANTS, check_variants, conversion_of, library_of
 from xpdispatch.notation import Signature, Term
 from xpdispatch.plan import Plan, Shape, plan
 from xpdispatch.sample import ResultTypes, result_types
 from xpdispatch.short import COLD
 from xpdispatch.variant_options import check_options
+from xpdispatch.words import in_words
+
+if TYPE_CHECKING:  # with defaults, so that Kernel alone means Kernel[..., Any]
+    from typing_extensions import ParamSpec
+    from typing_extensions import TypeVar as DefaultTypeVar
+
+    P = ParamSpec("P", default=...)
+    R = DefaultTypeVar("R", default=Any)
+else:
+    from typing import ParamSpec
+
+    P, R = ParamSpec("P"), TypeVar("R")
 
 _MISSING = inspect.Parameter.empty
 _UNKNOWN = None, None
@@ -57,7 +70,7 @@ Warm = Callable[[Sequence[Any], Any], Any]
 """Takes a call's arguments, in the order of the body, and ``out=``; gives the one result, or ``COLD`` to say no."""
 
 
-class Kernel:
+class Kernel(Generic[P, R]):
     """A body with its signature: call it like a NumPy function.
 
     Made by :func:`xpdispatch.kernel`. Positional and keyword arguments follow the body's own parameters without
@@ -124,13 +137,49 @@ class Kernel:
         self._prepared, self._plans, self._samples = BoundedCache(), BoundedCache(), BoundedCache()
         self.__wrapped__ = function
         self._describe(function)
+        self._remake = self._remaker(type(self), function, signature, self.boundaries or None)
 
     def _describe(self, function: Callable[..., Any]) -> None:
-        name = name_of(function)
-        self.__name__, self.__qualname__ = name, getattr(function, "__qualname__", name)
-        self.__module__ = getattr(function, "__module__", None) or type(function).__module__
-        own = inspect.cleandoc(function.__doc__ or "")
-        self.__doc__ = f"{self.name}{self.__signature__}\n\n    {self.notation}\n\n{own}".rstrip()
+        core, name = core_of(function), name_of(function)
+        self.__name__, self.__qualname__ = name, getattr(core, "__qualname__", name)
+        self.__module__ = getattr(core, "__module__", None) or type(core).__module__
+        shown = {*self._parameters, "return"}
+        self.__annotations__ = {n: a for n, a in getattr(core, "__annotations__", {}).items() if n in shown}
+        scalars = [slot.name for slot in self.body.slots if slot.scalar is not None]
+        own = inspect.cleandoc(core.__doc__ or "")
+        words = "\n".join(in_words(self.signature, self.boundaries, scalars))
+        parts = (f"{self.name}{self.__signature__}", own, f"    {self.notation}", words)
+        self.__doc__ = "\n\n".join(part for part in parts if part)
+
+    def _remaker(
+        self, kind: type[Kernel], function: Callable[..., Any], signature: Signature, boundary: Any
+    ) -> Callable[[], Kernel]:
+        """What a pickle of the kernel holds: a function, so that each pickler treats the kernel as it does functions.
+
+        pickle and multiprocessing look it up by its name, and so find the kernel that a module made when it was
+        imported. cloudpickle takes functions of ``__main__``, notebooks and closures along, and so makes the kernel
+        anew.
+        """
+        options, variants = self._options, self.body.variants
+
+        def remake() -> Kernel:
+            kernel = kind(function, signature, boundary=boundary, **options)
+            kernel.body.variants.update(variants)
+            return kernel
+
+        remake.__module__, remake.__qualname__ = self.__module__, f"{self.__qualname__}._remake"
+        return remake
+
+    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
+        if protocol < 4:  # which cannot look up a function in a kernel
+            return self.__qualname__
+        return unpickled, (self._remake, self.__module__, self.__qualname__)
+
+    def __copy__(self) -> Kernel[P, R]:
+        return self  # as a function
+
+    def __deepcopy__(self, memo: object) -> Kernel[P, R]:
+        return self
 
     @property
     def name(self) -> str:
@@ -141,6 +190,14 @@ class Kernel:
     def __signature__(self) -> inspect.Signature:
         out = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
         own = [p for p in self._parameters.values() if p.name != "out"]
+        results = {s.name for s in self.body.slots if s.operand is None and s.result is not None}
+        # A result may be left out, which Python can say where what follows may be left out too.
+        for n, parameter in reversed(list(enumerate(own))):
+            if parameter.default is _MISSING and parameter.kind is not parameter.VAR_POSITIONAL:
+                if parameter.name in results:
+                    own[n] = parameter.replace(default=None)
+                elif parameter.kind is not parameter.KEYWORD_ONLY:
+                    break
         return inspect.Signature([*own, out])
 
     def with_signature(self, signature: Signature, boundary: Any = None) -> Kernel:
@@ -162,8 +219,14 @@ class Kernel:
         return self
 
     def __repr__(self) -> str:
-        own = f", own bodies: {', '.join(self.body.variants)}" if self.body.variants else ""
-        return f"<kernel {self.name}: {self.notation}{own}>"
+        variants = [f"{v} (own body)" if v in self.body.variants else v for v in self.variants]
+        return f"<kernel {self.name}: {self.notation}; {', '.join(variants)}; {place_of(self.__wrapped__)}>"
+
+    @overload
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(self, /, *args: Any, out: Any, **kwargs: Any) -> Any: ...
 
     def __call__(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the kernel; see the class for how arguments are passed."""
@@ -200,19 +263,24 @@ class Kernel:
 
     # -- variants -------------------------------------------------------------------------------
 
-    def cpu_variant(self, function: Callable[..., Any]) -> Kernel:
+    def cpu_variant(self, function: Callable[..., Any]) -> Kernel[P, R]:
         """Decorator: use this body, with the same parameters, on CPUs."""
         return self._set_variant("CPU", function)
 
-    def omp_variant(self, function: Callable[..., Any]) -> Kernel:
+    def omp_variant(self, function: Callable[..., Any]) -> Kernel[P, R]:
         """Decorator: use this body, with the same parameters, on OpenMP processors."""
         return self._set_variant("OMP", function)
 
-    def gpu_variant(self, function: Callable[..., Any]) -> Kernel:
+    def gpu_variant(self, function: Callable[..., Any]) -> Kernel[P, R]:
         """Decorator: use this body, with the same parameters, on GPUs."""
         return self._set_variant("GPU", function)
 
-    def _set_variant(self, variant: str, function: Callable[..., Any]) -> Kernel:
+    def _set_variant(self, variant: str, function: Callable[..., Any]) -> Kernel[P, R]:
+        if not callable(function):
+            raise SignatureError(
+                f"the {variant} body is {function!r}, expected a function",
+                hint=f"write @{self.name}.{variant.lower()}_variant on the line before its def",
+            ).complete(self.name, self.notation)
         wanted, got = list(inspect.signature(self.__wrapped__).parameters), list(inspect.signature(function).parameters)
         if wanted != got:
             raise SignatureError(
@@ -260,12 +328,14 @@ class Kernel:
         values = dict(zip(positional, args, strict=False))
         for name, value in kwargs.items():
             if name not in parameters:
-                raise ArgumentError(
-                    f"unexpected argument {name!r}",
-                    hint=f"the parameters are {', '.join(parameters) or 'none'}, and out",
-                )
+                hint = f"the parameters are {', '.join(parameters) or 'none'}, and out"
+                if name in self._options or name == "boundary":
+                    hint = f"{name}= is an option of the decorator: @kernel(..., {name}=...)"
+                raise ArgumentError(f"unexpected argument {name!r}", hint=hint)
             if name in values:
-                raise ArgumentError(f"argument {name!r} is given twice", hint="by position or by name, not both")
+                raise ArgumentError(
+                    f"argument {name!r} is given twice", hint="pass it by position or by name, not both"
+                )
             values[name] = value
         bound = tuple(values.get(n, p.default) for n, p in parameters.items())
         for slot, value in zip(self.body.slots, bound, strict=True):
@@ -281,11 +351,11 @@ class Kernel:
             outs = (out,)
         else:
             raise ArgumentError(
-                f"out= got one object, expected a tuple of {count}", hint="one entry, or None, for each result"
+                f"out= got one object, expected a tuple of {count}", hint="give one entry, or None, for each result"
             )
         if len(outs) != count:
             raise ArgumentError(
-                f"out= got {len(outs)} arrays, expected {count}", hint="one entry, or None, for each result"
+                f"out= got {len(outs)} arrays, expected {count}", hint="give one entry, or None, for each result"
             )
         for r, array in enumerate(outs):
             if array is None:
@@ -294,7 +364,9 @@ class Kernel:
             updated = self.body.updated[r]
             if updated is None:
                 if given[r] is not None and given[r] is not array:
-                    raise ArgumentError(f"result {name!r} is given twice", hint="as argument or by out=, not both")
+                    raise ArgumentError(
+                        f"result {name!r} is given twice", hint="pass it as argument or by out=, not both"
+                    )
                 given[r] = array
             elif array is not operands[updated]:
                 raise ArgumentError(
@@ -372,6 +444,14 @@ class Kernel:
         return result_types(self.body, self._rules, self._samples, plan, dtypes, scalars, given)
 
 
+def unpickled(remake: Callable[[], Kernel], module: str, qualname: str) -> Kernel:
+    """The kernel of a pickle: the one that its module has, where the pickle refers to that."""
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, Kernel) and found._remake is remake else remake()
+
+
 def _kind(value: Any) -> Any:
     """What of an argument decides how a call is prepared."""
     kind = type(value)
@@ -421,18 +501,16 @@ def _check_array(name: str, value: Any, *, number_ok: bool) -> None:
         raise ArgumentError(f"argument {name!r} is a {library}, expected an array", hint=REFUSED[library])
     if library == "object" or (not number_ok and (library == "number" or isinstance(value, np.generic))):
         kind = type(value).__name__
+        of, remedy = conversion_of(value)
         what = "None" if value is None else f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
-        raise ArgumentError(
-            f"argument {name!r} is {what}, expected an array",
-            hint="pass an array of NumPy, cuPyNumeric, CuPy, torch, JAX or another array-API library",
-        )
+        raise ArgumentError(f"argument {name!r} is {what}{of}, expected an array", hint=remedy)
 
 
 def _check_fold(signature: Signature, merge: Callable[..., Any] | None) -> None:
     """``fold=`` is there where a result is folded and only there, and folded results have the same indices."""
     folds = [t for t in signature.results if t.op == "fold"]
     if merge is not None and not callable(merge):
-        raise SignatureError(f"fold={merge!r} is no function", hint="fold=merge, with def merge(xp, a, b)")
+        raise SignatureError(f"fold={merge!r} is no function", hint="write def merge(xp, a, b), and fold=merge")
     if not folds:
         if merge is not None:
             raise SignatureError("fold= is given, and no result is folded", hint="write fold before a result's name")
@@ -454,5 +532,5 @@ def _check_fold(signature: Signature, merge: Callable[..., Any] | None) -> None:
             raise SignatureError(
                 f"folded results {first.name!r} and {term.name!r} have different indices",
                 column=term.column,
-                hint="fold= merges all folded results at once, so give them the same indices",
+                hint="give them the same indices: fold= merges all folded results at once",
             )

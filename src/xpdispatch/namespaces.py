@@ -44,7 +44,8 @@ def check_variants(names: Sequence[str]) -> tuple[str, ...]:
     """
     if not isinstance(names, Sequence) or isinstance(names, str) or not names or any(n not in VARIANTS for n in names):
         raise SignatureError(
-            f"variants={names!r} are not some of Legate's", hint=f"a tuple of some of {', '.join(map(repr, VARIANTS))}"
+            f"variants={names!r} are not some of Legate's",
+            hint="write variants=('CPU',) or several of 'CPU', 'OMP' and 'GPU'",
         )
     return tuple(v for v in VARIANTS if v in names)
 
@@ -136,9 +137,30 @@ REFUSED = {
     "masked array": "fill it first (x.filled(...)), or pass data and mask as two operands",
     "list": "convert it first, with numpy.asarray or your library's own asarray",
     "tuple": "convert it first, with numpy.asarray or your library's own asarray",
-    "dask array": "call the kernel on its blocks (dask.array.map_blocks or blockwise)",
+    "dask array": "let dask call the kernel on each block, dask.array.map_blocks(kernel, x, ...) or blockwise, or pass "
+    "x.compute()",
 }
 """What :func:`library_of` calls things that look like arrays and that no kernel takes, and what to do instead."""
+
+
+_CONVERSIONS = {
+    "pandas": "pass its values, x.to_numpy()",
+    "polars": "pass its values, x.to_numpy()",
+    "xarray": "pass its values, x.to_numpy(), of one variable of a Dataset; axes are matched by the notation alone",
+    "scipy": "pass x.toarray(), or x.data, x.indices and x.indptr as operands of their own",
+    "h5py": "read it first, x[...]",
+    "zarr": "read it first, x[...]",
+}
+
+
+def conversion_of(value: Any) -> tuple[str, str]:
+    """Of which package an object is that is no array, and what to do with it."""
+    root = type(value).__module__.split(".")[0]
+    if root in _CONVERSIONS:
+        return f" of {root}", _CONVERSIONS[root]
+    if any(hasattr(value, name) for name in ("__array__", "__array_interface__", "__getitem__")):
+        return "", "convert it first, with numpy.asarray or your library's own asarray"
+    return "", "pass an array of NumPy, cuPyNumeric, CuPy, torch, JAX or another array-API library"
 
 
 def library_of(value: Any) -> str:

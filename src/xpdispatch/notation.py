@@ -16,6 +16,13 @@ Operator: TypeAlias = Literal["sum", "prod", "max", "min", "any", "all", "xor", 
 OPERATORS: tuple[Operator, ...] = ("sum", "prod", "max", "min", "any", "all", "xor", "fold")
 
 _TOKEN = re.compile(r"(?P<name>[^\W\d]\w*)|(?P<int>\d+)|(?P<sym>->|\.\.\.|\.\.|//|[\[\],:?=+\-*%()])")
+_CHARACTERS = {
+    "→": "write the arrow as ->",
+    ">": "write the arrow as ->, without a space in it",
+    ";": "separate arrays by ','",
+    ".": "a halo is written with two dots, i-1..i+1, and any number of axes with three, ...",
+}
+_AXIS = "write i for an axis that may be cut, : for one that every tile has whole, and i-1..i+1 for a halo"
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2}
 
 
@@ -290,7 +297,9 @@ def parse(text: str) -> Signature:
     line = " ".join(text.split()) if isinstance(text, str) else text
     try:
         if not isinstance(line, str):
-            raise NotationError(f"the notation is a str, got {type(text).__name__}", hint='@kernel("x[i] -> y[i]")')
+            raise NotationError(
+                f"the notation is a str, got {type(text).__name__}", hint='write @kernel("x[i] -> y[i]")'
+            )
         signature = _Parser(line).signature()
         _check(signature)
     except NotationError as error:
@@ -316,7 +325,9 @@ def _tokens(line: str) -> Iterator[_Token]:
             raise NotationError(
                 f"unexpected character {line[position]!r}",
                 column=position,
-                hint="the notation is made of names, integers and [ ] , : ? = + - * // % ( ) .. ... ->",
+                hint=_CHARACTERS.get(
+                    line[position], "the notation is made of names, integers and [ ] , : ? = + - * // % ( ) .. ... ->"
+                ),
             )
         yield _Token(str(match.lastgroup), match.group(), position)
         position = match.end()
@@ -350,14 +361,14 @@ class _Parser:
     def expect(self, text: str, hint: str = "") -> _Token:
         return self.accept(text) or self.fail(repr(text), hint)
 
-    def name(self, what: str) -> str:
-        return self.take().text if self.token.kind == "name" else self.fail(what)
+    def name(self, what: str, hint: str = "write a name, such as i") -> str:
+        return self.take().text if self.token.kind == "name" else self.fail(what, hint)
 
-    def integer(self) -> int:
+    def integer(self, hint: str = "write a number") -> int:
         if self.token.kind != "int":
-            self.fail("an integer")
+            self.fail("an integer", hint)
         if len(self.token.text) > 18:
-            self.fail("an integer below 10**18")
+            self.fail("an integer below 10**18", hint="write a smaller number")
         return int(self.take().text)
 
     def signature(self) -> Signature:
@@ -366,12 +377,13 @@ class _Parser:
             operands.append(self.term(result=False))
             if not self.accept(","):
                 break
-        self.expect("->", hint="operands go left of '->', results right of it: x[i] -> y[i]")
+        hint = "operands go left of '->', results right of it: x[i] -> y[i]"
+        self.expect("->", hint="separate arrays by ','" if self.token.kind == "name" else hint)
         results = [self.term(result=True)]
         while self.accept(","):
             results.append(self.term(result=True))
         if self.token.kind != "end":
-            self.fail("',' or the end")
+            self.fail("',' or the end", hint="separate results by ','; there is one '->'")
         return Signature(tuple(operands), tuple(results), text=self.line)
 
     def term(self, *, result: bool) -> Term:
@@ -382,15 +394,17 @@ class _Parser:
         if self.token.kind == "name":
             name = self.take().text
         elif result or star or self.token.text != "[":
-            self.fail("the name of an array", "a result is written NAME[axes], with an operator OP NAME[axes]")
+            hint = "write a result as y[i], and with an operator as sum y[]" if result else "write an operand as x[i]"
+            self.fail("the name of an array", hint)
         if self.token.kind == "name":
             if not result or name not in OPERATORS:
                 word = f"{name!r} is no operator" if result else "an operand takes no operator"
                 raise NotationError(
                     f"expected '[' after {name!r}, got {self.token.text!r}: {word}",
                     column=column,
-                    hint="the operators, on results only, are "
+                    hint="use one of "
                     + ", ".join(OPERATORS)
+                    + ", on results only"
                     + ("; for a mean return a sum and a count, and divide after the call" if name == "mean" else ""),
                 )
             op = name
@@ -401,7 +415,7 @@ class _Parser:
             axes.append(self.axis(first=not axes, result=result, space=name is None))
             if not self.accept(","):
                 break
-        self.expect("]", hint="axes are separated by ',' and end with ']'")
+        self.expect("]", hint="separate axes by ',', and end them with ']'")
         return Term(name, tuple(axes), op, starred=star is not None, column=column)
 
     def axis(self, *, first: bool, result: bool, space: bool) -> Axis:
@@ -414,7 +428,7 @@ class _Parser:
             return Axis("ellipsis", "", column=column)
         if self.accept("?"):
             if not (result and first):
-                raise NotationError("'?' is the first axis of a result", column=column, hint="x[i] -> y[?]")
+                raise NotationError("'?' is the first axis of a result", column=column, hint="write x[i] -> y[?]")
             return Axis("unknown", column=column)
         if self.accept(":"):
             return self.whole(column, result=result)
@@ -424,14 +438,14 @@ class _Parser:
                 "*",
                 hint="slices are no notation: write ':' for a whole axis, and pass a slice of the array"
                 if self.token.text == ":"
-                else f"an axis that must have extent {scale} is written ':{scale}'",
+                else f"write ':{scale}' for an axis that must have extent {scale}",
             )
             if scale < 1:
                 raise NotationError(
                     "a block holds at least one cell, got 0", column=column, hint="write 2*i for blocks of two"
                 )
             return Axis("split", self.name("an index"), scale=scale, column=column)
-        index = self.name("an axis (i, :, :n, i-1..i+1, 2*i, ... or ?)")
+        index = self.name("an axis", _AXIS)
         if self.accept("="):
             if not (result or space):
                 raise NotationError(
@@ -443,7 +457,7 @@ class _Parser:
         if self.token.text in ("+", "-", ".."):
             return self.halo(index, column, result=result)
         if self.token.text == "*":
-            self.fail("',' or ']'", hint=f"blocks are written with the number first: 2*{index}")
+            self.fail("',' or ']'", hint=f"write blocks with the number first: 2*{index}")
         return Axis("split", index, column=column)
 
     def whole(self, column: int, *, result: bool) -> Axis:
@@ -466,7 +480,9 @@ class _Parser:
         low = self.offset()
         self.expect(
             "..",
-            hint="an operand has no index arithmetic: pass a slice of the array, such as x[1:]; "
+            hint=f"a halo is written with two dots: {index}-1..{index}+1"
+            if self.token.text in (":", "...")
+            else "an operand has no index arithmetic: pass a slice of the array, such as x[1:]; "
             f"a halo is a range, both ends included: {index}-1..{index}+1",
         )
         again = self.token
@@ -474,24 +490,25 @@ class _Parser:
             raise NotationError(
                 f"both ends of a halo need the same index, got {index!r} and {again.text!r}",
                 column=again.column,
-                hint=f"{index}-1..{index}+1",
+                hint=f"write {index}-1..{index}+1",
             )
         high = self.offset()
         if low > 0 or high < 0:
             raise NotationError(
                 "a halo goes from the index or below it to the index or above it",
                 column=column,
-                hint=f"{index}-1..{index}+1, {index}..{index}+2 or {index}-2..{index}",
+                hint=f"write {index}-1..{index}+1, {index}..{index}+2 or {index}-2..{index}",
             )
         if result:
             raise NotationError("results have no halo", column=column, hint=f"write {index}")
         return Axis("split", index, below=-low, above=high, column=column)
 
     def offset(self) -> int:
+        hint = "the width of a halo is a number, i-2..i+2; where it varies, make a kernel for each width in a function"
         if self.accept("+"):
-            return self.integer()
+            return self.integer(hint)
         if self.accept("-"):
-            return -self.integer()
+            return -self.integer(hint)
         return 0
 
     def extent(self) -> Extent:
@@ -503,7 +520,7 @@ class _Parser:
         # Precedence climbing; yields postfix code as it goes. The depth bound keeps a hostile line
         # from exhausting the interpreter's stack.
         if depth > 50:
-            self.fail("a simpler extent")
+            self.fail("a simpler extent", hint="compute it before the call, and pass it as a scalar")
         yield from self.atom(depth)
         while (operator := self.token.text) in _PRECEDENCE and _PRECEDENCE[operator] > strength:
             self.take()
@@ -513,22 +530,23 @@ class _Parser:
     def atom(self, depth: int) -> Iterator[str | int]:
         if self.accept("-"):
             if depth > 50:
-                self.fail("a simpler extent")
+                self.fail("a simpler extent", hint="compute it before the call, and pass it as a scalar")
             yield from self.atom(depth + 1)
             yield "-neg"
         elif self.accept("("):
             yield from self.sum(0, depth + 1)
-            self.expect(")")
+            self.expect(")", hint="close what '(' opens")
         elif self.token.kind == "int":
             yield self.integer()
         else:
-            yield self.name("an extent: a name, an integer or arithmetic on them")
+            hint = "write ':', and pass a slice of the array, x[::2]" if self.token.text == ":" else "write n or n//2+1"
+            yield self.name("an extent: a name, an integer or arithmetic on them", hint)
 
 
 def _bracket_hint(name: str, got: str) -> str:
     if name in OPERATORS and got == "(":
-        return f"the operator stands before the result's name: {name} s[]"
-    return f"every array needs its axes in brackets, x[i,j]; a 0-d array is {name}[]"
+        return f"write the operator before the result's name: {name} s[]"
+    return f"write its axes in brackets, x[i,j]; a 0-d array is {name}[]"
 
 
 def _check(signature: Signature) -> None:

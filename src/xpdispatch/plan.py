@@ -438,7 +438,7 @@ def _whole_labels(
             if axis >= len(labels):
                 raise ShapeError(
                     f"broadcast names axis {axis} of {term.name!r}, which has {len(labels)} axes",
-                    hint=f"axes go from 0 to {len(labels) - 1}",
+                    hint=f"name axes from 0 to {len(labels) - 1}",
                 )
             found.add(labels[axis])
     return frozenset(found)

@@ -56,7 +56,10 @@ def threads(count: int) -> Iterator[None]:
     array(1000.)
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ArgumentError(f"threads({count!r}): expected an integer of at least 1", hint="threads(1) runs serially")
+        raise ArgumentError(
+            f"threads({count!r}): expected an integer of at least 1",
+            hint="write threads(2), or threads(1) to run serially",
+        )
     token = _wanted.set(count)
     try:
         yield

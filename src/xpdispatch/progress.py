@@ -1,4 +1,4 @@
-"""A bar for work that takes long."""
+"""A progress bar for work that takes long: on a terminal and in notebooks, and nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -6,28 +6,64 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.util import find_spec
+from typing import Any, TypeAlias
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""Is told how much is done, of how much, and what is being done."""
+
+_EVERY = 0.1
+_shown: ContextVar[bool] = ContextVar("shown", default=False)
 
 
 @contextmanager
-def progress_bar(after: float = 2.0) -> Iterator[Callable[[int, int, str], None] | None]:
-    """A bar on a terminal for work that takes longer than `after` seconds; nothing elsewhere, or without rich."""
-    if not sys.stderr.isatty() or find_spec("rich") is None:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
+def progress_bar(after: float = 2.0) -> Iterator[Progress]:
+    """A bar for work that takes longer than `after` seconds, and is no part of work that has one.
 
-    bar = Progress(console=Console(stderr=True), transient=True)
+    Where standard error is no terminal, and there is no notebook that can show one, or without rich, what is told
+    goes nowhere.
+    """
+    if _shown.get() or not _can_show():
+        yield _nowhere
+        return
+    from rich import progress
+    from rich.console import Console
+
+    # A thread that draws may collect garbage, and must not find Legate's stores in it: it is drawn where it is told.
+    bar = progress.Progress(
+        console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+    )
     task = bar.add_task("")
-    start = time.monotonic()
+    start = drawn = time.monotonic()
 
     def show(done: int, of: int, what: str) -> None:
-        if time.monotonic() - start > after and not bar.live.is_started:
-            bar.start()
+        nonlocal drawn
+        now = time.monotonic()
+        if now - start < after or now - drawn < _EVERY:
+            return
+        drawn = now
         bar.update(task, completed=done, total=of, description=what)
+        bar.start()
+        bar.refresh()
 
+    token = _shown.set(True)
     try:
         yield show
     finally:
+        _shown.reset(token)
         bar.stop()
+
+
+def _nowhere(done: int, of: int, what: str) -> None:
+    pass
+
+
+def _can_show() -> bool:
+    if find_spec("rich") is None:
+        return False
+    if sys.stderr is not None and sys.stderr.isatty():
+        return True
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell" and find_spec("ipywidgets") is not None

@@ -69,7 +69,7 @@ def checked(site: Site, r: int, value: Any, sizes: Sequence[int], before: Any, t
                 raise ResultError(
                     f"the body returned extent {s} on axis {axis} of result {layout.name!r}, "
                     f"but {before.shape[axis]} on another tile",
-                    hint="an extent that depends on the tile cannot be a whole axis",
+                    hint="return the same extent for every tile, or write '?' for an extent that depends on the values",
                 )
     planned = site.dtypes[r] if site.dtypes else None
     if planned is not None and planned != value.dtype:  # "in (None, ...)" would not do: float64 == None in NumPy

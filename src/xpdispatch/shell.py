@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def load_kernel(target: str) -> Kernel:
         value = getattr(value, part, None)
     if not isinstance(value, Kernel):
         known = [n for n, v in vars(module).items() if isinstance(v, Kernel)]
-        raise ArgumentError(f"{place!r} has no kernel {name!r}", hint=f"its kernels are {', '.join(known) or 'none'}")
+        hint = f"its kernels are {', '.join(known)}" if known else "decorate a function in it with @kernel(...)"
+        raise ArgumentError(f"{place!r} has no kernel {name!r}", hint=hint)
     return value
 
 
@@ -44,7 +46,13 @@ def _load_module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise MissingError(f"there is no module {error.name!r}", hint="run from the folder that holds it") from error
+        if f"{name}.".startswith(f"{error.name}."):
+            raise MissingError(
+                f"there is no module {error.name!r}", hint="run from the folder that holds it"
+            ) from error
+        raise _broken(name, error) from error
+    except Exception as error:
+        raise _broken(name, error) from error
     finally:
         sys.path.remove("")
 
@@ -57,8 +65,23 @@ def _load_file(path: Path) -> Any:
     assert spec.loader is not None  # noqa: S101
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _broken(str(path), error) from error
     return module
+
+
+def _broken(name: str, error: Exception) -> MissingError:
+    """The error for a module that raises while it is imported."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((f for f in reversed(frames) if f.name == "<module>"), frames[-1])
+    command = f"python {name}" if name.endswith(".py") else f"python -m {name}"
+    return MissingError(
+        f"{name!r} cannot be imported: {type(error).__name__}: {text} ({place.filename}:{place.lineno})",
+        hint=f"run {command}, which shows the whole traceback",
+    )
 
 
 def make_arguments(kernel: Kernel, words: Sequence[str], seed: int) -> dict[str, Any]:

@@ -117,7 +117,8 @@ class Tile:
         extent = layout.shape[axis]
         if extent is None:
             raise ArgumentError(
-                f"the extent of axis {axis} of {layout.name!r} is what the body returns", hint="give it a name"
+                f"the extent of axis {axis} of {layout.name!r} is what the body returns",
+                hint="name it in the notation, y[:n]",
             )
         return extent
 
@@ -195,7 +196,8 @@ class Tile:
             if layout.name == name:
                 if not -len(layout.axes) <= axis < len(layout.axes):
                     raise ArgumentError(
-                        f"tile got axis {axis} of {name!r}, which has {len(layout.axes)} axes", hint="axes count from 0"
+                        f"tile got axis {axis} of {name!r}, which has {len(layout.axes)} axes",
+                        hint="count axes from 0, or from -1 backwards",
                     )
                 return layout, axis
         raise ArgumentError(

@@ -64,6 +64,7 @@ class FlexibleKernel(Kernel):
         self.signature, self.notation, self.__wrapped__ = signature, str(signature), function
         self._parameters = _own_parameters(function, signature)
         self._describe(function)
+        self._remake = self._remaker(type(self), function, signature, boundary)
 
     def __call__(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the kernel; see the class for how arguments are passed."""

@@ -43,7 +43,7 @@ def check_options(options: Mapping[str, bool] | None) -> Mapping[str, bool]:
 def _check_flag(name: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise SignatureError(
-            f"option {name!r} is {value!r}, expected True or False", hint=f"options={{{name!r}: True}}"
+            f"option {name!r} is {value!r}, expected True or False", hint=f"write options={{{name!r}: True}}"
         )
 
 

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Sequence
 
 from xpdispatch.errors import PartitionWarning
-from xpdispatch.progress import progress_bar
 from xpdispatch.shell import load_kernel, make_arguments
 from xpdispatch.testing import check_kernel, checking
 
@@ -17,8 +16,7 @@ def main(words: Sequence[str]) -> int:
     """Check one kernel, and print what was done; a check that fails is an exception."""
     options = _parser().parse_args(words)
     kernel = load_kernel(options.kernel)
-    arguments = make_arguments(kernel, options.arguments, options.seed)
-    with progress_bar() as progress, warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PartitionWarning)
         with checking(
             seed=options.seed,
@@ -26,9 +24,8 @@ def main(words: Sequence[str]) -> int:
             tiling=options.tiling,
             data=options.data,
             engines=tuple((options.engines or "numpy").split(",")),
-            progress=progress,
         ):
-            done = check_kernel(kernel, **arguments)
+            done = check_kernel(kernel, **make_arguments(kernel, options.arguments, options.seed))
     for warning in caught:
         print(f"xpdispatch: {warning.message}", file=sys.stderr)
     print(f"{kernel!r}:", *(repr(result) for result in done), sep="\n  ")

@@ -41,8 +41,12 @@ def get_engine(name: str) -> Any:
     MissingError
         A package that it needs is not installed.
     """
-    if name not in ENGINES:
-        raise ArgumentError(f"there is no engine {name!r}", hint=f"the engines are {', '.join(ENGINES)}")
+    if not isinstance(name, str) or name not in ENGINES:
+        raise ArgumentError(
+            f"there is no engine {name!r}",
+            hint="'local' runs kernels in this process, on NumPy's and all other arrays but cuPyNumeric's, "
+            "and 'legate' runs them on Legate",
+        )
     return import_module(ENGINES[name])
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from xpdispatch.errors import ArgumentError
 from xpdispatch.kernel import Kernel
 from xpdispatch.testing.checks import ENGINES, check_kernel
 from xpdispatch.testing.options import checking
+from xpdispatch.testing.trial import check_is_kernel
 
 
 class KernelCase:
@@ -25,6 +27,7 @@ class KernelCase:
     """
 
     def __init__(self, kernel: Kernel, /, *args: Any, **kwargs: Any) -> None:
+        check_is_kernel(kernel)
         self.kernel, self.args, self.kwargs = kernel, args, kwargs
         self.engine = "numpy"
 
@@ -68,6 +71,11 @@ def yield_kernel_cases(*cases: KernelCase | tuple[Any, ...]) -> list[Any]:
     """
     import pytest
 
+    for case in cases:
+        if not isinstance(case, KernelCase | tuple):
+            raise ArgumentError(
+                f"got the case {case!r}, expected a tuple", hint="write (kernel, x, y): its arguments too"
+            )
     made = [case if isinstance(case, KernelCase) else KernelCase(*case) for case in cases]
     engines = sorted(ENGINES, key=lambda name: name != "numpy")
     return [pytest.param(case.on(engine), id=f"{case.kernel.name}-{engine}") for case in made for engine in engines]

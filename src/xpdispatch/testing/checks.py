@@ -52,7 +52,7 @@ def check_kernel(kernel: Kernel, /, *args: Any, **kwargs: Any) -> tuple[Checked 
     chosen = current().engines
     for name in chosen or ():
         if name not in ENGINES:
-            raise ArgumentError(f"there is no engine {name!r} to check on", hint=f"one of {', '.join(ENGINES)}")
+            raise ArgumentError(f"there is no engine {name!r} to check on", hint=f"use one of {', '.join(ENGINES)}")
     done: list[Checked | Portability] = []
     if chosen is None or "numpy" in chosen:
         done.append(check_partitioning(kernel, *args, **kwargs))

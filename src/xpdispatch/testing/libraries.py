@@ -70,7 +70,9 @@ def chosen_libraries(names: Sequence[str] | None) -> dict[str, str]:
         return known
     for name in names:
         if name not in known:
-            raise ArgumentError(f"there is no array library {name!r} to check on", hint=f"one of {', '.join(known)}")
+            raise ArgumentError(
+                f"there is no array library {name!r} to check on", hint=f"use one of {', '.join(known)}"
+            )
         if known[name]:
             raise MissingError(f"package {name.split('.')[0]!r} is not installed", hint=INSTALL[name])
     return {name: "" for name in known if name in names}

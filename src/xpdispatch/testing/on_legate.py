@@ -13,7 +13,7 @@ from xpdispatch.kernel import Kernel
 from xpdispatch.reductions import identity
 from xpdispatch.runtime import synchronize
 from xpdispatch.testing.comparison import Arrays, Difference, Reruns, compare
-from xpdispatch.testing.options import Clock
+from xpdispatch.testing.options import Clock, telling
 from xpdispatch.testing.partitioning import Checked, check_alone, check_partitioning
 from xpdispatch.testing.search import by_name
 from xpdispatch.testing.trial import Trial, jittered, make_trial
@@ -53,14 +53,16 @@ def check_on_legate(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Checked:
     launches = 0
     try:
         expected = check_alone(trial)  # a body that writes where it must not never reaches Legate's memory
-        for factor in FACTORS:
-            try:
-                tiles, got = _on_legate(trial, factor)
-            except UnsupportedError as error:
-                skipped.append(f"Legate: {error.problem}")
-                break
-            launches += 1
-            _compare(trial, expected, tiles, got)
+        with telling() as progress:
+            for n, factor in enumerate(FACTORS):
+                progress(n, len(FACTORS), "on Legate")
+                try:
+                    tiles, got = _on_legate(trial, factor)
+                except UnsupportedError as error:
+                    skipped.append(f"Legate: {error.problem}")
+                    break
+                launches += 1
+                _compare(trial, expected, tiles, got)
     except XPDispatchError as error:
         error.complete(kernel.name, kernel.notation)
         raise

@@ -10,7 +10,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from xpdispatch.errors import ArgumentError
+from xpdispatch.progress import Progress, progress_bar
 from xpdispatch.testing.tilings import Tiling
 
 Data = Literal["small integers", "the arguments", "a NaN"]
@@ -29,7 +32,7 @@ class Options:
     tiling: Tiling | None = None
     data: Data | None = None
     engines: tuple[str, ...] | None = None
-    progress: Callable[[int, int, str], None] | None = field(default=None, compare=False)
+    progress: Progress | None = field(default=None, compare=False)
 
     @property
     def chosen_seed(self) -> int:
@@ -38,9 +41,32 @@ class Options:
             return self.seed
         text = os.environ.get("XPDISPATCH_SEED") or "0"
         if not text.isdigit():
-            raise ArgumentError(f"XPDISPATCH_SEED={text!r} is no seed", hint="an integer, 0 or more")
+            raise ArgumentError(f"XPDISPATCH_SEED={text!r} is no seed", hint="set it to an integer, 0 or more")
         return int(text)
 
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
+
+
+_EXPECTED: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+    "seed": (_is_count, "no seed", "an integer, 0 or more: seed=3"),
+    "examples": (_is_count, "no number of tilings", "an integer, 0 or more: examples=40"),
+    "seconds": (
+        lambda v: isinstance(v, int | float | np.number) and bool(v >= 0),
+        "no time",
+        "a number, 0 or more: seconds=2.0",
+    ),
+    "tiling": (lambda v: isinstance(v, Tiling), "no tiling", 'tiling="i: 5 11; backward"'),
+    "data": (lambda v: v in DATA, "unknown", f"data= and one of {', '.join(map(repr, DATA))}"),
+    "engines": (
+        lambda v: isinstance(v, tuple | list) and all(isinstance(n, str) for n in v),
+        "no tuple of names",
+        'engines=("numpy",), with the comma, or engines=("numpy", "legate")',
+    ),
+    "progress": (callable, "no function", "def progress(done, of, what), and progress=progress"),
+}
+"""For each option whether a value is right, what a wrong one is not, and what to write."""
 
 _DEFAULTS = Options()
 _options: ContextVar[Options] = ContextVar("options", default=_DEFAULTS)
@@ -71,7 +97,8 @@ def checking(**changes: Any) -> Iterator[Options]:
         The engines and array libraries on which :func:`check_kernel` runs: ``"numpy"``, ``"array_api_strict"``,
         ``"torch"``, ``"jax.numpy"``, ``"cupy"`` and ``"legate"``; by default all that are installed, but Legate.
     progress : callable
-        Called before each tiling with how many were tried, how many there are, and the data.
+        Called before each tiling with how many were tried, how many there are, and the data; by default a bar for
+        checks that take longer than two seconds, on terminals and in notebooks.
 
     Raises
     ------
@@ -93,19 +120,31 @@ def checking(**changes: Any) -> Iterator[Options]:
     if isinstance(changes.get("tiling"), str):
         changes["tiling"] = Tiling.parse(changes["tiling"])
     changes = {name: value for name, value in changes.items() if value is not None}
-    if changes.get("data", DATA[0]) not in DATA:
-        raise ArgumentError(f"data={changes['data']!r} is unknown", hint=f"one of {', '.join(map(repr, DATA))}")
-    try:
-        chosen = replace(_options.get(), **changes)
-    except TypeError:
-        raise ArgumentError(
-            f"checking() got {', '.join(changes)}", hint=f"its options are {', '.join(Options.__slots__)}"
-        ) from None
+    for name, value in changes.items():
+        if name not in _EXPECTED:
+            raise ArgumentError(
+                f"checking() has no option {name!r}", hint=f"its options are {', '.join(Options.__slots__)}"
+            )
+        is_right, expected, example = _EXPECTED[name]
+        if not is_right(value):
+            raise ArgumentError(f"{name}={value!r} is {expected}", hint=f"write {example}")
+    chosen = replace(_options.get(), **changes)
     token = _options.set(chosen)
     try:
         yield chosen
     finally:
         _options.reset(token)
+
+
+@contextmanager
+def telling() -> Iterator[Progress]:
+    """Where checks tell how far they are: what ``checking(progress=...)`` gave, or a bar."""
+    given = current().progress
+    if given is not None:
+        yield given
+        return
+    with progress_bar() as progress:
+        yield progress
 
 
 class Clock:

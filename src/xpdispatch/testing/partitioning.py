@@ -13,10 +13,11 @@ import numpy as np
 from xpdispatch.dtypes import np_dtype
 from xpdispatch.errors import PartitionError, PartitionWarning, XPDispatchError
 from xpdispatch.kernel import Kernel
+from xpdispatch.progress import Progress
 from xpdispatch.testing import report
 from xpdispatch.testing.comparison import Reruns, compare
 from xpdispatch.testing.mending import Change, freer, mends
-from xpdispatch.testing.options import DATA, Clock, Data, Options, current
+from xpdispatch.testing.options import DATA, Clock, Data, Options, current, telling
 from xpdispatch.testing.search import Experiment, Finding, by_name, is_right
 from xpdispatch.testing.trial import POISONS, Fault, Trial, make_trial, same_bits, small_integers, with_nan
 from xpdispatch.testing.variables import rebound_elsewhere, variables_of
@@ -107,13 +108,14 @@ def check_partitioning(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Checked:
     options = current()
     trial = make_trial(kernel, args, kwargs)
     try:
-        return _check(trial, options)
+        with telling() as progress:
+            return _check(trial, options, progress)
     except XPDispatchError as error:
         error.complete(kernel.name, kernel.notation)
         raise
 
 
-def _check(trial: Trial, options: Options) -> Checked:
+def _check(trial: Trial, options: Options, progress: Progress) -> Checked:
     clock, seed = Clock(options.seconds), options.chosen_seed
     if trial.plan.empty:
         return Checked(0, (), ("everything: an index has no cell, so that no body runs",), 0.0)
@@ -124,7 +126,7 @@ def _check(trial: Trial, options: Options) -> Checked:
         if options.tiling is not None:
             found = experiment.attempt(options.tiling)
         else:
-            found = experiment.search(seed, options.examples, clock, options.progress)
+            found = experiment.search(seed, options.examples, clock, progress)
         if found:
             raise _partition_error(experiment, found, seed)
     _check_sample(trial, whole, skipped)

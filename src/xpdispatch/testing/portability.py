@@ -16,7 +16,7 @@ import numpy as np
 from xpdispatch.errors import PortabilityError, XPDispatchError
 from xpdispatch.kernel import Arguments, Kernel
 from xpdispatch.testing.libraries import INSTALL, Answer, Skip, answer_on, backends, chosen_libraries
-from xpdispatch.testing.options import current
+from xpdispatch.testing.options import current, telling
 from xpdispatch.testing.remedies import remedy_of
 from xpdispatch.testing.trial import Trial, jittered, make_trial, quiet
 
@@ -134,21 +134,24 @@ def portability_of(
         faults.append(found)
     else:
         expected = found
-    for name, reason in chosen_libraries(backends).items():
-        if name == "numpy":
+    libraries = chosen_libraries(backends)
+    with telling() as progress:
+        for n, (name, reason) in enumerate(libraries.items()):
+            progress(n, len(libraries), name)
+            if name == "numpy":
+                ran.append(name)
+                continue
+            try:
+                if reason:
+                    raise Skip(reason)
+                if trial.plan.empty:
+                    raise Skip("the body does not run over extent 0; give it a cell")
+                fault = _fault_on(name, trial, arguments, expected)
+            except Skip as skip:
+                skipped.append((name, str(skip)))
+                continue
             ran.append(name)
-            continue
-        try:
-            if reason:
-                raise Skip(reason)
-            if trial.plan.empty:
-                raise Skip("the body does not run over extent 0; give it a cell")
-            fault = _fault_on(name, trial, arguments, expected)
-        except Skip as skip:
-            skipped.append((name, str(skip)))
-            continue
-        ran.append(name)
-        faults += [fault] if fault else []
+            faults += [fault] if fault else []
     if faults:
         raise _error(kernel, sorted(faults, key=lambda f: _ORDER.index(f.library)))
     return Portability(tuple(ran), tuple(skipped))

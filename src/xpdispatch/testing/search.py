@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +14,7 @@ import numpy as np
 from xpdispatch.errors import MissingError
 from xpdispatch.kernel import Kernel
 from xpdispatch.plan import WHOLE
+from xpdispatch.progress import Progress
 from xpdispatch.testing.comparison import Difference, Reruns, compare
 from xpdispatch.testing.options import Clock, Data
 from xpdispatch.testing.tilings import MOST_TILES, Tiling, adversarial, tilings
@@ -97,21 +98,19 @@ class Experiment:
             return np.asarray(sum(np.abs(self.trial.run([region])[r]) for region in Tiling(cuts).regions(plan)))
         return None
 
-    def search(
-        self, seed: int, examples: int, clock: Clock, progress: Callable[[int, int, str], None] | None = None
-    ) -> Finding | None:
+    def search(self, seed: int, examples: int, clock: Clock, progress: Progress | None = None) -> Finding | None:
         """Try the adversarial tilings and then drawn ones; what is found is made small."""
         fixed = list(adversarial(self.trial.plan, seed, special_places(self.trial)))
         for n, tiling in enumerate(fixed):
             if self.tried >= _LEAST and clock.over:
                 return None
             if progress:
-                progress(n, len(fixed), self.data)
+                progress(n, len(fixed) + examples, self.data)
             if found := self.attempt(tiling):
                 return self.smallest(found, seed)
         if not examples or clock.over:
             return None
-        return self._find(self.trial.plan.indices, seed, examples, clock)
+        return self._find(self.trial.plan.indices, seed, examples, clock, progress)
 
     def smallest(self, found: Finding, seed: int) -> Finding:
         """The simplest tiling that Hypothesis finds for the same failure, or the same finding."""
@@ -121,7 +120,9 @@ class Experiment:
         smaller = self._find(indices, seed, 100, Clock(0.4)) or found
         return min(smaller, found, key=_size)
 
-    def _find(self, indices: Sequence[str], seed: int, examples: int, clock: Clock) -> Finding | None:
+    def _find(
+        self, indices: Sequence[str], seed: int, examples: int, clock: Clock, progress: Progress | None = None
+    ) -> Finding | None:
         try:
             import hypothesis
         except ModuleNotFoundError:
@@ -141,9 +142,12 @@ class Experiment:
             verbosity=hypothesis.Verbosity.quiet,
         )
         findings: dict[str, Finding] = {}
+        before = self.tried
 
         def fails(tiling: Tiling) -> bool:
             key = str(tiling)
+            if progress and self.tried - before < examples:
+                progress(self.tried, before + examples, self.data)
             if key not in findings and not clock.over and (found := self.attempt(tiling)):
                 findings[key] = found
             return key in findings

@@ -9,6 +9,7 @@ import numpy as np
 from xpdispatch.errors import ArgumentError
 from xpdispatch.kernel import Kernel
 from xpdispatch.notation import Axis, Term
+from xpdispatch.testing.trial import check_is_kernel
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -61,6 +62,7 @@ def arguments(
     """
     from hypothesis import strategies as st
 
+    check_is_kernel(kernel)
     extents = {name for term in kernel.signature.operands for name in _names(term)}
     extents |= set(kernel.signature.free_names)
     for slot in kernel.body.slots:

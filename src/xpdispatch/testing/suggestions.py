@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from xpdispatch.body import parameters_of
 from xpdispatch.errors import ArgumentError, PartitionError, XPDispatchError
 from xpdispatch.kernel import Kernel
 from xpdispatch.notation import OPERATORS, Axis, Operator, Signature, Term, parse
 from xpdispatch.plan import Plan, plan
+from xpdispatch.progress import Progress
 from xpdispatch.reductions import check_dtype, combined
-from xpdispatch.testing.options import Clock, current
+from xpdispatch.testing.options import Clock, current, telling
 from xpdispatch.testing.search import Experiment, is_right
 from xpdispatch.testing.trial import Fault, Trial, make_trial, quiet, small_integers
 from xpdispatch.tiling import Region, Tile, selection
@@ -89,13 +91,14 @@ def suggest(body: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Suggestio
     x[i, :] -> y[i, :]
     """
     try:
-        return _suggest(body, args, kwargs)
+        with telling() as progress:
+            return _suggest(body, args, kwargs, progress)
     except Fault as fault:
         error = PartitionError(str(fault), hint=fault.hint)
         raise error.complete(getattr(body, "__name__", "body"), "") from fault.__cause__
 
 
-def _suggest(body: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Suggestion:
+def _suggest(body: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], progress: Progress) -> Suggestion:
     options = current()
     clock = Clock(5 * options.seconds)
     base = _all_whole(body, args, kwargs)
@@ -110,7 +113,9 @@ def _suggest(body: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
                 raise
     undecided = []
     signature = base.signature
-    for split in _splits(experiments, clock):
+    splits = _splits(experiments, clock, progress)
+    for n, split in enumerate(splits):
+        progress(n, len(splits), "sets of axes, together")
         larger = _joined(signature, split, f"_{len(signature.indices)}")
         if larger is not None and _is_right(base, larger, experiments, options.chosen_seed):
             signature = larger
@@ -133,6 +138,9 @@ def _suggest(body: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
 def _all_whole(body: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Kernel:
     """A kernel of the body with every axis whole, which runs in one tile."""
     function = body.__wrapped__ if isinstance(body, Kernel) else body
+    if not callable(function):
+        raise ArgumentError(f"got {body!r}, expected a function", hint="write suggest(body, x, y): its arguments too")
+    parameters_of(function)  # which has words for what is no body
     parameters = list(inspect.signature(function).parameters.values())
     skip = 2 if [p.name for p in parameters[1:2]] == ["tile"] else 1
     try:
@@ -167,7 +175,7 @@ def _all_whole(body: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Kernel
 # -- which axes can be split together --------------------------------------------------------------------------
 
 
-def _splits(experiments: Sequence[Experiment], clock: Clock) -> Iterator[_Split]:
+def _splits(experiments: Sequence[Experiment], clock: Clock, progress: Progress) -> list[_Split]:
     """Every set of operands' axes that can be split together, the largest sets first."""
     trial = experiments[0].trial
     shapes = [a.shape for a in trial.operands]
@@ -177,15 +185,16 @@ def _splits(experiments: Sequence[Experiment], clock: Clock) -> Iterator[_Split]
     for cells in sorted({*extents, *results}, reverse=True):
         options = [[None, *_axes_for(cells, shape)] for shape in shapes]
         chosen = [c for c in product(*options) if any(c)]
-        for choice in sorted(chosen, key=lambda c: (_oddness(c), c.count(None))):
+        for n, choice in enumerate(sorted(chosen, key=lambda c: (_oddness(c), c.count(None)))):
             if clock.over:
                 break
+            progress(n, len(chosen), f"axes of {cells} cells")
             axes = tuple((p, a[0], a[1]) for p, a in enumerate(choice) if a)
             results_of = _relation(experiments, axes, cells)
             if results_of is not None:
                 found.append(_Split(axes, results_of))
     # Results that keep the index leave more to be done side by side than those that combine it.
-    yield from sorted(found, key=lambda s: (_oddness_of(s), sum(isinstance(r, str) for r in s.results)))
+    return sorted(found, key=lambda s: (_oddness_of(s), sum(isinstance(r, str) for r in s.results)))
 
 
 def _axes_for(cells: int, shape: Sequence[int]) -> list[tuple[int, Axis]]:

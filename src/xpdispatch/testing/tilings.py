@@ -62,10 +62,14 @@ class Tiling:
         for part in filter(None, (p.strip() for p in cuts.split(","))) if cuts != "one tile" else ():
             match = re.fullmatch(r"(\S+)\s*:\s*(\d+(?:\s+\d+)*)", part)
             if match is None:
-                raise ArgumentError(f"{part!r} is no cut of an index", hint="write 'i: 5 11, j: 2; backward'")
+                raise ArgumentError(
+                    f"tiling {text!r}: {part!r} is no cut of an index", hint="write 'i: 5 11, j: 2; backward'"
+                )
             found.append((match[1], tuple(map(int, match[2].split()))))
         if order not in ("", "forward", "backward") and not order.isdigit():
-            raise ArgumentError(f"{order!r} is no order of tiles", hint="'forward', 'backward' or a seed")
+            raise ArgumentError(
+                f"tiling {text!r}: {order!r} is no order of tiles", hint="write ; forward, ; backward or ; and a seed"
+            )
         return cls(tuple(found), int(order) if order.isdigit() else order or "forward")
 
     @property
@@ -92,7 +96,10 @@ class Tiling:
                 )
             extent = plan.extents[plan.indices.index(name)]
             if not all(0 <= p <= extent for p in places):
-                raise ShapeError(f"the tiling cuts {name} at {places}, which has extent {extent}", hint="cut inside it")
+                raise ShapeError(
+                    f"the tiling cuts {name} at {places}, which has extent {extent}",
+                    hint=f"cut at places from 0 to {extent}",
+                )
         spaces = [[_parts(plan, cuts, index) for index in space] for space in plan.spaces]
         tiles = [list(product(*parts)) for parts in spaces]
         rows = (

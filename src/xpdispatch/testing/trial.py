@@ -137,6 +137,22 @@ def written_input(name: str) -> Fault:
     )
 
 
+def check_is_kernel(value: object) -> None:
+    """Refuse what is no kernel.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if not isinstance(value, Kernel):
+        hint = (
+            "decorate the function with @kernel(...)"
+            if callable(value)
+            else "pass a kernel, and then the arguments of a call"
+        )
+        raise ArgumentError(f"got {value!r}, expected a kernel", hint=hint)
+
+
 def make_trial(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> Trial:
     """Bind a call's arguments as the kernel itself does.
 
@@ -145,8 +161,7 @@ def make_trial(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> T
     XPDispatchError
         The call is no right one, or its arrays are not NumPy's.
     """
-    if not isinstance(kernel, Kernel):
-        raise ArgumentError(f"got {kernel!r}, expected a kernel", hint="decorate the body with @kernel(...)")
+    check_is_kernel(kernel)
     try:
         keywords = dict(kwargs)
         out = keywords.pop("out", None)
@@ -155,7 +170,7 @@ def make_trial(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> T
         for name, value in arguments.arrays(kernel):
             if library_of(value) not in ("numpy", "number"):
                 raise ArgumentError(
-                    f"argument {name!r} is a {type(value).__module__} {type(value).__name__}, expected a NumPy array",
+                    f"argument {name!r} is a {type(value).__qualname__}, expected a NumPy array",
                     hint=f"checks run on NumPy: pass numpy.asarray({name})",
                 )
         call = local.prepare(kernel, arguments)

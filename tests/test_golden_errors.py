@@ -24,7 +24,7 @@ import pytest
 
 import conftest  # noqa: F401  chooses Legate's configuration
 import xpdispatch as xd
-from xpdispatch import errors
+from xpdispatch import errors, namespaces
 from xpdispatch.cli import main
 from xpdispatch.testing.trial import Fault
 
@@ -155,12 +155,13 @@ def answer(typed: str, kernels: str, folder: str) -> str:
         text = "(no error)"
         names: dict[str, Any] = {"__name__": "typed"}
         exec(compile(kernels, "<typed>", "exec", dont_inherit=True), names)
-        with pytest.MonkeyPatch.context() as names["environment"], np.errstate(all="ignore"):
+        registry = patch.dict(namespaces._registry)
+        with registry, pytest.MonkeyPatch.context() as names["environment"], np.errstate(all="ignore"):
             try:
                 exec(compile(typed, "<typed>", "exec", dont_inherit=True), names)
             except Exception as error:
                 text = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
-        xd.register_namespace("CPU", "array_api_compat.numpy")
+        namespaces.registrations += 1
     text = text.replace(folder, "FOLDER").replace(str(SOURCE), "xpdispatch")
     text = re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"'[^']*/golden_errors.txt'", "", text))
     return re.sub(r"\n{2,}", "\n", re.sub(r"[ \t]+$", "", text, flags=re.M))

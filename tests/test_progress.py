@@ -23,8 +23,10 @@ SOURCE = Path(xd.__file__).parent.parent
 SLOW = """
 import time
 import numpy as np
-from xpdispatch import kernel
+from xpdispatch import kernel, progress
 from xpdispatch.testing import check_kernel, checking, suggest
+
+progress._AFTER = 0.3
 
 @kernel("x[i] -> y[i]")
 def slow(xp, x):

@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Is told how much is done, of how much, and what is being done."""
 
-_EVERY = 0.1
+_AFTER, _EVERY = 2.0, 0.1
 _shown: ContextVar[bool] = ContextVar("shown", default=False)
 
 
 @contextmanager
-def progress_bar(after: float = 2.0) -> Iterator[Progress]:
-    """A bar for work that takes longer than `after` seconds, and is no part of work that has one.
+def progress_bar(after: float | None = None) -> Iterator[Progress]:
+    """A bar for work that takes longer than `after` seconds (2), and is no part of work that has one.
 
     Where standard error is no terminal, and there is no notebook that can show one, or without rich, what is told
     goes nowhere.
@@ -40,7 +40,7 @@ def progress_bar(after: float = 2.0) -> Iterator[Progress]:
     def show(done: int, of: int, what: str) -> None:
         nonlocal drawn
         now = time.monotonic()
-        if now - start < after or now - drawn < _EVERY:
+        if now - start < (_AFTER if after is None else after) or now - drawn < _EVERY:
             return
         drawn = now
         bar.update(task, completed=done, total=of, description=what)

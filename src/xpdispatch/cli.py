@@ -17,6 +17,7 @@ from typing import NoReturn
 import xpdispatch
 from xpdispatch import driver
 from xpdispatch.errors import MissingError, PartitionWarning, XPDispatchError
+from xpdispatch.explain import command as explain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,10 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     checks.add_argument("--seconds", type=float, default=10.0, help="how long to look (default: 10)")
     checks.add_argument("--tiling", help='try this tiling alone, such as "i: 5 11; backward"')
     checks.add_argument("--data", help="'small integers', 'the arguments' or 'a NaN' alone")
+    explain.add_to(commands)
     try:
         if words[:1] == ["run"]:
             run(words[1:])
-        return check(parser.parse_args(words))
+        options = parser.parse_args(words)
+        return explain.run(options) if options.command == "explain" else check(options)
     except XPDispatchError as error:
         print(f"xpdispatch: {error}", file=sys.stderr)
         return 1

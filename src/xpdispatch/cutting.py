@@ -83,21 +83,36 @@ class Cutter:
 
     def regions(self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any]) -> Sequence[Region]:
         """The tiles; the domain alone where cuts do not pay."""
-        span = _Span(tuple([stop - start for start, stop in domain]), cache_bytes(), _is_fortran(operands))
+        tile = self.tile(domain, operands, scalars)
+        if tile is None:
+            return (domain,)
+        keep_small_blocks()
+        return blocking.regions(domain, tile)
+
+    def tile(self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any]) -> tuple[int, ...] | None:
+        """The sizes of a tile; None where cuts do not pay."""
+        span = self._span(domain, operands)
+        measured = self._tried(span, scalars)
+        found: tuple[tuple[int, ...] | None] | None = self._tiles.get((span, measured))
+        if found is None:
+            found = self._tiles[span, measured] = (self._decide(span, measured),)
+        return found[0]
+
+    def cost(self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any]) -> Cost | None:
+        """What the body needs besides its arrays; None where it does not run on ones, or on a tile of this plan."""
+        measured = self._tried(self._span(domain, operands), scalars)
+        return None if measured is None else measured.cost
+
+    def _span(self, domain: Region, operands: Sequence[Any]) -> _Span:
+        return _Span(tuple([stop - start for start, stop in domain]), cache_bytes(), _is_fortran(operands))
+
+    def _tried(self, span: _Span, scalars: Sequence[Any]) -> Measured | None:
         trial = self._trials.get(span)
         if trial is None:
             trial = self._trials[span] = self._trial(span)
         # A run on more would cost as much as it may save.
         small = sum(self._volumes.parts(trial)) <= _MEASURED * span.cache
-        measured = self._measured(trial, scalars) if small else None
-        found: tuple[tuple[int, ...] | None] | None = self._tiles.get((span, measured))
-        if found is None:
-            found = self._tiles[span, measured] = (self._decide(span, measured),)
-        tile = found[0]
-        if tile is None:
-            return (domain,)
-        keep_small_blocks()
-        return blocking.regions(domain, tile)
+        return self._measured(trial, scalars) if small else None
 
     def _trial(self, span: _Span) -> tuple[int, ...]:
         """The sizes of a tile on which the body is tried out."""

@@ -95,7 +95,7 @@ class LocalCall:
 
 def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
     """Settle library, namespace, plan and dtypes of a call."""
-    library, like = _one_library(kernel, arguments)
+    library, like = one_library(kernel, arguments)
     variant = {"numpy": "CPU", "cupy": "GPU"}.get(library)
     if variant is not None and variant not in kernel.variants:
         raise refuse_variant(kernel.variants, [variant])
@@ -139,7 +139,7 @@ def _all_given(kernel: Kernel, operands: Sequence[Any], given: Sequence[Any]) ->
     return [operands[u] if u is not None else g for u, g in zip(kernel.body.updated, given, strict=True)]
 
 
-def _one_library(kernel: Kernel, arguments: Arguments) -> tuple[str, Any]:
+def one_library(kernel: Kernel, arguments: Arguments) -> tuple[str, Any]:
     """The one library of a call's arrays, and one of them."""
     found: dict[str, tuple[str, Any]] = {}
     for name, value in arguments.arrays(kernel):

@@ -19,6 +19,7 @@ from xpdispatch.pool import thread_count
 from xpdispatch.tiling import Region, is_empty, shown
 
 Kind = Literal["cpu", "omp", "gpu"]
+_Pieces = tuple[tuple[tuple[int, int], ...], ...]
 How = Literal["cut", "whole", "halo", "pointed", "sent", "joined"]
 
 
@@ -183,7 +184,7 @@ class Explanation:
 
     question: Question = field(repr=False)
     machine: Machine
-    _pieces: tuple[tuple[tuple[int, int], ...], ...] = field(repr=False)
+    _pieces: _Pieces = field(repr=False)
     _order: tuple[int, ...] = field(repr=False)
     cuts: Cuts | None = field(repr=False)
     _hows: tuple[str, ...] = field(repr=False)
@@ -530,7 +531,7 @@ def explain_here(question: Question) -> Explanation:
     check_variant(question.kernel, kind.upper())
     machine = Machine("local", thread_count() if question.library == "numpy" else 1, kind)
     plan = question.plan
-    pieces = tuple(((0, n),) for n in plan.extents)
+    pieces: _Pieces = tuple(((0, n),) for n in plan.extents)
     layouts = (*plan.operands, *plan.results)
     hows = tuple("align" for _ in layouts)
     found = Explanation(question, machine, pieces, tuple(range(len(plan.extents))), None, hows, (), one_piece=False)
@@ -548,8 +549,11 @@ def _on_legate(question: Question, machine: Machine) -> Explanation:
     plan, recipe = question.plan, question.recipe()
     rule = Rule(machine.processors, machine.overdecompose_factor, machine.partitioning_threshold)
     cuts = question.cuts(recipe, rule)
-    pieces, dims = [], []
-    for source, extent, cells in zip(recipe.sources, plan.extents, recipe.cells or [0] * len(plan.extents), strict=True):
+    pieces: list[tuple[tuple[int, int], ...]] = []
+    dims = []
+    for source, extent, cells in zip(
+        recipe.sources, plan.extents, recipe.cells or [0] * len(plan.extents), strict=True
+    ):
         dim = len(plan.extents) if source is None else source[1]
         dims.append(dim)
         if source is None or cuts is None or not cuts.pieces:
@@ -560,9 +564,7 @@ def _on_legate(question: Question, machine: Machine) -> Explanation:
             pieces.append(edges(extent, cuts.pieces[dim]))
     order = tuple(sorted(range(len(dims)), key=dims.__getitem__))
     hows = tuple(fit.how for fit in (*recipe.operands, *recipe.results))
-    return Explanation(
-        question, machine, tuple(pieces), order, cuts, hows, recipe.gathered, one_piece=recipe.one_piece
-    )
+    return Explanation(question, machine, tuple(pieces), order, cuts, hows, recipe.gathered, one_piece=recipe.one_piece)
 
 
 def _tile_for_cache(question: Question, machine: Machine, sizes: tuple[int, ...]) -> tuple[tuple[int, ...] | None, str]:

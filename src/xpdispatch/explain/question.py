@@ -111,7 +111,9 @@ class Question:
     def recipe(self) -> Recipe:
         """How the arrays enter a launch on Legate."""
         pointers = [p for p, a in enumerate(self.operands) if a.dtype == np.int64]
-        inline = [0 in a.shape or (a.ndim == 0 and copied) for a, copied in zip(self.operands, self.copied, strict=True)]
+        inline = [
+            0 in a.shape or (a.ndim == 0 and copied) for a, copied in zip(self.operands, self.copied, strict=True)
+        ]
         return recipe_of_call(
             self.plan,
             self.types,
@@ -152,7 +154,9 @@ class Question:
                 known = bool(layout.op) or self.given[r] is not None
                 yield member(layout.name, shape, dtype.itemsize, mode, fit, known=known)
         for p, fit in recipe.twins:
-            yield member(self.plan.operands[p].name, self.operands[p].shape, sizes[p], READ, fit, known=not self.copied[p])
+            yield member(
+                self.plan.operands[p].name, self.operands[p].shape, sizes[p], READ, fit, known=not self.copied[p]
+            )
         if recipe.grid is not None:
             yield member("grid", recipe.grid[0], 1, READ, recipe.grid[1], known=True)
         for b in recipe.boxes:

@@ -52,11 +52,17 @@ def report(told: Explanation) -> Report:
     """What is to be said of a call."""
     kernel = told.question.kernel
     return Report(
-        kernel.name, kernel.notation, _where(told), (*_index_table(told), _array_table(told)), _facts(told), told.assumptions
+        kernel.name,
+        kernel.notation,
+        where_of(told),
+        (*_index_table(told), _array_table(told)),
+        _facts(told),
+        told.assumptions,
     )
 
 
-def _where(told: Explanation) -> str:
+def where_of(told: Explanation) -> str:
+    """Where the call runs, and in how many tiles."""
     if told.question.plan.empty:
         return f"{told.machine}: no cell, so no body runs"
     cut = " x ".join(map(str, told.counts))
@@ -79,15 +85,24 @@ def _cells(spans: Sequence[tuple[int, int]]) -> str:
     sizes = [b - a for a, b in spans]
     if not sizes:
         return "0"
-    most, last = max(sizes), sizes[-1]
-    return f"{most:,}" if min(sizes) == most else f"{most:,}, the last {last:,}" if sizes[:-1] == [most] * (
-        len(sizes) - 1
-    ) else f"{min(sizes):,} to {most:,}"
+    if len(set(sizes)) == 1:
+        return f"{sizes[0]:,}"
+    if len(set(sizes[:-1])) == 1:
+        return f"{sizes[0]:,}, the last {sizes[-1]:,}"
+    return f"{min(sizes):,} to {max(sizes):,}"
 
 
 def _array_table(told: Explanation) -> Table:
     rows = tuple(
-        (cut.notation, shape_of(cut.shape), cut.dtype, size(cut.nbytes), how(cut, told.count), _part(cut), size(cut.received))
+        (
+            cut.notation,
+            shape_of(cut.shape),
+            cut.dtype,
+            size(cut.nbytes),
+            how(cut, told.count),
+            _part(cut),
+            size(cut.received),
+        )
         for cut in told.arrays.values()
     )
     return Table(("array", "shape", "dtype", "bytes", "how", "a tile's part", "received"), rows, (3, 6))
@@ -110,7 +125,7 @@ def how(cut: ArrayCut, count: int) -> str:
     if cut.how == "pointed":
         return "cut where pointers say"
     if cut.op and cut.partials > 1:
-        return f"{cells}; {cut.partials:,} partial results of each part, over {over}: {cut.op}"
+        return f"{cells}; {cut.op} of {cut.partials:,} partial results, over {over}"
     if cut.how == "sent":
         return "sent with the call"
     if cut.how == "halo":
@@ -133,12 +148,16 @@ def _facts(told: Explanation) -> tuple[tuple[str, str], ...]:
         ("body", _body(told)),
         (
             "temporaries",
-            "not measured" if told.temporaries is None else f"{size(told.temporaries)} at once, by a run on ones in NumPy",
+            "not measured"
+            if told.temporaries is None
+            else f"{size(told.temporaries)} at once, by a run on ones in NumPy",
         ),
         ("cache", _cache(told)),
     ]
     facts += [
-        ("boundary", f"{cut.name}: {cut.boundary}") for cut in told.arrays.values() if cut.how == "halo" and cut.boundary
+        ("boundary", f"{cut.name}: {cut.boundary}")
+        for cut in told.arrays.values()
+        if cut.how == "halo" and cut.boundary
     ]
     unknown = [cut.name for cut in told.arrays.values() if cut.how == "joined"]
     if unknown:
@@ -173,8 +192,8 @@ def assumptions(told: Explanation) -> tuple[str, ...]:
     found = [*_why(told)]
     if told.machine.predicted:
         found.append(
-            f"Predicted for {told.machine.processors:,} processors by Legate 26.6's rule for automatic tasks, which the "
-            "tests compare with the tiles that Legate made on 1 to 8 CPUs; on GPUs and on several nodes nothing was run."
+            "The grid is predicted by Legate 26.6's rule for automatic tasks, which the tests compare with real launches "
+            "on 1 to 8 CPUs. On GPUs and on several nodes nothing was run."
         )
     if told.cuts is not None:
         found.append(
@@ -188,8 +207,8 @@ def assumptions(told: Explanation) -> tuple[str, ...]:
     haloed = [cut.name for cut in told.arrays.values() if cut.how == "halo"]
     if haloed and told.count > 1:
         found.append(
-            f"The body reads {', '.join(haloed)} with its halo alone, but Legate brings all of it to each processor: its "
-            "own way to bring a halo, bloat, can start tasks too early."
+            f"The body reads {', '.join(haloed)} with its halo alone, but Legate brings all of it to each processor: "
+            "its own way to bring a halo, bloat, can start tasks too early."
         )
     if any(cut.how == "pointed" for cut in told.arrays.values()):
         found.append("What pointers select depends on their values, so that those arrays count in full.")

@@ -100,7 +100,8 @@ def least_size(policy: Any, target: Any) -> int:
     """Cells below which Legate cuts nothing; its own default before Legate 26.3, which does not tell."""
     if hasattr(policy, "partitioning_threshold"):
         return int(policy.partitioning_threshold(target))
-    return int(os.environ.get(f"LEGATE_MIN_{target.name}_CHUNK", {"CPU": 1 << 14, "OMP": 1 << 17}.get(target.name, 1 << 20)))
+    default = {"CPU": 1 << 14, "OMP": 1 << 17, "GPU": 1 << 20}[target.name]
+    return int(os.environ.get(f"LEGATE_MIN_{target.name}_CHUNK", default))
 
 
 def least_extents(variable: Any, extents: Sequence[int]) -> Any:

@@ -205,7 +205,9 @@ def compare(factor: int | None) -> tuple[int, list[str]]:
             count += 1
             if real != sorted(told.tiles()):
                 shapes = [getattr(a, "shape", a) for a in given]
-                wrong.append(f"{body!r} {shapes} factor {factor}: {real[:3]} of {len(real)}, but {told.counts} foretold")
+                wrong.append(
+                    f"{body!r} {shapes} factor {factor}: {real[:3]} of {len(real)}, but {told.counts} foretold"
+                )
     return count, wrong
 
 

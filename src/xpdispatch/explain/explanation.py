@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xpdispatch.engines import get_engine
+from xpdispatch.engines.legate.recipe import SMALL, is_simple
 from xpdispatch.errors import ArgumentError
 from xpdispatch.explain.cuts import THRESHOLDS, Cuts, Rule, edges
 from xpdispatch.explain.question import Question, check_variant, whole_of
@@ -537,11 +538,11 @@ def explain_here(question: Question) -> Explanation:
     found = Explanation(question, machine, pieces, tuple(range(len(plan.extents))), None, hows, (), one_piece=False)
     sizes = found.cache.sizes
     if not sizes:
-        return found
+        return _settled(found)
     pieces = tuple(
         tuple((a, min(a + size, n)) for a in range(0, n, size)) for n, size in zip(plan.extents, sizes, strict=True)
     )
-    return Explanation(question, machine, pieces, found._order, None, hows, (), one_piece=False)
+    return _settled(Explanation(question, machine, pieces, found._order, None, hows, (), one_piece=False))
 
 
 def _on_legate(question: Question, machine: Machine) -> Explanation:
@@ -564,13 +565,24 @@ def _on_legate(question: Question, machine: Machine) -> Explanation:
             pieces.append(edges(extent, cuts.pieces[dim]))
     order = tuple(sorted(range(len(dims)), key=dims.__getitem__))
     hows = tuple(fit.how for fit in (*recipe.operands, *recipe.results))
-    return Explanation(question, machine, tuple(pieces), order, cuts, hows, recipe.gathered, one_piece=recipe.one_piece)
+    told = Explanation(question, machine, tuple(pieces), order, cuts, hows, recipe.gathered, one_piece=recipe.one_piece)
+    return _settled(told)
+
+
+def _settled(told: Explanation) -> Explanation:
+    """The explanation with all that the environment decides looked up now."""
+    _ = told.cache, told.temporaries
+    return told
 
 
 def _tile_for_cache(question: Question, machine: Machine, sizes: tuple[int, ...]) -> tuple[tuple[int, ...] | None, str]:
     """The tile of the cache, or why there is none."""
     cutter = question.cutter(machine.kind.upper(), planned=machine.engine == "legate")
     region = whole_of(sizes)
+    if machine.engine == "legate" and is_simple(question.plan, question.recipe(), question.kernel.body):
+        dtype, layout = question.types[0][0], question.plan.results[0]
+        if dtype.itemsize * math.prod(layout.tile_shape(sizes)) <= SMALL:
+            return None, "a task with so small a result runs the body at once"
     if question.plan.empty or not cutter.candidate(region):
         return None, "it is too small to gain by it, or its parts depend on each other"
     found = cutter.tile(region, question.operands, question.scalars)

@@ -192,8 +192,8 @@ def assumptions(told: Explanation) -> tuple[str, ...]:
     found = [*_why(told)]
     if told.machine.predicted:
         found.append(
-            "The grid is predicted by Legate 26.6's rule for automatic tasks, which the tests compare with real launches "
-            "on 1 to 8 CPUs. On GPUs and on several nodes nothing was run."
+            "The grid is predicted by Legate 26.6's rule for automatic tasks, which the tests compare with real "
+            "launches on 1 to 8 CPUs. On GPUs and on several nodes nothing was run."
         )
     if told.cuts is not None:
         found.append(

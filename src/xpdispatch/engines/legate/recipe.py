@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from xpdispatch.body import Body
 from xpdispatch.plan import WHOLE, Layout, Plan, Shape
 
 _LARGEST_GRID = 2**16
@@ -271,6 +272,20 @@ def make_recipe(
         () if one_piece else _least(plan, layouts, done, cells),
         (tuple(int(n or 0) for n in layouts[known + len(twins)].shape), done[known + len(twins)]) if cells else None,
         cells,
+    )
+
+
+SMALL = 1 << 18
+"""Bytes of a result up to which a task's own time counts, and cuts for the cache do not."""
+
+
+def is_simple(plan: Plan, recipe: Recipe, body: Body) -> bool:
+    """Whether tasks on CPUs whose result is small run the body at once, with nothing left to decide."""
+    return (
+        recipe.is_plain
+        and body.results == 1
+        and not (plan.results[0].op or plan.windowed or plan.images)
+        and not (body.buffers or body.wants_tile or body.keyword)
     )
 
 

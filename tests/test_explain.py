@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -487,3 +488,21 @@ def test_explain_in_the_shell_says_what_is_wrong(capsys: pytest.CaptureFixture[s
     assert "argument 'B' has axis k = 11, but 'A' fixed k = 10" in capsys.readouterr().err
     assert main([*EXPLAIN, "A=10,10", "B=10,10", "--processors", "0"]) == 1
     assert "processors=0, expected an integer >= 1" in capsys.readouterr().err
+
+
+# -- the pictures of the documentation ----------------------------------------------------------------
+
+
+def test_committed_pictures_are_what_the_code_draws() -> None:
+    docs = HERE.parent / "docs"
+    spec = importlib.util.spec_from_file_location("docs_pictures", docs / "pictures" / "explained.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    drawn = dict(module.pictures())
+    folder = docs / "_static" / "pictures"
+    ours = {p.name: p.read_text() for p in folder.glob("*.svg") if p.name.startswith(("notation-", "tutorial-"))}
+    assert ours.keys() == drawn.keys()
+    stale = [name for name, text in ours.items() if text != drawn[name]]
+    assert stale == [], "python docs/pictures/explained.py"
+    pages = "".join(p.read_text() for p in (*docs.glob("*.rst"), *docs.glob("*.rst.inc")))
+    assert [name for name in ours if f"_static/pictures/{name}" not in pages] == []

@@ -25,13 +25,15 @@ PALETTE = ("#4c86b8", "#e39a3b", "#5d9b6b", "#c0567a", "#8671b5", "#3a9fa0", "#a
 NOBODY = "#9aa4b0"
 """Of what stands for many tiles."""
 
-_SHORTEST, _LONGEST = 46.0, 150.0
+_SHORTEST, _LONGEST = 42.0, 140.0
 _BAR = 30.0
 _MOST = 10
 """Pieces of an axis that are drawn; of more the first and the last ones."""
 _BANDS = 8
 """Colors that a shared part shows."""
-_PAD = 26.0
+_PAD, _EDGE = 26.0, 14.0
+_COUNTED = 24
+"""Extents up to which each cell is drawn."""
 
 Span = tuple[float, float, int | None]
 """Where a piece of an axis is drawn, from and to, and its number; None for those left out."""
@@ -55,9 +57,16 @@ class _Sizes:
         extents = [n for cut in told.arrays.values() for n in cut.shape if n] + list(told.extents)
         self.most = max(extents, default=1)
 
+    @property
+    def cell(self) -> float:
+        """The length of one cell where cells can be told apart; else 0."""
+        return min(18.0, 200.0 / self.most) if self.most <= _COUNTED else 0.0
+
     def of(self, extent: int | None) -> float:
         if extent is None:
             return _SHORTEST + 30
+        if self.cell:
+            return self.cell * max(1, extent)
         return _SHORTEST + (_LONGEST - _SHORTEST) * math.sqrt(extent / max(1, self.most))
 
 
@@ -107,7 +116,7 @@ class Drawing:
 
     def _axis(self, layout: Layout, axis: int) -> list[Span]:
         a, extent = layout.axes[axis], layout.shape[axis]
-        length = self.sizes.of(extent if a == WHOLE else self.told.extents[a])
+        length = self.sizes.of(extent)
         if layout.joined and axis == 0:
             return _spans(length, self.told.pieces[self.told.indices[0]], self.told.extents[0])
         if a == WHOLE:
@@ -144,6 +153,8 @@ class Drawing:
             at = [r, c] if len(spans) == 2 else [c] if spans else []
             corners = rectangle(left, top, right - left, bottom - top)
             items += self._part(corners, self.tiles_of(layout, at), cut)
+        if self.sizes.cell:
+            self._cells(items, width, height, two=len(spans) == 2, one=len(spans) == 1)
         if cut.how == "halo":
             self._halo(items, cut, rows, columns, two=len(spans) == 2)
         items.append(Shape(rectangle(0, 0, width, height), None, FAINT, 1.2))
@@ -192,8 +203,10 @@ class Drawing:
         (top, bottom, _), (left, right, _) = rows[len(rows) // 2], columns[len(columns) // 2]
         (above, below), (before, after) = sides
 
+        cell = self.sizes.cell
+
         def reach(cells: int, room: float) -> float:
-            return min(room, 6.0 + 2.0 * min(cells, 4)) if cells else 0.0
+            return min(room, cells * cell or 6.0 + 2.0 * min(cells, 4)) if cells else 0.0
 
         x0, x1 = left - reach(before, left), right + reach(after, columns[-1][1] - right)
         y0, y1 = top - reach(above, top), bottom + reach(below, rows[-1][1] - bottom)
@@ -205,7 +218,22 @@ class Drawing:
         )
         items += [Shape(strip, "white", None, opacity=0.45) for strip in strips if min(_extent(strip)) > 0.5]
         items.append(Shape(rectangle(x0, y0, x1 - x0, y1 - y0), None, INK, 2.0, dashed=True))
-        self.legend["halo"] = "dashed: what one tile reads, with its halo (drawn larger than it is)"
+        larger = "" if cell else " (drawn larger than it is)"
+        self.legend["halo"] = f"dashed: what one tile reads, with its halo{larger}"
+
+    def _cells(self, items: list[Item], width: float, height: float, *, two: bool, one: bool) -> None:
+        """A line between any two cells."""
+        step = self.sizes.cell
+        if one or two:
+            items += [
+                Line((step * n, 0), (step * n, height), "white", 0.7, opacity=0.45)
+                for n in range(1, round(width / step))
+            ]
+        if two:
+            items += [
+                Line((0, step * n), (width, step * n), "white", 0.7, opacity=0.45)
+                for n in range(1, round(height / step))
+            ]
 
     def _box(
         self, items: list[Item], layout: Layout, cut: ArrayCut, spans: list[list[Span]], skipped: int, names: list[str]
@@ -298,32 +326,36 @@ def picture(told: Explanation, *, titled: bool = True) -> Scene:
     cube = drawing.cube()
     operands = len(plan.operands)
     tallest = max((h for _, _, h in panels), default=0)
-    x, top = 40.0, 64.0 if titled else 8.0
+    x, top = _EDGE, 64.0 if titled else 8.0
     items: list[Item] = []
     if cube is not None:
         shapes, wide, high = cube
         items += [_moved(item, x + 18, top + 20) for item in shapes]
-        x += wide + 100
+        x += wide + 70
         tallest = max(tallest, high + 20)
     for n, (shapes, wide, _) in enumerate(panels):
         if n == operands:
-            items.append(Line((x - 14, top + 70), (x + 22, top + 70), INK, 1.6, arrow=True))
-            x += _PAD + 24
+            if n:
+                items.append(Line((x - 14, top + 59), (x + 22, top + 59), INK, 1.6, arrow=True))
+                x += _PAD + 24
         items += [_moved(item, x, top) for item in shapes]
         x += wide + _PAD + 22
     title = f"{told.question.kernel.name}: {told.question.kernel.notation}"
     where = where_of(told)
     bottom = top + tallest + 12
     notes = [
-        Label((40, bottom + 16 * n), text, 11, "start", color=FAINT) for n, text in enumerate(drawing.legend.values())
+        Label((_EDGE, bottom + 16 * n), text, 11, "start", color=FAINT)
+        for n, text in enumerate(drawing.legend.values())
     ]
     head: tuple[Item, ...] = ()
     if titled:
         head = (
-            Label((40, 22), title, 14, "start", mono=True, bold=True),
-            Label((40, 42), where, 12, "start", color=FAINT),
+            Label((_EDGE, 22), title, 14, "start", mono=True, bold=True),
+            Label((_EDGE, 42), where, 12, "start", color=FAINT),
         )
-    texts = [60 + (0.6 if t.mono else 0.56) * t.size * len(t.text) for t in (*head, *notes) if isinstance(t, Label)]
+    texts = [
+        2 * _EDGE + (0.6 if t.mono else 0.56) * t.size * len(t.text) for t in (*head, *notes) if isinstance(t, Label)
+    ]
     width = max([x - 10, *texts])
     return Scene(width, bottom + 16 * len(notes) + 8, (*head, *items, *notes), f"{title}; {where}")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import xpdispatch as xd
-from xpdispatch import In, Kernel, Out, kernel, min_extents
+from xpdispatch import In, Kernel, Out, image, kernel, min_extents
 
 
 @kernel("src[...] -> dst[...]", dtype="src")
@@ -91,6 +91,16 @@ def smooth(xp, u):
     return u[2:, 1:-1] + u[:-2, 1:-1] + u[1:-1, 2:] + u[1:-1, :-2]
 
 
+@kernel("u[i-1..i+1,:] -> sum s[]", boundary="edge")
+def roughness(xp, u):
+    return xp.sum(xp.abs(u[2:] - u[:-2]))
+
+
+@kernel("p[i], x[:] -> y[i]", constraints=[image("p", "x")])
+def gather(xp, p, x):
+    return xp.take(x, p, axis=0)
+
+
 @kernel("u[2*i,2*j] -> v[i,j]")
 def pool(xp, u):
     return u[::2, ::2]
@@ -157,6 +167,10 @@ def calls(make: Make) -> Iterator[tuple[Kernel, tuple[Any, ...]]]:
     yield slopes, (make(100_000),)
     yield moving, (make(100_002),)
     yield smooth, (make(300, 400),)
+    yield roughness, (make(500, 300),)
+    yield roughness, (make(40, 4000),)
+    yield gather, (lambda: make(50_000)().astype(int), make(60_000))
+    yield gather, (lambda: make(50_000)().astype("int32"), make(60_000))
     yield pool, (make(300, 400),)
     yield positive, (make(100_000),)
     yield some_rows, (make(1000, 400),)

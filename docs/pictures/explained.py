@@ -42,7 +42,7 @@ def notation():
     yield "halo", drawn("u[i-1..i+1] -> v[i]", lambda xp, u: u[2:] - u[:-2], line, boundary="edge")
     yield "blocks", drawn("u[2*i] -> v[i]", lambda xp, u: u[::2] + u[1::2], array(18))
     yield "unknown", drawn("x[i] -> y[?]", lambda xp, x: x[x > 0], line)
-    yield "reduced", drawn("A[i,j] -> sum y[i]", lambda xp, A: xp.sum(A, axis=1), array(6, 8), processors=4)
+    yield "reduced", drawn("a[i,j] -> sum y[i]", lambda xp, a: xp.sum(a, axis=1), array(6, 8), processors=4)
 
 
 @kernel("src[...] -> dst[...]", dtype="src")

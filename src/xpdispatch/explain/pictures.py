@@ -334,28 +334,23 @@ def picture(told: Explanation, *, titled: bool = True) -> Scene:
         x += wide + 70
         tallest = max(tallest, high + 20)
     for n, (shapes, wide, _) in enumerate(panels):
-        if n == operands:
-            if n:
-                items.append(Line((x - 14, top + 59), (x + 22, top + 59), INK, 1.6, arrow=True))
-                x += _PAD + 24
+        if n == operands and n:
+            items.append(Line((x - 14, top + 59), (x + 22, top + 59), INK, 1.6, arrow=True))
+            x += _PAD + 24
         items += [_moved(item, x, top) for item in shapes]
         x += wide + _PAD + 22
     title = f"{told.question.kernel.name}: {told.question.kernel.notation}"
     where = where_of(told)
     bottom = top + tallest + 12
-    notes = [
-        Label((_EDGE, bottom + 16 * n), text, 11, "start", color=FAINT)
-        for n, text in enumerate(drawing.legend.values())
-    ]
-    head: tuple[Item, ...] = ()
+    said = drawing.legend.values()
+    notes = [Label((_EDGE, bottom + 16 * n), text, 11, "start", color=FAINT) for n, text in enumerate(said)]
+    head: tuple[Label, ...] = ()
     if titled:
         head = (
             Label((_EDGE, 22), title, 14, "start", mono=True, bold=True),
             Label((_EDGE, 42), where, 12, "start", color=FAINT),
         )
-    texts = [
-        2 * _EDGE + (0.6 if t.mono else 0.56) * t.size * len(t.text) for t in (*head, *notes) if isinstance(t, Label)
-    ]
+    texts = [2 * _EDGE + (0.6 if t.mono else 0.56) * t.size * len(t.text) for t in (*head, *notes)]
     width = max([x - 10, *texts])
     return Scene(width, bottom + 16 * len(notes) + 8, (*head, *items, *notes), f"{title}; {where}")
 

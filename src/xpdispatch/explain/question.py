@@ -166,7 +166,9 @@ class Question:
 
 
 def _aligned(recipe: Recipe) -> list[Any]:
-    return [fit for fit in (*recipe.operands, *recipe.results) if fit.how == "align"]
+    grid = () if recipe.grid is None else (recipe.grid[1],)
+    more = (*(fit for _, fit in recipe.twins), *grid, *(b.fit for b in recipe.boxes))
+    return [fit for fit in (*recipe.operands, *recipe.results, *more) if fit.how == "align"]
 
 
 def ask(kernel: Kernel, arguments: Arguments, engine: str) -> Question:

@@ -188,9 +188,11 @@ def test_halos_are_read_from_neighbors_and_legate_brings_all() -> None:
     assert u.halo == ((1, 1), (1, 1))
     assert u.part == (136, 151)  # in the middle of i, at an end of j
     assert u.boundary == "0.0"
+    assert u.halo_bytes == 4 * (136 * 151 - 134 * 150)
     assert u.held == u.nbytes
     assert u.received >= u.nbytes - 134 * 150 * 4
     assert "cut 3 x 2, halo 1 below and 1 above, 1 below and 1 above" in str(told)
+    assert "u: 1.7 KiB of other tiles' cells around a tile; boundary 0.0" in str(told)
     assert "Legate brings all of it to each processor" in str(told)
     assert smooth.explain(f4(400, 300)).arrays["u"].held < 2 * u.nbytes
 
@@ -310,6 +312,9 @@ def test_anything_with_a_shape_and_a_dtype_stands_for_an_array() -> None:
     told = saxpy.explain(Duck((1000,), "float32"), Duck((1000,), "float32"), a=2.0)
     assert told.arrays["z"].dtype == "float32"
     assert told.machine.engine == "local"
+    # Told apart from arrays by what it lacks, whatever library it is from.
+    foreign = type("Spec", (Duck,), {"__module__": "jax._src.core"})
+    assert saxpy.explain(foreign((9,), "int8"), foreign((9,), "int8"), 2).arrays["y"].dtype == "int8"
     jax = pytest.importorskip("jax")
     spec = jax.ShapeDtypeStruct((1000,), "float32")
     assert saxpy.explain(spec, spec, 2.0).on(2).arrays["x"].shape == (1000,)

@@ -85,6 +85,8 @@ class ArrayCut:
         How partial results are combined.
     halo : tuple of (int, int)
         Cells below and above, for each axis.
+    halo_bytes : int
+        Of cells in the halo that are other tiles' own, at most.
     boundary : str
         What lies outside; empty without a halo.
     received : int
@@ -107,6 +109,7 @@ class ArrayCut:
     shared_over: tuple[str, ...]
     op: str | None
     halo: tuple[tuple[int, int], ...]
+    halo_bytes: int
     boundary: str
     received: int
     held: int
@@ -324,6 +327,7 @@ class Explanation:
             tuple(shown(name) for i, name in enumerate(self.indices) if i not in layout.axes and counts[i] > 1),
             layout.op,
             tuple((r.below, r.above) for r in layout.reaches) or ((0, 0),) * len(layout.axes),
+            self._read(n, widest) - self._own(n, widest) if layout.boundary is not None else 0,
             "" if layout.boundary is None else str(layout.boundary),
             max((self._received(n, region) for region in self._edge_regions()), default=0),
             max((self._held(n, region) for region in self._edge_regions()), default=0),
@@ -383,13 +387,13 @@ class Explanation:
         return self.question.itemsizes[n] * math.prod(self._window(n, region))
 
     def _own(self, n: int, region: Region) -> int:
-        """Bytes of a tile's part without its halo, which are its own where nobody shares them."""
+        """Bytes of a tile's part without its halo."""
         layout = self._layouts[n]
         cells = 1
         for axis, (a, size) in enumerate(zip(layout.axes, self._shape(n), strict=True)):
             scale = layout.reaches[axis].scale if layout.reaches else 1
             cells *= size if a == WHOLE else (region[a][1] - region[a][0]) * scale
-        return self.question.itemsizes[n] * cells // self._sharing(layout)
+        return self.question.itemsizes[n] * cells
 
     def _received(self, n: int, region: Region) -> int:
         layout = self._layouts[n]
@@ -399,7 +403,7 @@ class Explanation:
             if n - len(self.question.operands) in self._gathered:
                 return 0  # the one processor that puts them together is counted apart
             return self._read(n, region) - self._read(n, region) // self._sharing(layout) if layout.op else 0
-        return max(0, self._held(n, region) - self._own(n, region))
+        return max(0, self._held(n, region) - self._own(n, region) // self._sharing(layout))
 
     def _held(self, n: int, region: Region) -> int:
         layout = self._layouts[n]

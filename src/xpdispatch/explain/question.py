@@ -29,6 +29,10 @@ _SAMPLED = 1 << 22
 """A body is tried out on arrays of so many bytes at most."""
 
 
+_CELLS = ("__array_namespace__", "__array__", "__dlpack__", "__legate_data_interface__")
+"""What only an object with cells has, one of them at least."""
+
+
 def stand_in(shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
     """An array of this shape and dtype that has the memory of one cell."""
     return np.broadcast_to(np.zeros((), np_dtype(dtype)), tuple(shape))
@@ -43,8 +47,7 @@ def with_stand_ins(arguments: Arguments) -> Arguments:
 
 def _array_like(value: Any) -> Any:
     described = hasattr(value, "shape") and hasattr(value, "dtype")
-    only = described and (library_of(value) == "object" or type(value).__name__ == "ShapeDtypeStruct")
-    return stand_in(value.shape, value.dtype) if only else value
+    return stand_in(value.shape, value.dtype) if described and not any(hasattr(value, n) for n in _CELLS) else value
 
 
 def _plain(value: Any) -> Any:

@@ -155,9 +155,9 @@ def _facts(told: Explanation) -> tuple[tuple[str, str], ...]:
         ("cache", _cache(told)),
     ]
     facts += [
-        ("boundary", f"{cut.name}: {cut.boundary}")
+        ("halo", f"{cut.name}: {size(cut.halo_bytes)} of other tiles' cells around a tile; boundary {cut.boundary}")
         for cut in told.arrays.values()
-        if cut.how == "halo" and cut.boundary
+        if cut.how == "halo"
     ]
     unknown = [cut.name for cut in told.arrays.values() if cut.how == "joined"]
     if unknown:

@@ -191,12 +191,32 @@ def spaces() -> Iterator[tuple[Kernel, tuple[Any, ...]]]:
     yield copy, (np.ones((300, 200)),)
 
 
+def difference(body: Kernel, arguments: Any, factor: int | None, options: Any = None) -> str:
+    """Where the tiles of a launch are not as foretold; empty where they are."""
+    from xpdispatch.engines.legate import leaf
+    from xpdispatch.engines.legate.releases import cutting
+
+    tiles: list[tuple[Kernel, Any]] = []
+    with nullcontext() if factor is None else cutting(factor), xd.engine("legate"):
+        given = [a() if callable(a) else a for a in arguments]
+        named = {name: a() if callable(a) else a for name, a in (options or {}).items()}
+        told = body.explain(*given, **named)
+        before, leaf.recorder = leaf.recorder, tiles
+        try:
+            body(*given, **named)
+            xd.synchronize()
+        finally:
+            leaf.recorder = before
+    real = sorted(region for of, region in tiles if of.name == body.name)
+    if real == sorted(told.tiles()):
+        return ""
+    shapes = [getattr(a, "shape", a) for a in given]
+    return f"{body!r} {shapes} factor {factor}: {real[:3]} of {len(real)}, but {told.counts} foretold"
+
+
 def compare(factor: int | None) -> tuple[int, list[str]]:
     """How many launches were compared, and those whose tiles are not as foretold."""
     import cupynumeric
-
-    from xpdispatch.engines.legate import leaf
-    from xpdispatch.engines.legate.releases import cutting
 
     def filled(*shape: int) -> Callable[[], Any]:
         return lambda: cupynumeric.ones(shape)
@@ -204,25 +224,8 @@ def compare(factor: int | None) -> tuple[int, list[str]]:
     def computed(*shape: int) -> Callable[[], Any]:
         return lambda: cupynumeric.ones(shape) + 1
 
-    count, wrong = 0, []
-    for make in filled, computed, None:
-        for body, arguments in spaces() if make is None else calls(make):
-            tiles: list[tuple[Kernel, Any]] = []
-            before, leaf.recorder = leaf.recorder, tiles
-            with nullcontext() if factor is None else cutting(factor), xd.engine("legate"):
-                given = [a() if callable(a) else a for a in arguments]
-                told = body.explain(*given)
-                body(*given)
-                xd.synchronize()
-            leaf.recorder = before
-            real = sorted(region for of, region in tiles if of.name == body.name)
-            count += 1
-            if real != sorted(told.tiles()):
-                shapes = [getattr(a, "shape", a) for a in given]
-                wrong.append(
-                    f"{body!r} {shapes} factor {factor}: {real[:3]} of {len(real)}, but {told.counts} foretold"
-                )
-    return count, wrong
+    all_calls = [*calls(filled), *calls(computed), *spaces()]
+    return len(all_calls), [line for body, arguments in all_calls if (line := difference(body, arguments, factor))]
 
 
 if __name__ == "__main__":

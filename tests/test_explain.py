@@ -31,6 +31,7 @@ from explained import (
     some_rows,
     whole_products,
 )
+from right import RIGHT, Right
 from xpdispatch import kernel
 from xpdispatch.cli import main
 from xpdispatch.explain import Explanation
@@ -54,6 +55,16 @@ def at_once(*arrays: np.ndarray) -> Explanation:
 # -- against real Legate -----------------------------------------------------------------------------
 
 
+@pytest.fixture
+def ruled() -> None:
+    """Legate whose rule is the one that is foretold."""
+    import legate.core as lg
+
+    if not hasattr(lg, "min_extents"):
+        pytest.skip("the rule is that of Legate 26.6, and this release is older")
+
+
+@pytest.mark.usefixtures("ruled")
 @pytest.mark.parametrize("factor", [None, 1, 4])
 def test_legate_makes_the_tiles_that_are_foretold(factor: int | None) -> None:
     count, wrong = explained.compare(factor)
@@ -61,6 +72,32 @@ def test_legate_makes_the_tiles_that_are_foretold(factor: int | None) -> None:
     assert wrong == []
 
 
+@pytest.mark.usefixtures("ruled")
+@pytest.mark.parametrize("case", RIGHT, ids=lambda case: case.name)
+def test_every_right_kernel_is_cut_as_foretold(case: Right) -> None:
+    import cupynumeric
+
+    def put(value):
+        # A copy of Legate's own, which has been cut before; what comes from NumPy has not.
+        return (lambda: cupynumeric.array(value).copy()) if isinstance(value, np.ndarray) else value
+
+    body, args, kwargs = case.make(np.random.default_rng(3))
+    given, named = [put(a) for a in args], {name: put(a) for name, a in kwargs.items()}
+    assert explained.difference(body, given, 4, named) == ""
+
+
+@pytest.mark.parametrize("case", RIGHT, ids=lambda case: case.name)
+def test_every_right_kernel_can_be_shown(case: Right) -> None:
+    body, args, kwargs = case.make(np.random.default_rng(3))
+    here = body.explain(*args, **kwargs)
+    there = here.on(8, partitioning_threshold=1)
+    for told in here, there:
+        assert body.name in str(told)
+        ET.fromstring(re.search(r"<svg.*</svg>", told._repr_html_(), re.DOTALL)[0])
+    assert sum(share.tiles for share in there.shares) == there.count == len(list(there.tiles()))
+
+
+@pytest.mark.usefixtures("ruled")
 @pytest.mark.parametrize("cpus", [1, 6, 7, 8])
 def test_and_on_other_numbers_of_processors(cpus: int) -> None:
     environment = {**os.environ, "LEGATE_CONFIG": f"--cpus {cpus} --gpus 0 --sysmem 1000"}

@@ -70,6 +70,15 @@ LAYERS = [
     "engines.legate.boxes",
     "engines.legate.launch",
     "engines.legate.engine",
+    "explain.cuts",
+    "explain.question",
+    "explain.words",
+    "explain.scene",
+    "explain.pictures",
+    "explain.page",
+    "explain.canvas",
+    "explain.explanation",
+    "explain",
     "runtime",
     "probes",
     "diagnosis",
@@ -101,6 +110,7 @@ LAYERS = [
     "commands.check",
     "commands.doctor",
     "commands.run",
+    "commands.explain",
     "cli",
 ]
 

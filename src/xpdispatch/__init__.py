@@ -25,6 +25,7 @@ from xpdispatch.errors import (
     UnsupportedError,
     XPDispatchError,
 )
+from xpdispatch.explain import Explanation
 from xpdispatch.explicit import In, InOut, Out, Reduce
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import namespace_for, register_namespace
@@ -40,6 +41,7 @@ __all__ = [
     "DTypeError",
     "DisagreementError",
     "EngineError",
+    "Explanation",
     "In",
     "InOut",
     "Kernel",

@@ -13,6 +13,7 @@ from xpdispatch.errors import XPDispatchError
 COMMANDS = {
     "doctor": "say what works here, and what mends the rest",
     "run": "run a script under Legate's launcher, or without Legate",
+    "explain": "say how a kernel's arrays will be cut, which are shared, what is reduced, and what moves",
     "check": "check that a kernel does not depend on how its arrays are cut",
 }
 """By the name of the module in ``xpdispatch.commands``: what its ``main(words)`` does."""

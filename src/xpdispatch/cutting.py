@@ -58,6 +58,12 @@ class Cuts(NamedTuple):
     thin: bool
     shared: bool
 
+    def on(self, threads: int, *, new: bool) -> tuple[Cuts, int]:
+        """The cuts in this process, and how many of the threads work; `new` says that the results are new arrays."""
+        workers = threads if self.shared else 1
+        whole = self.thin and new and workers == 1
+        return self._replace(tile=None) if whole else self, workers
+
     def regions(self, domain: Region) -> Sequence[Region]:
         """The tiles."""
         if self.tile is None:
@@ -116,15 +122,26 @@ class Cutter:
 
     def cuts(self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
         """How a call on these arrays is cut."""
-        span = _Span(tuple([stop - start for start, stop in domain]), cache_bytes(), _is_fortran(operands))
-        tried: tuple[tuple[int, ...] | None] | None = self._trials.get(span)
-        if tried is None:
-            tried = self._trials[span] = (self._trial(span),)
-        measured = None if tried[0] is None else self._measured(tried[0], scalars)
+        span = self._span(domain, operands)
+        measured = self._tried(span, scalars)
         found: Cuts | None = self._tiles.get((span, measured))
         if found is None:
             found = self._tiles[span, measured] = self._decide(span, measured)
         return found
+
+    def cost(self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any]) -> Cost | None:
+        """What the body needs besides its arrays; None where it does not run on ones, or on a tile of this plan."""
+        measured = self._tried(self._span(domain, operands), scalars)
+        return None if measured is None else measured.cost
+
+    def _span(self, domain: Region, operands: Sequence[Any]) -> _Span:
+        return _Span(tuple([stop - start for start, stop in domain]), cache_bytes(), _is_fortran(operands))
+
+    def _tried(self, span: _Span, scalars: Sequence[Any]) -> Measured | None:
+        tried: tuple[tuple[int, ...] | None] | None = self._trials.get(span)
+        if tried is None:
+            tried = self._trials[span] = (self._trial(span),)
+        return None if tried[0] is None else self._measured(tried[0], scalars)
 
     def _trial(self, span: _Span) -> tuple[int, ...] | None:
         """The sizes of a tile on which the body is tried out; None where that would cost as much as it may save."""

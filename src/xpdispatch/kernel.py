@@ -36,6 +36,9 @@ else:
 
     P, R = ParamSpec("P"), TypeVar("R")
 
+if TYPE_CHECKING:
+    from xpdispatch.explain import Explanation
+
 _MISSING = inspect.Parameter.empty
 _UNKNOWN = None, None
 
@@ -261,6 +264,46 @@ class Kernel(Generic[P, R]):
             raise
         return results[0] if len(results) == 1 else tuple(results)
 
+    def explain(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Explanation:
+        """How the arrays of such a call are cut, which are shared, what is reduced, and how many bytes move.
+
+        Parameters
+        ----------
+        *args, out, **kwargs
+            As in a call. In place of an array may stand anything that has a shape and a dtype, such as a
+            ``jax.ShapeDtypeStruct``: no cell is read, and no array is made.
+
+        Returns
+        -------
+        Explanation
+            For the processors that the call would run on here; ``explain(...).on(processors=8, kind="gpu")`` is for
+            others. Print it, show it in a notebook, or ask it for a picture.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from xpdispatch import kernel
+        >>> @kernel("x[i], y[i] -> z[i]", dtype="x")
+        ... def saxpy(xp, x, y, a):
+        ...     return a * x + y
+        >>> x = np.ones(10**6)
+        >>> told = saxpy.explain(x, x, 2.0).on(processors=4)
+        >>> told.count, told.arrays["x"].part
+        (4, (250000,))
+        """
+        from xpdispatch.explain.explanation import explain_here
+        from xpdispatch.explain.question import ask, with_stand_ins
+
+        kernel: Kernel = self
+        try:
+            kernel = self.plain_for(args, kwargs)
+            arguments = with_stand_ins(kernel.bind(args, kwargs, out))
+            kernel._check(arguments)
+            return explain_here(ask(kernel, arguments, kernel._engine_for(arguments)))
+        except XPDispatchError as error:
+            error.complete(kernel.name, kernel.notation)
+            raise
+
     # -- variants -------------------------------------------------------------------------------
 
     def cpu_variant(self, function: Callable[..., Any]) -> Kernel[P, R]:
@@ -377,6 +420,12 @@ class Kernel(Generic[P, R]):
     # -- preparing: all that types, dtypes, shapes and extents decide --------------------------------------
 
     def _prepare(self, arguments: Arguments) -> Prepared:
+        self._check(arguments)
+        prepared: Prepared = get_engine(self._engine_for(arguments)).prepare(self, arguments)
+        return prepared
+
+    def _check(self, arguments: Arguments) -> None:
+        """Refuse what is no array where one is wanted, and arrays where none is."""
         for slot in self.body.slots:
             if slot.scalar is not None:
                 self._check_scalar(slot.name, arguments.scalars[slot.scalar])
@@ -385,8 +434,6 @@ class Kernel(Generic[P, R]):
         for term, value in zip(self.signature.results, arguments.given, strict=True):
             if value is not None:
                 _check_array(str(term.name), value, number_ok=False)
-        prepared: Prepared = get_engine(self._engine_for(arguments)).prepare(self, arguments)
-        return prepared
 
     def _check_scalar(self, name: str, value: Any) -> None:
         library = library_of(value)

@@ -84,18 +84,18 @@ def _broken(name: str, error: Exception) -> MissingError:
     )
 
 
-def make_arguments(kernel: Kernel, words: Sequence[str], seed: int) -> dict[str, Any]:
+def make_arguments(kernel: Kernel, words: Sequence[str], seed: int | None) -> dict[str, Any]:
     """The arguments that words such as ``x=1000,3:float32``, ``data=50:int64:0..8`` and ``bins=9`` ask for.
 
-    Arrays hold normal numbers, integers from 0 to 8 or of the range that the word gives, or bools. All other
-    arguments are Python literals, or else text.
+    Arrays hold normal numbers, integers from 0 to 8 or of the range that the word gives, or bools; without a seed they
+    have a shape and a dtype, and the memory of one cell. All other arguments are Python literals, or else text.
 
     Raises
     ------
     ArgumentError
         A word cannot be read, or names no argument.
     """
-    rng = np.random.default_rng(seed)
+    rng = None if seed is None else np.random.default_rng(seed)
     arrays = {s.name for s in kernel.body.slots if s.scalar is None}
     known = [s.name for s in kernel.body.slots]
     found: dict[str, Any] = {}
@@ -116,7 +116,7 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _array(name: str, text: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+def _array(name: str, text: str, rng: np.random.Generator | None) -> np.ndarray[Any, Any]:
     extents, *rest = text.split(":")
     try:
         shape = tuple(int(n) for n in extents.split(",") if n)
@@ -128,6 +128,8 @@ def _array(name: str, text: str, rng: np.random.Generator) -> np.ndarray[Any, An
         raise ArgumentError(
             f"{name}={text} is no array", hint=f"write {name}=1000,3 or {name}=1000,3:float32 or {name}=50:int64:0..8"
         ) from None
+    if rng is None:
+        return np.broadcast_to(np.zeros((), dtype), shape)
     if dtype.kind in "iu":
         return rng.integers(low, high, shape, dtype=dtype, endpoint=True)
     if dtype.kind == "b":

@@ -90,16 +90,15 @@ class LocalCall:
     def _run_cut(
         self, cutter: Cutter, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
     ) -> list[Any]:
-        cuts = cutter.cuts(self.domain, operands, scalars)
-        workers = thread_count() if cuts.shared and not inside_body.get() else 1
-        whole = cuts.thin and workers == 1 and not self.writes and not self.kernel.body.buffers
-        regions = (self.domain,) if whole else cuts.regions(self.domain)
-        return run(self.site, operands, targets, scalars, self.domain, regions, workers)
+        threads = 1 if inside_body.get() else thread_count()
+        new = not self.writes and not self.kernel.body.buffers
+        cuts, workers = cutter.cuts(self.domain, operands, scalars).on(threads, new=new)
+        return run(self.site, operands, targets, scalars, self.domain, cuts.regions(self.domain), workers)
 
 
 def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
     """Settle library, namespace, plan and dtypes of a call."""
-    library, like = _one_library(kernel, arguments)
+    library, like = one_library(kernel, arguments)
     variant = {"numpy": "CPU", "cupy": "GPU"}.get(library)
     if variant is not None and variant not in kernel.variants:
         raise refuse_variant(kernel.variants, [variant])
@@ -143,7 +142,7 @@ def _all_given(kernel: Kernel, operands: Sequence[Any], given: Sequence[Any]) ->
     return [operands[u] if u is not None else g for u, g in zip(kernel.body.updated, given, strict=True)]
 
 
-def _one_library(kernel: Kernel, arguments: Arguments) -> tuple[str, Any]:
+def one_library(kernel: Kernel, arguments: Arguments) -> tuple[str, Any]:
     """The one library of a call's arrays, and one of them."""
     found: dict[str, tuple[str, Any]] = {}
     for name, value in arguments.arrays(kernel):

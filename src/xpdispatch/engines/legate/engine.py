@@ -50,7 +50,7 @@ from xpdispatch.engines.legate import leaf
 from xpdispatch.engines.legate.boxes import boxes_of
 from xpdispatch.engines.legate.launch import Launch, make_launch
 from xpdispatch.engines.legate.recipe import Boxes
-from xpdispatch.engines.legate.releases import STORES, cutting, cutting_cells, least_extents
+from xpdispatch.engines.legate.releases import STORES, cutting, cutting_cells, least_extents, least_size
 from xpdispatch.engines.legate.stores import (
     Held,
     bound,
@@ -264,6 +264,23 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
     if any(g is None and u is None for g, u in zip(arguments.given, kernel.body.updated, strict=True)):
         check_wrappable(kind)
     return LegateCall(kernel, kind, BoundedCache(), [], [])
+
+
+def machine_here(variants: Sequence[str]) -> tuple[int, str, int, int]:
+    """Number and kind of the processors that a kernel with these variants would run on, tiles to each, and least size.
+
+    Raises
+    ------
+    UnsupportedError
+        There is none.
+    """
+    machine = _runtime.machine
+    there = [v for v in ("GPU", "OMP", "CPU") if machine.count(lg.TaskTarget[v])]
+    found = next((v for v in there if v in variants), None)
+    if found is None:
+        raise refuse_variant(variants, there)
+    policy, target = lg.Scope.parallel_policy(), lg.TaskTarget[found]
+    return machine.count(target), found.lower(), policy.overdecompose_factor, least_size(policy, target)
 
 
 def synchronize() -> None:

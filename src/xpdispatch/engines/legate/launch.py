@@ -14,7 +14,7 @@ import numpy as np
 from xpdispatch.boundaries import check_constant
 from xpdispatch.dtypes import check_cast
 from xpdispatch.engines.legate.leaf import Header
-from xpdispatch.engines.legate.recipe import Recipe, make_recipe
+from xpdispatch.engines.legate.recipe import Recipe, recipe_of_call, with_results
 from xpdispatch.engines.legate.releases import MOST_UNBOUND
 from xpdispatch.engines.legate.stores import Held, memory_limit
 from xpdispatch.engines.legate.tasks import task_of
@@ -77,20 +77,15 @@ def make_launch(
             check_dtype(layout.op, layout.name, dtype)
         if g is not None:
             check_cast(layout.name, dtype, g.dtype)
-    shapes = [(None, *s[1:]) if r.joined else s for r, (_, s) in zip(plan.results, types, strict=True)]
-    plan = plan.with_result_shapes(shapes)
+    plan = with_results(plan, types)
     _check_rows(plan)
-    apart = [*(h.inline for h in operands), *(0 in shape for shape in shapes)]
-    ordered = _ordered(kernel, plan, types)
-    unbound = sum(layout.joined for layout in plan.results) + (len(ordered) + 1 if ordered else 0)  # and their places
-    # What is there already has no place in the order.
-    one_piece = any(plan.results[r].accumulate for r in ordered) or unbound > MOST_UNBOUND
-    recipe = make_recipe(
+    recipe = recipe_of_call(
         plan,
-        apart,
+        types,
+        [h.inline for h in operands],
         lg.LEGATE_MAX_DIM,
-        one_piece=one_piece,
-        gathered=() if one_piece else ordered,
+        deterministic=kernel.deterministic,
+        most_unbound=MOST_UNBOUND,
         pointers=[p for p, h in enumerate(operands) if h.followable],
     )
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
@@ -133,17 +128,3 @@ def _check_room(
             f"the call needs {new / 2**20:,.0f} MiB for new arrays, and Legate has {limit / 2**20:,.0f} MiB in all",
             hint=f"start Legate with more memory (--{flag} takes MiB), or work on smaller arrays",
         )
-
-
-def _ordered(kernel: Kernel, plan: Plan, types: Sequence[tuple[np.dtype[Any], Shape]]) -> tuple[int, ...]:
-    """The results that Legate's own reductions cannot give, and that are put together in the order of the tiles.
-
-    It knows no fold, multiplies no complex128, and adds floats in an order that changes from run to run.
-    """
-    found = []
-    for r, (layout, (dtype, shape)) in enumerate(zip(plan.results, types, strict=True)):
-        inexact = layout.op in ("sum", "prod") and dtype.kind in "fc"
-        product = (layout.op, dtype) == ("prod", np.dtype(np.complex128))
-        if 0 not in shape and (layout.op == "fold" or product or (inexact and kernel.deterministic)):
-            found.append(r)
-    return tuple(found)

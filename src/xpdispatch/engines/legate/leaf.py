@@ -19,7 +19,7 @@ from xpdispatch.caches import BoundedCache
 from xpdispatch.cutting import Cutter
 from xpdispatch.engines.legate import device, failures
 from xpdispatch.engines.legate.failures import Failure
-from xpdispatch.engines.legate.recipe import Fit, Recipe
+from xpdispatch.engines.legate.recipe import SMALL, Fit, Recipe, is_simple
 from xpdispatch.engines.legate.releases import data_of
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.executor import run
@@ -81,9 +81,6 @@ class Prepared(NamedTuple):
 recorder: list[tuple[Kernel, Region]] | None = None
 """Where the tiles of this process' tasks are noted down, for the checks that run the same ones with NumPy."""
 
-
-_SMALL = 1 << 18
-"""Bytes of a result up to which a task's own time counts, and cuts for the cache do not."""
 
 _PICKLED = pickle.dumps(None, pickle.HIGHEST_PROTOCOL)[0]
 """How a pickle begins; nothing that is marshalled does."""
@@ -245,14 +242,7 @@ def _short_way(header: Header, site: Site) -> Callable[[Any, tuple[Any, ...]], b
     It does what :func:`_run` does of them, with nothing left to decide.
     """
     plan, recipe, body = header.plan, header.recipe, site.body
-    plain = (
-        site.library == "numpy"
-        and recipe.is_plain
-        and body.results == 1
-        and not (plan.results[0].op or plan.windowed or plan.images or header.cast[0])
-        and not (body.buffers or body.wants_tile or body.keyword)
-    )
-    if not plain:
+    if site.library != "numpy" or not is_simple(plan, recipe, body):
         return None
     function, xp, places, planned = site.function, site.xp, body.places, header.dtypes[0]
     quiet = copy_context()
@@ -260,7 +250,7 @@ def _short_way(header: Header, site: Site) -> Callable[[Any, tuple[Any, ...]], b
 
     def short(context: Any, scalars: tuple[Any, ...]) -> bool:
         target = _view(np, data_of(context.outputs[0]))
-        if target.nbytes > _SMALL:
+        if target.nbytes > SMALL:
             return False
         if not target.size:
             return True

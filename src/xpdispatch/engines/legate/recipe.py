@@ -23,6 +23,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
+from xpdispatch.body import Body
 from xpdispatch.plan import WHOLE, Layout, Plan, Shape
 
 _LARGEST_GRID = 2**16
@@ -270,6 +273,79 @@ def make_recipe(
         (tuple(int(n or 0) for n in layouts[known + len(twins)].shape), done[known + len(twins)]) if cells else None,
         cells,
     )
+
+
+SMALL = 1 << 18
+"""Bytes of a result up to which a task's own time counts, and cuts for the cache do not."""
+
+
+def is_simple(plan: Plan, recipe: Recipe, body: Body) -> bool:
+    """Whether tasks on CPUs whose result is small run the body at once, with nothing left to decide."""
+    return (
+        recipe.is_plain
+        and body.results == 1
+        and not (plan.results[0].op or plan.windowed or plan.images)
+        and not (body.buffers or body.wants_tile or body.keyword)
+    )
+
+
+Types = Sequence[tuple[np.dtype[Any], Shape]]
+"""Dtype and shape of each result."""
+
+
+def with_results(plan: Plan, types: Types) -> Plan:
+    """The plan with the extents of its results, but for those of ``?``."""
+    shapes = [(None, *s[1:]) if r.joined else s for r, (_, s) in zip(plan.results, types, strict=True)]
+    return plan.with_result_shapes(shapes)
+
+
+def recipe_of_call(
+    plan: Plan,
+    types: Types,
+    inline: Sequence[bool],
+    max_dim: int,
+    *,
+    deterministic: bool,
+    most_unbound: int,
+    pointers: Sequence[int],
+) -> Recipe:
+    """Fit the arrays of a call.
+
+    Parameters
+    ----------
+    plan : Plan
+        :func:`with_results`.
+    types : sequence of (numpy.dtype, tuple of int)
+    inline : sequence of bool
+        For each operand whether it is sent with the scalars.
+    max_dim : int
+    deterministic : bool
+        Sums of floats are put together in the order of the tiles.
+    most_unbound : int
+        How many stores of unknown size a launch in several tiles may have.
+    pointers : sequence of int
+    """
+    apart = [*inline, *(0 in layout.shape for layout in plan.results)]
+    ordered = _ordered(plan, types, deterministic=deterministic)
+    unbound = sum(layout.joined for layout in plan.results) + (len(ordered) + 1 if ordered else 0)  # and their places
+    # What is there already has no place in the order.
+    one_piece = any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
+    gathered = () if one_piece else ordered
+    return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, pointers=pointers)
+
+
+def _ordered(plan: Plan, types: Types, *, deterministic: bool) -> tuple[int, ...]:
+    """The results that Legate's own reductions cannot give, and that are put together in the order of the tiles.
+
+    It knows no fold, multiplies no complex128, and adds floats in an order that changes from run to run.
+    """
+    found = []
+    for r, (layout, (dtype, shape)) in enumerate(zip(plan.results, types, strict=True)):
+        inexact = layout.op in ("sum", "prod") and dtype.kind in "fc"
+        product = (layout.op, dtype) == ("prod", np.dtype(np.complex128))
+        if 0 not in shape and (layout.op == "fold" or product or (inexact and deterministic)):
+            found.append(r)
+    return tuple(found)
 
 
 def _cells(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> tuple[int, ...]:

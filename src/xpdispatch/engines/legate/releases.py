@@ -96,6 +96,14 @@ def cutting_cells(share: float) -> Any:
     return lg.Scope(parallel_policy=policy)
 
 
+def least_size(policy: Any, target: Any) -> int:
+    """Cells below which Legate cuts nothing; its own default before Legate 26.3, which does not tell."""
+    if hasattr(policy, "partitioning_threshold"):
+        return int(policy.partitioning_threshold(target))
+    default = {"CPU": 1 << 14, "OMP": 1 << 17, "GPU": 1 << 20}[target.name]
+    return int(os.environ.get(f"LEGATE_MIN_{target.name}_CHUNK", default))
+
+
 def least_extents(variable: Any, extents: Sequence[int]) -> Any:
     """The constraint that no tile has fewer cells along an axis than these; 0 where it may have any.
 

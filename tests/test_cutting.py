@@ -714,16 +714,16 @@ ran = []
 def slow(xp, x):
     if x[0] == 1:
         return xp.sqrt(x) + x * x
-    ran.append(1)
+    ran.append(time.perf_counter())
+    if len(ran) == 6:  # not before, when Python imports and swallows it
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
     time.sleep(0.1)
     return xp.sqrt(x) + x * x
-threading.Timer(0.35, os.kill, (os.getpid(), signal.SIGINT)).start()
-start = time.perf_counter()
 try:
     with xd.threads(int(sys.argv[1])):
         slow(np.full(1000, 2.0))
 except KeyboardInterrupt:
-    print("interrupted", len(ran), time.perf_counter() - start, threading.active_count())
+    print("interrupted", len(ran), time.perf_counter() - ran[5], threading.active_count())
     print(slow(np.full(3, 2.0))[0])
 """
 
@@ -731,11 +731,11 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_interrupt_ends_the_call(threads: int) -> None:
     done = run_python(f"import sys; sys.argv = ['-', '{threads}']\n{INTERRUPTED}", XPDISPATCH_CACHE="64")
+    assert done.stdout.startswith("interrupted"), done.stderr
     first, value = done.stdout.splitlines()
-    word, ran, seconds, alive = first.split()
-    assert word == "interrupted", done.stderr
+    _, ran, seconds, alive = first.split()
     assert int(ran) < 30
-    assert float(seconds) < 0.35 + 0.1 + 0.2 + 0.25  # the timer, a tile in flight, what is allowed, a slow machine
+    assert float(seconds) < 0.05 + 0.1 + 0.2 + 0.25  # the timer, a tile in flight, what is allowed, a slow machine
     assert int(alive) == 1
     assert float(value) == pytest.approx(4 + math.sqrt(2))
 

@@ -74,7 +74,7 @@ def test_checks_from_python_show_a_bar_on_a_terminal(slow: Path, tmp_path: Path)
     output, shown, status = on_a_terminal([sys.executable, str(slow)], tmp_path)
     assert status == 0, shown
     assert "small integers ━" in shown
-    assert "axes of 9 cells ━" in shown, "suggest shows one, too"
+    assert "sets of axes, together ━" in shown, "suggest shows one, too"
     assert "\x1b[2K" in shown, "in the end it is taken away"
     assert "right under" in output
     assert "x[i] -> y[i]" in output

@@ -67,7 +67,9 @@ PAGE = """\
 
 {output}
 
-With Legate, put `xpdispatch run --cpus 2 --gpus 0` in the place of `python`. :download:`{name}.py <../../examples/{name}.py>`:
+With Legate, put `xpdispatch run --cpus 2 --gpus 0` in the place of `python`.
+
+:download:`{name}.py <../../examples/{name}.py>`:
 
 .. literalinclude:: ../../examples/{name}.py
    :language: python
@@ -127,11 +129,13 @@ def write_page(name: str) -> str:
             drawn = Path(folder) / f"{name}.png"
             output = run([sys.executable, str(program), "--check", "--output", str(drawn)])
             replace(picture, drawn.read_bytes())
-        lines = [f"   {line}" for line in output.splitlines() if "wrote" not in line]
-        title = TITLES[name]
-        more = "\n\n".join(paragraphs[1:])
         content = PAGE.format(
-            name=name, title=title, underline="=" * len(title), summary=paragraphs[0], more=more, output="\n".join(lines)
+            name=name,
+            title=TITLES[name],
+            underline="=" * len(TITLES[name]),
+            summary=paragraphs[0],
+            more="\n\n".join(paragraphs[1:]),
+            output="\n".join(f"   {line}" for line in output.splitlines() if not line.startswith("wrote ")),
         )
         replace(page, content.encode())
     return paragraphs[0].replace("\n", " ")
@@ -148,14 +152,11 @@ def run(command: list[str]) -> str:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file at once, since two builders may do so at the same time; and not if it is there already."""
-    if path.exists() and path.read_bytes() == content and path.suffix == ".rst":
-        path.touch()
-        return
+    """Write a file in one step, since two builders may do so at the same time."""
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)
     Path(file.name).chmod(0o644)
-    os.replace(file.name, path)
+    Path(file.name).replace(path)
 
 
 def setup(app):

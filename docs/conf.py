@@ -1,6 +1,13 @@
 """Sphinx reads this: sphinx-build -W -b html docs docs/_build/html."""
 
 import doctest
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # gallery.py
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # for from-shard-map.rst
 
 import xpdispatch
 
@@ -9,8 +16,16 @@ author = "The xpdispatch developers"
 copyright = author  # noqa: A001  Sphinx's own name
 version = release = xpdispatch.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx.ext.napoleon"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.napoleon",
+    "myst_parser",
+    "sphinx_design",
+    "gallery",
+]
 exclude_patterns = ["_build"]
+source_suffix = {".rst": "restructuredtext"}  # Markdown is only included
 default_role = "code"
 highlight_language = "python3"
 
@@ -21,7 +36,11 @@ autodoc_member_order = "bysource"
 add_module_names = False
 
 # The examples in docstrings lean on the public names; every page imports what it shows.
-doctest_global_setup = "from xpdispatch import *; from xpdispatch.testing import *"
+doctest_global_setup = """
+from importlib.util import find_spec
+from xpdispatch import *
+from xpdispatch.testing import *
+"""
 # Without IGNORE_EXCEPTION_DETAIL, which is on by default: the texts of errors are part of what is documented.
 doctest_default_flags = doctest.ELLIPSIS | doctest.DONT_ACCEPT_TRUE_FOR_1
 
@@ -33,8 +52,11 @@ html_copy_source = False
 html_theme_options = {
     "navigation_with_keys": False,
     "header_links_before_dropdown": 7,
+    "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": [],
     "footer_end": [],
 }
-html_sidebars = {"**": []}
+html_css_files = ["site.css"]
+# Two columns of code need the whole width.
+html_sidebars = {"index": [], "from-*": [], "tutorial": [], "api": [], "gallery/index": []}

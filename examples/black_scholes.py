@@ -44,6 +44,7 @@ def black_scholes(xp, spot, strike, years, rate, volatility):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=1000, help="options")
+    parser.add_argument("--output", metavar="PNG", help="draw the prices to this file")
     parser.add_argument("--check", action="store_true", help="compare with NumPy")
     args = parser.parse_args()
 
@@ -73,6 +74,20 @@ def main() -> None:
         up, down = (price(*market, VOLATILITY + d) for d in (h, -h))
         numpy.testing.assert_allclose(vega, (up - down) / (2 * h), rtol=0, atol=1e-3)
         print("equal to NumPy")
+    if args.output:
+        draw(args.output, *market, call, delta)
+
+
+def draw(path, spot, strike, years, call, delta):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, values, title in zip(panels, (call / strike, delta), ("Price of a call / strike", "Delta"), strict=True):
+        points = axes.scatter(spot / strike, values, c=years, s=4)
+        axes.set(title=title, xlabel="spot / strike")
+    figure.colorbar(points, ax=panels, label="years")
+    figure.savefig(path)
 
 
 def price(spot, strike, years, volatility=VOLATILITY):

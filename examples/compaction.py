@@ -37,6 +37,7 @@ def runs(xp, tile, loud):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=10000, help="samples")
+    parser.add_argument("--output", metavar="PNG", help="draw a stretch of the signal to this file")
     parser.add_argument("--check", action="store_true", help="compare with NumPy")
     args = parser.parse_args()
 
@@ -71,6 +72,21 @@ def main() -> None:
         numpy.testing.assert_array_equal(end, numpy.flatnonzero(steps == -1))
         assert int(count) == (end - start).sum() == above.sum()
         print("equal to NumPy")
+    if args.output:
+        draw(args.output, samples[:1000], height, place, start, end)
+
+
+def draw(path, samples, height, place, start, end):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(samples, linewidth=0.8)
+    axes.plot(place, height, "v", markersize=5, label="peaks")
+    axes.hlines([THRESHOLD] * len(start), start, end, colors="C3", linewidth=3, label="runs")
+    axes.set(xlim=(0, len(samples)), xlabel="sample")
+    axes.legend()
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=60, help="rows and columns of the grid")
     parser.add_argument("--steps", type=int, default=60, help="steps of the method")
+    parser.add_argument("--output", metavar="PNG", help="draw both sides of the equation to this file")
     parser.add_argument("--check", action="store_true", help="compare with NumPy")
     args = parser.parse_args()
 
@@ -89,6 +90,18 @@ def main() -> None:
         numpy.testing.assert_allclose(numpy.linalg.norm(missing), left**0.5, rtol=1e-6, atol=1e-12)
         assert left < b @ b
         print("equal to NumPy")
+    if args.output:
+        draw(args.output, b.reshape(args.size, -1), x.reshape(args.size, -1))
+
+
+def draw(path, b, x):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    for axes, side, title in zip(figure.subplots(1, 2), (b, x), ("Right side", "Solution"), strict=True):
+        axes.imshow(side, cmap="PuOr")
+        axes.set(title=title, xticks=[], yticks=[])
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Poisson's equation on the unit square by Jacobi's method: every sweep reads the four neighbours of each cell.
+"""Poisson's equation on the unit square by Jacobi's method: every sweep reads the four neighbors of each cell.
 
 python examples/jacobi.py --size 1000 --sweeps 200
 xpdispatch run --cpus 2 --gpus 0 examples/jacobi.py --size 1000 --sweeps 200
@@ -27,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=50, help="rows and columns inside of the boundary")
     parser.add_argument("--sweeps", type=int, default=1000, help="passes over the grid")
+    parser.add_argument("--output", metavar="PNG", help="draw the solution and its error to this file")
     parser.add_argument("--check", action="store_true", help="compare with NumPy")
     args = parser.parse_args()
 
@@ -56,6 +57,20 @@ def main() -> None:
         for n, found in ((args.sweeps - 1, before), (args.sweeps, solution)):
             numpy.testing.assert_allclose(found, limit * (1 - (sum(cosines) / 2) ** n) * mode, rtol=0, atol=1e-12)
         print("equal to NumPy")
+    if args.output:
+        draw(args.output, solution, solution - mode)
+
+
+def draw(path, solution, error):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    for axes, array, title in zip(figure.subplots(1, 2), (solution, error), ("Solution", "Error"), strict=True):
+        most = abs(array).max()
+        image = axes.imshow(array, cmap="PuOr", vmin=-most, vmax=most)
+        axes.set(title=title, xticks=[], yticks=[])
+        figure.colorbar(image, ax=axes)
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""K-means by Lloyd's method: every tile sums up the points near each centre, and the sums are added.
+"""K-means by Lloyd's method: every tile sums up the points near each center, and the sums are added.
 
 python examples/kmeans.py --size 1000000 --clusters 8
 xpdispatch run --cpus 2 --gpus 0 examples/kmeans.py --size 1000000 --clusters 8
@@ -23,8 +23,9 @@ def assign(xp, points, centers):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=1000, help="points")
-    parser.add_argument("--clusters", type=int, default=4, help="centres")
-    parser.add_argument("--steps", type=int, default=10, help="times that the centres move")
+    parser.add_argument("--clusters", type=int, default=4, help="centers")
+    parser.add_argument("--steps", type=int, default=10, help="times that the centers move")
+    parser.add_argument("--output", metavar="PNG", help="draw the points and their centers to this file")
     parser.add_argument("--check", action="store_true", help="compare with NumPy")
     args = parser.parse_args()
 
@@ -58,6 +59,20 @@ def main() -> None:
         numpy.testing.assert_array_equal(numpy.asarray(counts), numpy.bincount(label, minlength=args.clusters))
         assert sorted(history, reverse=True) == history
         print("equal to NumPy")
+    if args.output:
+        draw(args.output, cloud, numpy.asarray(centers))
+
+
+def draw(path, cloud, centers):
+    from matplotlib.figure import Figure
+
+    nearest = numpy.stack([numpy.hypot(*(cloud - center).T) for center in centers]).argmin(axis=0)
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(*cloud.T, c=nearest, cmap="tab10", vmax=9, s=4, alpha=0.6)
+    axes.plot(*centers.T, "k+", markersize=14, markeredgewidth=2)
+    axes.set_aspect("equal")
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

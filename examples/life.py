@@ -1,4 +1,4 @@
-"""Conway's Game of Life on a torus: eight neighbours of each cell, and the edges wrap around.
+"""Conway's Game of Life on a torus: eight neighbors of each cell, and the edges wrap around.
 
 python examples/life.py --size 1000 --steps 100
 xpdispatch run --cpus 2 --gpus 0 examples/life.py --size 1000 --steps 100
@@ -38,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=50, help="rows and columns")
     parser.add_argument("--steps", type=int, default=100, help="generations")
+    parser.add_argument("--output", metavar="PNG", help="draw the board at first and at last to this file")
     parser.add_argument("--check", action="store_true", help="compare with NumPy")
     args = parser.parse_args()
 
@@ -63,6 +64,19 @@ def main() -> None:
         numpy.testing.assert_array_equal(numpy.asarray(board), expected)
         numpy.testing.assert_array_equal(glider, pond)
         print("equal to NumPy")
+    if args.output:
+        draw(args.output, soup, numpy.asarray(board), args.steps)
+
+
+def draw(path, first, last, steps):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    titles = "At first", f"After {steps} generations"
+    for axes, board, title in zip(figure.subplots(1, 2), (first, last), titles, strict=True):
+        axes.imshow(board, cmap="gray_r")
+        axes.set(title=title, xticks=[], yticks=[])
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

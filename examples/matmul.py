@@ -6,6 +6,8 @@ xpdispatch run --cpus 2 --gpus 0 examples/matmul.py -m 1000 -k 1000 -n 1000
 
 import argparse
 
+import numpy
+
 from xpdispatch import array_module, kernel, timed
 
 
@@ -20,6 +22,7 @@ def main() -> None:
     parser.add_argument("-m", type=int, default=50, help="rows of A and C")
     parser.add_argument("-k", type=int, default=75, help="columns of A, rows of B")
     parser.add_argument("-n", type=int, default=100, help="columns of B and C")
+    parser.add_argument("--output", metavar="PNG", help="draw the three matrices to this file")
     parser.add_argument("--check", action="store_true", help="compare with NumPy")
     args = parser.parse_args()
 
@@ -34,11 +37,25 @@ def main() -> None:
     print(f"Time elapsed for matmul: {t.milliseconds:.6f} milliseconds")
 
     if args.check:
-        import numpy
-
         expected = numpy.asarray(A).astype(float) @ numpy.asarray(B).astype(float)
         numpy.testing.assert_array_equal(numpy.asarray(C), expected)
         print("equal to NumPy")
+    if args.output:
+        draw(args.output, *map(numpy.asarray, (A, B, C)))
+
+
+def draw(path, A, B, C):
+    from matplotlib.figure import Figure
+
+    (m, k), n = A.shape, B.shape[1]
+    figure = Figure(figsize=(5.6, 4.6), layout="constrained")
+    panels = figure.subplots(2, 2, width_ratios=(k, n), height_ratios=(k, m))
+    panels[0, 0].set_axis_off()
+    places, titles = (panels[0, 1], panels[1, 0], panels[1, 1]), ("B[k, n]", "A[m, k]", "C[m, n]")
+    for axes, matrix, name in zip(places, (B, A, C), titles, strict=True):
+        axes.imshow(matrix, aspect="auto")
+        axes.set(title=name, xticks=[], yticks=[])
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=10000, help="points")
     parser.add_argument("--seed", type=int, default=1, help="where the stream begins, from 0 to 2**64 - 1")
+    parser.add_argument("--output", metavar="PNG", help="draw the first points to this file")
     parser.add_argument("--check", action="store_true", help="compare with NumPy")
     args = parser.parse_args()
 
@@ -54,6 +55,19 @@ def main() -> None:
         points = ((bits >> 33, bits & 0x7FFFFFFF) for bits in islice(stream(args.seed), args.size))
         assert hits == sum(x**2 + y**2 < 2**62 for x, y in points)
         print("equal to NumPy")
+    if args.output:
+        draw(args.output, islice(stream(args.seed), min(args.size, 4000)))
+
+
+def draw(path, numbers):
+    from matplotlib.figure import Figure
+
+    points = [((bits >> 33) / 2**31, (bits & 0x7FFFFFFF) / 2**31) for bits in numbers]
+    figure = Figure(figsize=(4.4, 4.4), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(*zip(*points, strict=True), c=[x**2 + y**2 < 1 for x, y in points], cmap="PuOr", s=3)
+    axes.set(aspect="equal", xlim=(0, 1), ylim=(0, 1), xticks=(0, 1), yticks=(0, 1))
+    figure.savefig(path)
 
 
 def stream(state):

@@ -35,6 +35,7 @@ def squared_difference(xp, a, b):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--levels", type=int, default=3, help="times that the photograph is halved")
+    parser.add_argument("--output", metavar="PNG", help="draw the levels to this file")
     parser.add_argument("--check", action="store_true", help="compare with NumPy")
     args = parser.parse_args()
 
@@ -72,6 +73,20 @@ def main() -> None:
             numpy.testing.assert_allclose(numpy.asarray(blown_up[level]), large, rtol=1e-12)
             numpy.testing.assert_allclose(psnr[level - 1], -10 * math.log10(((large - photo) ** 2).mean()), rtol=1e-12)
         print("equal to NumPy")
+    if args.output:
+        draw(args.output, [numpy.asarray(level) for level in pyramid], psnr)
+
+
+def draw(path, pyramid, psnr):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    titles = "Photograph", *(f"Level {level}, {decibels:.1f} dB" for level, decibels in enumerate(psnr, start=1))
+    for axes, image, title in zip(figure.subplots(1, len(pyramid)), pyramid, titles, strict=True):
+        axes.imshow(image)
+        axes.set_title(title, fontsize=9)
+        axes.set_axis_off()
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

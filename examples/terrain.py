@@ -16,9 +16,9 @@ from matplotlib.cbook import get_sample_data
 
 from xpdispatch import array_module, kernel, timed
 
-BIN = 20  # metres
-CUTOFFS = (1_000.0, 3_000.0, 8_000.0)  # metres
-DEGREE = math.radians(1) * 6_371_000  # metres of a degree on the mean sphere
+BIN = 20  # meters
+CUTOFFS = (1_000.0, 3_000.0, 8_000.0)  # meters
+DEGREE = math.radians(1) * 6_371_000  # meters of a degree on the mean sphere
 AZIMUTH, ALTITUDE = 315, 45  # degrees: the sun in the north-west, half-way up
 
 
@@ -56,7 +56,7 @@ def remainder(xp, height, low):
 
 
 # B. K. P. Horn, Hill shading and the reflectance map, Proceedings of the IEEE 69 (1), 1981: a gradient from all eight
-# neighbours. Rows go south. Beyond its edges the map goes on level.
+# neighbors. Rows go south. Beyond its edges the map goes on level.
 @kernel("height[i-1..i+1, j-1..j+1] -> slope[i, j], shade[i, j]", boundary="edge")
 def light(xp, height, dy, dx, azimuth, altitude):
     down = height[2:, :] - height[:-2, :]
@@ -71,7 +71,7 @@ def light(xp, height, dy, dx, azimuth, altitude):
 
 
 class Sheet(NamedTuple):
-    """The map and what the kernels made of it, as NumPy arrays; lengths in metres, slopes in radians."""
+    """The map and what the kernels made of it, as NumPy arrays; lengths in meters, slopes in radians."""
 
     elevation: numpy.ndarray
     dy: float
@@ -234,7 +234,7 @@ def draw(sheet, path):
         titles = ("Slope", f"half is below {numpy.degrees(numpy.median(sheet.slope)):.0f}°")
         axes = show((third, foot), small, numpy.degrees(sheet.slope), titles, cmap="YlOrBr", vmin=0, vmax=steep)
         draw_bar(figure, axes, [0, steep / 2, steep], ["0°", f"{steep / 2:g}°", f"{steep:.0f}° or more"])
-        note = f"{sheet.elevation.size:,} cells in bins of {BIN} m, in the colours of the maps"
+        note = f"{sheet.elevation.size:,} cells in bins of {BIN} m, in the colors of the maps"
         axes = place((margin, foot), (aspect * large, small), "Cells by elevation", note)
         draw_histogram(axes, sheet, land(norm(sheet.edges[:-1] + BIN / 2)))
         figure.savefig(path, dpi=150)
@@ -260,8 +260,8 @@ def draw_bar(figure, axes, ticks, labels):
     bar.ax.tick_params(length=0, pad=3)
 
 
-def draw_histogram(axes, sheet, colours):
-    axes.bar(sheet.edges[:-1], sheet.counts, BIN, align="edge", color=colours, edgecolor="white", linewidth=0.6)
+def draw_histogram(axes, sheet, colors):
+    axes.bar(sheet.edges[:-1], sheet.counts, BIN, align="edge", color=colors, edgecolor="white", linewidth=0.6)
     axes.set_xlim(sheet.edges[0] - 2 * BIN, sheet.edges[-1] + BIN)
     axes.set_xlabel("elevation (m)")
     axes.set_yticks(range(2000, int(sheet.counts.max()), 2000))

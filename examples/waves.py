@@ -33,10 +33,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=50, help="rows and columns inside of the rim")
     parser.add_argument("--steps", type=int, default=100, help="time steps")
+    parser.add_argument("--output", metavar="PNG", help="draw the drum at first and at last to this file")
     parser.add_argument("--check", action="store_true", help="compare with NumPy")
     args = parser.parse_args()
 
-    # A bump off the centre, wider than it is tall, at rest.
+    # A bump off the center, wider than it is tall, at rest.
     x = numpy.arange(1, args.size + 1) / (args.size + 1)
     bump = numpy.outer(numpy.exp(-200 * (x - 0.4) ** 2), numpy.exp(-90 * (x - 0.7) ** 2))
 
@@ -64,6 +65,20 @@ def main() -> None:
         numpy.testing.assert_allclose(skin, expected, rtol=0, atol=1e-10)
         numpy.testing.assert_allclose(end, start, rtol=1e-9)
         print("equal to NumPy")
+    if args.output:
+        draw(args.output, bump, skin, args.steps)
+
+
+def draw(path, first, last, steps):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, skin, title in zip(panels, (first, last), ("At first", f"After {steps} steps"), strict=True):
+        image = axes.imshow(skin, cmap="PuOr", vmin=-0.5, vmax=0.5)
+        axes.set(title=title, xticks=[], yticks=[])
+    figure.colorbar(image, ax=panels, label="height")
+    figure.savefig(path)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ import xpdispatch  # before Legate, for machines without a driver  # noqa: F401 
 import legate.core as lg
 
 issued: list[str] = []
+unbound: list[Any] = []  # stores whose size a task is to tell
+fence = lg.get_legate_runtime().issue_execution_fence
 chance = SystemRandom()  # no seed can make it repeat itself
 
 
@@ -63,6 +65,11 @@ def describe(value: Any) -> str:
     if isinstance(value, lg.LogicalArray):
         return describe(value.data)
     if isinstance(value, lg.LogicalStore):
+        if value.unbound:
+            unbound.append(value)
+        elif any(value is store for store in unbound):
+            # Its text has its size, for which Legate waits with Python's lock held: then the task that tells it cannot.
+            fence(block=True)
         # Which region of Legion's it lies in depends on what was reclaimed; the storage's number does not.
         return re.sub(r", region: \(.*\), field: \d+", "", str(value))
     if isinstance(value, lg.Scalar):

@@ -32,6 +32,10 @@ SIZES = {
     "pooling": ["--levels", "2"],
     "compaction": ["--size", "1000"],
     "conjugate_gradients": ["--size", "10", "--steps", "15"],
+    "digits": [],
+    "eigendigits": [],
+    "edges": [],
+    "palette": ["--steps", "2"],
 }
 DISORDERLY = """
 from xpdispatch import array_module, kernel

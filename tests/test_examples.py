@@ -29,6 +29,10 @@ SIZES = {
     "pooling": [],
     "compaction": ["--size", "100003"],
     "conjugate_gradients": ["--size", "150"],
+    "digits": [],
+    "eigendigits": [],
+    "edges": [],
+    "palette": ["--steps", "3"],
 }
 BIN = Path(sys.executable).parent
 
@@ -73,12 +77,17 @@ def test_terrain_says_the_same_on_numpy_and_legate(tmp_path: Path) -> None:
     assert len(pictures[0]) > 100_000
 
 
-@pytest.mark.parametrize("program", ["monte_carlo_pi", "life", "compaction"])
+COUNTED = "hits|pi|population|glider|peaks|runs|digits|misread|colors|PSNR"
+
+
+@pytest.mark.parametrize("program", ["monte_carlo_pi", "life", "compaction", "digits", "palette"])
 def test_what_is_counted_is_the_same_on_numpy_and_legate(program: str) -> None:
     numbers = []
     for launcher in ("python", "xpdispatch run"):
         out = run([*LAUNCHERS[launcher], f"examples/{program}.py", *SIZES[program]])
-        numbers.append(re.findall(r"^(?:hits|pi|population|glider|peaks|runs) .*", out, re.M))
+        numbers.append(
+            re.findall(r"^(?:hits|pi|population|glider|peaks|runs|digits|misread|colors|PSNR) .*", out, re.M)
+        )
     assert numbers[0] == numbers[1]
     assert len(numbers[0]) == 2
 

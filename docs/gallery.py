@@ -1,0 +1,169 @@
+"""A page for every program in examples/: what it is, its picture and its output, by running it, and its source.
+
+Sphinx loads this as an extension and writes docs/gallery/ before it reads the pages. By hand:
+
+    python docs/gallery.py
+"""
+
+import ast
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+EXAMPLES = DOCS.parent / "examples"
+PAGES = DOCS / "gallery"
+
+# The title of each program, in the order of the gallery.
+SECTIONS = {
+    "First programs": {
+        "quick": "Quick copy",
+        "saxpy": "SAXPY",
+        "histogram": "Histogram",
+        "matmul": "Matrix product",
+        "fft": "Batched FFT",
+    },
+    "Photographs, maps and digits": {
+        "terrain": "A map in five kernels",
+        "edges": "Edges of a photograph",
+        "palette": "A photograph in few colors",
+        "pooling": "A pyramid of a photograph",
+        "digits": "Digits by nearest neighbor",
+        "eigendigits": "Principal components of digits",
+    },
+    "Simulation and statistics": {
+        "jacobi": "Poisson's equation",
+        "waves": "The wave equation",
+        "life": "Game of Life",
+        "conjugate_gradients": "Conjugate gradients",
+        "kmeans": "K-means",
+        "black_scholes": "Black-Scholes",
+        "monte_carlo_pi": "Pi from random points",
+        "compaction": "Pulses in a signal",
+    },
+}
+TITLES = {name: title for section in SECTIONS.values() for name, title in section.items()}
+
+PAGE = """\
+{title}
+{underline}
+
+{summary}
+
+.. image:: {name}.png
+   :alt: What {name}.py draws
+   :class: gallery-picture
+
+{more}
+
+.. code-block:: sh
+
+   python examples/{name}.py --check --output {name}.png
+
+.. code-block:: text
+
+{output}
+
+With Legate, put `xpdispatch run --cpus 2 --gpus 0` in the place of `python`.
+
+:download:`{name}.py <../../examples/{name}.py>`:
+
+.. literalinclude:: ../../examples/{name}.py
+   :language: python
+   :start-at: import argparse
+"""
+
+CARD = """\
+   .. grid-item-card:: {title}
+      :img-top: {name}.png
+      :link: {name}
+      :link-type: doc
+      :class-card: gallery-card
+
+      {summary}
+"""
+
+INDEX = """\
+Gallery
+=======
+
+Every program in ``examples/``, with the picture and the output that it made when these pages were built, on NumPy. The
+same files run on Legate. Sizes are small, and flags make them large.
+
+{sections}
+
+.. toctree::
+   :hidden:
+
+   {names}
+"""
+
+
+def main() -> None:
+    """Run the programs that are newer than their pages, two at a time, and write the pages."""
+    PAGES.mkdir(exist_ok=True)
+    programs = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+    if programs != sorted(TITLES):
+        raise SystemExit(f"docs/gallery.py has a title for {sorted(TITLES)}, and examples/ has {programs}")
+    with ThreadPoolExecutor(2) as pool:
+        summaries = dict(zip(TITLES, pool.map(write_page, TITLES), strict=True))
+    sections = []
+    for section, names in SECTIONS.items():
+        cards = (CARD.format(name=name, title=names[name], summary=summaries[name]) for name in names)
+        sections += [section, "-" * len(section), "", ".. grid:: 1 2 3 3", "   :gutter: 3", "", *cards]
+    replace(PAGES / "index.rst", INDEX.format(sections="\n".join(sections), names="\n   ".join(TITLES)).encode())
+
+
+def write_page(name: str) -> str:
+    """The first paragraph of the program's text; the picture and the page are written where they are not up to date."""
+    program, page, picture = EXAMPLES / f"{name}.py", PAGES / f"{name}.rst", PAGES / f"{name}.png"
+    text = ast.get_docstring(ast.parse(program.read_text()))
+    paragraphs = [p for p in text.split("\n\n") if not p.lstrip().startswith("python ")]
+    sources = (program, Path(__file__), DOCS / "matplotlibrc", *(DOCS.parent / "src").rglob("*.py"))
+    made_of = max(source.stat().st_mtime for source in sources)
+    if not (page.exists() and picture.exists() and min(p.stat().st_mtime for p in (page, picture)) > made_of):
+        with tempfile.TemporaryDirectory() as folder:
+            drawn = Path(folder) / f"{name}.png"
+            output = run([sys.executable, str(program), "--check", "--output", str(drawn)])
+            replace(picture, drawn.read_bytes())
+        content = PAGE.format(
+            name=name,
+            title=TITLES[name],
+            underline="=" * len(TITLES[name]),
+            summary=paragraphs[0],
+            more="\n\n".join(paragraphs[1:]),
+            output="\n".join(f"   {line}" for line in output.splitlines() if not line.startswith("wrote ")),
+        )
+        replace(page, content.encode())
+    return paragraphs[0].replace("\n", " ")
+
+
+def run(command: list[str]) -> str:
+    """The output of a program on NumPy, drawn as the pages want it; a program that fails stops the build."""
+    environment = {k: v for k, v in os.environ.items() if k != "LEGATE_CONFIG"}
+    environment["MATPLOTLIBRC"] = str(DOCS / "matplotlibrc")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file in one step, since two builders may do so at the same time."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(path)
+
+
+def setup(app):
+    """For Sphinx."""
+    app.connect("builder-inited", lambda app: main())
+    return {"parallel_read_safe": True}
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ import xpdispatch as xd
 from conftest import forced_cuts, make_engine, run_python
 from right import RIGHT, Right
 from xpdispatch import blocking, blocks, cpu, executor, kernel, machine, pool
-from xpdispatch.blocking import Cost, Volumes
+from xpdispatch.blocking import Cost, Growth, Volumes
 from xpdispatch.cutting import Cutter
 from xpdispatch.engines import local
 from xpdispatch.engines.local import prepare
@@ -330,11 +330,12 @@ def test_tiles_keep_the_last_axes_whole_and_the_first_in_fortran_order() -> None
 def test_tiles_fit_the_cache_and_cover_the_domain() -> None:
     plan = saxpy.plan([(10**6,), (10**6,)], (2.0,), [None])
     volumes = Volumes(plan, (8, 8, 8))
-    tile = blocking.tile_sizes(volumes, (10**6,), Cost(live=16), MIB, [0])
+    cost = Cost(live=Growth((((0,), 16),)))
+    tile = blocking.tile_sizes(volumes, (10**6,), cost, MIB, [0])
     assert tile[0] * 40 <= MIB < (tile[0] + 2000) * 40
     regions = blocking.regions(((5, 105),), (30,))
     assert regions == [((5, 35),), ((35, 65),), ((65, 95),), ((95, 105),)]
-    assert math.prod(blocking.tile_sizes(volumes, (10**6,), Cost(live=16), 1, [0])) == 1
+    assert math.prod(blocking.tile_sizes(volumes, (10**6,), cost, 1, [0])) == 1
 
 
 def test_unaligned_arrays_and_kernels_without_indices_stay_whole() -> None:
@@ -374,7 +375,9 @@ def test_temporaries_are_measured() -> None:
         return xp.sqrt(c)
 
     cost = cost_of(chain, [np.float64], (4000,), (10**7,))
-    assert cost == Cost(live=16, made=32, rounds=False)  # a, b and c at once, the result not yet
+    assert cost == Cost(
+        Growth((((0,), 16.0),)), Growth((((0,), 32.0),)), rounds=False
+    )  # a, b and c at once, the result not yet
 
     @kernel("x[i] -> y[i]")
     def with_table(xp, x):
@@ -382,8 +385,8 @@ def test_temporaries_are_measured() -> None:
         return xp.take(table, xp.astype(x, xp.int64) % 500)
 
     cost = cost_of(with_table, [np.float64], (4000,), (10**7,))
-    assert cost.live_fixed == pytest.approx(4000, abs=200)
-    assert cost.work_fixed >= 8000
+    assert cost.live((0,)) == pytest.approx(4000, abs=200)
+    assert cost.made((0,)) >= 8000
     assert cost.rounds  # an array function made the table
 
     @kernel("x[i,:], y[j,:] -> d[i,j]")
@@ -391,16 +394,32 @@ def test_temporaries_are_measured() -> None:
         return xp.sum((x[:, None, :] - y[None, :, :]) ** 2, axis=-1)
 
     cost = cost_of(wide, [np.float32] * 2, (20, 300), (5000, 3), (300, 3))
-    assert cost.live == pytest.approx(20, abs=1)
-    assert cost.made == pytest.approx(28, abs=1)
+    assert cost.live((40, 500)) == pytest.approx(20 * 40 * 500, rel=0.05)
+    assert cost.made((40, 500)) == pytest.approx(28 * 40 * 500, rel=0.05)
 
     @kernel("A[m,k], B[k,n] -> sum C[m,n]")
     def product(xp, A, B):
         return A @ B
 
     cost = cost_of(product, [np.float64] * 2, (8, 64, 32), (500, 500), (500, 500))
-    assert cost.live == pytest.approx(0)
-    assert cost.work > 0
+    assert cost.live((500, 500, 500)) == pytest.approx(0)
+    assert cost.work == Growth((((0, 1, 2), 1.0),))
+
+    @kernel("a[m,k], b[k,n] -> sum c[m,n]")
+    def cast(xp, a, b):
+        return xp.astype(a, xp.float64) @ xp.astype(b, xp.float64)
+
+    for sizes in ((8, 64, 32), (1, 500, 30)):  # the casts grow with two of the indices each
+        cost = cost_of(cast, [np.float32] * 2, sizes, (500, 500), (500, 500))
+        assert cost.live == Growth((((1, 2), 8.0), ((0, 1), 8.0)))
+        assert cost.work == Growth((((0, 1, 2), 1.0),))
+
+    @kernel("x[h,i,j,k] -> y[h,i,j,k]")
+    def deep(xp, x):
+        return x + 1.0
+
+    cost = cost_of(deep, [np.float64], (4, 5, 6, 7), (4, 50, 60, 70))
+    assert cost.made == Growth((((0, 1, 2, 3), 8.0),))
 
 
 def test_a_body_that_cannot_be_measured_runs_all_the_same() -> None:
@@ -824,6 +843,20 @@ def test_thin_bodies_stay_whole_where_one_thread_makes_new_results(monkeypatch: 
             tiles, workers = seen.pop()
             assert workers == threads
             assert (tiles == 1) == (thin and threads == 1 and not out), (made, threads, out)
+
+
+@pytest.mark.parametrize("sizes", [(1000, 1000, 1000), (2500, 4000, 3000), (4000, 200, 4000), (3, 3000, 3000)])
+def test_products_of_casts_are_left_to_blas(monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int, int]) -> None:
+    @kernel("a[m,k], b[k,n] -> sum c[m,n]")
+    def product(xp, a, b):
+        return xp.astype(a, xp.float64) @ xp.astype(b, xp.float64)
+
+    monkeypatch.setenv("XPDISPATCH_CACHE", str(4 * MIB))
+    m, k, n = sizes
+    arguments = product.bind((np.ones((m, k), np.float32), np.ones((k, n), np.float32)), {}, None)
+    call = prepare(product, arguments)
+    cuts = call.cutter and call.cutter.cuts(call.domain, arguments.operands, ())
+    assert cuts is None or cuts.tile is None or min(cuts.tile[1:]) > 200
 
 
 def test_a_second_thread_comes_where_there_is_enough_to_do() -> None:

@@ -35,29 +35,41 @@ _PAGE, _PAGES = 512, 8
 
 
 @dataclass(frozen=True, slots=True)
+class Growth:
+    """How a number of bytes grows with the sizes of a tile: a sum of products of some of them.
+
+    Parameters
+    ----------
+    terms : tuple of (tuple of int, float)
+        Indices, and what is multiplied with the product of their sizes. Without an index it is the same for all tiles.
+    """
+
+    terms: tuple[tuple[tuple[int, ...], float], ...] = ()
+
+    def __call__(self, sizes: Sequence[int]) -> float:
+        """The bytes for a tile of these sizes."""
+        return sum(factor * math.prod([sizes[i] for i in indices]) for indices, factor in self.terms)
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What a body needs besides its operands and results, in bytes.
 
     Parameters
     ----------
-    live : float
-        Of temporaries, at once, for each cell.
-    live_fixed : float
-        The same for each tile, however small it is.
-    made : float
-        Of all arrays that the body makes, for each cell.
-    work, work_fixed : float
-        Computing beyond making arrays, such as products of matrices, in the bytes that memory would move meanwhile: for
-        each cell, and for each tile. What is made for each tile is part of it.
+    live : Growth
+        Of temporaries, at once.
+    made : Growth
+        Of all arrays that the body makes.
+    work : Growth
+        Computing beyond making arrays, such as products of matrices, in the bytes that memory would move meanwhile.
     rounds : bool
         Results may depend on the cuts to the last bits: not all that is done is done to single cells.
     """
 
-    live: float
-    live_fixed: float = 0.0
-    made: float = 0.0
-    work: float = 0.0
-    work_fixed: float = 0.0
+    live: Growth = Growth()
+    made: Growth = Growth()
+    work: Growth = Growth()
     rounds: bool = True
 
 
@@ -107,7 +119,8 @@ class Volumes:
 
 def guess(volumes: Volumes) -> Cost:
     """What a body that nobody knows may need: as much as its arrays, each broadcast to all cells."""
-    return Cost(live=max(16, volumes.per_cell()))
+    every_index = tuple(range(len(volumes.plan.extents)))
+    return Cost(live=Growth(((every_index, max(16, volumes.per_cell())),)))
 
 
 def order_of(volumes: Volumes, sizes: Sequence[int], *, fortran: bool) -> list[int]:
@@ -132,8 +145,7 @@ def tile_sizes(volumes: Volumes, sizes: Sequence[int], cost: Cost, cache: int, o
     tile = list(sizes)
 
     def holds(times: float = 1.0) -> bool:
-        need = sum(volumes.parts(tile)) + cost.live * math.prod(tile) + cost.live_fixed
-        return need <= times * cache
+        return sum(volumes.parts(tile)) + cost.live(tile) <= times * cache
 
     for index in order:
         if holds():
@@ -166,23 +178,22 @@ def _least(plan: Plan, index: int) -> int:
 
 def large_enough(volumes: Volumes, sizes: Sequence[int], cost: Cost, cache: int) -> bool:
     """Whether a call moves enough bytes for cuts to be thought of."""
-    return sum(volumes.parts(sizes)) + cost.live * math.prod(sizes) >= _LEAST * cache > 0
+    return sum(volumes.parts(sizes)) + cost.live(sizes) >= _LEAST * cache > 0
 
 
 def traffic(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
     """What the call costs in one tile, in bytes that go through memory."""
-    cells = math.prod(sizes)
-    return sum(volumes.parts(sizes)) + (cost.made + cost.work) * cells + cost.work_fixed
+    return sum(volumes.parts(sizes)) + cost.made(sizes) + cost.work(sizes)
 
 
 def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> float:
     """What the call costs in tiles, as a part of what it costs in one.
 
-    Arrays that lack an index along which is cut are read, or made, anew in each tile.
+    Arrays that lack an index along which is cut are read, or made, anew in each tile. What is made once, or would be,
+    is made in the cache.
     """
-    cells, tiles = math.prod(sizes), count(sizes, tile)
-    each = sum(volumes.parts(tile)) + cost.work_fixed + _TILE
-    cut = each * tiles + (_CACHED * cost.made + cost.work) * cells
+    each = sum(volumes.parts(tile)) + cost.made(tile) + cost.work(tile) + _TILE
+    cut = each * count(sizes, tile) - (1 - _CACHED) * cost.made(sizes)
     return cut / max(1.0, traffic(volumes, sizes, cost))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -175,7 +174,7 @@ class Cutter:
     def _made(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
         """What the body makes, as a multiple of its results."""
         results = sum(volumes.parts(sizes)[len(self.dtypes) :])
-        return cost.made * math.prod(sizes) / max(1, results)
+        return cost.made(sizes) / max(1, results)
 
     def _measured(self, sizes: tuple[int, ...], scalars: Sequence[Any]) -> Measured | None:
         found = self._run(("types", sizes, tuple(type(v) for v in scalars)), sizes, scalars)

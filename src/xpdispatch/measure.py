@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from xpdispatch.blocking import Cost
+from xpdispatch.blocking import Cost, Growth
 from xpdispatch.body import inside_body
 from xpdispatch.dtypes import np_dtype
 from xpdispatch.plan import WHOLE, Layout
@@ -22,6 +23,12 @@ from xpdispatch.returned import values_of
 from xpdispatch.sample import copied
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region, Tile
+
+_VARIED = 3
+"""Indices that are told apart, by two runs for each combination of them."""
+
+_NOTHING = 1e-3
+"""Bytes for each cell that come from rounding alone."""
 
 _DECOMPOSITION = 1 / 2
 """Bytes that memory moves while LAPACK works on one, for each column of the matrix."""
@@ -179,7 +186,7 @@ class Measured:
 def measure(
     site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any], sizes: Sequence[int]
 ) -> Measured | None:
-    """Run the body on a tile of these sizes and on a smaller one, to tell cells and tiles apart.
+    """Run the body on a tile of these sizes and on smaller ones, to tell with which indices its needs grow.
 
     Parameters
     ----------
@@ -197,23 +204,51 @@ def measure(
     Measured or None
         None where the body does not run on ones, or on such a tile. That is no error, for nobody asked it to.
     """
-    index = max(range(len(sizes)), key=lambda a: sizes[a])
-    small = [max(1, n // 4) if a == index else n for a, n in enumerate(sizes)]
+    levels = _levels(site, sizes)
     token = inside_body.set(True)
     try:
         with np.errstate(all="ignore"):
-            large, result_dtypes = _run(site, dtypes, given, copied(scalars), sizes)
-            less = _run(site, dtypes, given, copied(scalars), small)[0] if small != list(sizes) else Ledger()
+            runs = [_run(site, dtypes, given, copied(scalars), tile) for tile in product(*levels)]
     except Exception:  # noqa: BLE001  see above
         return None
     finally:
         inside_body.reset(token)
-    cells = math.prod(sizes)
-    fewer = cells - math.prod(small) or cells
-    live, made, work = (max(0.0, (getattr(large, n) - getattr(less, n)) / fewer) for n in ("most", "made", "work"))
-    fixed = max(0.0, large.made - made * cells) + max(0.0, large.work - work * cells)
-    cost = Cost(live, max(0.0, large.most - live * cells), made, work, fixed, large.rounds)
-    return Measured(cost, result_dtypes)
+    largest, result_dtypes = runs[-1]
+    ledgers = [ledger for ledger, _ in runs]
+    live, made, work = (_growth([getattr(ledger, n) for ledger in ledgers], levels) for n in ("most", "made", "work"))
+    return Measured(Cost(live, made, work, largest.rounds), result_dtypes)
+
+
+def _levels(site: Site, sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """The sizes to run with, by index: two for those that go farthest, and for all others one."""
+    extents = site.plan.extents
+    far = sorted(range(len(sizes)), key=lambda i: (-extents[i], i))[:_VARIED]
+    levels: list[tuple[int, ...]] = []
+    for i, n in enumerate(sizes):
+        high = max(2, n) if i in far and extents[i] > 1 else n
+        levels.append((max(1, high // 4), high) if high > n or (i in far and n > 1) else (n,))
+    return levels
+
+
+def _growth(found: Sequence[float], levels: Sequence[tuple[int, ...]]) -> Growth:
+    """The sum of products that is what was found, at all of the sizes.
+
+    What grows with an index that had one size is taken to grow with all of them.
+    """
+    values = np.asarray(found, dtype=float).reshape([len(level) for level in levels])
+    for axis, level in enumerate(levels):
+        if len(level) == 2:
+            low, high = np.moveaxis(values, axis, 0)
+            slope = (high - low) / (level[1] - level[0])
+            values = np.stack([low - slope * level[0], slope], axis)
+    fixed = tuple(i for i, level in enumerate(levels) if len(level) == 1 and level[0] > 1)
+    share = math.prod(levels[i][0] for i in fixed)
+    terms = []
+    for place, factor in np.ndenumerate(values):
+        if factor > _NOTHING:
+            indices = sorted({*fixed, *(i for i, n in enumerate(place) if n)})
+            terms.append((tuple(indices), round(float(factor) / share, 6)))
+    return Growth(tuple(terms))
 
 
 def _run(

@@ -470,8 +470,7 @@ class Explanation:
         cost = cutter.cost(whole_of(self.sizes), self.question.operands, self.question.scalars)
         if cost is None:
             return None
-        cells = math.prod(self.cache.sizes or self.sizes)
-        return round(cost.live * cells + cost.live_fixed)
+        return round(cost.live(self.cache.sizes or self.sizes))
 
     # -- what it looks like -------------------------------------------------------------------------
 

@@ -95,20 +95,19 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
         short: Any = None
         try:
             sent = context.scalars
-            launch, site_of_call, ignored, inline, scalars = unpacked(sent[1].value())
             key = bytes(sent[0].value()), namespaces.registrations, kernel.body.function_for(variant)
             found = prepared.get(key)
             header: Header = pickle.loads(key[0]) if found is None else found[0]
             short = None if found is None or recorder is not None else found[3]
-            if short is not None and short(context, scalars):
-                return
-            stores, inputs, outputs = _stores(context, header)
-            unbound = {
-                r: outputs[r] for r, fit in enumerate(header.recipe.results) if fit.how in ("unbound", "gathered")
-            }
-            if header.recipe.gathered:
-                unbound[_PLACES] = outputs.pop()
-            if found is None:  # after the stores: whatever fails here, they must be bound
+            if short is None:  # before all that can fail for the user's sake: what is unbound must be bound
+                stores, inputs, outputs = _stores(context, header)
+                unbound = _unbound(header.recipe, outputs)
+            launch, site_of_call, ignored, inline, scalars = unpacked(sent[1].value())
+            if short is not None:
+                if short(context, scalars):
+                    return
+                stores, inputs, outputs = _stores(context, header)
+            if found is None:
                 site = _site(kernel, variant, header)
                 found = prepared[key] = header, site, _cutter(kernel, header, site), _short_way(header, site)
             _, site, cutter, _ = found
@@ -154,6 +153,14 @@ def _failure(
         add_notes(error, ["called at {}:{}".format(*site_of_call)])
     place = tuple(start for start, _ in region)
     return failures.describe(launch, place, error, where, short=context.can_raise_exception())
+
+
+def _unbound(recipe: Recipe, outputs: list[Any]) -> dict[int, Any]:
+    """The stores that every task must give a part, by result; that of the places is taken from the outputs."""
+    unbound = {r: outputs[r] for r, fit in enumerate(recipe.results) if fit.how in ("unbound", "gathered")}
+    if recipe.gathered:
+        unbound[_PLACES] = outputs.pop()
+    return unbound
 
 
 def _quiet() -> Any:

@@ -86,6 +86,11 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
     """The function that Legate calls for one variant of a kernel."""
     prepared = BoundedCache()  # headers, sites, cutters and short ways, by a header's bytes
 
+    def prepare(key: Any, header: Header) -> tuple[Header, Site, Cutter | None, Any]:
+        site = _site(kernel, variant, header)
+        made = prepared[key] = header, site, _cutter(kernel, header, site), _short_way(header, site)
+        return made
+
     def leaf(context: Any) -> None:
         failure: Failure | None = None
         launch, site_of_call, ignored, where = -1, ("", 0), False, f"kernel {kernel.name!r}, variant {variant}"
@@ -107,10 +112,7 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
                 if short(context, scalars):
                     return
                 stores, inputs, outputs = _stores(context, header)
-            if found is None:
-                site = _site(kernel, variant, header)
-                found = prepared[key] = header, site, _cutter(kernel, header, site), _short_way(header, site)
-            _, site, cutter, _ = found
+            _, site, cutter, _ = found or prepare(key, header)
             region = _region(header, stores)
             if not is_empty(region):
                 if recorder is not None:

@@ -47,8 +47,9 @@ except ModuleNotFoundError as error:
 
 
 from xpdispatch.engines.legate import leaf
+from xpdispatch.engines.legate.bodies import check_bodies
 from xpdispatch.engines.legate.boxes import boxes_of
-from xpdispatch.engines.legate.launch import Launch, make_launch
+from xpdispatch.engines.legate.launch import Launch, check_room, make_launch
 from xpdispatch.engines.legate.recipe import Boxes
 from xpdispatch.engines.legate.releases import STORES, cutting, cutting_cells, least_extents
 from xpdispatch.engines.legate.stores import (
@@ -153,6 +154,8 @@ class LegateCall:
         launch = self.launches.get(key)
         if launch is None:
             launch = self.launches[key] = make_launch(kernel, operands, given, arguments.scalars)
+        elif launch.tight:
+            check_room(launch.plan, launch.types, operands, given)
         _set_apart(kernel, launch, operands, given)
         stores = [_begin(launch, r, g) for r, g in enumerate(given)]
         if not launch.plan.empty:
@@ -187,7 +190,7 @@ class LegateCall:
             and kernel.variants == VARIANTS
             and kernel.on_error == "deferred"
             and kernel.body.results == 1
-            and not (launch.plan.empty or launch.plan.results[0].op)
+            and not (launch.plan.empty or launch.plan.results[0].op or launch.tight)
             and launch.recipe.is_plain
             and all(type(a) is load("cupynumeric").ndarray for a in arrays)
             and all(type(s) in (float, int, complex) for s in arguments.scalars)
@@ -260,6 +263,7 @@ def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], 
 def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
     """Check that one task can take the arguments, and settle what comes back."""
     _check_thread()
+    check_bodies(kernel)
     kind = _kind_of(kernel, arguments)
     if any(g is None and u is None for g, u in zip(arguments.given, kernel.body.updated, strict=True)):
         check_wrappable(kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import sys
 import threading
@@ -77,6 +78,7 @@ _HINTS["NO_HINT"] = lg.ImageComputationHint.MIN_MAX
 
 _runtime = lg.get_legate_runtime()
 _thread = threading.main_thread().ident
+"""The thread that may use Legate; None in a forked process, in which it does not run."""
 _kept: list[Any] = []
 """Stores of unknown size since the last blocking fence.
 
@@ -272,6 +274,8 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
 
 def synchronize() -> None:
     """Wait for every launch so far, and raise the first exception of a body, if any."""
+    if _thread is None:
+        return  # a forked process has launched nothing
     _check_thread()
     if _streams_strictly():
         raise _cannot_stream("a wait")
@@ -326,6 +330,11 @@ def _cannot_stream(what: str) -> EngineError:
 
 
 def _check_thread() -> None:
+    if _thread is None:
+        raise EngineError(
+            "Legate is used in a process that was forked from one in which it runs, and has none of its threads",
+            hint="use multiprocessing's start method 'spawn', or NumPy arrays in the forked process",
+        )
     if threading.get_ident() != _thread:
         raise EngineError(
             f"Legate is used from thread {threading.current_thread().name!r}, but another thread started it",
@@ -726,7 +735,18 @@ def forced_tiles(factor: int) -> Iterator[list[tuple[Kernel, Region]]]:
         leaf.recorder = before
 
 
+def _after_fork() -> None:
+    global _thread  # noqa: PLW0603
+    _thread = None
+    failures.take()  # they are the parent's to tell
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def _report_at_exit() -> None:
+    if _thread is None:
+        return
     _settle()
     error = failures.take()
     if error is not None:

@@ -38,7 +38,7 @@ def test_first_calls_race_and_later_ones_too(cut: bool, switching: Any) -> None:
             lambda xp, x, w, a: (a * xp.sum(x * w, axis=1), xp.sum(x, axis=0))
         )
         plain = kernel("x[i,j] -> y[i,j]")(lambda xp, x, a: a * x)
-        parts = kernel("x[i,j] -> y[?]")(lambda xp, x: xp.reshape(x, (-1,))[xp.reshape(x, (-1,)) > 0])
+        parts = kernel("x[i,:] -> y[?]")(lambda xp, x: xp.reshape(x, (-1,))[xp.reshape(x, (-1,)) > 0])
 
         def work(seed: int) -> None:
             try:

@@ -275,6 +275,16 @@ def test_when_there_is_no_room_for_another_kernel() -> None:
     assert "[0, 1, 2]" in done.stdout
 
 
+def test_memory_stays_flat() -> None:
+    """The long run, made short; its command is in docs/reliability.rst."""
+    program = Path(__file__).with_name("long_run.py")
+    done = run_python(
+        f"import runpy, sys; sys.argv = ['-', '--calls', '1000']; runpy.run_path({str(program)!r}, run_name='__main__')"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("after the first fifth") == 5
+
+
 # -- the page ---------------------------------------------------------------------------------------------------
 
 

@@ -856,7 +856,7 @@ def test_products_of_casts_are_left_to_blas(monkeypatch: pytest.MonkeyPatch, siz
     arguments = product.bind((np.ones((m, k), np.float32), np.ones((k, n), np.float32)), {}, None)
     call = prepare(product, arguments)
     cuts = call.cutter and call.cutter.cuts(call.domain, arguments.operands, ())
-    assert cuts is None or cuts.tile is None or min(cuts.tile[1:]) > 200
+    assert cuts is None or cuts.tile is None or min(cuts.tile[1:]) > 100
 
 
 def test_a_second_thread_comes_where_there_is_enough_to_do() -> None:

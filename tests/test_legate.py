@@ -534,7 +534,10 @@ def test_arrays_larger_than_legates_memory_are_refused() -> None:
     fill = kernel("-> z[i=n]", dtype="float64")(lambda xp, tile, n: xp.zeros(tile.size("i")))
     with (
         xd.engine("legate"),
-        pytest.raises(MemoryError, match="needs 76,294 MiB for new arrays, and Legate has 2,000 MiB"),
+        pytest.raises(
+            MemoryError,
+            match="needs 76,294 MiB for its arrays, 76,294 MiB of them for new ones, and Legate has 2,000 MiB",
+        ),
     ):
         fill(10**10)
 

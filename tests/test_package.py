@@ -60,6 +60,7 @@ LAYERS = [
     "engines.local",
     "engines.legate",
     "engines.legate.recipe",
+    "engines.legate.bodies",
     "engines.legate.failures",
     "engines.legate.garbage",
     "engines.legate.releases",

@@ -10,6 +10,7 @@ Some wheels link the CUDA runtime too, and do not ask for the wheel that has it:
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import os
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from itertools import pairwise
@@ -90,43 +91,55 @@ def shim() -> Path:
     Returns
     -------
     pathlib.Path
-        ``<cache>/xpdispatch/<hash of the source>/libcuda.so.1``; the cache is ``XDG_CACHE_HOME``, or
-        ``~/.cache``, or a new private directory where neither can be written.
+        ``<cache>/xpdispatch/<hash of the source>/<hash of the library>/libcuda.so.1``; the cache is
+        ``XDG_CACHE_HOME``, or ``~/.cache``, or where neither can be written, a private directory for this process.
 
     Raises
     ------
     MissingError
         There is no C compiler.
     """
-    tag = hashlib.sha256((_SOURCE + os.uname().machine).encode()).hexdigest()[:16]
-    library = _private_directory(tag) / _NAME
-    if not _is_ours(library):
-        _compile(library)
-    return library
+    directory = _private_directory(_digest((_SOURCE + os.uname().machine).encode()))
+    found = (path for path in sorted(directory.glob(f"*/{_NAME}")) if _is_ours(path))
+    return next(found, None) or _compile(directory)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _private_directory(tag: str) -> Path:
     """A directory that nobody but this user can write to."""
-    try:
+    with suppress(OSError, RuntimeError):  # a home that is missing or read-only, as in containers
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-        directory = home / "xpdispatch" / tag
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.chmod(0o700)
-        if directory.stat().st_uid == os.getuid() and os.access(directory, os.W_OK):
-            return directory
-    except (OSError, RuntimeError):
-        pass  # a home that is missing or read-only, as in containers
-    return Path(tempfile.mkdtemp(prefix="xpdispatch-"))
+        own = home / "xpdispatch", home / "xpdispatch" / tag
+        for directory in own:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = directory.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                break
+            directory.chmod(0o700)
+        else:
+            if os.access(own[-1], os.W_OK):
+                return own[-1]
+    made = Path(tempfile.mkdtemp(prefix="xpdispatch-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def _is_ours(library: Path) -> bool:
-    """Whether the file is there, is a plain file, and nobody else can have written it."""
+    """Whether a plain file holds what was compiled, and nobody else can have written it.
+
+    It is looked at through what was opened, so that nothing can take its place in between.
+    """
     try:
-        found = library.lstat()
+        opened = os.open(library, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
-    safe = stat.S_ISREG(found.st_mode) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return safe and found.st_uid == os.getuid()
+    with os.fdopen(opened, "rb") as file:
+        found = os.fstat(opened)
+        safe = stat.S_ISREG(found.st_mode) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        return safe and found.st_uid == os.getuid() and library.parent.name == _digest(file.read())
 
 
 def compiler() -> str:
@@ -134,7 +147,7 @@ def compiler() -> str:
     return os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), "")
 
 
-def _compile(library: Path) -> None:
+def _compile(directory: Path) -> Path:
     command = compiler()
     if not command:
         raise MissingError(
@@ -143,7 +156,7 @@ def _compile(library: Path) -> None:
             hint="install a C compiler (apt-get install gcc, dnf install gcc, or conda install gcc), "
             "or the NVIDIA driver where there is a GPU",
         )
-    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
         source, built = Path(scratch, "shim.c"), Path(scratch, _NAME)
         source.write_text(_SOURCE)
         line = [*shlex.split(command), "-shared", "-fPIC", "-Os", f"-Wl,-soname,{_NAME}", "-o", str(built), str(source)]
@@ -155,7 +168,10 @@ def _compile(library: Path) -> None:
                 hint="install a working C compiler (apt-get install gcc libc6-dev)",
             )
         built.chmod(0o500)
+        library = directory / _digest(built.read_bytes()) / _NAME
+        library.parent.mkdir(mode=0o700, exist_ok=True)
         built.replace(library)  # in one step: another process may be making the same file
+    return library
 
 
 def cuda_runtime(package: Path) -> Path | None:

@@ -125,7 +125,7 @@ class EngineError(XPDispatchError, RuntimeError):
 
 
 class MemoryLimitError(XPDispatchError, MemoryError):
-    """A call's new arrays need more memory than Legate was given."""
+    """A call's own arrays need more memory than Legate was given."""
 
 
 class PartitionError(XPDispatchError, AssertionError):

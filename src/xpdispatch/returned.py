@@ -141,7 +141,8 @@ def add_notes(error: Exception, more: Sequence[str]) -> None:
     """Add lines to what an exception tells, whatever its class did with them."""
     notes = getattr(error, "__notes__", None)
     notes = [*notes] if isinstance(notes, list) else []  # anew: the list may be the class' own
-    error.__notes__ = [*notes, *more]
+    with suppress(Exception):  # a class that takes none
+        error.__notes__ = [*notes, *more]
 
 
 def note(error: Exception, site: Site, region: Region) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 import sys
 import threading
@@ -47,8 +48,9 @@ except ModuleNotFoundError as error:
 
 
 from xpdispatch.engines.legate import leaf
+from xpdispatch.engines.legate.bodies import check_bodies
 from xpdispatch.engines.legate.boxes import boxes_of
-from xpdispatch.engines.legate.launch import Launch, make_launch
+from xpdispatch.engines.legate.launch import Launch, check_room, make_launch
 from xpdispatch.engines.legate.recipe import Boxes
 from xpdispatch.engines.legate.releases import STORES, cutting, cutting_cells, least_extents, least_size
 from xpdispatch.engines.legate.stores import (
@@ -76,6 +78,7 @@ _HINTS["NO_HINT"] = lg.ImageComputationHint.MIN_MAX
 
 _runtime = lg.get_legate_runtime()
 _thread = threading.main_thread().ident
+"""The thread that may use Legate; None in a forked process, in which it does not run."""
 _kept: list[Any] = []
 """Stores of unknown size since the last blocking fence.
 
@@ -153,6 +156,8 @@ class LegateCall:
         launch = self.launches.get(key)
         if launch is None:
             launch = self.launches[key] = make_launch(kernel, operands, given, arguments.scalars)
+        elif launch.tight:
+            check_room(launch.plan, launch.types, operands, given)
         _set_apart(kernel, launch, operands, given)
         stores = [_begin(launch, r, g) for r, g in enumerate(given)]
         if not launch.plan.empty:
@@ -187,7 +192,7 @@ class LegateCall:
             and kernel.variants == VARIANTS
             and kernel.on_error == "deferred"
             and kernel.body.results == 1
-            and not (launch.plan.empty or launch.plan.results[0].op)
+            and not (launch.plan.empty or launch.plan.results[0].op or launch.tight)
             and launch.recipe.is_plain
             and all(type(a) is load("cupynumeric").ndarray for a in arrays)
             and all(type(s) in (float, int, complex) for s in arguments.scalars)
@@ -260,6 +265,7 @@ def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], 
 def prepare(kernel: Kernel, arguments: Arguments) -> LegateCall:
     """Check that one task can take the arguments, and settle what comes back."""
     _check_thread()
+    check_bodies(kernel)
     kind = _kind_of(kernel, arguments)
     if any(g is None and u is None for g, u in zip(arguments.given, kernel.body.updated, strict=True)):
         check_wrappable(kind)
@@ -285,6 +291,8 @@ def machine_here(variants: Sequence[str]) -> tuple[int, str, int, int]:
 
 def synchronize() -> None:
     """Wait for every launch so far, and raise the first exception of a body, if any."""
+    if _thread is None:
+        return  # a forked process has launched nothing
     _check_thread()
     if _streams_strictly():
         raise _cannot_stream("a wait")
@@ -339,6 +347,11 @@ def _cannot_stream(what: str) -> EngineError:
 
 
 def _check_thread() -> None:
+    if _thread is None:
+        raise EngineError(
+            "Legate is used in a process that was forked from one in which it runs, and has none of its threads",
+            hint="use multiprocessing's start method 'spawn', or NumPy arrays in the forked process",
+        )
     if threading.get_ident() != _thread:
         raise EngineError(
             f"Legate is used from thread {threading.current_thread().name!r}, but another thread started it",
@@ -739,7 +752,18 @@ def forced_tiles(factor: int) -> Iterator[list[tuple[Kernel, Region]]]:
         leaf.recorder = before
 
 
+def _after_fork() -> None:
+    global _thread  # noqa: PLW0603
+    _thread = None
+    failures.take()  # they are the parent's to tell
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def _report_at_exit() -> None:
+    if _thread is None:
+        return
     _settle()
     error = failures.take()
     if error is not None:

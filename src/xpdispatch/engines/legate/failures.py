@@ -129,6 +129,7 @@ def dump(error: BaseException, where: str, *, short: bool) -> bytes:
         for told in ([*notes, text], [*notes]) if text else ([*notes],):
             error.__notes__ = told
             pickled = _round_trip(error)
+            error.__notes__ = []  # the same object may be raised again, and would collect them
             if pickled and not (short and len(pickled) > _MOST_CARRIED):
                 return pickled
     stand_in = KernelError(

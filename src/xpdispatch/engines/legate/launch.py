@@ -42,6 +42,8 @@ class Launch:
         The part that the leaf needs.
     task : object
         The kernel's task as Legate knows it, or None where nothing is to be computed.
+    tight : bool
+        Whether the arrays fit in memory only as far as some are the same, so that each call is to be looked at.
     """
 
     plan: Plan
@@ -50,6 +52,7 @@ class Launch:
     keyed: tuple[bool, ...]
     header: bytes
     task: Any
+    tight: bool
 
 
 def make_launch(
@@ -71,7 +74,8 @@ def make_launch(
     if plan.empty:
         refuse_empty(plan)
     types = kernel.result_types(plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
-    _check_room(operands, given, types)
+    _check_ranks(types)
+    tight = check_room(plan, types, operands, given)
     for layout, (dtype, _), g in zip(plan.results, types, given, strict=True):
         if layout.op and layout.op != "fold":
             check_dtype(layout.op, layout.name, dtype)
@@ -97,7 +101,7 @@ def make_launch(
         for layout, (dtype, _) in zip(plan.results, types, strict=True)
     )
     task = None if plan.empty else task_of(kernel, recipe)
-    return Launch(plan, recipe, tuple(types), keyed, header, task)
+    return Launch(plan, recipe, tuple(types), keyed, header, task, tight)
 
 
 def _check_rows(plan: Plan) -> None:
@@ -110,21 +114,59 @@ def _check_rows(plan: Plan) -> None:
             )
 
 
-def _check_room(
-    operands: Sequence[Held], given: Sequence[Held | None], types: Sequence[tuple[np.dtype[Any], Shape]]
-) -> None:
-    """Refuse a call whose new arrays cannot fit, before Legate ends the process over it."""
+def _check_ranks(types: Sequence[tuple[np.dtype[Any], Shape]]) -> None:
     for _, shape in types:
         if len(shape) > lg.LEGATE_MAX_DIM:
             raise ShapeError(
                 f"a result has {len(shape)} axes, and Legate takes at most {lg.LEGATE_MAX_DIM}",
                 hint="merge axes of the result in the body and the notation",
             )
-    new = sum(math.prod(shape) * d.itemsize for (d, shape), g in zip(types, given, strict=True) if g is None)
-    new += sum(math.prod(h.shape) * h.dtype.itemsize for h in operands if h.copied)
+
+
+def check_room(
+    plan: Plan, types: Sequence[tuple[np.dtype[Any], Shape]], operands: Sequence[Held], given: Sequence[Held | None]
+) -> bool:
+    """Refuse a call whose own arrays cannot be in memory together, before Legate ends the process over it.
+
+    Legate brings all of them there, those that lie in memory of NumPy's too, and gives none up for another.
+
+    Returns
+    -------
+    bool
+        Whether they fit only since some are views of the same cells.
+
+    Raises
+    ------
+    MemoryLimitError
+    """
     limit, flag = memory_limit()
-    if limit and new > limit:
+    if not limit or plan.empty:
+        return False
+    pointed_to = {p for image in plan.images for p in image.ranges}  # of which tasks get parts
+    entering = [h for p, h in enumerate(operands) if h.store is not None and p not in pointed_to]
+    written = [g for g in given if g is not None and g.store is not None]
+    new = sum(
+        math.prod(shape) * dtype.itemsize
+        for (dtype, shape), g in zip(types, given, strict=True)
+        if g is None or g.store is None
+    )
+    needed = new + sum(map(_bytes, (*entering, *written)))
+    if needed <= limit:
+        return False
+    apart: list[Held] = []
+    for held in (*entering, *written):
+        if not any(held.store.overlaps(other.store) for other in apart):
+            apart.append(held)
+    needed = new + sum(map(_bytes, apart))
+    if needed > limit:
         raise MemoryLimitError(
-            f"the call needs {new / 2**20:,.0f} MiB for new arrays, and Legate has {limit / 2**20:,.0f} MiB in all",
-            hint=f"start Legate with more memory (--{flag} takes MiB), or work on smaller arrays",
+            f"the call needs {needed / 2**20:,.0f} MiB for its arrays, {new / 2**20:,.0f} MiB of them for new ones, "
+            f"and Legate has {limit / 2**20:,.0f} MiB in all",
+            hint=f"start Legate with more memory (--{flag} takes MiB, in LEGATE_CONFIG or on the launcher's line), "
+            "or work on smaller arrays",
         )
+    return True
+
+
+def _bytes(held: Held) -> int:
+    return math.prod(held.shape) * held.dtype.itemsize

@@ -103,6 +103,11 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
     """The function that Legate calls for one variant of a kernel."""
     prepared = BoundedCache()  # by a header's bytes; at most 256
 
+    def prepare(key: Any, header: Header) -> Prepared:
+        site = _site(kernel, variant, header)
+        made = prepared[key] = Prepared(header, site, _cutter(kernel, header, site), _short_way(header, site))
+        return made
+
     def leaf(context: Any) -> None:
         failure: Failure | None = None
         launch, site_of_call, ignored, where = -1, ("", 0), False, f"kernel {kernel.name!r}, variant {variant}"
@@ -112,22 +117,19 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
         short: Any = None
         try:
             sent = context.scalars
-            launch, site_of_call, ignored, inline, scalars = unpacked(sent[1].value())
             key = bytes(sent[0].value()), namespaces.registrations, kernel.body.function_for(variant)
             found: Prepared | None = prepared.get(key)
             header: Header = pickle.loads(key[0]) if found is None else found.header
             short = None if found is None or recorder is not None else found.short
-            if short is not None and short(context, scalars):
-                return
-            stores, inputs, outputs = _stores(context, header)
-            unbound = {
-                r: outputs[r] for r, fit in enumerate(header.recipe.results) if fit.how in ("unbound", "gathered")
-            }
-            if header.recipe.gathered:
-                unbound[_PLACES] = outputs.pop()
-            if found is None:  # after the stores: whatever fails here, they must be bound
-                site = _site(kernel, variant, header)
-                found = prepared[key] = Prepared(header, site, _cutter(kernel, header, site), _short_way(header, site))
+            if short is None:  # before all that can fail for the user's sake: what is unbound must be bound
+                stores, inputs, outputs = _stores(context, header)
+                unbound = _unbound(header.recipe, outputs)
+            launch, site_of_call, ignored, inline, scalars = unpacked(sent[1].value())
+            if short is not None:
+                if short(context, scalars):
+                    return
+                stores, inputs, outputs = _stores(context, header)
+            found = found or prepare(key, header)
             region = _region(header, stores)
             if not is_empty(region):
                 if recorder is not None:
@@ -170,6 +172,14 @@ def _failure(
         add_notes(error, ["called at {}:{}".format(*site_of_call)])
     place = tuple(start for start, _ in region)
     return failures.describe(launch, place, error, where, short=context.can_raise_exception())
+
+
+def _unbound(recipe: Recipe, outputs: list[Any]) -> dict[int, Any]:
+    """The stores that every task must give a part, by result; that of the places is taken from the outputs."""
+    unbound = {r: outputs[r] for r, fit in enumerate(recipe.results) if fit.how in ("unbound", "gathered")}
+    if recipe.gathered:
+        unbound[_PLACES] = outputs.pop()
+    return unbound
 
 
 def _quiet() -> Any:

@@ -38,8 +38,6 @@ class Held:
     value: Any
     shape: Shape
     dtype: np.dtype[Any]
-    copied: bool = False
-    """The store is a copy of a NumPy array."""
 
     @property
     def inline(self) -> bool:
@@ -193,7 +191,7 @@ def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Hel
     # array is also aligned, without which Legate ends the process.
     own = np.array(array, dtype=native, order="C", copy=True)
     store = lg.get_legate_runtime().create_store_from_buffer(kind, own.shape, own, read_only=not written)
-    return Held(store, None, own.shape, native, copied=True)
+    return Held(store, None, own.shape, native)
 
 
 def new_store(shape: Shape, dtype: np.dtype[Any]) -> Any:

@@ -1,0 +1,553 @@
+"""Bodies that fail on real Legate, in every way and at every place that a program has for it.
+
+Each test ends with the same three questions: the process lives, the first exception arrived, and later results are
+right.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpdispatch as xd
+from conftest import forced_tiles, run_python
+from xpdispatch import KernelError, Out, Reduce, broadcast, kernel
+
+import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
+import legate.core as lg  # isort: skip
+
+from xpdispatch.engines.legate import failures, leaf, releases  # isort: skip
+
+CELLS = 37
+
+
+class Unpicklable(Exception):
+    def __reduce__(self) -> Any:
+        raise TypeError("never")
+
+
+class TwoArguments(Exception):
+    """Pickle calls it with what ``args`` holds, which is not what it needs."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+
+
+class Textless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class Nothing(Exception):
+    """Raises whatever is done with it."""
+
+    def __reduce__(self) -> Any:
+        raise SystemExit(3)
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+    __repr__ = __str__
+
+
+class Slotted(Exception):
+    """Takes no notes."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(name)
+
+
+class Own(BaseException):
+    pass
+
+
+def local_class() -> Exception:
+    class Local(Exception):
+        pass
+
+    return Local("made here")
+
+
+def chained() -> Exception:
+    error = ValueError("outer")
+    error.__cause__ = Unpicklable("inner")
+    return error
+
+
+MAKERS: dict[str, tuple[Callable[[], BaseException], type, str]] = {
+    "as itself": (lambda: ValueError("plain"), ValueError, "plain"),
+    "huge": (lambda: ValueError("x" * 2_000_000), ValueError, "x{1000}"),
+    "memory": (lambda: MemoryError("no room"), MemoryError, "no room"),
+    "recursion": (lambda: RecursionError("too deep"), RecursionError, "too deep"),
+    "stop iteration": (lambda: StopIteration(7), StopIteration, "7"),
+    "generator exit": (GeneratorExit, KernelError, "raised GeneratorExit"),
+    "group": (lambda: ExceptionGroup("several", [ValueError("a"), KeyError("b")]), ExceptionGroup, "several"),
+    "unicode": (lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), UnicodeDecodeError, "bad"),
+    "surrogate": (lambda: ValueError("\udcff"), ValueError, "\udcff"),
+    "interrupt": (lambda: KeyboardInterrupt("stop"), KernelError, "raised KeyboardInterrupt: stop"),
+    "exit": (lambda: SystemExit(3), KernelError, "raised SystemExit: 3"),
+    "base": (lambda: Own("own"), KernelError, "raised Own: own"),
+    "unpicklable": (lambda: Unpicklable("mine"), KernelError, "raised Unpicklable: mine"),
+    "two arguments": (lambda: TwoArguments(1, "a"), KernelError, "raised TwoArguments: 1: a"),
+    "local class": (local_class, KernelError, "raised Local: made here"),
+    "holds a lambda": (lambda: ValueError(lambda: 1), KernelError, "raised ValueError: <function"),
+    "textless": (Textless, Textless, ""),
+    "nothing works": (Nothing, KernelError, "the body raised Nothing, and describing it failed"),
+    "slotted": (lambda: Slotted("no notes"), KernelError, "Slotted"),
+    "of ours": (lambda: xd.ShapeError("mine", hint="this"), xd.ShapeError, "mine\n.*\nHint: this"),
+    "a cause": (chained, ValueError, "outer"),
+}
+
+
+@kernel("x[i] -> y[i]", dtype="x")
+def failing(xp, tile, x, maker, where):
+    """Raise in the tile that has this cell; in all where it is -1, in none where it is None."""
+    first = tile.start("i")
+    if where is not None and (where == -1 or first <= where < first + x.shape[0]):
+        raise MAKERS[maker][0]()
+    return x + 1
+
+
+@kernel("x[i] -> y[i]", dtype="x")
+def plain_failing(xp, x, limit):
+    """As plain as a kernel can be, so that later calls and tasks take the short ways."""
+    if x[-1] > limit:
+        raise ValueError(f"above {limit}")
+    return x + 1
+
+
+def raised() -> BaseException:
+    with pytest.raises(BaseException) as caught:
+        xd.synchronize()
+    return caught.value
+
+
+def later_results_are_right() -> None:
+    xd.synchronize()
+    got = failing(cupynumeric.arange(float(CELLS)), "as itself", None)
+    xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(got), np.arange(1.0, CELLS + 1))
+
+
+@pytest.fixture(params=[1, 2], ids=["1 CPU", "2 CPUs"])
+def cpus(request: pytest.FixtureRequest) -> Any:
+    """One processor out of two, and both; four tiles to each."""
+    with lg.Scope(machine=lg.get_machine().only(lg.TaskTarget.CPU)[: request.param]), forced_tiles(4):
+        yield request.param
+        xd.synchronize()
+
+
+@pytest.mark.parametrize("where", [0, CELLS - 1, -1], ids=["first tile", "last tile", "all tiles"])
+@pytest.mark.parametrize("maker", MAKERS)
+def test_every_exception_in_one_tile_and_in_all(maker: str, where: int, cpus: int) -> None:
+    _, kind, text = MAKERS[maker]
+    failing(cupynumeric.arange(float(CELLS)), maker, where)
+    got = raised()
+    assert type(got) is kind
+    if text:
+        assert re.search(text, str(got), re.DOTALL)
+    notes = "\n".join(got.__notes__)
+    assert "kernel 'failing'" in notes
+    assert ("altogether" in notes) == (where == -1)
+    later_results_are_right()
+
+
+@pytest.mark.parametrize("maker", ["as itself", "exit", "unpicklable", "nothing works"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_kernel_in_a_body_fails(maker: str, depth: int, cpus: int) -> None:
+    @kernel("x[i] -> y[i]", dtype="x")
+    def outer(xp, x, depth):
+        return outer(x, depth - 1) if depth else failing(x, maker, -1)
+
+    outer(cupynumeric.ones(CELLS), depth)
+    got = raised()
+    assert type(got) is MAKERS[maker][1]
+    if maker == "as itself":
+        notes = "\n".join(got.__notes__)
+        assert "in kernel 'failing', tile i = " in notes
+        assert notes.count("in kernel 'outer', tile i = ") == depth + 1
+    later_results_are_right()
+
+
+def test_a_body_that_never_ends_its_recursion(cpus: int) -> None:
+    def deeper(n: int) -> int:
+        return deeper(n + 1) + 1
+
+    kernel("x[i] -> y[i]", dtype="x")(lambda xp, x: x + deeper(0))(cupynumeric.ones(CELLS))
+    assert isinstance(raised(), RecursionError)
+    later_results_are_right()
+
+
+def test_one_exception_object_raised_again_and_again(cpus: int) -> None:
+    shared = ValueError("the same")
+
+    @kernel("x[i] -> y[i]", dtype="x")
+    def again(xp, x):
+        raise shared
+
+    for _ in range(50):
+        again(cupynumeric.ones(CELLS))
+    got = raised()
+    assert str(got) == "the same"
+    assert len(got.__notes__) < 15, "notes of 50 calls do not pile up; tiles that run at once share them"
+    later_results_are_right()
+
+
+# -- order, and what depends on what failed ------------------------------------------------------------
+
+
+def test_the_first_call_s_exception_arrives_though_another_fails_sooner(cpus: int) -> None:
+    @kernel("x[i] -> y[i]", dtype="x")
+    def late(xp, x):
+        time.sleep(0.05)
+        raise ValueError("the first call")
+
+    late(cupynumeric.ones(CELLS))
+    failing(cupynumeric.ones(CELLS), "exit", -1)
+    got = raised()
+    assert str(got) == "the first call"
+    assert "2 calls altogether" in got.__notes__[-1]
+    later_results_are_right()
+
+
+def test_an_exception_while_the_caller_has_one_of_his_own(cpus: int) -> None:
+    x = cupynumeric.ones(CELLS)
+    with pytest.raises(ValueError, match="plain") as caught:
+        try:
+            failing(x, "as itself", -1)
+            raise KeyError("the caller's")
+        except KeyError:
+            xd.synchronize()
+    assert isinstance(caught.value.__context__, KeyError)
+    with pytest.raises(KeyError, match="the caller's"), xd.timed():
+        failing(x, "as itself", -1)
+        raise KeyError("the caller's")
+    assert str(raised()) == "plain"
+    later_results_are_right()
+
+
+def test_what_depends_on_a_failed_launch(cpus: int) -> None:
+    """It runs, on whatever is there; the failure is told all the same, and first."""
+    x = failing(cupynumeric.ones(CELLS), "as itself", 0)
+    for _ in range(20):
+        x = failing(x, "as itself", None)
+    assert str(raised()) == "plain"
+    later_results_are_right()
+
+
+def test_where_results_are_copied_to_numpy_a_failure_is_told_before(cpus: int) -> None:
+    out = np.full(CELLS, -1.0)
+    with pytest.raises(ValueError, match="plain"):
+        failing(cupynumeric.ones(CELLS), "as itself", 0, out=out)
+    np.testing.assert_array_equal(out, np.full(CELLS, -1.0))
+    parts = kernel("x[i] -> y[?]", dtype="x")(lambda xp, x: {}["no part"])
+    with pytest.raises(KeyError, match="no part"):
+        parts(cupynumeric.ones(CELLS))
+    later_results_are_right()
+
+
+@pytest.mark.parametrize("notation", ["x[i] -> y[i]", "x[i] -> sum y[]", "x[i] -> fold y[]", "x[i] -> y[?]"])
+def test_with_immediate_errors_no_failed_result_is_returned(notation: str, cpus: int) -> None:
+    @kernel(notation, dtype="x", on_error="immediate", fold=(lambda xp, a, b: a) if "fold" in notation else None)
+    def body(xp, x, bad):
+        if bad:
+            raise ValueError("at once")
+        return x if "y[]" not in notation else xp.sum(x)
+
+    x = cupynumeric.ones(CELLS)
+    for n in range(6):  # the first call, and the prepared ones
+        if n % 2:
+            with pytest.raises(ValueError, match="at once"):
+                body(x, True)
+        else:
+            body(x, False)
+    later_results_are_right()
+
+
+# -- the short ways -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3, 100, 250])
+def test_a_failure_after_so_many_successes(before: int, cpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaf, "recorder", None)
+    x = cupynumeric.arange(float(CELLS))
+    good = [plain_failing(x, 1e9) for _ in range(before)]
+    plain_failing(x, 5.0)
+    after = plain_failing(x, 1e9)
+    got = raised()
+    assert str(got) == "above 5.0"
+    assert "in kernel 'plain_failing', tile i = " in got.__notes__[0]
+    for y in (*good, after):
+        np.testing.assert_array_equal(np.asarray(y), np.arange(1.0, CELLS + 1))
+    xd.synchronize()
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_every_exception_on_the_short_way(maker: str, cpus: int) -> None:
+    @kernel("x[i] -> y[i]", dtype="x")
+    def body(xp, x, bad):
+        if bad:
+            raise MAKERS[maker][0]()
+        return x + 1
+
+    x = cupynumeric.arange(float(CELLS))
+    for _ in range(3):
+        body(x, 0)
+    xd.synchronize()
+    body(x, 1)
+    assert type(raised()) is MAKERS[maker][1]
+    after = body(x, 0)
+    xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(after), np.arange(1.0, CELLS + 1))
+
+
+@pytest.mark.parametrize("wrong", ["shape", "dtype", "kind", "none"])
+def test_wrong_results_on_the_short_way(wrong: str, cpus: int) -> None:
+    returned = {
+        0: lambda xp, x: x + 1,
+        "shape": lambda xp, x: x[:-1],
+        "dtype": lambda xp, x: xp.astype(x, xp.float32),
+        "kind": lambda xp, x: "text",
+        "none": lambda xp, x: None,
+    }
+    body = kernel("x[i] -> y[i]")(lambda xp, x, bad: returned[wrong if bad else 0](xp, x))
+    x = cupynumeric.arange(float(CELLS))
+    for _ in range(3):
+        body(x, 0)
+    xd.synchronize()
+    body(x, 1)
+    assert isinstance(raised(), xd.ResultError)
+    after = body(x, 0)
+    xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(after), np.arange(1.0, CELLS + 1))
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_every_exception_on_the_short_way_in_this_process(maker: str) -> None:
+    @kernel("x[i] -> y[i]")
+    def body(xp, x, bad):
+        if bad:
+            raise error
+        return x + 1
+
+    x = np.arange(float(CELLS))
+    for n in range(200):
+        error = MAKERS[maker][0]()
+        if n in (0, 1, 2, 3, 100, 199):
+            with pytest.raises(BaseException) as caught:
+                body(x, 1)
+            assert caught.value is error
+        np.testing.assert_array_equal(body(x, 0), x + 1)
+
+
+# -- all the functions of the user's that run somewhere ---------------------------------------------------
+
+
+def test_a_variant_s_own_body_fails(cpus: int) -> None:
+    own = kernel("x[i] -> y[i]", dtype="x")(lambda xp, x: x)
+    own.cpu_variant(lambda xp, x: {}["in the variant"])
+    own(cupynumeric.ones(CELLS))
+    assert str(raised()) == "'in the variant'"
+    later_results_are_right()
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.skipif(releases.MOST_UNBOUND == 1, reason="this release runs folds in one piece, which merges nothing")
+def test_a_merge_fails_with_every_exception(maker: str, cpus: int) -> None:
+    def merge(xp, a, b):
+        raise MAKERS[maker][0]()
+
+    kernel("x[i] -> fold y[]", fold=merge, dtype="x")(lambda xp, x: xp.sum(x))(cupynumeric.ones(CELLS))
+    assert type(raised()) is MAKERS[maker][1]
+    later_results_are_right()
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("where", [0, -1])
+@pytest.mark.parametrize("notation", ["x[i] -> y[?]", "x[i] -> y[?, :2], sum s[]", "x[i] -> fold y[]"])
+def test_tiles_without_a_part_after_every_exception(notation: str, where: int, maker: str, cpus: int) -> None:
+    """Legate ends the process where a tile gives no part of a result of unknown size."""
+
+    @kernel(notation, dtype=("x", "x") if "sum" in notation else "x", fold=_first if "fold" in notation else None)
+    def body(xp, tile, x):
+        if where == -1 or tile.start("i") == 0:
+            raise MAKERS[maker][0]()
+        return (xp.stack([x, x], axis=1), xp.sum(x)) if "sum" in notation else xp.sum(x) if "fold" in notation else x
+
+    with pytest.raises(BaseException) as caught:
+        body(cupynumeric.ones(CELLS))
+        xd.synchronize()
+    assert type(caught.value) is MAKERS[maker][1]
+    later_results_are_right()
+
+
+def _first(xp: Any, a: Any, b: Any) -> Any:
+    return a
+
+
+@pytest.mark.parametrize("maker", ["as itself", "unpicklable", "interrupt"])
+def test_functions_that_run_before_the_launch(maker: str, cpus: int) -> None:
+    """Their exceptions are the caller's at once, as they are, and nothing is launched."""
+    make, _, _ = MAKERS[maker]
+    error = make()
+
+    def dtype(*_: Any) -> Any:
+        raise error
+
+    class Scalar:
+        def __getstate__(self) -> Any:
+            raise error
+
+    x = cupynumeric.ones(CELLS)
+    with pytest.raises(type(error)) as caught:
+        kernel("x[i] -> y[i]", dtype=dtype)(lambda xp, x: x)(x)
+    assert caught.value is error
+    with pytest.raises(BaseException) as caught:
+        failing(x, Scalar(), None)
+    assert isinstance(caught.value, xd.ArgumentError if isinstance(error, Exception) else type(error))
+    with pytest.raises(BaseException) as caught:
+        kernel("x[i] -> y[i]")(lambda xp, x: dtype())(x)  # on a sample, which needs the dtype
+    assert caught.value is error or "dtype=" in str(caught.value)
+    later_results_are_right()
+
+
+def test_a_scalar_that_cannot_be_read_in_the_task(cpus: int) -> None:
+    failing(cupynumeric.ones(CELLS), Poisoned(), None)
+    assert str(raised()) == "poisoned"
+    for notation in ("x[i] -> y[?]", "x[i] -> fold y[]"):
+        body = kernel(notation, dtype="x", fold=_first if "fold" in notation else None)(lambda xp, x, s: x)
+        with pytest.raises(ValueError, match="poisoned"):
+            body(cupynumeric.ones(CELLS), Poisoned())
+            xd.synchronize()
+    later_results_are_right()
+
+
+class Poisoned:
+    def __reduce__(self) -> Any:
+        return poison, ()
+
+
+def poison() -> Any:
+    raise ValueError("poisoned")
+
+
+def test_several_results_and_accumulation(cpus: int) -> None:
+    @kernel(constraints=[broadcast("s")], dtype="float64")
+    def adds(xp, y: Out, s: Reduce["sum"], bad):
+        y[...] = 1.0
+        s[...] = 5.0
+        if bad:
+            raise ValueError("after writing")
+
+    y, s = cupynumeric.zeros(CELLS), cupynumeric.full(2, 3.0)
+    adds(y, s, 1)
+    assert str(raised()) == "after writing"
+    s.fill(3.0)
+    adds(y, s, 0)
+    xd.synchronize()
+    assert np.asarray(y).tolist() == [1.0] * CELLS
+    assert (float(s[0]) - 3.0) % 5.0 == 0
+    assert float(s[0]) > 3.0
+
+
+# -- many ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [failing, plain_failing], ids=["long way", "short way"])
+def test_a_thousand_failing_launches_in_a_row(body: xd.Kernel, cpus: int) -> None:
+    x = cupynumeric.arange(float(CELLS))
+    scalars = ("huge", -1) if body is failing else (1.0,)
+    rounds = 100 if body is failing else 1000
+    for n in range(2):
+        for _ in range(rounds):
+            body(x, *scalars)
+        got = raised()
+        assert type(got) is ValueError
+        assert "calls altogether" in got.__notes__[-1]
+        if n == 0:
+            before = resident()
+    assert resident() - before < 100 << 20
+    later_results_are_right()
+
+
+def test_of_very_many_failures_the_first_are_kept() -> None:
+    x = cupynumeric.ones(3)
+    plain_failing(x, -5.0)
+    for _ in range(2 * failures._MOST_KEPT + 50):
+        plain_failing(x, -1.0)
+    assert len(failures._failures) <= 2 * failures._MOST_KEPT
+    assert str(raised()) == "above -5.0"
+    later_results_are_right()
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+# -- the end of the program --------------------------------------------------------------------------------
+
+AT_EXIT = """
+import xpdispatch as xd, cupynumeric
+{setup}
+@xd.kernel("x[i] -> {result}", dtype="x", fold={fold})
+def body(xp, x):
+    {body}
+y = body(cupynumeric.arange(40000.0))
+{rest}
+print("last line", flush=True)
+"""
+
+
+@pytest.mark.parametrize("config", ["--cpus 1 --gpus 0 --sysmem 200", "--cpus 2 --gpus 0 --sysmem 200"])
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("raise ValueError('left')", "ValueError: left"),
+        ("raise KeyboardInterrupt('left')", "the body raised KeyboardInterrupt: left"),
+        ("raise SystemExit(0)", "the body raised SystemExit: 0"),
+        ("raise ValueError('left' * 5000)", "ValueError: leftleft"),
+        ("raise ValueError(lambda: 1)", "the body raised ValueError: <function"),
+        ("return x[:3]", "ResultError: kernel 'body': the body returned shape (3,)"),
+    ],
+)
+def test_a_failure_that_nobody_saw_ends_the_program_with_status_1(body: str, told: str, config: str) -> None:
+    code = AT_EXIT.format(setup="", result="y[i]", fold=None, body=body, rest="")
+    done = run_python(code, LEGATE_CONFIG=config)
+    assert done.returncode == 1, done.stderr
+    assert "last line" in done.stdout
+    assert told in done.stderr
+    assert "kernel 'body', tile i = 0:" in done.stderr or "variant CPU" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("result", "body", "fold"),
+    [("fold y[]", "return xp.sum(x)", "lambda xp, a, b: a + b"), ("y[?]", "return x[x > 5]", None)],
+)
+def test_a_program_may_end_right_after_a_result_of_unknown_size(result: str, body: str, fold: Any) -> None:
+    """With Legate alone the end of such a process is a segmentation fault."""
+    done = run_python(AT_EXIT.format(setup="", result=result, fold=fold, body=body, rest=""))
+    assert done.returncode == 0, done.stderr
+    assert "last line" in done.stdout
+
+
+def test_a_failure_and_the_program_s_own_exception() -> None:
+    code = AT_EXIT.format(setup="", result="y[i]", fold=None, body="raise ValueError('left')", rest="raise KeyError(1)")
+    done = run_python(code)
+    assert done.returncode == 1
+    assert "KeyError: 1" in done.stderr
+    assert "ValueError: left" in done.stderr
+    assert done.stderr.index("KeyError") < done.stderr.index("ValueError: left")
+
+
+def test_legate_itself_is_left_in_order(cpus: int) -> None:
+    """None of the above leaves anything behind for the next test."""
+    assert failures.take() is None

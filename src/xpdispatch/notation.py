@@ -6,6 +6,7 @@ Knows no arrays and no engines. ``docs/notation.rst`` is the grammar's reference
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, NoReturn, TypeAlias
@@ -16,6 +17,8 @@ Operator: TypeAlias = Literal["sum", "prod", "max", "min", "any", "all", "xor", 
 OPERATORS: tuple[Operator, ...] = ("sum", "prod", "max", "min", "any", "all", "xor", "fold")
 
 _TOKEN = re.compile(r"(?P<name>[^\W\d]\w*)|(?P<int>\d+)|(?P<sym>->|\.\.\.|\.\.|//|[\[\],:?=+\-*%()])")
+_LONGEST = 10_000
+"""Characters of a line; reading it takes time that grows with the square of its arrays."""
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2}
 
 
@@ -70,9 +73,14 @@ def check_extent(text: str, value: int) -> None:
     """
     if not 0 <= value < 2**63:
         raise ShapeError(
-            f"extent {text!r} is {value}, expected 0 or more, and less than 2**63",
+            f"extent {text!r} is {in_digits(value)}, expected 0 or more, and less than 2**63",
             hint="pass other scalars, or mend the extent's arithmetic",
         )
+
+
+def in_digits(value: int) -> str:
+    """An integer as messages show it; Python does not print one of thousands of digits."""
+    return str(value) if abs(value) < 2**64 else f"an integer of {value.bit_length()} bits"
 
 
 def _apply(operator: str, left: int, right: int) -> int:
@@ -291,6 +299,9 @@ def parse(text: str) -> Signature:
     try:
         if not isinstance(line, str):
             raise NotationError(f"the notation is a str, got {type(text).__name__}", hint='@kernel("x[i] -> y[i]")')
+        if len(line) > _LONGEST:
+            line, count = f"{line[:60]} ...", len(line)
+            raise NotationError(f"the notation has {count} characters, expected at most {_LONGEST}", hint="pass fewer arrays")
         signature = _Parser(line).signature()
         _check(signature)
     except NotationError as error:
@@ -318,7 +329,12 @@ def _tokens(line: str) -> Iterator[_Token]:
                 column=position,
                 hint="the notation is made of names, integers and [ ] , : ? = + - * // % ( ) .. ... ->",
             )
-        yield _Token(str(match.lastgroup), match.group(), position)
+        kind, text = str(match.lastgroup), match.group()
+        if kind == "name":
+            if not text.isidentifier():  # such as x\u00b2, whose 2 is a word character and no digit
+                raise NotationError(f"{text!r} is no name", column=position, hint="names are those of Python's variables")
+            text = unicodedata.normalize("NFKC", text)  # as Python does with the names of parameters
+        yield _Token(kind, text, position)
         position = match.end()
     yield _Token("end", "", len(line))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from xpdispatch.boundaries import Boundary
 from xpdispatch.constraints import names_in, whole_axes
 from xpdispatch.errors import ShapeError
-from xpdispatch.notation import Axis, Operator, Signature, Term, check_extent
+from xpdispatch.notation import Axis, Operator, Signature, Term, check_extent, in_digits
 
 WHOLE = -1
 """Stands for the index of an axis that every tile holds whole."""
@@ -209,7 +209,7 @@ def plan(
     for name, value in scalars.items():
         if extents.known.get(name, value) != value:
             raise ShapeError(
-                f"scalar {name!r} = {value}, but {extents.owner[name]!r} fixed {name} = {extents.known[name]}",
+                f"scalar {name!r} = {in_digits(value)}, but {extents.owner[name]!r} fixed {name} = {extents.known[name]}",
                 hint=f"pass {name}={extents.known[name]}, or give the extent another name",
             )
     for term in (*signature.operands, *signature.results):

@@ -329,13 +329,16 @@ def _tokens(line: str) -> Iterator[_Token]:
                 column=position,
                 hint="the notation is made of names, integers and [ ] , : ? = + - * // % ( ) .. ... ->",
             )
-        kind, text = str(match.lastgroup), match.group()
+        kind, text, end = str(match.lastgroup), match.group(), match.end()
         if kind == "name":
+            while end < len(line) and f"_{line[end]}".isidentifier():  # accents and vowel signs are no word characters
+                end += 1
+            text = line[position:end]
             if not text.isidentifier():  # such as x\u00b2, whose 2 is a word character and no digit
                 raise NotationError(f"{text!r} is no name", column=position, hint="names are those of Python's variables")
             text = unicodedata.normalize("NFKC", text)  # as Python does with the names of parameters
         yield _Token(kind, text, position)
-        position = match.end()
+        position = end
     yield _Token("end", "", len(line))
 
 
@@ -613,6 +616,7 @@ def _check_definitions(signature: Signature) -> None:
                 raise NotationError(
                     f"nothing says how long index {axis.name!r} of {what} is", column=axis.column, hint=hint
                 )
+    _check_order(signature)
     if not any(t.ellipsis for t in signature.operands):
         for term in signature.results:
             if term.ellipsis:
@@ -621,6 +625,22 @@ def _check_definitions(signature: Signature) -> None:
                     column=term.ellipsis.column,
                     hint="use '...' in an operand too, or write the axes out",
                 )
+
+
+def _check_order(signature: Signature) -> None:
+    """Extents of indices are settled from left to right, those of named operands first."""
+    known = {a.name for t in signature.operands if t.name for a in t.axes if a.kind in ("split", "whole")}
+    sized = [a for t in (*signature.operands, *signature.results) for a in t.axes if a.kind == "split" and a.extent]
+    later = {a.name for a in sized} - known
+    for axis in sized:
+        for name in axis.extent.names if axis.extent else ():
+            if name in later:
+                raise NotationError(
+                    f"the extent of index {axis.name!r} is made of {name!r}, whose own extent is not settled before",
+                    column=axis.column,
+                    hint=f"write {name}=... to the left of it, or make both of scalar parameters",
+                )
+        later.discard(axis.name)
 
 
 def _check_reductions(signature: Signature) -> None:

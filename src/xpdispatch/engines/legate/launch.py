@@ -83,8 +83,8 @@ def make_launch(
     apart = [*(h.inline for h in operands), *(0 in shape for shape in shapes)]
     ordered = _ordered(kernel, plan, types)
     unbound = sum(layout.joined for layout in plan.results) + (len(ordered) + 1 if ordered else 0)  # and their places
-    # What is there already has no place in the order.
-    one_piece = any(plan.results[r].accumulate for r in ordered) or unbound > MOST_UNBOUND
+    # What is there already has no place in the order; and where there is no index there is one tile.
+    one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > MOST_UNBOUND
     recipe = make_recipe(
         plan,
         apart,

@@ -231,7 +231,7 @@ def make_recipe(
         fits[count + r] = Fit("gathered")
     longest = max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
     twins = _twins(layouts, fits)
-    layouts += [replace(layouts[p], reaches=(), boundary=None) for p in twins]
+    layouts += [_without_halo(layouts[p]) for p in twins]
     fits += [None] * len(twins)
     cells = () if one_piece else _cells(plan, layouts, fits)
     extents = [n or extent for n, extent in zip(cells, plan.extents, strict=True)] if cells else plan.extents
@@ -356,6 +356,11 @@ def _twins(layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> list[int]:
             found.append(p)
             covered |= set(layout.axes)
     return found
+
+
+def _without_halo(layout: Layout) -> Layout:
+    """The layout of the same array for a twin; blocks stay."""
+    return replace(layout, reaches=tuple(r._replace(below=0, above=0) for r in layout.reaches), boundary=None)
 
 
 def _natural(layout: Layout) -> tuple[int, ...]:

@@ -1,0 +1,1 @@
+"""Random programs: kernels with their calls, run on every engine and compared with plain NumPy. See ``__main__``."""

@@ -141,6 +141,10 @@ class Program:
     def empty(self) -> bool:
         return 0 in [*self.lead, *self.extents.values()]
 
+    def with_other_values(self) -> Program:
+        """The same program on other numbers."""
+        return replace(self, operands=tuple(replace(o, seed=o.seed + 1) for o in self.operands))
+
     # -- what the arrays are --------------------------------------------------------------------------------
 
     def shape(self, o: Operand) -> tuple[int, ...]:

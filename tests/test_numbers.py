@@ -76,7 +76,9 @@ def extremes(xp, x):
 
 def by_ufunc(name: str) -> Any:
     """A kernel for one operator, its partial results by the ufunc in the dtype itself."""
-    ufunc = getattr(np, {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "xor": "bitwise_xor"}[name])
+    ufunc = getattr(
+        np, {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "xor": "bitwise_xor"}[name]
+    )
 
     def body(xp: Any, x: Any) -> Any:
         return ufunc.reduce(x, axis=1, dtype=x.dtype)

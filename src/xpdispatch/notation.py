@@ -301,7 +301,9 @@ def parse(text: str) -> Signature:
             raise NotationError(f"the notation is a str, got {type(text).__name__}", hint='@kernel("x[i] -> y[i]")')
         if len(line) > _LONGEST:
             line, count = f"{line[:60]} ...", len(line)
-            raise NotationError(f"the notation has {count} characters, expected at most {_LONGEST}", hint="pass fewer arrays")
+            raise NotationError(
+                f"the notation has {count} characters, expected at most {_LONGEST}", hint="pass fewer arrays"
+            )
         signature = _Parser(line).signature()
         _check(signature)
     except NotationError as error:
@@ -335,7 +337,9 @@ def _tokens(line: str) -> Iterator[_Token]:
                 end += 1
             text = line[position:end]
             if not text.isidentifier():  # such as x\u00b2, whose 2 is a word character and no digit
-                raise NotationError(f"{text!r} is no name", column=position, hint="names are those of Python's variables")
+                raise NotationError(
+                    f"{text!r} is no name", column=position, hint="names are those of Python's variables"
+                )
             text = unicodedata.normalize("NFKC", text)  # as Python does with the names of parameters
         yield _Token(kind, text, position)
         position = end

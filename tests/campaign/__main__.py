@@ -78,7 +78,9 @@ def _show(seed: int) -> int:
 
 def _tell(made: Program, failure: Failure, engines: tuple[str, ...]) -> None:
     small, again = shrunk(made, failure, engines)
-    print(f"\n==== program {made.seed}: {again.kind} on {again.engine}\n{again.text}\n\n{small.snippet()}\n", flush=True)
+    print(
+        f"\n==== program {made.seed}: {again.kind} on {again.engine}\n{again.text}\n\n{small.snippet()}\n", flush=True
+    )
 
 
 def _table(covered: Counter[tuple[str, str]]) -> None:

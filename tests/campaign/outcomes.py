@@ -73,7 +73,9 @@ def made(program: Program, scope: dict[str, Any]) -> Any:
         letters = list(notation)
         for _ in range(rng.choice((1, 1, 2, 3))):
             at = rng.randrange(len(letters) + 1)
-            letters[at : at + rng.choice((0, 1))] = rng.choice(("", ":", "...", "?", "i", "sum ", "[", "]", ",", "->", "2*", "=n", "x"))
+            letters[at : at + rng.choice((0, 1))] = rng.choice(
+                ("", ":", "...", "?", "i", "sum ", "[", "]", ",", "->", "2*", "=n", "x")
+            )
         text = text.replace(repr(notation), repr("".join(letters)), 1)
     elif program.wrong == "boundary":
         text = text.replace("boundary=", "boundary=" + rng.choice(("'no mode' or ", "None and ", "{'q': 1} or ")), 1)
@@ -159,14 +161,24 @@ def expected(program: Program, scope: dict[str, Any], args: dict[str, Any]) -> E
         v, results = scope["oracle"](np, **named, **given) if not right.empty else (None, [])
         slack = [_slack(r, v, x) for r, x in zip(right.results, results, strict=True)]
     if program.update:
-        results = [x.astype(named[r.name].dtype) if r.name == program.update else x for r, x in zip(right.results, results, strict=True)]
+        results = [
+            x.astype(named[r.name].dtype) if r.name == program.update else x
+            for r, x in zip(right.results, results, strict=True)
+        ]
     if not program.empty:
         return Expected(results, slack, None)
     if any(r.op in ("max", "min", "fold") for r in program.results):
         return Expected([], [], ShapeError)
     found = []
     for r, x in zip(program.results, results, strict=True):
-        shape = [0] if r.unknown else [*(program.lead if r.lead else ()), *(program.extents[i] * (2 if i == r.block else 1) for i in r.order)]
+        shape = (
+            [0]
+            if r.unknown
+            else [
+                *(program.lead if r.lead else ()),
+                *(program.extents[i] * (2 if i == r.block else 1) for i in r.order),
+            ]
+        )
         if r.tail:
             shape.append(program.n if r.tail == "named" else program.n // 2 + 1)
         found.append(np.full(shape, IDENTITIES.get(r.op, 0), x.dtype))
@@ -185,7 +197,11 @@ def _slack(r: Any, v: np.ndarray, result: np.ndarray) -> float:
         return 0.0
     if bound > float(limits.max) / 4:
         return np.inf
-    return 0.0 if bound < 1 / float(limits.eps) and not (0 < finite[finite > 0].min(initial=1) < 1) else bound * float(limits.eps) * 4
+    return (
+        0.0
+        if bound < 1 / float(limits.eps) and not (0 < finite[finite > 0].min(initial=1) < 1)
+        else bound * float(limits.eps) * 4
+    )
 
 
 def outs(program: Program, args: dict[str, Any], answer: Expected) -> dict[str, np.ndarray]:
@@ -199,8 +215,25 @@ def outs(program: Program, args: dict[str, Any], answer: Expected) -> dict[str, 
             continue
         kind = x.dtype.newbyteorder("=")
         if r.out == "wider" and not program.buffers:
-            kind = {"i": np.dtype("int64"), "f": np.dtype("float64"), "c": np.dtype("complex128"), "u": np.dtype("float64")}.get(kind.kind, kind)
-        operand = next((a for k, a in args.items() if r.out == "operand" and isinstance(a, np.ndarray) and a.shape == x.shape and a.dtype == kind and a.flags.writeable and k != program.update), None)
+            kind = {
+                "i": np.dtype("int64"),
+                "f": np.dtype("float64"),
+                "c": np.dtype("complex128"),
+                "u": np.dtype("float64"),
+            }.get(kind.kind, kind)
+        operand = next(
+            (
+                a
+                for k, a in args.items()
+                if r.out == "operand"
+                and isinstance(a, np.ndarray)
+                and a.shape == x.shape
+                and a.dtype == kind
+                and a.flags.writeable
+                and k != program.update
+            ),
+            None,
+        )
         if operand is not None and not taken:
             taken, found[r.name] = True, operand
         else:
@@ -280,7 +313,10 @@ def _on_legate(program: Program, kernel: Any, args: dict[str, Any], given: dict[
         aliased = same.get(id(array))
         if aliased is not None and places.get(aliased) == "broadcast":
             put[aliased] = on_legate(args[aliased], "cupynumeric")
-    into = {k: put[same[id(v)]] if id(v) in same else on_legate(v, "inside" if program.seed % 2 else "cupynumeric") for k, v in given.items()}
+    into = {
+        k: put[same[id(v)]] if id(v) in same else on_legate(v, "inside" if program.seed % 2 else "cupynumeric")
+        for k, v in given.items()
+    }
     if program.update in args and places.get(program.update) == "broadcast":
         put[program.update] = on_legate(args[program.update], "cupynumeric")
     try:
@@ -310,7 +346,11 @@ def compare(program: Program, answer: Expected, got: list[np.ndarray]) -> str:
             continue
         with np.errstate(all="ignore"):
             wanted = wanted.astype(x.dtype)
-            same = np.array_equal(x, wanted, equal_nan=x.dtype.kind in "fc") if not slack else np.allclose(x, wanted, rtol=1e-12, atol=slack, equal_nan=True)
+            same = (
+                np.array_equal(x, wanted, equal_nan=x.dtype.kind in "fc")
+                if not slack
+                else np.allclose(x, wanted, rtol=1e-12, atol=slack, equal_nan=True)
+            )
         if not same:
             return f"{r.name} is\n{x!r}, expected\n{wanted!r}"
     return ""
@@ -322,7 +362,9 @@ def own(error: BaseException) -> bool:
     return isinstance(error, XPDispatchError | Fault) or any(n.startswith(("in kernel", "in fold=")) for n in notes)
 
 
-def check(program: Program, engines: tuple[str, ...] = ENGINES, count: Callable[[str, str], None] = lambda *_: None) -> Failure | None:
+def check(
+    program: Program, engines: tuple[str, ...] = ENGINES, count: Callable[[str, str], None] = lambda *_: None
+) -> Failure | None:
     """Run a program everywhere; the first failure, if there is one."""
     scope = source(program)
     with quiet():
@@ -345,7 +387,9 @@ def check(program: Program, engines: tuple[str, ...] = ENGINES, count: Callable[
     return None
 
 
-def _check_on(engine: str, program: Program, kernel: Any, answer: Expected, count: Callable[[str, str], None]) -> Failure | None:
+def _check_on(
+    engine: str, program: Program, kernel: Any, answer: Expected, count: Callable[[str, str], None]
+) -> Failure | None:
     args = arguments(program)
     given = outs(program, args, answer)
     before = {k: v.copy() for k, v in args.items() if isinstance(v, np.ndarray)}
@@ -398,7 +442,11 @@ def _judge(engine: str, program: Program, answer: Expected, error: BaseException
     if must is not None and not program.empty:
         allowed = (must, KernelError) if engine == "legate" else (must,)
         limits = (DTypeError, UnsupportedError, ShapeError) if engine == "legate" else ()
-        if answer.error is not None or isinstance(error, (*allowed, *limits)) or (isinstance(error, XPDispatchError) and program.buffers):
+        if (
+            answer.error is not None
+            or isinstance(error, (*allowed, *limits))
+            or (isinstance(error, XPDispatchError) and program.buffers)
+        ):
             return None
         return failure
     if program.wrong:

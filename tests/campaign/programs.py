@@ -259,7 +259,9 @@ class Program:
         name = f"r_{r.name}"
         yield f"{name} = v"
         canonical = self.canonical
-        kept = [c for c in canonical if (c.startswith("...") and r.lead) or c in r.order or (c == "n" and r.tail == "named")]
+        kept = [
+            c for c in canonical if (c.startswith("...") and r.lead) or c in r.order or (c == "n" and r.tail == "named")
+        ]
         if r.unknown:
             row = "v[:, 0]" if self.keeps_n else "v"
             mask = row if self.kind == "b" else f"{xp}.real({row}) > 0" if self.kind == "c" else f"{row} > 0"
@@ -339,7 +341,10 @@ class Program:
             inside += self._result(r, oracle=False)
         values = [f"r_{r.name}" for r in self.results]
         if self.update:
-            values = [f"xp.astype({v}, {self.update}.dtype)" if r.name == self.update else v for r, v in zip(self.results, values, strict=True)]
+            values = [
+                f"xp.astype({v}, {self.update}.dtype)" if r.name == self.update else v
+                for r, v in zip(self.results, values, strict=True)
+            ]
         if self.buffers and self.seed % 3:
             inside += [f"{r.name}[...] = {v}" for r, v in zip(self.results, values, strict=True)]
             returned = "return None"
@@ -419,7 +424,9 @@ class Program:
             options.append(f"boundary={next(iter(modes.values()))!r}" if len(modes) == 1 else f"boundary={modes!r}")
         if any(r.cast for r in self.results):
             casts = tuple(r.cast or None for r in self.results)
-            options.append(f"dtype={casts[0] if len(casts) == 1 else casts!r}" if len(casts) > 1 else f"dtype={casts[0]!r}")
+            options.append(
+                f"dtype={casts[0] if len(casts) == 1 else casts!r}" if len(casts) > 1 else f"dtype={casts[0]!r}"
+            )
         if any(r.op == "fold" for r in self.results):
             options.append("fold=merge")
         return f"kernel({', '.join([repr(self.notation), *options])})(body)"
@@ -468,7 +475,15 @@ class Program:
                 yield "axis", "0-d"
             for a in o.axes:
                 halo = a.below or a.above
-                yield "axis", {"split": "halo" if halo else "k*i" if a.scale > 1 else "i", "whole": ":", "fixed": ":3", "named": ":n"}[a.kind]
+                yield (
+                    "axis",
+                    {
+                        "split": "halo" if halo else "k*i" if a.scale > 1 else "i",
+                        "whole": ":",
+                        "fixed": ":3",
+                        "named": ":n",
+                    }[a.kind],
+                )
                 if halo:
                     mode = dict(self.boundary)[o.name]
                     yield "boundary", mode if isinstance(mode, str) else "constant"
@@ -478,7 +493,10 @@ class Program:
             yield "axis", "index space"
         for r in self.results:
             yield "operator", r.op or "none"
-            yield "result", "?" if r.unknown else "in place" if r.name == self.update else "buffer" if self.buffers else "returned"
+            yield (
+                "result",
+                "?" if r.unknown else "in place" if r.name == self.update else "buffer" if self.buffers else "returned",
+            )
             if r.tail:
                 yield "result", {"named": ":n", "expr": ":EXPR", "bare": "bare :"}[r.tail]
             if r.block:
@@ -535,7 +553,9 @@ def program(seed: int) -> Program:
         if mode == "valid" and first and update:
             mode = "edge"
         haloed = False
-        for i in rng.sample(list(indices), len(indices) if first and (update or chance(0.6)) else rng.randint(0, count)):
+        for i in rng.sample(
+            list(indices), len(indices) if first and (update or chance(0.6)) else rng.randint(0, count)
+        ):
             what = rng.random()
             if what < 0.2:
                 below, above = rng.choice(((1, 1), (0, 1), (2, 0), (1, 3), (2, 2)))
@@ -551,7 +571,9 @@ def program(seed: int) -> Program:
                 if kind == "named" and any(a.kind == "named" for a in axes):
                     continue
                 named_there |= kind == "named"
-                axes.insert(rng.randint(0, len(axes)), Ax(kind, extent=3 if kind == "fixed" else rng.choice((0, 1, 2, 4))))
+                axes.insert(
+                    rng.randint(0, len(axes)), Ax(kind, extent=3 if kind == "fixed" else rng.choice((0, 1, 2, 4)))
+                )
         own = None
         if has_lead and (chance(0.7) or (first and lead)):
             ranks = len(lead) if first or update else rng.randint(0, len(lead))
@@ -566,7 +588,9 @@ def program(seed: int) -> Program:
             layout = "plain"
         own_dtype = dtype()
         if kind == "number":
-            own_dtype = {"b": "bool", "i": "int64", "u": "int64", "f": "float64", "c": "complex128"}[np.dtype(own_dtype).kind]
+            own_dtype = {"b": "bool", "i": "int64", "u": "int64", "f": "float64", "c": "complex128"}[
+                np.dtype(own_dtype).kind
+            ]
         operands.append(
             Operand(name, tuple(axes), own, own_dtype, layout, rng.choice(PLACES), rng.randrange(2**31), special, kind)
         )
@@ -586,7 +610,11 @@ def program(seed: int) -> Program:
     for k in range(len(operands)):
         so_far = np.result_type(*dtypes[: k + 1]).kind
         both_bool = so_far == "b"
-        ways = ["&", "|", "^"] if both_bool else ["+", "*", "where"] + (["-"] if "b" not in kinds else []) + (["max"] if so_far != "c" else [])
+        ways = (
+            ["&", "|", "^"]
+            if both_bool
+            else ["+", "*", "where"] + (["-"] if "b" not in kinds else []) + (["max"] if so_far != "c" else [])
+        )
         combine.append(rng.choice(ways))
     n_from = "operand" if named_there else rng.choice(("scalar", ""))
     results = _results(rng, indices, has_lead, kind, n_from, unknown, chance)
@@ -602,7 +630,12 @@ def program(seed: int) -> Program:
         else:
             updated = ""
     results = [r if r.name != "x" or updated else replace(r, name="u") for r in results]
-    buffers = not unknown and not any(r.unknown or r.op == "fold" or r.tail == "bare" for r in results) and chance(0.2) and not updated
+    buffers = (
+        not unknown
+        and not any(r.unknown or r.op == "fold" or r.tail == "bare" for r in results)
+        and chance(0.2)
+        and not updated
+    )
     if all(not r.tail for r in results) and n_from == "scalar":
         n_from = ""
     if any(r.tail == "expr" for r in results) and not n_from:
@@ -617,12 +650,30 @@ def program(seed: int) -> Program:
         options.append(("on_error", "immediate"))
     wrong = rng.choice(WRONG) if chance(0.2) else ""
     return Program(
-        seed, tuple(indices.items()), spaces, lead, n, n_from, tuple(operands), tuple(results), tuple(boundary.items()),
-        tuple(combine), scalar, chance(0.2), buffers, updated, tuple(options), rng.choice((1, 2, 4, 7)), wrong, rng.randrange(2**31),
+        seed,
+        tuple(indices.items()),
+        spaces,
+        lead,
+        n,
+        n_from,
+        tuple(operands),
+        tuple(results),
+        tuple(boundary.items()),
+        tuple(combine),
+        scalar,
+        chance(0.2),
+        buffers,
+        updated,
+        tuple(options),
+        rng.choice((1, 2, 4, 7)),
+        wrong,
+        rng.randrange(2**31),
     )
 
 
-def _results(rng: Random, indices: dict[str, int], has_lead: bool, kind: str, n_from: str, unknown: bool, chance: Any) -> list[Result]:
+def _results(
+    rng: Random, indices: dict[str, int], has_lead: bool, kind: str, n_from: str, unknown: bool, chance: Any
+) -> list[Result]:
     found = []
     folds: Result | None = None
     for name in ("u", "v2", "w")[: rng.choice((1, 1, 1, 2, 3))]:
@@ -648,9 +699,27 @@ def _results(rng: Random, indices: dict[str, int], has_lead: bool, kind: str, n_
                     order, lead, merge = folds.order, folds.lead, folds.merge
         block = rng.choice(order) if order and chance(0.1) else ""
         cast = ""
-        if (not op or (op in ("sum", "fold") and kind not in "iu")) and chance(0.15):  # integers would wrap around before
-            cast = rng.choice(COMPLEX) if kind == "c" else rng.choice(("float64", "complex128") if kind == "f" else ("int64", "float64"))
-        made = Result(name, op, lead, order, tail, block, cast, False, rng.choice(("equal", "wider", "operand")) if chance(0.2) and tail != "bare" else "", rng.choice(LAYOUTS[:5]), merge)
+        if (not op or (op in ("sum", "fold") and kind not in "iu")) and chance(
+            0.15
+        ):  # integers would wrap around before
+            cast = (
+                rng.choice(COMPLEX)
+                if kind == "c"
+                else rng.choice(("float64", "complex128") if kind == "f" else ("int64", "float64"))
+            )
+        made = Result(
+            name,
+            op,
+            lead,
+            order,
+            tail,
+            block,
+            cast,
+            False,
+            rng.choice(("equal", "wider", "operand")) if chance(0.2) and tail != "bare" else "",
+            rng.choice(LAYOUTS[:5]),
+            merge,
+        )
         if op == "fold" and folds is None:
             folds = made
         found.append(made)

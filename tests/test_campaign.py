@@ -10,9 +10,12 @@ import pytest
 
 import xpdispatch as xd
 from campaign.arrays import DTYPES, LAYOUTS
-from campaign.outcomes import ENGINES, check
-from campaign.programs import MODES, WRONG, program
+from campaign.calls import ENGINES
+from campaign.drawing import WRONG, program
+from campaign.outcomes import check
+from campaign.programs import MODES
 from campaign.shrinking import shrunk
+from campaign.source import snippet
 from campaign.stress import stress
 from xpdispatch import boundaries
 
@@ -22,7 +25,7 @@ def test_programs_in_this_process(first: int) -> None:
     for seed in range(first, first + 100):
         made = program(seed)
         failure = check(made, ENGINES[:-1])
-        assert failure is None, f"{failure}\n{made.snippet()}"
+        assert failure is None, f"{failure}\n{snippet(made)}"
 
 
 @pytest.mark.parametrize("first", range(1000, 1200, 50))
@@ -30,7 +33,7 @@ def test_programs_on_legate(first: int) -> None:
     for seed in range(first, first + 50):
         made = program(seed)
         failure = check(made, ENGINES[-1:])
-        assert failure is None, f"{failure}\n{made.snippet()}"
+        assert failure is None, f"{failure}\n{snippet(made)}"
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -40,7 +43,7 @@ def test_launches_that_depend_on_each_other_among_failing_ones(seed: int) -> Non
 
 def test_a_program_follows_from_its_seed() -> None:
     assert program(7) == program(7)
-    assert program(7).snippet() == program(7).snippet()
+    assert snippet(program(7)) == snippet(program(7))
     assert program(7) != program(8)
 
 
@@ -71,6 +74,6 @@ def test_a_fault_is_found_and_its_program_made_small(monkeypatch: pytest.MonkeyP
     assert failure.kind == "wrong answer"
     small, again = shrunk(program(seed), failure, ENGINES[:1])
     assert again.kind == "wrong answer"
-    assert "wrap" in small.snippet()
+    assert "wrap" in snippet(small)
     assert len(small.results) == 1
     xd.synchronize()

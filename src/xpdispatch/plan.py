@@ -208,9 +208,10 @@ def plan(
     _own_shapes(signature.results, given, free)
     for name, value in scalars.items():
         if extents.known.get(name, value) != value:
+            known = extents.known[name]
             raise ShapeError(
-                f"scalar {name!r} = {in_digits(value)}, but {extents.owner[name]!r} fixed {name} = {extents.known[name]}",
-                hint=f"pass {name}={extents.known[name]}, or give the extent another name",
+                f"scalar {name!r} = {in_digits(value)}, but {extents.owner[name]!r} fixed {name} = {known}",
+                hint=f"pass {name}={known}, or give the extent another name",
             )
     for term in (*signature.operands, *signature.results):
         for axis in term.axes:

@@ -184,7 +184,7 @@ def _quiet() -> Any:
 
 
 def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[Any]]:
-    """Stores of operands, results, twins and the grid, None for what is inline; then of operands, and of what is written."""
+    """Stores of operands, results, twins and the grid, None for what is inline; then what is read and written."""
     given = iter(context.inputs)
     inputs = [None if fit.how == "inline" else data_of(next(given)) for fit in header.recipe.operands]
     twins = [data_of(next(given)) for _ in header.recipe.twins]

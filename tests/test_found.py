@@ -11,6 +11,7 @@ import fuzz_notation
 import xpdispatch as xd
 from conftest import Engine
 from xpdispatch import NotationError, ShapeError, kernel, parse
+from xpdispatch.plan import plan
 from xpdispatch.testing import check_partitioning
 
 # -- the notation -------------------------------------------------------------------------------------------
@@ -58,8 +59,16 @@ def test_lines_that_would_take_long_to_read_are_refused() -> None:
     with pytest.raises(NotationError, match="the notation has 10006 characters, expected at most 10000") as caught:
         parse(" " * 50 + "x" * 10_000 + "-> y[]")
     assert len(str(caught.value)) < 300
-    for text in ("(" * 9_990, "x[i] -> y[:" + "-" * 9_000 + "n]", "x[:n] -> y[:" + "n*" * 4_000 + "n]"):
+    for text in ("(" * 9_990, "x[i] -> y[:" + "-" * 9_000 + "n]", "-> z[i=" + "n*" * 4_000 + "n]"):
         fuzz_notation.check(text)
+
+
+def test_extents_that_would_take_long_to_compute_are_refused() -> None:
+    signature = parse("-> z[i=" + "n*" * 4_000 + "n]")
+    for value in (3, 10**5000):
+        with pytest.raises(ShapeError, match="is an integer of [0-9]+ bits, expected 0 or more"):
+            plan(signature, [], {"n": value}, [None])
+    assert plan(parse("-> z[i=n*n*n*n//(n*n*n)]"), [], {"n": 10**9}, [None]).extents == (10**9,)
 
 
 def test_every_notation_of_the_tests_and_documentation_survives_the_fuzzers_checks() -> None:

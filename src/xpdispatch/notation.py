@@ -19,6 +19,8 @@ OPERATORS: tuple[Operator, ...] = ("sum", "prod", "max", "min", "any", "all", "x
 _TOKEN = re.compile(r"(?P<name>[^\W\d]\w*)|(?P<int>\d+)|(?P<sym>->|\.\.\.|\.\.|//|[\[\],:?=+\-*%()])")
 _LONGEST = 10_000
 """Characters of a line; reading it takes time that grows with the square of its arrays."""
+_MOST_BITS = 4096
+"""Of a number on the way to an extent, so that none takes long to compute."""
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2}
 
 
@@ -57,6 +59,8 @@ class Extent:
                 stack.append(_apply(step, left, right))
             else:
                 stack.append(variables[step])
+            if stack[-1].bit_length() > _MOST_BITS:
+                check_extent(self.text, stack[-1])
         check_extent(self.text, stack[0])
         return stack[0]
 

@@ -109,6 +109,16 @@ def test_blocks_beside_a_halo_that_no_other_array_has(engine: Engine) -> None:
     np.testing.assert_array_equal(engine.get(total(engine.put(x))), x.reshape(4, -1).sum(axis=1))
 
 
+@pytest.mark.parametrize("shape", [(4, 3, 1, 1, 2, 6), (4, 3, 1, 2, 2, 6), (4, 3, 5, 2, 1, 6)], ids=str)
+def test_blocks_of_an_array_of_as_many_axes_as_legate_has(shape: tuple[int, ...], engine: Engine) -> None:
+    halves = kernel("x[a,b,:,j,:,2*i] -> y[a,b,j,i]")(
+        lambda xp, x: xp.sum(xp.sum(x[..., ::2] + x[..., 1::2], axis=4), axis=2)
+    )
+    x = np.arange(np.prod(shape)).reshape(shape)
+    expected = x.reshape(*shape[:-1], 3, 2).sum(axis=(2, 4, 6))
+    np.testing.assert_array_equal(engine.get(halves(engine.put(x))), expected)
+
+
 def test_a_fold_to_a_result_without_a_cell(engine: Engine) -> None:
     sums = kernel("x[i], y[:n] -> fold u[:n]", fold=add)(lambda xp, x, y: xp.sum(x) + y)
     assert engine.get(sums(engine.put(np.ones(17)), engine.put(np.ones(0)))).shape == (0,)

@@ -47,7 +47,9 @@ def expected(program: Program) -> Expected:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         v, results = scope["oracle"](np, **given, **buffers)
-        slack = [_slack(r, v, x) for r, x in zip(right.results, results, strict=True)]
+        # Where 4 and -4 are added to a subnormal number, it depends on the order whether that is lost.
+        least = 1e-3 if any(o.special for o in right.operands) else 0.0
+        slack = [max(least, _slack(r, v, x)) for r, x in zip(right.results, results, strict=True)]
     results = [
         x.astype(given[r.name].dtype) if r.name == program.update else x
         for r, x in zip(right.results, results, strict=True)
@@ -70,5 +72,4 @@ def _slack(r: Result, v: np.ndarray, result: np.ndarray) -> float:
     bound = float(sizes.max(initial=0)) * max(1, v.size)
     if bound > float(limits.max) / 4:
         return np.inf
-    integers = not ((sizes > 0) & (sizes < 1)).any()
-    return 0.0 if integers and bound < 1 / float(limits.eps) else bound * float(limits.eps) * 4
+    return 0.0 if bound < 1 / float(limits.eps) else bound * float(limits.eps) * 4

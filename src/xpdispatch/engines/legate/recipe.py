@@ -56,7 +56,7 @@ class Fit:
     dims : tuple of int
         For each axis of the array its dimension in the common space, or -1.
     blocks : tuple of (int, tuple of int)
-        Axes to split into the index and the cells of a block, with both extents, last first.
+        Axes to split into the index and the cells of a block, once those are dropped, with both extents, last first.
     merge : tuple of bool
         For each axis, once `blocks` are split, whether it holds the cells of a block; empty where none does.
     """
@@ -82,10 +82,10 @@ class Fit:
 
     def turn(self, store: Any) -> Any:
         """The store as the launch sees it; every step is a view."""
+        for axis in self.project:  # first: a store of more dimensions than Legate has ends the process in the leaf
+            store = store.project(axis, 0)
         for axis, extents in self.blocks:
             store = store.delinearize(axis, extents)
-        for axis in self.project:
-            store = store.project(axis, 0)
         if self.transpose:
             store = store.transpose(self.transpose)
         for dim, extent in self.promote:
@@ -438,9 +438,10 @@ def _fit(
     scales = _scales(layout)
     inner = tuple(flag for s in scales for flag in ((False, True) if s != 1 else (False,)))
     own = tuple(d for d, block in zip(dims, inner, strict=True) if not block)
+    stays = [a for a, d in enumerate(own) if d >= 0]
     return Fit(
         "align",
-        project=tuple(a for a in reversed(range(len(dims))) if dims[a] < 0),
+        project=tuple(a for a in reversed(range(len(own))) if own[a] < 0),
         transpose=() if natural else order,
         promote=missing,
         keep_whole=whole,
@@ -448,7 +449,11 @@ def _fit(
         restore=restore,
         expand=tuple(None if d < 0 else slice(None) for d in dims) if -1 in dims else (),
         dims=own,
-        blocks=tuple((a, (int(layout.shape[a] or 0) // s, s)) for a, s in reversed([*enumerate(scales)]) if s != 1),
+        blocks=tuple(
+            (place, (int(layout.shape[a] or 0) // scales[a], scales[a]))
+            for place, a in reversed([*enumerate(stays)])
+            if scales[a] != 1
+        ),
         merge=inner if any(inner) else (),
     )
 

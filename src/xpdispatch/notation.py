@@ -6,6 +6,7 @@ Knows no arrays and no engines. ``docs/notation.rst`` is the grammar's reference
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, NoReturn, TypeAlias
@@ -23,6 +24,10 @@ _CHARACTERS = {
     ".": "a halo is written with two dots, i-1..i+1, and any number of axes with three, ...",
 }
 _AXIS = "write i for an axis that may be cut, : for one that every tile has whole, and i-1..i+1 for a halo"
+_LONGEST = 10_000
+"""Characters of a line; reading it takes time that grows with the square of its arrays."""
+_MOST_BITS = 4096
+"""Of a number on the way to an extent, so that none takes long to compute."""
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2}
 
 
@@ -61,6 +66,8 @@ class Extent:
                 stack.append(_apply(step, left, right))
             else:
                 stack.append(variables[step])
+            if stack[-1].bit_length() > _MOST_BITS:
+                check_extent(self.text, stack[-1])
         check_extent(self.text, stack[0])
         return stack[0]
 
@@ -77,9 +84,14 @@ def check_extent(text: str, value: int) -> None:
     """
     if not 0 <= value < 2**63:
         raise ShapeError(
-            f"extent {text!r} is {value}, expected 0 or more, and less than 2**63",
+            f"extent {text!r} is {in_digits(value)}, expected 0 or more, and less than 2**63",
             hint="pass other scalars, or mend the extent's arithmetic",
         )
+
+
+def in_digits(value: int) -> str:
+    """An integer as messages show it; Python does not print one of thousands of digits."""
+    return str(value) if abs(value) < 2**64 else f"an integer of {value.bit_length()} bits"
 
 
 def _apply(operator: str, left: int, right: int) -> int:
@@ -300,6 +312,11 @@ def parse(text: str) -> Signature:
             raise NotationError(
                 f"the notation is a str, got {type(text).__name__}", hint='write @kernel("x[i] -> y[i]")'
             )
+        if len(line) > _LONGEST:
+            line, count = f"{line[:60]} ...", len(line)
+            raise NotationError(
+                f"the notation has {count} characters, expected at most {_LONGEST}", hint="pass fewer arrays"
+            )
         signature = _Parser(line).signature()
         _check(signature)
     except NotationError as error:
@@ -329,8 +346,18 @@ def _tokens(line: str) -> Iterator[_Token]:
                     line[position], "the notation is made of names, integers and [ ] , : ? = + - * // % ( ) .. ... ->"
                 ),
             )
-        yield _Token(str(match.lastgroup), match.group(), position)
-        position = match.end()
+        kind, text, end = str(match.lastgroup), match.group(), match.end()
+        if kind == "name":
+            while end < len(line) and f"_{line[end]}".isidentifier():  # accents and vowel signs are no word characters
+                end += 1
+            text = line[position:end]
+            if not text.isidentifier():  # such as x\u00b2, whose 2 is a word character and no digit
+                raise NotationError(
+                    f"{text!r} is no name", column=position, hint="names are those of Python's variables"
+                )
+            text = unicodedata.normalize("NFKC", text)  # as Python does with the names of parameters
+        yield _Token(kind, text, position)
+        position = end
     yield _Token("end", "", len(line))
 
 
@@ -615,6 +642,7 @@ def _check_definitions(signature: Signature) -> None:
                 raise NotationError(
                     f"nothing says how long index {axis.name!r} of {what} is", column=axis.column, hint=hint
                 )
+    _check_order(signature)
     if not any(t.ellipsis for t in signature.operands):
         for term in signature.results:
             if term.ellipsis:
@@ -623,6 +651,22 @@ def _check_definitions(signature: Signature) -> None:
                     column=term.ellipsis.column,
                     hint="use '...' in an operand too, or write the axes out",
                 )
+
+
+def _check_order(signature: Signature) -> None:
+    """Extents of indices are settled from left to right, those of named operands first."""
+    known = {a.name for t in signature.operands if t.name for a in t.axes if a.kind in ("split", "whole")}
+    sized = [a for t in (*signature.operands, *signature.results) for a in t.axes if a.kind == "split" and a.extent]
+    later = {a.name for a in sized} - known
+    for axis in sized:
+        for name in axis.extent.names if axis.extent else ():
+            if name in later:
+                raise NotationError(
+                    f"the extent of index {axis.name!r} is made of {name!r}, whose own extent is not settled before",
+                    column=axis.column,
+                    hint=f"write {name}=... to the left of it, or make both of scalar parameters",
+                )
+        later.discard(axis.name)
 
 
 def _check_reductions(signature: Signature) -> None:

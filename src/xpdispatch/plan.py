@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from xpdispatch.boundaries import Boundary
 from xpdispatch.constraints import names_in, whole_axes
 from xpdispatch.errors import ShapeError
-from xpdispatch.notation import Axis, Operator, Signature, Term, check_extent
+from xpdispatch.notation import Axis, Operator, Signature, Term, check_extent, in_digits
 
 WHOLE = -1
 """Stands for the index of an axis that every tile holds whole."""
@@ -208,9 +208,10 @@ def plan(
     _own_shapes(signature.results, given, free)
     for name, value in scalars.items():
         if extents.known.get(name, value) != value:
+            known = extents.known[name]
             raise ShapeError(
-                f"scalar {name!r} = {value}, but {extents.owner[name]!r} fixed {name} = {extents.known[name]}",
-                hint=f"pass {name}={extents.known[name]}, or give the extent another name",
+                f"scalar {name!r} = {in_digits(value)}, but {extents.owner[name]!r} fixed {name} = {known}",
+                hint=f"pass {name}={known}, or give the extent another name",
             )
     for term in (*signature.operands, *signature.results):
         for axis in term.axes:

@@ -371,7 +371,7 @@ def _poisoned(shape: tuple[int, ...], dtype: np.dtype[Any], poison: int) -> np.n
     array = np.empty(shape, dtype)
     if dtype.kind == "b":
         array[...] = poison == POISONS[0]
-    else:
+    elif not dtype.hasobject:
         array[...] = np.frombuffer(bytes([poison]) * dtype.itemsize, dtype)[0]
     return array
 

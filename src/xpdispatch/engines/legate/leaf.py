@@ -191,7 +191,7 @@ def _quiet() -> Any:
 
 
 def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[Any]]:
-    """Stores of operands, results, twins and the grid, None for what is inline; then operands and results alone."""
+    """Stores of operands, results, twins and the grid, None for what is inline; then what is read and written."""
     given = iter(context.inputs)
     inputs = [None if fit.how == "inline" else data_of(next(given)) for fit in header.recipe.operands]
     twins = [data_of(next(given)) for _ in header.recipe.twins]
@@ -205,9 +205,10 @@ def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[An
         else:
             reduced = layout.op and not header.recipe.one_piece and fit.how != "gathered"
             outputs.append(data_of(next(folded if reduced else written)))
+    stores = [*inputs, *outputs, *twins]
     if header.recipe.gathered:
         outputs.append(data_of(next(written)))
-    return [*inputs, *outputs, *twins], inputs, outputs
+    return stores, inputs, outputs
 
 
 def _tile_of(context: Any, header: Header) -> Region:
@@ -302,7 +303,7 @@ def _run(
     arrays = np if site.library == "numpy" else load("cupy")
     sizes = [stop - start for start, stop in region]
     operands = [
-        _inline(arrays, inline[p], layout.tile_shape(sizes))
+        _inline(site, arrays, inline[p], layout, region)
         if store is None
         else _borders(arrays, store, fit, header.operands[p])
         if p in recipe.replaced
@@ -330,7 +331,7 @@ def _run(
         workers = thread_count() if cuts.shared and site.variant == "OMP" else 1
     results = run(site, operands, targets, scalars, region, regions, workers, origins)
     for r, (layout, target, value) in enumerate(zip(plan.results, targets, results, strict=True)):
-        if r not in recipe.gathered:
+        if recipe.results[r].how not in ("gathered", "inline"):
             _fold(layout, target, value, one_piece=recipe.one_piece)
     return results
 
@@ -431,6 +432,8 @@ def _fold(layout: Layout, target: Any, value: Any, *, one_piece: bool) -> None:
         combine(op, target, value)
 
 
-def _inline(arrays: Any, value: Any, shape: tuple[int | None, ...]) -> Any:
+def _inline(site: Site, arrays: Any, value: Any, layout: Layout, region: Region) -> Any:
     """A 0-d operand that came with the scalars, or this tile's part of an operand without a cell."""
-    return arrays.empty(shape, dtype=value.dtype) if value.size == 0 else arrays.asarray(value)
+    if value.size:
+        return arrays.asarray(value)
+    return operand_part(site, arrays.empty(value.shape, dtype=value.dtype), layout, region, whole(site.plan))

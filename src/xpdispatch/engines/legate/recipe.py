@@ -59,7 +59,7 @@ class Fit:
     dims : tuple of int
         For each axis of the array its dimension in the common space, or -1.
     blocks : tuple of (int, tuple of int)
-        Axes to split into the index and the cells of a block, with both extents, last first.
+        Axes to split into the index and the cells of a block, once those are dropped, with both extents, last first.
     merge : tuple of bool
         For each axis, once `blocks` are split, whether it holds the cells of a block; empty where none does.
     """
@@ -85,10 +85,10 @@ class Fit:
 
     def turn(self, store: Any) -> Any:
         """The store as the launch sees it; every step is a view."""
+        for axis in self.project:  # first: a store of more dimensions than Legate has ends the process in the leaf
+            store = store.project(axis, 0)
         for axis, extents in self.blocks:
             store = store.delinearize(axis, extents)
-        for axis in self.project:
-            store = store.project(axis, 0)
         if self.transpose:
             store = store.transpose(self.transpose)
         for dim, extent in self.promote:
@@ -234,7 +234,7 @@ def make_recipe(
         fits[count + r] = Fit("gathered")
     longest = max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
     twins = _twins(layouts, fits)
-    layouts += [replace(layouts[p], reaches=(), boundary=None) for p in twins]
+    layouts += [_without_halo(layouts[p]) for p in twins]
     fits += [None] * len(twins)
     cells = () if one_piece else _cells(plan, layouts, fits)
     extents = [n or extent for n, extent in zip(cells, plan.extents, strict=True)] if cells else plan.extents
@@ -328,8 +328,8 @@ def recipe_of_call(
     apart = [*inline, *(0 in layout.shape for layout in plan.results)]
     ordered = _ordered(plan, types, deterministic=deterministic)
     unbound = sum(layout.joined for layout in plan.results) + (len(ordered) + 1 if ordered else 0)  # and their places
-    # What is there already has no place in the order.
-    one_piece = any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
+    # What is there already has no place in the order; and where there is no index there is one tile.
+    one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
     gathered = () if one_piece else ordered
     return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, pointers=pointers)
 
@@ -434,6 +434,11 @@ def _twins(layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> list[int]:
     return found
 
 
+def _without_halo(layout: Layout) -> Layout:
+    """The layout of the same array for a twin; blocks stay."""
+    return replace(layout, reaches=tuple(r._replace(below=0, above=0) for r in layout.reaches), boundary=None)
+
+
 def _natural(layout: Layout) -> tuple[int, ...]:
     return tuple(range(len(layout.axes)))
 
@@ -509,9 +514,10 @@ def _fit(
     scales = _scales(layout)
     inner = tuple(flag for s in scales for flag in ((False, True) if s != 1 else (False,)))
     own = tuple(d for d, block in zip(dims, inner, strict=True) if not block)
+    stays = [a for a, d in enumerate(own) if d >= 0]
     return Fit(
         "align",
-        project=tuple(a for a in reversed(range(len(dims))) if dims[a] < 0),
+        project=tuple(a for a in reversed(range(len(own))) if own[a] < 0),
         transpose=() if natural else order,
         promote=missing,
         keep_whole=whole,
@@ -519,7 +525,11 @@ def _fit(
         restore=restore,
         expand=tuple(None if d < 0 else slice(None) for d in dims) if -1 in dims else (),
         dims=own,
-        blocks=tuple((a, (int(layout.shape[a] or 0) // s, s)) for a, s in reversed([*enumerate(scales)]) if s != 1),
+        blocks=tuple(
+            (place, (int(layout.shape[a] or 0) // scales[a], scales[a]))
+            for place, a in reversed([*enumerate(stays)])
+            if scales[a] != 1
+        ),
         merge=inner if any(inner) else (),
     )
 

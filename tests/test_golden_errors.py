@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import os
 import re
 import shlex
 import sys
@@ -24,7 +25,7 @@ import pytest
 
 import conftest  # noqa: F401  chooses Legate's configuration
 import xpdispatch as xd
-from xpdispatch import errors, namespaces
+from xpdispatch import engines, errors, namespaces
 from xpdispatch.cli import main
 from xpdispatch.testing.trial import Fault
 
@@ -138,10 +139,19 @@ def answers(cases: list[Case]) -> tuple[list[Case], Places]:
         ], places
 
 
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """What ``xpdispatch run --engine local`` changes in its process, which ends with the program."""
+    with patch.dict(os.environ), patch.dict(engines.instead), pytest.MonkeyPatch.context() as process:
+        for name in ("argv", "meta_path", "path"):
+            process.setattr(sys, name, [*getattr(sys, name)])
+        yield
+
+
 def answer(typed: str, kernels: str, folder: str) -> str:
     said = io.StringIO()
     if typed.startswith("$ xpdispatch"):
-        with contextlib.chdir(folder), contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        with kept(), contextlib.chdir(folder), contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             try:
                 status = main(shlex.split(typed.removeprefix("$ xpdispatch")))
             except SystemExit as stop:

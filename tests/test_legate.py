@@ -659,7 +659,21 @@ def test_legate_is_not_started_from_another_thread() -> None:
     )
     done = run_python(code, keep_config=False)
     assert done.returncode == 0, done.stderr
-    assert "thread 'other' would start Legate" in done.stdout
+    assert "thread 'other' would start Legate, which must be started from the main thread\nHint: write" in done.stdout
+
+
+def test_legate_that_is_not_there() -> None:
+    code = (
+        "import sys, xpdispatch as xd\n"
+        "sys.modules['legate.core'] = None\n"
+        "try:\n    xd.engine('legate').__enter__()\n"
+        "except ImportError as error: print(type(error).__name__, error)\n"
+    )
+    done = run_python(code, keep_config=False)
+    assert done.stdout == (
+        "MissingError package 'legate.core' is not installed, so there is no Legate here\n"
+        "Hint: pip install 'xpdispatch[legate]' (Legate and cuPyNumeric)\n"
+    ), done.stderr
 
 
 def test_status_1_even_when_nobody_can_read_why() -> None:

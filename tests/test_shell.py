@@ -305,7 +305,8 @@ def test_modules_run_by_m(tmp_path: Path) -> None:
     done = shell("run", "--engine", "local", "-m", "this")
     assert done.stdout.startswith("The Zen of Python")
     done = shell("run", "--engine", "local", "-m", "json.nothing")
-    assert done.stderr == "xpdispatch: No module named json.nothing\nHint: run from the folder that holds it\n"
+    hint = "run from the folder that holds it, and name what python -m can run"
+    assert done.stderr == f"xpdispatch: No module named json.nothing\nHint: {hint}\n"
 
 
 # -- run: misuse --------------------------------------------------------------------------------------------
@@ -326,6 +327,7 @@ def test_modules_run_by_m(tmp_path: Path) -> None:
         (["--engine"], "there is no engine ''"),
         (["--engine", "local"], "'xpdispatch run --engine local' names no script\nHint: xpdispatch run --engine local"),
         (["--engine", "local", "-m"], "names no script"),
+        (["--engine", "local", "--module"], "names no script"),
         (["--engine", "local", "nothing.py"], "there is no file 'nothing.py'"),
         (["--engine", "local", "-c", "print(1)"], "'xpdispatch run' takes no -c\nHint: put the program in a file"),
         (["--engine", "local", "--cpus", "2", "a.py"], "'--cpus' before the script is a flag of Legate's launcher"),

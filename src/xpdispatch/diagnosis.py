@@ -111,7 +111,9 @@ class Diagnosis:
         found = {f.name: f for f in (*self.namespaces, *self.engines)}
         for name in names:
             if name not in found:
-                raise ArgumentError(f"there is no engine and no namespace {name!r}", hint=f"one of {', '.join(found)}")
+                raise ArgumentError(
+                    f"there is no engine and no namespace {name!r}", hint=f"use one of {', '.join(found)}"
+                )
         return [found[name] for name in names if not found[name].works]
 
     def as_dict(self) -> dict[str, Any]:

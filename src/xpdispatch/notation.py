@@ -315,7 +315,8 @@ def parse(text: str) -> Signature:
         if len(line) > _LONGEST:
             line, count = f"{line[:60]} ...", len(line)
             raise NotationError(
-                f"the notation has {count} characters, expected at most {_LONGEST}", hint="pass fewer arrays"
+                f"the notation has {count} characters, expected at most {_LONGEST}",
+                hint="write many arrays of one kind as one operand, such as *xs[i]",
             )
         signature = _Parser(line).signature()
         _check(signature)
@@ -353,7 +354,7 @@ def _tokens(line: str) -> Iterator[_Token]:
             text = line[position:end]
             if not text.isidentifier():  # such as x\u00b2, whose 2 is a word character and no digit
                 raise NotationError(
-                    f"{text!r} is no name", column=position, hint="names are those of Python's variables"
+                    f"{text!r} is no name", column=position, hint="write it as in Python, with letters, digits and _"
                 )
             text = unicodedata.normalize("NFKC", text)  # as Python does with the names of parameters
         yield _Token(kind, text, position)
@@ -664,7 +665,7 @@ def _check_order(signature: Signature) -> None:
                 raise NotationError(
                     f"the extent of index {axis.name!r} is made of {name!r}, whose own extent is not settled before",
                     column=axis.column,
-                    hint=f"write {name}=... to the left of it, or make both of scalar parameters",
+                    hint=f"write {name}=... to the left of it, or give both extents by scalar parameters",
                 )
         later.discard(axis.name)
 

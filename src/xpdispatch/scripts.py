@@ -52,7 +52,8 @@ def run_here(words: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001  shown as Python shows it, but for our own frames
         error.__traceback__ = _below_ours(error.__traceback__)
         if module and error.__traceback__ is None and isinstance(error, ImportError):
-            raise MissingError(str(error), hint="run from the folder that holds it") from None
+            hint = "run from the folder that holds it, and name what python -m can run"
+            raise MissingError(str(error), hint=hint) from None
         sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
@@ -60,7 +61,7 @@ def run_here(words: Sequence[str]) -> int:
 
 def _check(words: Sequence[str]) -> None:
     word = next(iter(words), "")
-    if not word or words == ["-m"]:
+    if not word or list(words) in (["-m"], ["--module"]):
         raise ArgumentError(
             "'xpdispatch run --engine local' names no script",
             hint="xpdispatch run --engine local script.py [its flags]",

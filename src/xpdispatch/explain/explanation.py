@@ -223,7 +223,7 @@ class Explanation:
         name, notation = self.question.kernel.name, self.question.kernel.notation
         if kind not in THRESHOLDS:
             raise ArgumentError(
-                f"kind={kind!r} is no kind of processor", hint=f"one of {', '.join(map(repr, THRESHOLDS))}"
+                f"kind={kind!r} is no kind of processor", hint=f"use one of {', '.join(map(repr, THRESHOLDS))}"
             ).complete(name, notation)
         threshold = THRESHOLDS[kind] if partitioning_threshold is None else partitioning_threshold
         for what, value in (
@@ -232,9 +232,9 @@ class Explanation:
             ("partitioning_threshold", threshold),
         ):
             if not isinstance(value, int) or value < 1:
-                raise ArgumentError(f"{what}={value!r}, expected an integer >= 1", hint="such as 8").complete(
-                    name, notation
-                )
+                raise ArgumentError(
+                    f"{what}={value!r}, expected an integer >= 1", hint=f"write an integer, 1 or more: {what}=8"
+                ).complete(name, notation)
         return _on_legate(
             self.question, Machine("legate", processors, kind, overdecompose_factor, threshold, predicted=True)
         )

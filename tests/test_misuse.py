@@ -479,7 +479,7 @@ def test_registering_a_namespace() -> None:
 def test_small_misuse() -> None:
     with pytest.raises(ValueError, match="the notation says i = n = 4, but 'x' fixed i = 3"):
         kernel("x[i] -> y[i=n]")(lambda xp, x, n: x)(np.ones(3), 4)
-    with pytest.raises(ValueError, match="extent 'n' is 18446744073709551616, expected 0 or more"):
+    with pytest.raises(ValueError, match="extent 'n' is an integer of 65 bits, expected 0 or more"):
         kernel("-> y[i=n]")(lambda xp, n: n)(2**64)
     with pytest.raises(TypeError, match="argument 'y' is None, expected an array"):
         saxpy(np.ones(3), None, 2.0)

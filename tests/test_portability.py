@@ -276,7 +276,7 @@ def test_a_dtype_that_a_library_lacks_is_skipped() -> None:
     double = kernel("x[i] -> y[i]")(lambda xp, x: 2 * x)
     assert dict(check_portable(double, X.astype(np.float16)).skipped)[STRICT] == "it has no dtype float16"
     cast = kernel("x[i] -> y[i]", dtype="float16")(lambda xp, x: 2 * x)
-    assert dict(check_portable(cast, X).skipped)[STRICT] == "it has no dtype float16"
+    assert dict(check_portable(cast, X).skipped)[STRICT] == "array_api_strict has no dtype float16"
 
 
 def test_a_body_that_does_not_run_is_not_called_portable() -> None:

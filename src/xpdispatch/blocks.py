@@ -61,11 +61,13 @@ class _Lease:
     """
 
     def __init__(self, size: int) -> None:
+        self.block: np.ndarray[Any, Any] | None = None  # there may be no memory for it
         self.block = blocks.take(size)
         self.__array_interface__ = self.block.__array_interface__
 
     def __del__(self, give: Callable[[np.ndarray[Any, Any]], None] = blocks.give) -> None:
-        give(self.block)  # bound above, for at exit modules lose their names
+        if self.block is not None:
+            give(self.block)  # bound above, for at exit modules lose their names
 
 
 def empty(shape: tuple[int, ...], dtype: Any, order: Any = "C") -> np.ndarray[Any, Any]:

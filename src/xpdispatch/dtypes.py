@@ -14,6 +14,10 @@ Rule = Callable[[Sequence[Any], Any], Any]
 """From the operands' dtypes and a namespace to the dtype of a result in that namespace's terms."""
 
 
+class LackingDTypeError(DTypeError):
+    """A library has no such dtype."""
+
+
 def np_dtype(dtype: Any) -> np.dtype[Any]:
     """NumPy's dtype of the same name as another library's."""
     if isinstance(dtype, np.dtype):
@@ -34,7 +38,7 @@ def own_dtype(dtype: Any, xp: Any) -> Any:
         return wanted
     own = getattr(xp, "bool" if wanted.kind == "b" else wanted.name, None)
     if own is None and getattr(xp, "float64", np.float64) is not np.float64:
-        raise DTypeError(
+        raise LackingDTypeError(
             f"{xp.__name__} has no dtype {wanted}", hint="use a dtype of the array API standard, such as float32"
         )
     own = wanted if own is None else own

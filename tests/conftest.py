@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import xpdispatch as xd
-from xpdispatch import blocking, namespaces
+from xpdispatch import blocking, cutting, namespaces
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
@@ -107,6 +107,7 @@ def forced_cuts(threads: int, cache: int = 64) -> Iterator[None]:
         patch.setattr(blocking, "_LEAST", 1)
         patch.setattr(blocking, "_TILE", 0)
         patch.setattr(blocking, "_WORSE", float("inf"))
+        patch.setattr(cutting, "_SHARED", 0)
         namespaces.registrations += 1  # what was prepared without cuts is prepared anew
         with xd.threads(threads):
             yield
@@ -151,6 +152,16 @@ def on_legate(request: pytest.FixtureRequest) -> Iterator[Engine]:
     with found.tiles():
         yield found
     xd.synchronize()
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[None]:
+    """A test may register namespaces; the next one finds the default ones."""
+    before = dict(namespaces._registry)
+    yield
+    if namespaces._registry != before:
+        namespaces._registry.update(before)
+        namespaces.registrations += 1
 
 
 def registered_options(monkeypatch: pytest.MonkeyPatch) -> list[Any]:

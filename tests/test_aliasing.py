@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpdispatch as xd
-from conftest import Engine, forced_cuts
+from conftest import Engine, forced_cuts, forced_tiles
 from xpdispatch import ArgumentError, ReadOnlyError, kernel
 
 
@@ -280,14 +280,18 @@ def test_no_launch_has_one_array_both_whole_and_cut(
     assert launched == [False] * 50
 
 
-def test_an_array_with_a_halo_enters_a_launch_once(on_legate: Engine) -> None:
+def test_an_array_with_a_halo_that_nothing_else_is_aligned_with() -> None:
+    # As above, where the array itself was to be cut a second time, so that there is something to cut.
     import cupynumeric
 
-    sums = kernel("x[i-1..i+1] -> u[?]", boundary="clip", dtype="x")(
-        lambda xp, tile, x: tile.coords("i") + 0 * xp.sum(x) + 9 * xp.min(x) + 99 * xp.max(x)
-    )
-    whole = kernel("x[i-1..i+1] -> max u[]", boundary="clip")(lambda xp, x: xp.max(x))
-    for n in range(100):
-        x = np.array([n + 1, n + 1, n + 1])
-        np.testing.assert_array_equal(on_legate.get(sums(cupynumeric.array(x))), np.arange(3) + 108 * (n + 1))
-        assert on_legate.get(whole(cupynumeric.array(x))) == n + 1
+    @kernel("x[i-1..i+1,:] -> u[?]", boundary=0, dtype="x")
+    def windows(xp, x):
+        return xp.sum(x[:-2] + 2 * x[1:-1] + 4 * x[2:], axis=1)
+
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        x = np.asfortranarray(rng.integers(1, 99, (2, 1)).astype(np.uint32))
+        with forced_tiles(4):
+            got = windows(cupynumeric.array(x))
+            xd.synchronize()
+        np.testing.assert_array_equal(np.asarray(got), windows(x))

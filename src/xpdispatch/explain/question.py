@@ -156,10 +156,6 @@ class Question:
                 mode = REDUCE if layout.op else WRITE
                 known = bool(layout.op) or self.given[r] is not None
                 yield member(layout.name, shape, dtype.itemsize, mode, fit, known=known)
-        for p, fit in recipe.twins:
-            yield member(
-                self.plan.operands[p].name, self.operands[p].shape, sizes[p], READ, fit, known=not self.copied[p]
-            )
         if recipe.grid is not None:
             yield member("grid", recipe.grid[0], 1, READ, recipe.grid[1], known=True)
         for b in recipe.boxes:
@@ -170,8 +166,8 @@ class Question:
 
 def _aligned(recipe: Recipe) -> list[Any]:
     grid = () if recipe.grid is None else (recipe.grid[1],)
-    more = (*(fit for _, fit in recipe.twins), *grid, *(b.fit for b in recipe.boxes))
-    return [fit for fit in (*recipe.operands, *recipe.results, *more) if fit.how == "align"]
+    boxes = (b.fit for b in recipe.boxes)
+    return [fit for fit in (*recipe.operands, *recipe.results, *grid, *boxes) if fit.how == "align"]
 
 
 def ask(kernel: Kernel, arguments: Arguments, engine: str) -> Question:

@@ -213,7 +213,7 @@ def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], 
     # One array may be several operands, and then has one partition unless more are declared.
     alike = all(fit == fits[0] for fit in fits)
     whole = [(n, fit.keep_whole) for n, fit in enumerate(fits) if fit.how == "broadcast" or fit.keep_whole]
-    aligned = launch.recipe.aligned
+    aligned, unlike = launch.recipe.aligned, launch.unlike
     nothing_inline = (None,) * len(positions)
     dtype, shape = launch.types[0]
     header, task_id = lg.Scalar(launch.header), launch.task
@@ -232,6 +232,8 @@ def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], 
             return COLD
         stores = [array.data for array in entering]
         if True in [store.transformed for store in stores]:
+            return COLD
+        if unlike and True in [stores[p].overlaps(stores[q]) for p, q in unlike]:
             return COLD
         if out is None:
             written = new_store(shape, dtype)
@@ -498,7 +500,11 @@ def _tell(told: str, name: str, site: tuple[str, int]) -> str:
 
 
 def _set_apart(kernel: Kernel, launch: Launch, operands: list[Held], given: Sequence[Held | None]) -> None:
-    """Copy the operands that a result would overwrite while tiles still read them, and views that are pointed to."""
+    """Copy the operands that a result would overwrite while tiles still read them, and views that are pointed to.
+
+    Copy, too, what shares memory with another operand that is cut in another way. Legate 26.6 can run a task of such a
+    launch before its cells have been copied.
+    """
     for _, ranges, _ in launch.recipe.images:
         for p in ranges:  # Legate has no image for views; boxes among these are none
             if p < len(operands) and operands[p].store.transformed:
@@ -522,6 +528,9 @@ def _set_apart(kernel: Kernel, launch: Launch, operands: list[Held], given: Sequ
             )
             if not same_cells:
                 operands[p] = _copied(held)
+    for p, q in launch.unlike:
+        if not (operands[p].inline or operands[q].inline) and operands[p].store.overlaps(operands[q].store):
+            operands[q] = _copied(operands[q])
 
 
 def _copied(held: Held) -> Held:
@@ -667,9 +676,7 @@ def _add_arrays(
     """Give a task its stores and constraints, as the recipe says."""
     recipe = launch.recipe
     instead = {b.operand: store for b, store in boxes if b.instead}
-    extra = [(operands[p].store, fit) for p, fit in recipe.twins]
-    if recipe.grid is not None:
-        extra.append((grid_store(recipe.grid[0]), recipe.grid[1]))
+    extra = [] if recipe.grid is None else [(grid_store(recipe.grid[0]), recipe.grid[1])]
     extra += [(s, b.fit) for b, s in boxes if not b.instead]
     fits = (*recipe.operands, *recipe.results, *(fit for _, fit in extra))
     variables = []

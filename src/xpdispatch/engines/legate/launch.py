@@ -6,6 +6,7 @@ import math
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import legate.core as lg
@@ -44,6 +45,8 @@ class Launch:
         The kernel's task as Legate knows it, or None where nothing is to be computed.
     tight : bool
         Whether the arrays fit in memory only as far as some are the same, so that each call is to be looked at.
+    unlike : tuple of (int, int)
+        The pairs of operands that are not cut alike, and so must not share memory.
     """
 
     plan: Plan
@@ -53,6 +56,7 @@ class Launch:
     header: bytes
     task: Any
     tight: bool
+    unlike: tuple[tuple[int, int], ...]
 
 
 def make_launch(
@@ -101,7 +105,9 @@ def make_launch(
         for layout, (dtype, _) in zip(plan.results, types, strict=True)
     )
     task = None if plan.empty else task_of(kernel, recipe)
-    return Launch(plan, recipe, tuple(types), keyed, header, task, tight)
+    cuts = [(fit, layout.shape) for fit, layout in zip(recipe.operands, plan.operands, strict=True)]
+    unlike = tuple((p, q) for p, q in combinations(range(len(cuts)), 2) if cuts[p] != cuts[q])
+    return Launch(plan, recipe, tuple(types), keyed, header, task, tight, unlike)
 
 
 def _check_rows(plan: Plan) -> None:

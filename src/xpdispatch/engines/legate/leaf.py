@@ -191,12 +191,10 @@ def _quiet() -> Any:
 
 
 def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[Any]]:
-    """Stores of operands, results, twins and the grid, None for what is inline; then what is read and written."""
+    """Stores of operands, results and the grid, None for what is inline; then what is read and written."""
     given = iter(context.inputs)
     inputs = [None if fit.how == "inline" else data_of(next(given)) for fit in header.recipe.operands]
-    twins = [data_of(next(given)) for _ in header.recipe.twins]
-    if header.recipe.grid is not None:
-        twins.append(data_of(next(given)))
+    grid = [] if header.recipe.grid is None else [data_of(next(given))]
     written, folded = iter(context.outputs), iter(context.reductions)
     outputs: list[Any] = []
     for layout, fit in zip(header.plan.results, header.recipe.results, strict=True):
@@ -205,7 +203,7 @@ def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[An
         else:
             reduced = layout.op and not header.recipe.one_piece and fit.how != "gathered"
             outputs.append(data_of(next(folded if reduced else written)))
-    stores = [*inputs, *outputs, *twins]
+    stores = [*inputs, *outputs, *grid]
     if header.recipe.gathered:
         outputs.append(data_of(next(written)))
     return stores, inputs, outputs

@@ -7,11 +7,11 @@ promoted, which copies nothing. Whole dimensions are then broadcast, and all sto
 
 An axis in blocks is split in two by a view: the index, and the cells of a block, which stay whole. An operand with
 a halo is whole in every tile: Legate 26.6 has a constraint for halos, bloat, but a task can then run before its
-cells have been copied (``benchmarks/legate_bloat.py`` shows it). Where no other store has its indices it enters
-once more without the halo, as a twin, so that Legate has something to cut.
+cells have been copied (``benchmarks/legate_bloat.py`` shows it). The same happens where one store enters a launch both
+whole and cut.
 
-An index that no store has gets a grid, a store of its own, so that Legate has something to cut. Each of its cells
-stands for a stretch of the index, and nothing of the index' extent is allocated.
+An index that no store is cut along gets a grid, a store of its own, so that Legate has something to cut. Each of its
+cells stands for a stretch of the index, and nothing of the index' extent is allocated.
 
 An operand that another points to is cut by Legate's image, along the pointers: the cells of the other store itself
 where they are int64 and it has one axis to point to, else boxes (Legate's rects) that a task makes of them.
@@ -152,20 +152,18 @@ class Recipe:
     one_piece : bool
         Everything is broadcast, so that a single task runs.
     sources : tuple of (int, int) or None
-        For each index the array (operands, results, twins, the grid) and its dimension that tell a tile's size and
+        For each index the array (operands, results, the grid) and its dimension that tell a tile's size and
         start; None where no store has the index.
-    twins : tuple of (int, Fit)
-        Operands that enter once more without their halo.
     gathered : tuple of int
         The results that a second task puts together.
     boxes : tuple of Boxes
     images : tuple of (int, tuple of int, str)
-        The array with the pointers, those that it points to (operands first, then results, twins and boxes that stand
+        The array with the pointers, those that it points to (operands first, then results and boxes that stand
         for no operand) and Legate's hint.
     least : tuple of int
         The least extents of a tile in the common space; empty where there are none.
     grid : (tuple of int, Fit) or None
-        Shape and fit of a store for the indices that no other has. It comes after the twins.
+        Shape and fit of a store for the indices that no other has. It comes after the results.
     cells : tuple of int
         For each index into how many cells of the grid it is divided; 0 where it is not.
     """
@@ -175,7 +173,6 @@ class Recipe:
     aligned: tuple[tuple[int, ...], ...]
     one_piece: bool
     sources: tuple[tuple[int, int] | None, ...]
-    twins: tuple[tuple[int, Fit], ...] = ()
     gathered: tuple[int, ...] = ()
     boxes: tuple[Boxes, ...] = ()
     images: tuple[tuple[int, tuple[int, ...], str], ...] = ()
@@ -186,7 +183,7 @@ class Recipe:
     @property
     def is_plain(self) -> bool:
         """Whether a launch has the call's arrays alone, as they are."""
-        more = self.twins or self.gathered or self.boxes or self.images or self.least or self.grid
+        more = self.gathered or self.boxes or self.images or self.least or self.grid
         return not more and all(fit.is_plain for fit in (*self.operands, *self.results))
 
     @property
@@ -233,9 +230,6 @@ def make_recipe(
     for r in gathered:
         fits[count + r] = Fit("gathered")
     longest = max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
-    twins = _twins(layouts, fits)
-    layouts += [_without_halo(layouts[p]) for p in twins]
-    fits += [None] * len(twins)
     cells = () if one_piece else _cells(plan, layouts, fits)
     extents = [n or extent for n, extent in zip(cells, plan.extents, strict=True)] if cells else plan.extents
     if cells:
@@ -252,7 +246,7 @@ def make_recipe(
             fits[position] = fit
         aligned.append(tuple(members))
     if one_piece:
-        aligned, twins, gathered, images, boxes, cells = [], [], (), [], [], ()
+        aligned, gathered, images, boxes, cells = [], (), [], [], ()
         fits = [
             fit if fit and fit.how not in ("align", "gathered", "image") else _whole(layout)
             for fit, layout in zip(fits[:known], layouts, strict=False)
@@ -265,12 +259,11 @@ def make_recipe(
         tuple(a for a in aligned if len(a) > 1),
         one_piece,
         tuple(sources),
-        tuple(zip(twins, done[known:], strict=False)),
         tuple(gathered),
         tuple(Boxes(p, borders, place == p, tail, done[place]) for p, borders, tail, place in boxes),
         tuple((place, tuple(members), hint) for place, members, hint in images),
         () if one_piece else _least(plan, layouts, done, cells),
-        (tuple(int(n or 0) for n in layouts[known + len(twins)].shape), done[known + len(twins)]) if cells else None,
+        (tuple(int(n or 0) for n in layouts[known].shape), done[known]) if cells else None,
         cells,
     )
 
@@ -420,23 +413,6 @@ def _least(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit], cells: Se
 
 def _whole(layout: Layout) -> Fit:
     return Fit("broadcast", dims=_natural(layout)) if layout.axes else Fit("free")
-
-
-def _twins(layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> list[int]:
-    """The operands with a halo that have an index which no store to be aligned has."""
-    covered = {a for layout, fit in zip(layouts, fits, strict=True) if fit is None for a in layout.axes}
-    found = []
-    for p, (layout, fit) in enumerate(zip(layouts, fits, strict=True)):
-        haloed = fit is not None and fit.how == "broadcast" and layout.boundary not in (None, "valid")
-        if haloed and not set(layout.axes) <= covered | {WHOLE}:
-            found.append(p)
-            covered |= set(layout.axes)
-    return found
-
-
-def _without_halo(layout: Layout) -> Layout:
-    """The layout of the same array for a twin; blocks stay."""
-    return replace(layout, reaches=tuple(r._replace(below=0, above=0) for r in layout.reaches), boundary=None)
 
 
 def _natural(layout: Layout) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ def _register(kernel: Kernel, make: Callable[[Kernel, str], Any]) -> Any:
 
 def _counts(kernel: Kernel, recipe: Recipe) -> tuple[int, int, int]:
     """How many inputs, outputs and reductions a launch has."""
-    inputs = sum(fit.how != "inline" for fit in recipe.operands) + len(recipe.twins)
+    inputs = sum(fit.how != "inline" for fit in recipe.operands)
     inputs += sum(not b.instead for b in recipe.boxes) + (recipe.grid is not None)
     outputs, reductions = int(bool(recipe.gathered)), 0
     for term, fit in zip(kernel.signature.results, recipe.results, strict=True):

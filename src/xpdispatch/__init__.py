@@ -1,9 +1,12 @@
 """Write a kernel once over ``xp``; run it on NumPy, on any array library, and as Legate tasks."""
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from xpdispatch import driver as _driver
 from xpdispatch.constraints import align, bloat, broadcast, image, min_extents, scale
 from xpdispatch.decorator import kernel
-from xpdispatch.diagnosis import doctor
 from xpdispatch.engines import engine
 from xpdispatch.errors import (
     ArgumentError,
@@ -25,7 +28,6 @@ from xpdispatch.errors import (
     UnsupportedError,
     XPDispatchError,
 )
-from xpdispatch.explain import Explanation
 from xpdispatch.explicit import In, InOut, Out, Reduce
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import namespace_for, register_namespace
@@ -33,6 +35,10 @@ from xpdispatch.notation import Signature, parse
 from xpdispatch.pool import threads
 from xpdispatch.runtime import array_module, synchronize, timed
 from xpdispatch.tiling import Tile
+
+if _TYPE_CHECKING:
+    from xpdispatch.diagnosis import doctor
+    from xpdispatch.explain import Explanation
 
 __version__ = "0.1.0"
 
@@ -80,5 +86,19 @@ __all__ = [
     "threads",
     "timed",
 ]
+
+_LATER = {"Explanation": "xpdispatch.explain", "doctor": "xpdispatch.diagnosis"}
+"""What is imported when it is asked for, for kernels run without it."""
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
 
 _driver.install_import_hook()

@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,15 +23,10 @@ os.environ.setdefault("LEGATE_CONFIG", "--cpus 1 --gpus 0 --sysmem 2000")
 
 import numpy as np
 
-from table import ARGUMENTS, KERNELS, medians, saxpy
-from xpdispatch import Kernel, namespace_for, threads
+from table import ARGUMENTS, KERNELS, medians, on_threads, saxpy
+from xpdispatch import namespace_for
 
 Rows = list[dict[str, Any]]
-
-
-def on_threads(count: int, made: Kernel, values: Sequence[Any]) -> Any:
-    with threads(count):
-        return made(*values)
 
 
 def with_elements(rounds: int) -> Rows:

@@ -164,6 +164,11 @@ def limit_of(name: str, arguments: tuple[Any, ...]) -> Callable[[], Any]:
 # -- in this process ----------------------------------------------------------------------------------------------
 
 
+def on_threads(count: int, own: Callable[..., Any], values: tuple[Any, ...]) -> Any:
+    with threads(count):
+        return own(*values)
+
+
 def local_sides(name: str) -> Sides:
     made, values = KERNELS[name], ARGUMENTS[name]()
     body, xp = made.body.function_for("CPU"), namespace_for("CPU")
@@ -171,18 +176,11 @@ def local_sides(name: str) -> Sides:
     uncut = made.with_signature(made.signature)
     uncut.cut = False
 
-    def on(count: int, own: Callable[..., Any]) -> Callable[[], Any]:
-        def call() -> Any:
-            with threads(count):
-                return own(*values)
-
-        return call
-
     sides = {
-        "1 thread": on(1, made),
-        "2 threads": on(2, made),
+        "1 thread": partial(on_threads, 1, made, values),
+        "2 threads": partial(on_threads, 2, made, values),
         "NumPy": lambda: body(xp, *values),
-        "uncut": on(1, uncut),
+        "uncut": partial(on_threads, 1, uncut, values),
         "limit": limit_of(name, values),
     }
     return sides | _dask(name, body, xp, values) | _numexpr(name, values) | _numba(name, values)

@@ -209,8 +209,9 @@ def count(sizes: Sequence[int], tile: Sequence[int]) -> int:
 
 def regions(domain: Region, tile: Sequence[int]) -> list[Region]:
     """The tiles in row-major order."""
-    return list(product(*(list(_pieces(a, b, t)) for (a, b), t in zip(domain, tile, strict=True))))
+    return list(product(*(list(pieces(a, b, t)) for (a, b), t in zip(domain, tile, strict=True))))
 
 
-def _pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+def pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where the tiles along one index begin and end."""
     return pairwise([*range(start, stop, size), stop])

@@ -86,6 +86,11 @@ class Body:
         return self.variants.get(variant, self.function) if variant else self.function
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it gives one result, and takes operands and scalars alone, by position."""
+        return self.results == 1 and not (self.buffers or self.wants_tile or self.keyword)
+
+    @property
     def updates(self) -> bool:
         """Whether some operand is a result, too."""
         return any(operand is not None for operand in self.updated)

@@ -145,9 +145,6 @@ class Cutter:
     def _trial(self, span: _Span) -> tuple[int, ...] | None:
         """The sizes of a tile on which the body is tried out; None where that would cost as much as it may save."""
         trial = self._first_guess(span)
-        if max(trial) == 1:
-            longest = span.sizes.index(max(span.sizes))  # two cells tell what a tile costs from what a cell does
-            trial = tuple(min(2, n) if a == longest else 1 for a, n in enumerate(span.sizes))
         return trial if sum(self._volumes.parts(trial)) <= _MEASURED * span.cache else None
 
     def _first_guess(self, span: _Span) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ import numpy
 
 from xpdispatch import driver, machine, namespaces
 from xpdispatch.errors import ArgumentError, XPDispatchError
+from xpdispatch.machine import version_of
 
 _TRIED = ("numpy", "cupy", "torch", "jax", "array_api_strict", "legate", "cupynumeric")
 _INSTALL = {"array_api_strict": "pip install 'xpdispatch[testing]'", **namespaces.INSTALL}
@@ -242,7 +243,7 @@ def _processors(facts: Mapping[str, Any]) -> str:
 def _dask() -> Finding:
     """Kernels do not take dask arrays; the finding says what does."""
     remedy = namespaces.REFUSED["dask array"]
-    return Finding("dask", works=False, version=_version("dask"), note="kernels take no dask arrays", remedy=remedy)
+    return Finding("dask", works=False, version=version_of("dask"), note="kernels take no dask arrays", remedy=remedy)
 
 
 def _versions() -> dict[str, str]:
@@ -257,22 +258,13 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _version(distribution: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version  # not before it is asked for: it takes 10 ms
-
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""
-
-
 def _computer(*, legate_is_there: bool) -> dict[str, str]:
-    compiler = driver.compiler()
+    compiler, free = driver.compiler(), machine.free_memory()
     return {
         "driver": _driver(legate_is_there=legate_is_there),
         "compiler": compiler or "none; Legate without an NVIDIA driver needs one: apt-get install gcc libc6-dev",
         "cores": f"{machine.cores()} that this process may use, of {os.cpu_count()}",
-        "memory": f"{_size(machine.free_memory())} free" if machine.free_memory() else "unknown",
+        "memory": f"{_size(free)} free" if free else "unknown",
         "cache": _told(lambda: f"{_size(machine.cache_bytes())} for each tile"),
         "threads": _told(lambda: f"{machine.processors()} in a call"),
     }
@@ -288,7 +280,9 @@ def _driver(*, legate_is_there: bool) -> str:
 
 def _libraries() -> dict[str, str]:
     """What bodies compute with on CPUs."""
-    fft = f"scipy {_version('scipy')}" if find_spec("scipy") else "NumPy's own; faster: pip install 'xpdispatch[fast]'"
+    fft = (
+        f"scipy {version_of('scipy')}" if find_spec("scipy") else "NumPy's own; faster: pip install 'xpdispatch[fast]'"
+    )
     return {"Fourier transforms": fft, "linear algebra": _blas()}
 
 

@@ -244,16 +244,16 @@ def legion_arguments(config: Sequence[str], *, gpus: bool) -> str:
     words = os.environ.get("LEGION_DEFAULT_ARGS", "").split()
     if "-lg:window" not in words:
         words += ["-lg:window", str(_WINDOW)]
-    levels = ",".join([*_values(words, "-level"), *_values(config, "--logging")])
+    levels = ",".join([*flag_values(words, "-level"), *flag_values(config, "--logging")])
     said = {level.rpartition("=")[0] for level in levels.split(",") if level}
     wanted = [] if gpus else ["gpu=6"]  # no message at all
-    if all(int(n) <= machine.cores() for n in _values(config, "--cpus") if n.isdecimal()):
+    if all(int(n) <= machine.cores() for n in flag_values(config, "--cpus") if n.isdecimal()):
         wanted.append("threads=5")  # errors alone
     wanted = [level for level in wanted if not said & {"", level.split("=")[0]}]
     return " ".join(words + (["-level", ",".join(wanted)] if wanted else []))
 
 
-def _values(words: Sequence[str], flag: str) -> list[str]:
+def flag_values(words: Sequence[str], flag: str) -> list[str]:
     """What words such as ``--cpus 2`` and ``--cpus=2`` set a flag to, the last one last."""
     parts = [part for word in words for part in (word.split("=", 1) if word.startswith(f"{flag}=") else [word])]
     return [value for name, value in pairwise(parts) if name == flag]
@@ -268,7 +268,7 @@ def has_companions() -> bool:
 def window() -> int:
     """How many operations Legion takes at once, as far as its environment tells; its default is 1,024."""
     words = os.environ.get("LEGION_DEFAULT_ARGS", "").split()
-    said = [value for value in _values(words, "-lg:window") if value.isdecimal()]
+    said = [value for value in flag_values(words, "-lg:window") if value.isdecimal()]
     return int(said[-1]) if said else 1024
 
 

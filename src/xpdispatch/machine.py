@@ -165,3 +165,13 @@ def keep_small_blocks() -> None:
     is shown one, of which no page is ever touched.
     """
     np.empty(min(4 * cache_bytes(), 31 << 20), np.uint8)
+
+
+def version_of(distribution: str) -> str:
+    """The version of an installed distribution; empty where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # not before it is asked for: it takes 10 ms
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""

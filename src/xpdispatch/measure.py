@@ -225,8 +225,8 @@ def _levels(site: Site, sizes: Sequence[int]) -> list[tuple[int, ...]]:
     far = sorted(range(len(sizes)), key=lambda i: (-extents[i], i))[:_VARIED]
     levels: list[tuple[int, ...]] = []
     for i, n in enumerate(sizes):
-        high = max(2, n) if i in far and extents[i] > 1 else n
-        levels.append((max(1, high // 4), high) if high > n or (i in far and n > 1) else (n,))
+        high = max(2, n)
+        levels.append((max(1, high // 4), high) if i in far and extents[i] > 1 else (n,))
     return levels
 
 

@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from xpdispatch.decorator import kernel
 from xpdispatch.errors import XPDispatchError
+from xpdispatch.machine import version_of
 from xpdispatch.runtime import synchronize
 
 
@@ -91,7 +91,7 @@ def _strict(tell: Callable[..., None]) -> None:
 
 
 def _legate(tell: Callable[..., None]) -> None:
-    tell(version=_version("legate"))
+    tell(version=version_of("legate"))
     lg: Any = import_module("legate.core")  # this starts Legate
     releases: Any = import_module("xpdispatch.engines.legate.releases")
     info: Any = import_module("legate.install_info")
@@ -117,7 +117,7 @@ def _legate(tell: Callable[..., None]) -> None:
 
 
 def _cupynumeric(tell: Callable[..., None]) -> None:
-    tell(version=_version("nvidia-cupynumeric") or _version("cupynumeric"))
+    tell(version=version_of("nvidia-cupynumeric") or version_of("cupynumeric"))
     cupynumeric: Any = import_module("cupynumeric")
     _run(cupynumeric.arange(4.0))
     synchronize()
@@ -127,13 +127,6 @@ def _loaded(library: str) -> str:
     """The file of a shared library that this process has loaded; empty where it has none."""
     maps = Path("/proc/self/maps").read_text().splitlines()
     return next((line.split(maxsplit=5)[-1] for line in maps if library in line), "")
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""
 
 
 _PROBES: dict[str, Callable[[Callable[..., None]], None]] = {

@@ -27,8 +27,8 @@ def make_warm(site: Site, region: Region) -> Callable[[Sequence[Any], Any], Any]
     shape = layout.tile_shape([stop - start for start, stop in region])
     plain = (
         site.library == "numpy"
-        and body.results == 1
-        and not (body.buffers or body.wants_tile or body.keyword or plan.windowed or plan.images)
+        and body.is_plain
+        and not (plan.windowed or plan.images)
         and not (layout.op or layout.joined or None in shape)
         and site.casts[0] is None
     )
@@ -89,8 +89,8 @@ def make_quick(
     plan, body, layout = site.plan, site.body, site.plan.results[0]
     plain = (
         site.library == "numpy"
-        and body.results == 1
-        and not (body.buffers or body.wants_tile or body.keyword or plan.images)
+        and body.is_plain
+        and not plan.images
         and not (layout.joined or layout.op == "fold")
         and not any(o.reaches for o in (*plan.operands, layout))
     )

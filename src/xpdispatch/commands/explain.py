@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from xpdispatch.engines.legate.recipe import THRESHOLDS
 from xpdispatch.explain import Explanation
-from xpdispatch.explain.cuts import THRESHOLDS
 from xpdispatch.shell import load_kernel, make_arguments
 
 

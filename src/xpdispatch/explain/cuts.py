@@ -19,9 +19,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-THRESHOLDS = {"cpu": 1 << 14, "omp": 1 << 17, "gpu": 1 << 20}
-"""Cells of the common space below which Legate cuts nothing, by the kind of processor, unless it is told otherwise."""
-
 _PRIMES = (11, 7, 5, 3, 2)
 _LEAST_ROW = 32
 """Cells that Legate likes to leave on the last axis of three or more."""

@@ -10,10 +10,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
+from xpdispatch import blocking
 from xpdispatch.engines import get_engine
-from xpdispatch.engines.legate.recipe import SMALL, is_simple
+from xpdispatch.engines.legate.recipe import SMALL, THRESHOLDS, is_simple
 from xpdispatch.errors import ArgumentError
-from xpdispatch.explain.cuts import THRESHOLDS, Cuts, Rule, edges
+from xpdispatch.explain.cuts import Cuts, Rule, edges
 from xpdispatch.explain.question import Question, check_variant, whole_of
 from xpdispatch.plan import WHOLE, Layout
 from xpdispatch.pool import thread_count
@@ -307,8 +308,7 @@ class Explanation:
     def _array(self, n: int) -> ArrayCut:
         layout, itemsize = self._layouts[n], self.question.itemsizes[n]
         operand = n < len(self.question.operands)
-        terms = self.question.kernel.operands if operand else self.question.kernel.signature.results
-        term = terms[n if operand else n - len(self.question.operands)]
+        term = (*self.question.kernel.operands, *self.question.kernel.signature.results)[n]
         widest = max(self._edge_regions(), key=lambda region: self._read(n, region), default=whole_of(self.sizes))
         bounds = self._shape(n)
         counts = self.counts
@@ -456,7 +456,7 @@ class Explanation:
         tile, why = _tile_for_cache(self.question, self.machine, sizes)
         if tile is None:
             return CacheCut((), 1, why)
-        return CacheCut(tile, math.prod(-(-n // t) for n, t in zip(sizes, tile, strict=True)))
+        return CacheCut(tile, blocking.count(sizes, tile))
 
     @cached_property
     def temporaries(self) -> int | None:
@@ -542,9 +542,7 @@ def explain_here(question: Question) -> Explanation:
     sizes = found.cache.sizes
     if not sizes:
         return _settled(found)
-    pieces = tuple(
-        tuple((a, min(a + size, n)) for a in range(0, n, size)) for n, size in zip(plan.extents, sizes, strict=True)
-    )
+    pieces = tuple(tuple(blocking.pieces(0, n, size)) for n, size in zip(plan.extents, sizes, strict=True))
     return _settled(Explanation(question, machine, pieces, found._order, None, hows, (), one_piece=False))
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import colorsys
 import math
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -369,17 +371,7 @@ def _in_lines(text: str) -> list[str]:
 
 
 def _wrapped(lines: Sequence[str], most: int = 30) -> list[str]:
-    found: list[str] = []
-    for line in lines:
-        words, own = line.split(" "), ""
-        for word in words:
-            if own and len(own) + len(word) > most:
-                found.append(own)
-                own = word
-            else:
-                own = f"{own} {word}" if own else word
-        found.append(own)
-    return found
+    return [own for line in lines for own in textwrap.wrap(line, most, break_long_words=False, break_on_hyphens=False)]
 
 
 def _moved(item: Item, dx: float, dy: float) -> Item:
@@ -387,10 +379,10 @@ def _moved(item: Item, dx: float, dy: float) -> Item:
         return point[0] + dx, point[1] + dy
 
     if isinstance(item, Shape):
-        return Shape(tuple(map(to, item.points)), item.fill, item.edge, item.width, item.dashed, item.opacity)
+        return replace(item, points=tuple(map(to, item.points)))
     if isinstance(item, Line):
-        return Line(to(item.start), to(item.end), item.color, item.width, item.arrow, item.opacity)
-    return Label(to(item.at), item.text, item.size, item.anchor, item.mono, item.bold, item.color)
+        return replace(item, start=to(item.start), end=to(item.end))
+    return replace(item, at=to(item.at))
 
 
 def _between(start: Point, end: Point, share: float) -> Point:

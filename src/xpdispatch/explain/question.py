@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,7 @@ class Question:
     types: ResultTypes
     scalars: tuple[Any, ...]
     copied: tuple[bool, ...]
+    _cutters: dict[tuple[str, bool], Cutter] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def itemsizes(self) -> tuple[int, ...]:
@@ -105,11 +106,14 @@ class Question:
 
     def cutter(self, variant: str, *, planned: bool) -> Cutter:
         """What cuts a tile for the cache; on Legate the results' dtypes are planned before."""
-        site, given = self.site(variant), self.given
-        if planned:
-            given = tuple(dtype for dtype, _ in self.types)
-            site = replace(site, dtypes=given, cut=True)
-        return Cutter(site, [a.dtype for a in self.operands], given)
+        found = self._cutters.get((variant, planned))
+        if found is None:  # once, for it runs the body
+            site, given = self.site(variant), self.given
+            if planned:
+                given = tuple(dtype for dtype, _ in self.types)
+                site = replace(site, dtypes=given, cut=True)
+            found = self._cutters[variant, planned] = Cutter(site, [a.dtype for a in self.operands], given)
+        return found
 
     def recipe(self) -> Recipe:
         """How the arrays enter a launch on Legate."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -231,9 +232,7 @@ def _why(told: Explanation) -> list[str]:
         return [f"Legate cuts the common space of {cells} cells anew, for {machine.processors:,} processors."]
     if machine.processors * machine.overdecompose_factor == 1:
         return ["One processor, so that nothing is cut."]
-    total = 1
-    for n in cuts.extents:
-        total *= n
+    total = math.prod(cuts.extents)
     if total < machine.partitioning_threshold:
         return [
             f"The common space has {total:,} cells, and below {machine.partitioning_threshold:,} Legate cuts nothing."

@@ -268,18 +268,16 @@ def make_recipe(
     )
 
 
+THRESHOLDS = {"cpu": 1 << 14, "omp": 1 << 17, "gpu": 1 << 20}
+"""Cells of the common space below which Legate cuts nothing, by the kind of processor, unless it is told otherwise."""
+
 SMALL = 1 << 18
 """Bytes of a result up to which a task's own time counts, and cuts for the cache do not."""
 
 
 def is_simple(plan: Plan, recipe: Recipe, body: Body) -> bool:
     """Whether tasks on CPUs whose result is small run the body at once, with nothing left to decide."""
-    return (
-        recipe.is_plain
-        and body.results == 1
-        and not (plan.results[0].op or plan.windowed or plan.images)
-        and not (body.buffers or body.wants_tile or body.keyword)
-    )
+    return recipe.is_plain and body.is_plain and not (plan.results[0].op or plan.windowed or plan.images)
 
 
 Types = Sequence[tuple[np.dtype[Any], Shape]]

@@ -13,6 +13,8 @@ from typing import Any
 
 import legate.core as lg
 
+from xpdispatch import driver
+from xpdispatch.engines.legate.recipe import THRESHOLDS
 from xpdispatch.errors import UnsupportedError
 
 STORES: tuple[type, ...] = tuple(getattr(lg, name) for name in ("LogicalStore", "LogicalArray") if hasattr(lg, name))
@@ -100,8 +102,7 @@ def least_size(policy: Any, target: Any) -> int:
     """Cells below which Legate cuts nothing; its own default before Legate 26.3, which does not tell."""
     if hasattr(policy, "partitioning_threshold"):
         return int(policy.partitioning_threshold(target))
-    default = {"CPU": 1 << 14, "OMP": 1 << 17, "GPU": 1 << 20}[target.name]
-    return int(os.environ.get(f"LEGATE_MIN_{target.name}_CHUNK", default))
+    return int(os.environ.get(f"LEGATE_MIN_{target.name}_CHUNK", THRESHOLDS[target.name.lower()]))
 
 
 def least_extents(variable: Any, extents: Sequence[int]) -> Any:
@@ -122,9 +123,8 @@ def memory(flag: str) -> int:
     runtime = lg.get_legate_runtime()
     if hasattr(runtime, "realm_config"):
         return int(getattr(runtime.realm_config(), flag) or 0)
-    words = [part for word in shlex.split(os.environ.get("LEGATE_CONFIG", "")) for part in word.split("=", 1)]
-    places = [n for n, word in enumerate(words[:-1]) if word == f"--{flag}"]
-    return int(words[places[-1] + 1]) * 2**20 if places else 0
+    said = driver.flag_values(shlex.split(os.environ.get("LEGATE_CONFIG", "")), f"--{flag}")
+    return int(said[-1]) * 2**20 if said else 0
 
 
 def abilities() -> dict[str, bool]:

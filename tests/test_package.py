@@ -48,6 +48,8 @@ LAYERS = [
     "images",
     "gathered",
     "short",
+    "tracing",
+    "fusing",
     "executor",
     "caches",
     "sample",

@@ -54,6 +54,7 @@ def kernel(
     deterministic: bool = False,
     on_error: Literal["deferred", "immediate"] = "deferred",
     cut: bool = True,
+    fuse: bool = True,
     options: Mapping[str, bool] | None = None,
     **unknown: Never,
 ) -> Decorator:
@@ -92,6 +93,10 @@ def kernel(
     cut : bool, optional
         Whether large calls on NumPy arrays, and the tiles of Legate's CPU tasks, are cut into smaller tiles that the
         cache holds. Pass False for a body that does much the same work however small its tile is.
+    fuse : bool, optional
+        Whether a body that does arithmetic on single cells alone may be written down once for each call, and run
+        without the arrays that it makes on the way: in tiles by NumPy's functions, with the same bits, and on a GPU by
+        one generated kernel. Pass False where the body's Python must run for each tile.
     options : mapping of str to bool, optional
         Options of Legate's tasks under Legate's own names, of ``"concurrent"``, ``"has_side_effect"``,
         ``"has_allocations"`` and ``"elide_device_ctx_sync"``. In this process they mean nothing.
@@ -130,7 +135,7 @@ def kernel(
             f"@kernel has no option {name!r}",
             hint=f"write {near[0]}=" if near else f"the options are {', '.join(known)}",
         )
-    for name, value in (("deterministic", deterministic), ("cut", cut)):
+    for name, value in (("deterministic", deterministic), ("cut", cut), ("fuse", fuse)):
         if not isinstance(value, bool):
             raise SignatureError(f"{name}= got {value!r}, expected True or False", hint=f"write {name}=True or False")
     if isinstance(constraints, Constraint):
@@ -165,6 +170,7 @@ def kernel(
                 deterministic=deterministic,
                 on_error=on_error,
                 cut=cut,
+                fuse=fuse,
                 options=options,
             )
         except XPDispatchError as error:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.body import inside_body
+from xpdispatch.fusing import programs_of
 from xpdispatch.gathered import Gathered
 from xpdispatch.images import NOWHERE, follow
 from xpdispatch.namespaces import share_memory
@@ -131,12 +132,23 @@ class _Tiles:
         self._plain = [o for o in (*site.plan.operands, *layouts) if not o.reaches and o.axes]
         self._written = any(t is not None for t in targets)
         self._quick = make_quick(site, operands, scalars, self.results, targets[0], domain, regions)
+        self._programs = programs_of(site, operands, scalars, self.results, domain, regions)
 
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Run the body on tile `k`, and write its part of the results without an operator."""
         # What holds Python's lock here is what other threads wait for, so every line is to be cheap.
+        wait = after_first if k else None
+        programs = self._programs
+        if programs is not None and programs.run(k, wait):
+            return ()
         if k and self._quick is not None:
-            return self._quick(k, after_first)
+            return self._quick(k, wait)
+        values = self._by_body(k, wait)
+        if k == 0 and programs is not None:
+            programs.judge(values)
+        return values
+
+    def _by_body(self, k: int, wait: Callable[[], None] | None) -> Sequence[Any]:
         site, region, domain = self.site, self.regions[k], self.domain
         layouts = site.plan.results
         chosen: dict[tuple[int, ...], tuple[slice, ...]] = {}  # most arrays of a call are cut alike
@@ -157,7 +169,6 @@ class _Tiles:
         if self._written:
             written = [None if t is None else part(t, o) for t, o in zip(self.targets, layouts, strict=True)]
         buffers = {r: buffer(site, r, written[r], region) for r in site.body.buffers} if site.body.buffers else {}
-        wait = after_first if k else None
         values = _call(site, parts, buffers, self.scalars, region, written, self.origins, self._before, wait)
         for r, (layout, value) in enumerate(zip(layouts, values, strict=True)):
             if layout.joined or layout.op == "fold":

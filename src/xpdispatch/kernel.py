@@ -89,7 +89,7 @@ class Kernel(Generic[P, R]):
         The variants that there are: of ``"CPU"``, ``"OMP"`` and ``"GPU"``.
     deterministic : bool
     on_error : {"deferred", "immediate"}
-    cut : bool
+    cut, fuse : bool
     options : mapping of str to bool
         Legate's options for its tasks, as far as they are set.
     """
@@ -106,6 +106,7 @@ class Kernel(Generic[P, R]):
         deterministic: bool = False,
         on_error: Literal["deferred", "immediate"] = "deferred",
         cut: bool = True,
+        fuse: bool = True,
         options: Mapping[str, bool] | None = None,
     ) -> None:
         self.signature = signature
@@ -117,6 +118,7 @@ class Kernel(Generic[P, R]):
             "deterministic": deterministic,
             "on_error": on_error,
             "cut": cut,
+            "fuse": fuse,
             "options": options,
         }
         self.variants = check_variants(variants)
@@ -125,7 +127,7 @@ class Kernel(Generic[P, R]):
         self.body: Body = make_body(function, signature, fold)
         self.deterministic = deterministic
         self.on_error = on_error
-        self.cut = cut
+        self.cut, self.fuse = cut, fuse
         self.options = check_options(options)
         self.operands: tuple[Term, ...] = tuple(t for t in signature.operands if t.name)
         self._rules = rules(dtype, [str(t.name) for t in self.operands], self.body.results)

@@ -16,13 +16,17 @@ from xpdispatch.errors import ArgumentError
 _LEVELS = 2
 """A tile may fill the second level so many times. Operands and results only stream through it, and operations that are
 longer seldom make one thread wait for the lock that another has for Python."""
+_LONG = 4 << 20
+"""So much a tile may fill where it is half of what a core has of the third level, for the lock's sake."""
 _UNKNOWN = 1 << 20
 _CACHES = "/sys/devices/system/cpu/cpu0/cache"
 _MEMORY, _GROUPS, _LIMITS = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def cache_bytes() -> int:
-    """Bytes that a tile may fill: ``XPDISPATCH_CACHE``, or twice the second level of the cache that one core has.
+    """Bytes that a tile may fill: ``XPDISPATCH_CACHE``, or what suits the cache that one core has.
+
+    That is twice its second level, and more where that is small and the third level is large.
 
     Raises
     ------
@@ -30,7 +34,7 @@ def cache_bytes() -> int:
         The variable is no number of bytes.
     """
     text = os.environ.get("XPDISPATCH_CACHE")
-    return _LEVELS * _second_level() if text is None else _number("XPDISPATCH_CACHE", text, least=0)
+    return _fitting() if text is None else _number("XPDISPATCH_CACHE", text, least=0)
 
 
 def processors() -> int:
@@ -97,20 +101,25 @@ def _number(variable: str, text: str, *, least: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def _second_level() -> int:
-    """The second level's size, of which a core has its share where more than two use it; 1 MiB where unknown."""
+def _fitting() -> int:
+    second = _level("2") or _UNKNOWN
+    return max(_LEVELS * second, min(_LONG, _level("3") // 2))
+
+
+def _level(wanted: str) -> int:
+    """What a core has of a level of the cache, which more than two may share; 0 where that is unknown."""
     for index in sorted(Path(_CACHES).glob("index*")):
         try:
             level, kind, size, shared = (
                 (index / name).read_text().strip() for name in ("level", "type", "size", "shared_cpu_map")
             )
-            if level == "2" and kind != "Instruction":
+            if level == wanted and kind != "Instruction":
                 sharers = int(shared.replace(",", ""), 16).bit_count()
                 unit = {"K": 1 << 10, "M": 1 << 20}[size[-1]]
                 return int(size[:-1]) * unit * 2 // max(2, sharers)
         except (OSError, ValueError, KeyError):
             continue  # not every kernel tells all of it
-    return _UNKNOWN
+    return 0
 
 
 class _Collector:

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from xpdispatch.body import Body
 from xpdispatch.plan import Plan
+
+
+class Fusing:
+    """What is known of a body that may be run as a program, without the arrays that it makes on the way.
+
+    Attributes
+    ----------
+    why_not : str
+        What stands against it; empty while nothing is known to.
+    trusted : set
+        The structures of programs that did what the body does.
+    """
+
+    def __init__(self) -> None:
+        self.why_not = ""
+        self.trusted: set[Any] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,8 @@ class Site:
         For each result the dtype that was planned; empty where nothing was.
     cut : bool
         Operands with a halo are given as the tile's own windows already, so that there is one tile alone.
+    fusing : Fusing or None
+        None where the body is always run itself.
     """
 
     plan: Plan
@@ -41,3 +59,4 @@ class Site:
     casts: tuple[Any, ...]
     dtypes: tuple[Any, ...] = ()
     cut: bool = False
+    fusing: Fusing | None = field(default=None, compare=False)

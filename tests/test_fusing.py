@@ -253,6 +253,36 @@ def test_one_array_as_two_results() -> None:
             assert not np.shares_memory(y, z)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda xp, x: xp.where(x * 1.0 > 0, x, 0 * x),
+        lambda xp, x: xp.where(x > 0, 0 * x, x),
+        lambda xp, x: xp.where(x > 0, x, x),
+        lambda xp, x: xp.clip(x, 0, 5),
+    ],
+)
+def test_choices_in_place(body: Callable[..., Any]) -> None:
+    made = kernel("x[i] -> x[i]")(body)
+    with forced_cuts(2):
+        for _ in range(2):
+            x = like()
+            expected = body(xd.namespace_for("CPU"), x)
+            made(x)
+            assert x.tobytes() == expected.tobytes()
+        assert fusing(made).trusted
+
+
+def test_conditions_in_place() -> None:
+    made = kernel("x[i], y[i] -> x[i]")(lambda xp, x, y: xp.where(x, y, xp.logical_not(y)))
+    x, y = like() > 0, like(seed=1) > 0
+    expected = np.where(x, y, ~y)
+    with forced_cuts(1):
+        made(x, y)
+        assert fusing(made).trusted
+    np.testing.assert_array_equal(x, expected)
+
+
 @pytest.mark.parametrize("shift", [0, 1, -1, 7])
 def test_out_that_overlaps_an_operand(shift: int) -> None:
     made = kernel("x[i], y[i] -> z[i]")(lambda xp, x, y: (x * 2 + y) * x)
@@ -338,7 +368,7 @@ def test_bare_colons_take_what_the_body_gives() -> None:
 
 
 def test_errors_of_a_tile_say_which() -> None:
-    made = kernel("x[i] -> z[i]")(lambda xp, x: 1 / x)
+    made = kernel("x[i] -> z[i]")(lambda xp, x: 1 / x + 1)
     x = np.arange(1.0, 101.0)
     with forced_cuts(1), np.errstate(all="raise"):
         made(x)
@@ -346,7 +376,7 @@ def test_errors_of_a_tile_say_which() -> None:
         x[70] = 0
         with pytest.raises(FloatingPointError) as caught:
             made(x)
-    assert re.search(r"in kernel '<lambda>', tile i = 6\d:7\d of 100, variant CPU", caught.value.__notes__[0])
+    assert re.search(r"in kernel '<lambda>', tile i = (6\d|70):7\d of 100, variant CPU", caught.value.__notes__[0])
 
 
 def test_warnings_are_given() -> None:

@@ -22,6 +22,7 @@ from xpdispatch.cli import main
 ROOT = Path(xpdispatch.__file__).parent
 LAYERS = [
     "errors",
+    "caches",
     "machine",
     "pool",
     "cpu",
@@ -52,7 +53,6 @@ LAYERS = [
     "tracing",
     "fusing",
     "executor",
-    "caches",
     "sample",
     "measure",
     "cutting",

@@ -48,21 +48,24 @@ class Cuts(NamedTuple):
     tile : tuple of int or None
         The sizes of a tile; None where cuts do not pay.
     thin : bool
-        What the body does in tiles it does about as fast, and with the same bits, in one: it makes little, and is not
-        run as a program.
+        What the body does in tiles it does about as fast, and with the same bits, in one, where the results are new.
     shared : bool
         There is enough to do for several threads.
+    steps : int
+        Of the program that the body can be run as; 0 where it is none.
     """
 
     tile: tuple[int, ...] | None
     thin: bool
     shared: bool
+    steps: int
 
     def on(self, threads: int, *, new: bool) -> tuple[Cuts, int]:
         """The cuts in this process, and how many of the threads work; `new` says that the results are new arrays."""
         workers = threads if self.shared else 1
-        whole = self.thin and new and workers == 1
-        return self._replace(tile=None) if whole else self, workers
+        # A program of one step has nothing that would keep to the cache.
+        as_well = self.steps == 1 or (self.thin and new and not (self.steps and self.shared))
+        return self._replace(tile=None) if as_well and workers == 1 else self, workers
 
     def regions(self, domain: Region) -> Sequence[Region]:
         """The tiles."""
@@ -165,8 +168,9 @@ class Cutter:
         pays = blocking.worth_while(volumes, sizes, tile, cost)
         return Cuts(
             tile if pays else None,
-            thin=made <= _THIN and not (cost.rounds or (measured is not None and measured.fuses)),
+            thin=made <= _THIN and not cost.rounds,
             shared=blocking.traffic(volumes, sizes, cost) >= _SHARED * cache,
+            steps=0 if measured is None else measured.steps,
         )
 
     def _made(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:

@@ -25,6 +25,12 @@ from xpdispatch.short import make_quick
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region, Tile, is_empty, selection
 
+_LARGE = 1 << 20
+"""Bytes of an operand from which on it pays to write down what the body does, where that saves a copy of the result."""
+
+_FETCHED = 32 << 20
+"""The same where results are new: the system hands out so much, or more, page by page, and results have their own."""
+
 
 def run(
     site: Site,
@@ -89,6 +95,11 @@ def _run_whole(
     """The one tile that is the whole domain: what the body returns is the result, without another copy."""
     if is_empty(region):
         return [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
+    programs = programs_of(site, operands, scalars, list(targets), region, (region,))
+    if programs is not None:
+        least = _FETCHED if any(t is None for t in targets) else _LARGE
+        if any(a.nbytes >= least for a in operands) and programs.run(0):
+            return programs.results
     buffers = {r: buffer(site, r, targets[r], region) for r in site.body.buffers} if site.body.buffers else {}
     if site.plan.windowed and not site.cut:
         operands = [operand_part(site, a, o, region, region) for a, o in zip(operands, site.plan.operands, strict=True)]
@@ -137,16 +148,10 @@ class _Tiles:
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Run the body on tile `k`, and write its part of the results without an operator."""
         # What holds Python's lock here is what other threads wait for, so every line is to be cheap.
-        wait = after_first if k else None
-        programs = self._programs
-        if programs is not None and programs.run(k, wait):
+        if self._programs is not None and self._programs.run(k):
             return ()
-        if k and self._quick is not None:
-            return self._quick(k, wait)
-        values = self._by_body(k, wait)
-        if k == 0 and programs is not None:
-            programs.judge(values)
-        return values
+        wait = after_first if k else None
+        return self._quick(k, wait) if k and self._quick is not None else self._by_body(k, wait)
 
     def _by_body(self, k: int, wait: Callable[[], None] | None) -> Sequence[Any]:
         site, region, domain = self.site, self.regions[k], self.domain

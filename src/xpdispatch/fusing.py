@@ -2,27 +2,31 @@
 
 What the body does is written down for each call (:mod:`xpdispatch.tracing`). NumPy's functions then write where their
 results belong, tile by tile, and the numbers in between keep to the cache. The same functions get the same numbers, so
-that the same bits come out; and that is tried on the first tile, before a program is trusted.
+that the same bits come out; and that is tried on random numbers before a program is trusted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from xpdispatch.body import Body
-from xpdispatch.parts import allocated, operand_part, window_part
-from xpdispatch.plan import Layout, Plan
+from xpdispatch.parts import allocated, operand_part, protected, window_part, window_shape
+from xpdispatch.plan import WHOLE, Layout, Plan
 from xpdispatch.returned import note, values_of
 from xpdispatch.scalars import copied
-from xpdispatch.site import Fusing, Site
+from xpdispatch.site import Site
 from xpdispatch.tiling import Region
-from xpdispatch.tracing import Constant, Input, Namespace, Program, Symbol, Trace, Untraceable, finished
+from xpdispatch.tracing import Constant, Input, Namespace, Program, Step, Symbol, Trace, Untraceable, finished
 
 _ALL = slice(None)
+
+_TRIED = 33
+"""Cells of each index on which a program is tried: some vectors of the processor, and a rest."""
 
 
 def can_fuse(body: Body, plan: Plan) -> bool:
@@ -93,6 +97,66 @@ def _result(trace: Trace, site: Site, r: int, value: Any, sizes: Sequence[int], 
     return result
 
 
+def code_of(site: Site, program: Program, scalars: Sequence[Any]) -> Code | None:
+    """How programs of this structure are run; None where they do not do what the body does.
+
+    That is tried once for each structure, on a small tile.
+    """
+    fusing = site.fusing
+    if fusing is None or fusing.why_not:
+        return None
+    structure = program.structure
+    code: Code | None = fusing.trusted.get(structure)
+    if code is None:
+        if not _does_the_same(site, program, scalars):
+            fusing.why_not = "what was written down is not what the body does"
+            return None
+        code = fusing.trusted[structure] = Code(program)
+    return code
+
+
+def _does_the_same(site: Site, program: Program, scalars: Sequence[Any]) -> bool:
+    """Run the body and its program on random numbers, and compare all bits."""
+    plan, body = site.plan, site.body
+    dtypes = {v.place: v.dtype for v in program.values if isinstance(v, Input)}
+    sizes = tuple(min(n, _TRIED) for n in plan.extents)
+    region = tuple((0, n) for n in sizes)
+    operands = [
+        _random(window_shape(layout, region), dtypes.get((0, p), np.dtype(float)), p)
+        for p, layout in enumerate(plan.operands)
+    ]
+    written = [program.values[n].dtype for n in program.results]
+    shapes = [layout.tile_shape(sizes) for layout in plan.results]
+    buffers = {r: _random(shapes[r], dtypes.get((1, r), written[r]), -1 - r) for r in body.buffers}
+    for r in body.buffers:
+        updated = body.updated[r]
+        if updated is not None:
+            operands[updated] = buffers[r]
+    small = write_down(site, sizes, operands, buffers, [np.empty(0, d) for d in written], scalars)
+    if small is None:
+        return False
+    made = [np.empty(small.values[n].shape, small.values[n].dtype) for n in small.results]
+    try:
+        with np.errstate(all="ignore"):
+            Code(small)(operands, buffers, made, small.constants)
+            given = protected(site, operands), buffers, copied(scalars)
+            values = values_of(site, body.call(site.function, site.xp, None, *given), buffers)
+            arrays = [np.asarray(v).astype(d, copy=False) for v, d in zip(values, written, strict=True)]
+    except Exception:  # noqa: BLE001  the body runs itself then, and says what is wrong
+        return False
+    return all(
+        (a.dtype, a.shape, a.tobytes()) == (m.dtype, m.shape, m.tobytes()) for a, m in zip(arrays, made, strict=True)
+    )
+
+
+def _random(shape: Sequence[int], dtype: np.dtype[Any], seed: int) -> Any:
+    """Numbers between 1 and 8 that no two arrays have in common."""
+    drawn = np.random.default_rng(seed % 2**32).random(tuple(shape)) * 7 + 1
+    if dtype.kind == "b":
+        return drawn > 4
+    return (drawn * (1 + 0.5j)).astype(dtype) if dtype.kind == "c" else drawn.astype(dtype)
+
+
 def programs_of(
     site: Site,
     operands: Sequence[Any],
@@ -104,16 +168,25 @@ def programs_of(
     """What a call's tiles are computed by instead of the body; None where nothing but the body can."""
     if site.fusing is None or site.fusing.why_not or site.library != "numpy":
         return None
-    return Programs(site, site.fusing, operands, scalars, results, domain, regions)
+    return Programs(site, operands, scalars, results, domain, regions)
+
+
+class _Found(NamedTuple):
+    """A program that is trusted, ready to be run."""
+
+    program: Program
+    code: Code
+    constants: list[Any]
 
 
 class Programs:
-    """The programs of one call on NumPy arrays, by the shapes of a tile's arrays.
+    """The programs of one call on NumPy arrays.
+
+    One does for all tiles, but where the body asks for shapes, or shapes of other tiles could be alike in other ways.
 
     Parameters
     ----------
     site : Site
-    fusing : Fusing
     operands : sequence of array
     scalars : sequence of object
     results : list of (array or None)
@@ -125,82 +198,58 @@ class Programs:
     def __init__(
         self,
         site: Site,
-        fusing: Fusing,
         operands: Sequence[Any],
         scalars: Sequence[Any],
         results: list[Any],
         domain: Region,
         regions: Sequence[Region],
     ) -> None:
-        self._site, self._fusing, self._scalars = site, fusing, scalars
-        self._operands, self._results, self._domain, self._regions = operands, results, domain, regions
+        self._site, self._scalars, self.results = site, scalars, results
+        self._operands, self._domain, self._regions = operands, domain, regions
         self._targets = tuple(results)
-        self._replays: dict[Any, Replay | None] = {}
+        self._found: dict[Any, _Found | None] = {}
         self._lock = Lock()
-        self._first: Replay | None = None
-        self._tried: Sequence[Any] | None = None
         self._starts = [start for start, _ in domain]
         # Arrays that are cut alike, by the indices of their axes: positions of operands and of results.
         self._alike: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
         self._haloed: list[tuple[int, Layout]] = []
-        for p, layout in enumerate(site.plan.operands):
+        layouts = site.plan.operands, site.plan.results
+        for p, layout in enumerate(layouts[0]):
             if layout.reaches:
                 self._haloed.append((p, layout))
             elif layout.axes:
                 self._alike.setdefault(layout.axes, ([], []))[0].append(p)
-        for r, layout in enumerate(site.plan.results):
+        for r, layout in enumerate(layouts[1]):
             if layout.axes:
                 self._alike.setdefault(layout.axes, ([], []))[1].append(r)
+        whole = [n for o in (*layouts[0], *layouts[1]) for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE]
+        self._told_apart = not self._haloed and None not in whole
+        self._fixed = {1, *whole}
+        """Extents that a tile's must not be, for the same program to do for tiles of other sizes."""
 
-    def run(self, k: int, wait: Callable[[], None] | None) -> bool:
-        """Compute tile `k`, if its program is trusted; `wait` returns when the first tile is computed."""
-        if self._fusing.why_not:
-            return False
+    def run(self, k: int) -> bool:
+        """Compute tile `k`, if there is a program for it that is trusted."""
         region = self._regions[k]
         slices = [slice(a - o, b - o) for (a, b), o in zip(region, self._starts, strict=True)]
         slices.append(_ALL)  # what WHOLE, which is -1, points to
         chosen = {axes: tuple([slices[a] for a in axes]) for axes in self._alike}
         operands = self._parts(region, chosen)
-        replay = self._replay(region, operands, chosen)
-        if replay is None:
+        sizes = tuple([stop - start for start, stop in region])
+        found = self._program(sizes, operands, chosen)
+        if found is None:
             return False
-        if not replay.trusted:
-            if k == 0:  # its body runs next
-                self._first, self._tried = replay, replay.tried(operands, self._into(chosen))
-                return False
-            if wait is not None:
-                wait()
-            if not replay.is_trusted():
-                return False
-        if any(a is None for a in self._results):
-            self._allocate(replay)
+        program, code, constants = found
+        if any([a is None for a in self.results]):  # noqa: C419  a list is quicker, at every tile
+            self._allocate(program, operands)
         into = self._into(chosen)
-        if not replay.fits(into):
+        if [a.dtype for a in into] != code.dtypes or not (self._told_apart or program.fits(into)):
             return False
         try:
-            replay(operands, into, into)
+            code(operands, into, into, constants)
         except Exception as error:
             note(error, self._site, region)
             raise
         return True
-
-    def judge(self, values: Sequence[Any]) -> None:
-        """Trust the first tile's program, or none of this body's any more, by what it and the body made."""
-        if self._first is None:
-            return
-        if self._tried is not None and all(map(self._same, self._tried, values, self._targets)):
-            self._fusing.trusted.add(self._first.structure)
-        else:
-            self._fusing.why_not = "what was written down is not what the body does"
-
-    def _same(self, tried: Any, value: Any, target: Any) -> bool:
-        """Whether two results have the same bits, in the dtype in which they are stored."""
-        if target is not None:
-            with np.errstate(all="ignore"):
-                value = value.astype(target.dtype, copy=False)
-        if (tried.dtype, tried.shape) != (value.dtype, value.shape):
-            return False
-        return np.ascontiguousarray(tried).tobytes() == np.ascontiguousarray(value).tobytes()
 
     def _parts(self, region: Region, chosen: Mapping[tuple[int, ...], Any]) -> list[Any]:
         parts = list(self._operands)
@@ -213,151 +262,146 @@ class Programs:
         return parts
 
     def _into(self, chosen: Mapping[tuple[int, ...], Any]) -> list[Any]:
-        into = list(self._results)
+        into = list(self.results)
         for axes, (_, positions) in self._alike.items():
             for r in positions:
                 if into[r] is not None:
                     into[r] = into[r][chosen[axes]]
         return into
 
-    def _replay(self, region: Region, operands: Sequence[Any], chosen: Mapping[tuple[int, ...], Any]) -> Replay | None:
-        sizes = tuple([stop - start for start, stop in region])
-        key = (sizes, *[operands[p].shape for p, _ in self._haloed])
-        if key not in self._replays:
+    def _program(
+        self, sizes: tuple[int, ...], operands: Sequence[Any], chosen: Mapping[tuple[int, ...], Any]
+    ) -> _Found | None:
+        key: Any = (sizes, *[operands[p].shape for p, _ in self._haloed])
+        alike = self._told_apart and self._fixed.isdisjoint(sizes) and len({*sizes}) == len(sizes)
+        if alike and None in self._found:
+            return self._found[None]
+        if key not in self._found:
             site, into = self._site, self._into(chosen)
             buffers = {r: into[r] for r in site.body.buffers}
             program = write_down(site, sizes, operands, buffers, self._targets, self._scalars)
-            ranked = [a for a in operands if a.ndim > 1]
-            order: Literal["C", "F"] = "F" if ranked and all(a.flags.fnc for a in ranked) else "C"
-            self._replays[key] = None if program is None else Replay(program, order, self._fusing)
-        return self._replays[key]
+            code = None if program is None else code_of(site, program, self._scalars)
+            found = None if program is None or code is None else _Found(program, code, program.constants)
+            self._found[None if found is not None and alike and not found.program.looked else key] = found
+            return found
+        return self._found[key]
 
-    def _allocate(self, replay: Replay) -> None:
+    def _allocate(self, program: Program, operands: Sequence[Any]) -> None:
+        ranked = [a for a in operands if a.ndim > 1]
+        order: Literal["C", "F"] = "F" if ranked and all(a.flags.fnc for a in ranked) else "C"
         with self._lock:
-            for r, layout in enumerate(self._site.plan.results):
-                if self._results[r] is None:
-                    self._results[r] = allocated(self._site, layout, replay.like(r), self._domain)
+            for r, (layout, n) in enumerate(zip(self._site.plan.results, program.results, strict=True)):
+                if self.results[r] is None:
+                    like = np.empty(program.values[n].shape, program.values[n].dtype, order)
+                    self.results[r] = allocated(self._site, layout, like, self._domain)
 
 
-class Replay:
-    """A program as calls of NumPy's functions, which write to scratch arrays and, in the end, to the results.
+class Code:
+    """How programs of one structure are run: NumPy's functions, which write to scratch arrays and at last to results.
 
     Parameters
     ----------
     program : Program
-    order : {"C", "F"}
-        Which axis of the tile lies closest in memory.
-    fusing : Fusing
 
     Attributes
     ----------
-    structure : tuple
-        That of the program.
-    trusted : bool
-        A program of this structure is known to do what the body does.
+    dtypes : list of numpy.dtype
+        Of the results.
     """
 
-    def __init__(self, program: Program, order: Literal["C", "F"], fusing: Fusing) -> None:
-        values = program.values
-        self.structure = program.structure
-        self._fusing, self._order = fusing, order
-        self.trusted = self.structure in fusing.trusted
-        self._kinds = [(values[n].shape, values[n].dtype) for n in program.results]
-        self._inputs = [(n, v.place, v.key) for n, v in enumerate(values) if isinstance(v, Input)]
+    def __init__(self, program: Program) -> None:
+        self.dtypes = [program.values[n].dtype for n in program.results]
+        self._inputs = [(n, v.place, v.key) for n, v in enumerate(program.values) if isinstance(v, Input)]
         self._outputs = program.results
-        # Registers: one for each value, then the constants and the scratch arrays as they come.
-        self._template: list[Any] = [None] * len(values)
-        self._scratch: list[tuple[int, tuple[int, ...], np.dtype[Any]]] = []
-        self._code: list[tuple[Callable[..., Any], tuple[int, ...], int]] = []
+        # Registers: one for each value, then the constants in order, then the scratch arrays.
+        self._constants = slice(len(program.values), len(program.values) + len(program.constants))
+        self._registers = self._constants.stop
+        # What is called, with the registers of its arguments; the one that it makes an array for, or that it writes to.
+        self._steps: list[tuple[Callable[..., Any], tuple[int, ...], int, bool]] = []
         self._compile(program)
 
     def _compile(self, program: Program) -> None:
+        values, outputs = program.values, self._outputs
         last: dict[int, int] = {}  # the step that needs a value last
-        for n, value in enumerate(program.values):
-            if not isinstance(value, Input):
+        for n, value in enumerate(values):
+            if isinstance(value, Step):
                 last.update({a: n for a in value.arguments if isinstance(a, int)})
+        tile = values[outputs[0]].shape
+        constants = iter(range(self._constants.start, self._constants.stop))
         held = {n: n for n, _, _ in self._inputs}  # the register that a value is in
-        free: dict[Any, list[int]] = {}
+        free: dict[Any, list[int]] = {}  # scratch arrays as large as the tile, by dtype
         # Where the body reads and writes the same arrays, no result is written before all reading is over.
-        late = len(self._outputs) > 1 and any(where == 1 for _, (where, _), _ in self._inputs)
-        for n, step in enumerate(program.values):
+        late = len(outputs) > 1 and any(where == 1 for _, (where, _), _ in self._inputs)
+        for n, step in enumerate(values):
             if isinstance(step, Input):
                 continue
-            arguments = tuple(self._constant(a) if isinstance(a, Constant) else held[a] for a in step.arguments)
+            arguments = tuple([next(constants) if isinstance(a, Constant) else held[a] for a in step.arguments])
             used = dict.fromkeys(a for a in step.arguments if isinstance(a, int))
-            # Inputs and results are no scratch that others may have.
-            over = [a for a in used if last[a] == n and held[a] != a and a not in self._outputs]
+            over = [a for a in used if last[a] == n and held[a] != a and a not in outputs and values[a].shape == tile]
             # A choice writes before it has read its condition and its second argument.
             early = [a for a in over if step.kind != "choose" or a not in step.arguments[:2]]
             for a in early:
-                free.setdefault(_kind(program.values[a]), []).append(held[a])
-            if n in self._outputs and not late:
+                free.setdefault(values[a].dtype, []).append(held[a])
+            writes = True
+            if n in outputs and not late:
                 held[n] = n
+            elif step.shape == tile and free.get(step.dtype):
+                held[n] = free[step.dtype].pop()
             else:
-                kind = _kind(step)
-                held[n] = free[kind].pop() if free.get(kind) else self._new_scratch(kind)
+                held[n], self._registers, writes = self._registers, self._registers + 1, False
             for a in over:
                 if a not in early:
-                    free.setdefault(_kind(program.values[a]), []).append(held[a])
-            function: Callable[..., Any] = step.ufunc or (_cast if step.kind == "cast" else _choose)
-            self._code.append((function, arguments, held[n]))
+                    free.setdefault(values[a].dtype, []).append(held[a])
+            self._steps.append((_function(program, step, writes=writes), arguments, held[n], writes))
         if late:
-            self._code += [(_cast, (held[n],), n) for n in self._outputs]
+            self._steps += [(_cast, (held[n],), n, True) for n in outputs]
 
-    def _constant(self, constant: Constant) -> int:
-        self._template.append(constant.value)
-        return len(self._template) - 1
-
-    def _new_scratch(self, kind: tuple[tuple[int, ...], np.dtype[Any]]) -> int:
-        self._template.append(None)
-        self._scratch.append((len(self._template) - 1, *kind))
-        return len(self._template) - 1
-
-    def is_trusted(self) -> bool:
-        """Whether it is trusted by now."""
-        self.trusted = self.trusted or self.structure in self._fusing.trusted
-        return self.trusted
-
-    def like(self, r: int) -> Any:
-        """An array like a tile's part of a result."""
-        return np.empty(*self._kinds[r], self._order)
-
-    def fits(self, results: Sequence[Any]) -> bool:
-        """Whether the program can write to these arrays."""
-        return [(a.shape, a.dtype) for a in results] == self._kinds
-
-    def tried(self, operands: Sequence[Any], buffers: Sequence[Any]) -> Sequence[Any] | None:
-        """What it makes of a tile; None where it fails, as the body then does."""
-        results = [self.like(r) for r in range(len(self._kinds))]
-        try:
-            with np.errstate(all="ignore"):
-                self(operands, buffers, results)
-        except Exception:  # noqa: BLE001  as said
-            return None
-        return results
-
-    def __call__(self, operands: Sequence[Any], buffers: Sequence[Any], results: Sequence[Any]) -> None:
+    def __call__(self, operands: Sequence[Any], buffers: Any, results: Sequence[Any], constants: Sequence[Any]) -> None:
         """Compute a tile, and write its results."""
-        registers = self._template.copy()
+        registers: list[Any] = [None] * self._registers
+        registers[self._constants] = constants
         for n, (where, position), key in self._inputs:
             array = buffers[position] if where else operands[position]
             registers[n] = array if key is None else array[key]
-        for n, shape, dtype in self._scratch:
-            registers[n] = np.empty(shape, dtype, self._order)
         for n, array in zip(self._outputs, results, strict=True):
             registers[n] = array
-        for function, arguments, out in self._code:
-            function(*[registers[a] for a in arguments], out=registers[out])
+        for function, arguments, n, writes in self._steps:
+            if writes:
+                function(*[registers[a] for a in arguments], out=registers[n])
+            else:
+                registers[n] = function(*[registers[a] for a in arguments])
 
 
-def _kind(value: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    return value.shape, value.dtype
+def _function(program: Program, step: Step, *, writes: bool) -> Callable[..., Any]:
+    """What does a step, into an array or into a new one."""
+    if step.ufunc is not None:
+        return step.ufunc
+    if step.kind == "choose":
+        return _choose if writes else np.where
+    if writes:
+        return _cast
+    return (
+        partial(_spread, shape=step.shape, dtype=step.dtype) if program.is_spread(step) else partial(_new, step.dtype)
+    )
 
 
 def _cast(source: Any, out: Any) -> None:
     np.copyto(out, source, casting="unsafe")
 
 
+def _new(dtype: np.dtype[Any], source: Any) -> Any:
+    return source.astype(dtype)
+
+
+def _spread(source: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    out = np.empty(shape, dtype)
+    _cast(source, out)
+    return out
+
+
 def _choose(condition: Any, yes: Any, no: Any, out: Any) -> None:
+    if any(isinstance(a, np.ndarray) and np.may_share_memory(a, out) for a in (condition, yes)):
+        out[...] = np.where(condition, yes, no)  # an operand that is updated in place
+        return
     np.copyto(out, no, casting="unsafe")
     np.copyto(out, yes, casting="unsafe", where=condition)

@@ -17,13 +17,13 @@ import numpy as np
 from xpdispatch.blocking import Cost, Growth
 from xpdispatch.body import inside_body
 from xpdispatch.dtypes import np_dtype
-from xpdispatch.fusing import write_down
-from xpdispatch.plan import WHOLE, Layout
+from xpdispatch.fusing import code_of, write_down
+from xpdispatch.parts import window_shape
 from xpdispatch.reductions import identity
 from xpdispatch.returned import values_of
 from xpdispatch.scalars import copied
 from xpdispatch.site import Site
-from xpdispatch.tiling import Region, Tile
+from xpdispatch.tiling import Tile
 
 _VARIED = 3
 """Indices that are told apart, by two runs for each combination of them."""
@@ -178,13 +178,13 @@ class Measured:
     cost : Cost
     dtypes : tuple of numpy.dtype
         Of each result.
-    fuses : bool
-        The body can be run as a program.
+    steps : int
+        Of its program; 0 where the body is no program.
     """
 
     cost: Cost
     dtypes: tuple[np.dtype[Any], ...]
-    fuses: bool
+    steps: int
 
 
 def measure(
@@ -213,6 +213,7 @@ def measure(
     try:
         with np.errstate(all="ignore"):
             runs = [_run(site, dtypes, given, copied(scalars), tile) for tile in product(*levels)]
+            steps = _steps(site, dtypes, given, scalars, sizes)
     except Exception:  # noqa: BLE001  see above
         return None
     finally:
@@ -220,19 +221,20 @@ def measure(
     largest, result_dtypes = runs[-1]
     ledgers = [ledger for ledger, _ in runs]
     live, made, work = (_growth([getattr(ledger, n) for ledger in ledgers], levels) for n in ("most", "made", "work"))
-    return Measured(Cost(live, made, work, largest.rounds), result_dtypes, _fuses(site, dtypes, given, scalars, sizes))
+    return Measured(Cost(live, made, work, largest.rounds), result_dtypes, steps)
 
 
-def _fuses(
+def _steps(
     site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any], sizes: Sequence[int]
-) -> bool:
+) -> int:
     if site.fusing is None:
-        return False
+        return 0
     region = tuple((0, n) for n in sizes)
-    operands = [np.empty(_window(o, region), d) for o, d in zip(site.plan.operands, dtypes, strict=True)]
+    operands = [np.empty(window_shape(o, region), d) for o, d in zip(site.plan.operands, dtypes, strict=True)]
     targets = [None if d is None else np.empty(0, d) for d in given]
     buffers = {r: np.empty(site.plan.results[r].tile_shape(sizes), given[r]) for r in site.body.buffers}
-    return write_down(site, sizes, operands, buffers, targets, scalars) is not None
+    program = write_down(site, sizes, operands, buffers, targets, scalars)
+    return 0 if program is None or code_of(site, program, scalars) is None else program.steps
 
 
 def _levels(site: Site, sizes: Sequence[int]) -> list[tuple[int, ...]]:
@@ -273,7 +275,7 @@ def _run(
     plan, body, ledger = site.plan, site.body, Ledger()
     region = tuple((0, n) for n in sizes)
     operands = [
-        counted(np.ones(_window(layout, region), d), ledger, new=False)
+        counted(np.ones(window_shape(layout, region), d), ledger, new=False)
         for layout, d in zip(plan.operands, dtypes, strict=True)
     ]
     buffers: dict[int, Any] = {}
@@ -295,18 +297,3 @@ def _run(
     ledger.rounds |= not all(isinstance(a, Counted) for a in arrays) or any(r.op for r in plan.results)
     casts = zip(arrays, site.casts, strict=True)
     return ledger, tuple(np_dtype(a.dtype if cast is None else cast) for a, cast in casts)
-
-
-def _window(layout: Layout, region: Region) -> tuple[int, ...]:
-    """The shape of an operand's part with its halo."""
-    shape = []
-    for axis, (a, n) in enumerate(zip(layout.axes, layout.shape, strict=True)):
-        extent = int(n or 0)
-        if a == WHOLE:
-            shape.append(extent)
-            continue
-        low, high = layout.window(axis, *region[a])
-        if layout.boundary in (None, "clip"):
-            low, high = max(0, low), min(high, extent)
-        shape.append(high - low)
-    return tuple(shape)

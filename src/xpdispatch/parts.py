@@ -107,3 +107,18 @@ def full_shape(layout: Layout, value: Any, domain: Region) -> tuple[int, ...]:
     """The shape of a result over the whole domain; extents that only the body knows are those of one value."""
     wanted = layout.tile_shape([stop - start for start, stop in domain])
     return tuple(v if n is None else n for n, v in zip(wanted, value.shape, strict=True))
+
+
+def window_shape(layout: Layout, region: Region) -> tuple[int, ...]:
+    """The shape of an operand's part with its halo, where no cell is made up."""
+    shape = []
+    for axis, (a, n) in enumerate(zip(layout.axes, layout.shape, strict=True)):
+        extent = int(n or 0)
+        if a == WHOLE:
+            shape.append(extent)
+            continue
+        low, high = layout.window(axis, *region[a])
+        if layout.boundary in (None, "clip"):
+            low, high = max(0, low), min(high, extent)
+        shape.append(high - low)
+    return tuple(shape)

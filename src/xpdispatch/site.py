@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xpdispatch.body import Body
+from xpdispatch.caches import BoundedCache
 from xpdispatch.plan import Plan
 
 
@@ -17,13 +18,13 @@ class Fusing:
     ----------
     why_not : str
         What stands against it; empty while nothing is known to.
-    trusted : set
-        The structures of programs that did what the body does.
+    trusted : dict
+        By the structures of programs that did what the body does, how they are run.
     """
 
     def __init__(self) -> None:
         self.why_not = ""
-        self.trusted: set[Any] = set()
+        self.trusted: dict[Any, Any] = BoundedCache()
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,22 +90,47 @@ class Program(NamedTuple):
         In order: each step needs values before it alone.
     results : tuple of int
         The positions of the steps that make the results; no two are the same.
+    looked : bool
+        The body asked for shapes, so that it may do something else with others.
     """
 
     values: tuple[Input | Step, ...]
     results: tuple[int, ...]
+    looked: bool
+
+    @property
+    def steps(self) -> int:
+        """How many there are."""
+        return sum(isinstance(value, Step) for value in self.values)
+
+    @property
+    def constants(self) -> list[Any]:
+        """The numbers among the arguments of all steps, in order."""
+        steps = [value for value in self.values if isinstance(value, Step)]
+        return [a.value for step in steps for a in step.arguments if isinstance(a, Constant)]
 
     @property
     def structure(self) -> tuple[Any, ...]:
-        """What programs have in common that differ in shapes and in the values of constants alone."""
+        """What programs have in common that differ in the values of constants, and in shapes that are alike, alone."""
+        tile = self.values[self.results[0]].shape
         parts: list[Any] = [self.results]
         for value in self.values:
             if isinstance(value, Input):
-                parts.append((value.place, str(value.key), value.dtype, len(value.shape)))
+                parts.append((value.place, str(value.key), value.dtype, value.shape == tile))
             else:
-                kinds = tuple(a.kind if isinstance(a, Constant) else a for a in value.arguments)
-                parts.append((value.kind, value.ufunc, kinds, value.dtype, len(value.shape)))
+                kinds = tuple([a.kind if isinstance(a, Constant) else a for a in value.arguments])
+                spread = value.shape if self.is_spread(value) else None
+                parts.append((value.kind, value.ufunc, kinds, value.dtype, value.shape == tile, spread))
         return tuple(parts)
+
+    def fits(self, arrays: Sequence[Any]) -> bool:
+        """Whether arrays have the shapes of the results."""
+        return all(a.shape == self.values[n].shape for a, n in zip(arrays, self.results, strict=True))
+
+    def is_spread(self, step: Step) -> bool:
+        """Whether a cast also makes its argument larger."""
+        (argument, *_) = step.arguments
+        return step.kind == "cast" and (isinstance(argument, Constant) or self.values[argument].shape != step.shape)
 
 
 class Untraceable(BaseException):
@@ -119,11 +144,14 @@ class Trace:
     ----------
     why_not : str
         What could not be written down, if anything.
+    looked : bool
+        Shapes were asked for.
     """
 
     def __init__(self) -> None:
         self.values: list[Input | Step] = []
         self.why_not = ""
+        self.looked = False
 
     def give_up(self, why: str) -> Never:
         """End the attempt."""
@@ -170,8 +198,11 @@ class Trace:
             isinstance(k, bool) for k in keys
         ):
             self.give_up("an array is indexed by another one")
-        shape = np.broadcast_to(_CELL, source.shape)[keys].shape
-        if shape == source.shape and all(k is ... or (isinstance(k, slice) and (k.step or 1) > 0) for k in keys):
+        if all(k is ... or k == _ALL for k in keys):
+            return source
+        shape = np.broadcast_to(_CELL, source.cells)[keys].shape
+        if shape == source.cells and all(k is ... or (isinstance(k, slice) and (k.step or 1) > 0) for k in keys):
+            self.looked = True  # with another shape it would not be all of it
             return source
         value = self.values[source.node]
         if not isinstance(value, Input) or value.key is not None or source.role != "operand":
@@ -204,7 +235,7 @@ class Trace:
         if isinstance(value, Symbol):
             if value.trace is not self:
                 self.give_up("there is an array of another call")
-            return value.node, value.dtype, value.shape
+            return value.node, value.dtype, value.cells
         if type(value) in (int, float, complex):
             return Constant(value), type(value), ()
         if type(value) is bool:
@@ -215,6 +246,7 @@ class Trace:
         return Constant(value), value.dtype, ()
 
 
+_ALL = slice(None)
 _CELL = np.empty(())
 _CELL.flags.writeable = False
 
@@ -227,24 +259,42 @@ def _resolved(ufunc: np.ufunc, kinds: tuple[Any, ...]) -> tuple[np.dtype[Any], .
 
 
 class Symbol(NDArrayOperatorsMixin):
-    """Stands for an array while a body is written down."""
+    """Stands for an array while a body is written down.
 
-    __slots__ = ("dtype", "node", "role", "shape", "trace")
+    Attributes
+    ----------
+    trace : Trace
+    node : int
+        The position among the trace's values of what its cells are now.
+    cells : tuple of int
+        The shape, for us; the body asks for `shape`.
+    dtype : numpy.dtype
+    role : {"operand", "buffer", "made"}
+        What it stands for: an array that must not be written, one that may, or one that the body made.
+    """
+
+    __slots__ = ("cells", "dtype", "node", "role", "trace")
 
     def __init__(
         self,
         trace: Trace,
         node: int,
-        shape: tuple[int, ...],
+        cells: tuple[int, ...],
         dtype: np.dtype[Any],
         role: Literal["operand", "buffer", "made"],
     ) -> None:
-        self.trace, self.node, self.shape, self.dtype, self.role = trace, node, shape, dtype, role
+        self.trace, self.node, self.cells, self.dtype, self.role = trace, node, cells, dtype, role
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As NumPy's."""
+        self.trace.looked = True
+        return self.cells
 
     @property
     def ndim(self) -> int:
         """As NumPy's."""
-        return len(self.shape)
+        return len(self.cells)
 
     @property
     def size(self) -> int:
@@ -262,7 +312,7 @@ class Symbol(NDArrayOperatorsMixin):
         return self.dtype.itemsize
 
     def __len__(self) -> int:
-        if not self.shape:
+        if not self.cells:
             self.trace.give_up("the length of a 0-d array is asked for")
         return self.shape[0]
 
@@ -298,17 +348,19 @@ class Symbol(NDArrayOperatorsMixin):
     def __setitem__(self, key: Any, value: Any) -> None:
         if self.trace.view(self, key) is not self:
             self.trace.give_up("a part of an array is written")
-        shape = value.shape if isinstance(value, Symbol) else ()
-        if shape != self.shape and np.broadcast_shapes(shape, self.shape) != self.shape:
-            self.trace.give_up("an array is written that does not fit")
         self.write(value)
 
     def write(self, value: Any) -> None:
         """Take new cells, as an assignment to all of an array does."""
         if self.role == "operand":
             self.trace.give_up("an operand is written")
-        if not isinstance(value, Symbol) or (value.dtype, value.shape) != (self.dtype, self.shape):
-            value = self.trace.cast(value, self.dtype, self.shape)
+        cells = value.cells if isinstance(value, Symbol) else ()
+        if cells != self.cells:
+            self.trace.looked = True  # it is spread over this shape
+            if np.broadcast_shapes(cells, self.cells) != self.cells:
+                self.trace.give_up("an array is written that does not fit")
+        if not isinstance(value, Symbol) or value.dtype != self.dtype or cells != self.cells:
+            value = self.trace.cast(value, self.dtype, self.cells)
         elif value.role != "made":
             value = self.trace.cast(value, self.dtype)
         self.node = value.node
@@ -423,6 +475,8 @@ def finished(trace: Trace, results: Sequence[Symbol]) -> Program:
         value = trace.values[node]
         if node in needed and isinstance(value, Step):
             needed.update(a for a in value.arguments if isinstance(a, int))
+    if len(needed) == len(trace.values):
+        return Program(tuple(trace.values), tuple(last), trace.looked)
     order = sorted(needed)
     moved = {node: n for n, node in enumerate(order)}
 
@@ -432,4 +486,4 @@ def finished(trace: Trace, results: Sequence[Symbol]) -> Program:
         arguments = tuple(moved[a] if isinstance(a, int) else a for a in value.arguments)
         return value._replace(arguments=arguments)
 
-    return Program(tuple(renumbered(trace.values[n]) for n in order), tuple(moved[n] for n in last))
+    return Program(tuple(renumbered(trace.values[n]) for n in order), tuple(moved[n] for n in last), trace.looked)

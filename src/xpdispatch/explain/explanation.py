@@ -589,10 +589,9 @@ def _tile_for_cache(question: Question, machine: Machine, sizes: tuple[int, ...]
     cuts = cutter.cuts(region, question.operands, question.scalars)
     if cuts.tile is None:
         return None, "tiles would cost more than the cache saves"
-    if machine.engine == "local":
-        body = question.kernel.body
-        new = not body.buffers and not body.updates and all(g is None for g in question.given)
-        cuts, _ = cuts.on(machine.processors, new=new)
+    body, here = question.kernel.body, machine.engine == "local"
+    new = here and not body.buffers and not body.updates and all(g is None for g in question.given)
+    cuts, _ = cuts.on(machine.processors if here else 1 + (machine.kind == "omp"), new=new)
     return cuts.tile, "" if cuts.tile else "one thread does as well in one piece"
 
 

@@ -325,9 +325,9 @@ def _run(
     regions: Sequence[Region] = (region,)
     workers = 1
     if cutter is not None and cutter.candidate(region):
-        cuts = cutter.cuts(region, operands, scalars)
+        threads = thread_count() if site.variant == "OMP" else 1
+        cuts, workers = cutter.cuts(region, operands, scalars).on(threads, new=False)
         regions = cuts.regions(region)
-        workers = thread_count() if cuts.shared and site.variant == "OMP" else 1
     results = run(site, operands, targets, scalars, region, regions, workers, origins)
     for r, (layout, target, value) in enumerate(zip(plan.results, targets, results, strict=True)):
         if recipe.results[r].how not in ("gathered", "inline"):

@@ -18,7 +18,7 @@ class Fusing:
     why_not : str
         What stands against it; empty while nothing is known to.
     trusted : set
-        The structures of programs that did what the body does.
+        The structures of programs that did what the body does; on CuPy arrays the kernels that stood for it.
     """
 
     def __init__(self) -> None:

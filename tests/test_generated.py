@@ -6,7 +6,6 @@ The stand-in for CuPy launches on NumPy arrays; that it runs on a GPU is not sho
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -131,9 +130,8 @@ def conversions() -> list[tuple[str, np.dtype, Program]]:
         if dtype.kind == "f" and to.kind in "iu":
             continue
         found.append((f"cast to {to}", dtype, program_of(lambda xp, x, to=to: xp.astype(x, to), pairs(dtype, 1))))
-    for dtype in DTYPES:
-        found.append(("choice", dtype, program_of(lambda xp, x, y: xp.where(x != y, x, y), pairs(dtype, 2))))
-    return found
+    choices = [(d, program_of(lambda xp, x, y: xp.where(x != y, x, y), pairs(d, 2))) for d in DTYPES]
+    return found + [("choice", dtype, program) for dtype, program in choices]
 
 
 def test_every_function_of_the_table_does_on_every_dtype_what_numpys_does() -> None:
@@ -170,12 +168,12 @@ def test_all_of_it_is_cuda(architecture: str) -> None:
 
 # -- random programs ------------------------------------------------------------------------------------------
 
-EXACT = [
-    *("add subtract multiply divide negative positive abs square sqrt sign floor ceil trunc minimum maximum").split(),
-    *("equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor logical_not").split(),
-    *("bitwise_and bitwise_or bitwise_xor bitwise_invert isnan isinf isfinite signbit copysign remainder").split(),
-    *("floor_divide where astype bitwise_left_shift bitwise_right_shift reciprocal clip").split(),
-]
+EXACT = """
+    add subtract multiply divide negative positive abs square sqrt sign floor ceil trunc minimum maximum copysign
+    equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor logical_not where clip
+    bitwise_and bitwise_or bitwise_xor bitwise_invert bitwise_left_shift bitwise_right_shift isnan isinf isfinite
+    signbit remainder floor_divide reciprocal astype
+""".split()
 NUMBERS = [0, 1, -1, 2, 3, 0.5, -2.5, 1e30, True, np.float32(1.5), np.int8(-7), np.uint16(9), np.float64(0.1)]
 Script = list[tuple[str, tuple[Any, ...]]]
 
@@ -272,3 +270,281 @@ def test_what_is_left_out(body: Any, dtype: str, why: str) -> None:
     program = program_of(body, [np.ones(3, dtype)])
     with pytest.raises(NoSource, match=why):
         answers(program, [np.ones(3, dtype)], made(program))
+
+
+# -- control flow ---------------------------------------------------------------------------------------------
+
+
+class OnGpu:
+    """The namespace of CuPy's arrays; what makes arrays makes them on the device."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(xnp, name)
+
+    def asarray(self, value: Any, *, copy: bool = False, **options: Any) -> Any:
+        options.pop("device", None)
+        if isinstance(value, OnDevice):
+            return value + np.zeros((), value.dtype) if copy else value
+        return xnp.asarray(value, **options).view(OnDevice)
+
+    def empty(self, *args: Any, device: Any = None, **options: Any) -> Any:
+        return np.empty(*args, **options).view(OnDevice)
+
+
+@pytest.fixture
+def cupy(fake_cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: F811  the fixture
+    """The stand-in for CuPy, whose arrays are given in this process too, with kernels that are compiled."""
+    monkeypatch.setitem(namespaces._DEFAULTS, "GPU", OnGpu())
+    xd.register_namespace("GPU", namespaces._DEFAULTS["GPU"])  # type: ignore[arg-type]
+    known = namespaces._library_of_type
+    monkeypatch.setattr(
+        namespaces, "_library_of_type", lambda kind: "cupy" if issubclass(kind, OnDevice) else known(kind)
+    )
+    pointer = property(lambda array: type("Pointer", (), {"ptr": array.ctypes.data}))
+    monkeypatch.setattr(OnDevice, "data", pointer, raising=False)
+    monkeypatch.setattr(generated, "SMALLEST", 0)
+    monkeypatch.setattr(generated, "_kernels", {})
+    monkeypatch.setattr(ElementwiseKernel, "launches", [])
+    fake_cupy.ElementwiseKernel = OnStream
+    return fake_cupy
+
+
+class OnStream(ElementwiseKernel):
+    def __call__(self, *args: Any) -> None:
+        gpu.in_order()
+        ElementwiseKernel.launches.append(())
+        super().__call__(*args)
+
+
+def launches() -> int:
+    """How often a kernel was launched since this was last asked."""
+    count = len(ElementwiseKernel.launches) // 2
+    ElementwiseKernel.launches.clear()
+    return count
+
+
+def call(made: xd.Kernel, *args: Any, **options: Any) -> Any:
+    """A call in this process on arrays of the device."""
+    with Stream(gpu.TASK_STREAM):
+        given = [a.view(OnDevice) if isinstance(a, np.ndarray) else a for a in args]
+        found = made(*given, **options)
+    results = found if isinstance(found, tuple) else (found,)
+    assert all(isinstance(r, OnDevice) for r in results)
+    plain = tuple(r.view(np.ndarray) for r in results)
+    return plain if isinstance(found, tuple) else plain[0]
+
+
+def saxpy_body(xp: Any, x: Any, y: Any, a: Any) -> Any:
+    return a * x + y
+
+
+X, Y = np.linspace(-1, 1, 7, dtype=np.float32), np.linspace(3, 4, 7, dtype=np.float32)
+
+
+def test_a_call_on_cupy_arrays_is_one_launch(cupy: Any) -> None:
+    saxpy = kernel("x[i], y[i] -> z[i]")(saxpy_body)
+    for a in (2.0, 0.1, 3):
+        np.testing.assert_array_equal(call(saxpy, X, Y, a), a * X + Y)
+        assert launches() == 1
+    np.testing.assert_array_equal(call(saxpy, X[::-2], Y[::2], 0.1), np.float32(0.1) * X[::-2] + Y[::2])
+    assert len(generated._kernels) == 1
+
+
+def test_a_call_writes_where_it_is_told(cupy: Any) -> None:
+    saxpy = kernel("x[i], y[i] -> z[i]")(saxpy_body)
+    z = np.zeros(14, np.float32)
+    assert np.shares_memory(call(saxpy, X, Y, 0.1, out=z[::2].view(OnDevice)), z)
+    np.testing.assert_array_equal(z[::2], np.float32(0.1) * X + Y)
+    assert not np.any(z[1::2])
+    wide = np.zeros(7)
+    call(saxpy, X, Y, 0.1, out=wide.view(OnDevice))
+    np.testing.assert_array_equal(wide, np.float32(0.1) * X + Y)
+    assert launches() == 2
+    with pytest.raises(TypeError):
+        call(saxpy, X, Y, 0.1, out=np.zeros(7, np.int32).view(OnDevice))
+    assert launches() == 0
+
+
+@pytest.mark.parametrize("place", [slice(0, 7), slice(1, 8), slice(2, 9), slice(None, None, -1)])
+def test_operands_that_overlap_the_target(cupy: Any, place: slice) -> None:
+    """Whether the target begins at the operand, after it or before it, or goes through it backwards."""
+    memory = np.arange(9.0)
+    x = memory[1:8] if place.step is None else memory
+    y, target = np.ones(len(x)), memory[place]
+    expected = 2 * x + y
+    saxpy = kernel("x[i], y[i] -> z[i]")(saxpy_body)
+    call(saxpy, x, y, 2.0, out=target.view(OnDevice))
+    np.testing.assert_array_equal(target, expected)
+    assert launches() == 1
+
+
+def test_an_operand_that_is_spread_over_the_target_that_it_is_in(cupy: Any) -> None:
+    table = np.arange(12.0).reshape(3, 4)
+    expected = table - table[1]
+    less = kernel("t[m,j], row[j] -> d[m,j]")(lambda xp, t, row: t - row)
+    call(less, table, table[1], out=table.view(OnDevice))
+    np.testing.assert_array_equal(table, expected)
+    assert launches() == 1
+
+
+def test_several_results_and_one_of_them_an_operand(cupy: Any) -> None:
+    both = kernel("x[i], y[i] -> s[i], d[i], x2[i]", dtype=(None, "float64", None))(
+        lambda xp, x, y: (x + y, x - y, x),
+    )
+    s, d, same = call(both, X, Y)
+    np.testing.assert_array_equal(s, X + Y)
+    np.testing.assert_array_equal(d, (X - Y).astype(float))
+    np.testing.assert_array_equal(same, X)
+    assert not np.shares_memory(same, X)
+    assert launches() == 1
+    x, y = X.copy(), Y.copy()
+    call(both, x, y, out=(y.view(OnDevice), np.empty(7).view(OnDevice), x.view(OnDevice)))
+    np.testing.assert_array_equal(y, X + Y)
+
+
+def test_results_of_several_shapes_are_left_to_the_body(cupy: Any) -> None:
+    made = kernel("x[i,:], y[i] -> z[i,:], w[i]")(lambda xp, x, y: (x + y[:, None], 2 * y))
+    x, y = np.arange(6.0).reshape(2, 3), np.arange(2.0)
+    z, w = call(made, x, y)
+    np.testing.assert_array_equal(z, x + y[:, None])
+    np.testing.assert_array_equal(w, 2 * y)
+    assert launches() == 0
+
+
+def test_broadcasting_numbers_as_operands_and_nothing_but_one_cell(cupy: Any) -> None:
+    made = kernel("x[...], y[...] -> z[...]")(lambda xp, x, y: xp.where(x > y, x, y * y))
+    x, y = np.arange(6.0).reshape(2, 1, 3), np.arange(4.0).reshape(4, 1)
+    np.testing.assert_array_equal(call(made, x, y), np.where(x > y, x, y * y))
+    np.testing.assert_array_equal(call(made, x, 2), np.where(x > 2, x, 4))
+    np.testing.assert_array_equal(call(made, x, np.array(2)), np.where(x > 2, x, 4))
+    found = call(made, np.array(3.0), np.array(2.0))
+    assert (found.shape, float(found)) == ((), 3.0)
+    assert launches() == 4
+
+
+def test_halos_and_dtypes(cupy: Any) -> None:
+    made = kernel("u[i-1..i+1] -> v[i]", boundary="valid", dtype="float64")(lambda xp, u: u[2:] - u[:-2])
+    np.testing.assert_array_equal(call(made, X), (X[2:] - X[:-2]).astype(float))
+    assert launches() == 1
+
+
+def test_a_body_that_writes(cupy: Any) -> None:
+    @kernel("x[i], y[i] -> y[i]")
+    def add(xp, x, y):
+        y[...] = x * 0.5 + y
+
+    y = Y.copy()
+    call(add, X, y)
+    np.testing.assert_array_equal(y, X * np.float32(0.5) + Y)
+    assert launches() == 1
+    y = np.arange(8.0)
+    call(add, y[:-1], y[1:])
+    np.testing.assert_array_equal(y, np.arange(8.0) + np.r_[0, np.arange(7) * 0.5])
+
+
+def test_no_launch_without_a_cell(cupy: Any) -> None:
+    saxpy = kernel("x[i,:], y[i,:] -> z[i,:]")(saxpy_body)
+    for shape in ((0, 3), (3, 0)):
+        assert call(saxpy, np.zeros(shape), np.zeros(shape), 2.0).shape == shape
+    assert launches() == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda xp, x: x - xp.sum(x),
+        lambda xp, x: xp.nextafter(x, x),
+        lambda xp, x: xp.asarray([1.0] * 7, dtype=xp.float32).view(OnDevice) * x,
+    ],
+)
+def test_what_is_no_arithmetic_on_cells_runs_as_it_is(cupy: Any, body: Any) -> None:
+    runs = []
+    made = kernel("x[i] -> y[i]")(lambda xp, x: runs.append(x) or body(xp, x))
+    with Stream(gpu.TASK_STREAM):
+        expected = body(xnp, X.view(OnDevice)).view(np.ndarray)
+    for _ in range(2):
+        np.testing.assert_array_equal(call(made, X), expected)
+    assert launches() == 0
+    assert len(runs) == 3, "it is tried once"
+
+
+def test_what_stands_against_it(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    call(kernel("x[i], y[i] -> z[i]", fuse=False)(saxpy_body), X, Y, 2.0)
+    own = kernel("x[i], y[i] -> z[i]")(saxpy_body)
+    own.gpu_variant(saxpy_body)
+    call(own, X, Y, 2.0)
+    xd.register_namespace("GPU", OnGpu())  # type: ignore[arg-type]
+    call(kernel("x[i], y[i] -> z[i]")(saxpy_body), X, Y, 2.0)
+    xd.register_namespace("GPU", namespaces._DEFAULTS["GPU"])  # type: ignore[arg-type]
+    monkeypatch.setattr(generated, "SMALLEST", 1000)
+    call(kernel("x[i], y[i] -> z[i]")(saxpy_body), X, Y, 2.0)
+    assert launches() == 0
+
+
+def test_what_a_body_reads_elsewhere_is_read_at_every_call(cupy: Any) -> None:
+    scale = [1.0]
+    made = kernel("x[i] -> y[i]")(lambda xp, x: x * scale[0])
+    for scale[0] in (1.0, 2.0):
+        np.testing.assert_array_equal(call(made, X), X * np.float32(scale[0]))
+    assert launches() == 2
+
+
+def test_a_body_that_is_new_in_every_call_is_not_compiled_for_ever(cupy: Any) -> None:
+    def powers(xp: Any, x: Any, n: Any) -> Any:
+        y = x
+        for _ in range(n):
+            y = y * x
+        return y
+
+    made = kernel("x[i] -> y[i]")(powers)
+    for n in range(1, 12):
+        np.testing.assert_array_equal(call(made, X, n), powers(np, X, n))
+    assert launches() == len(generated._kernels) == 8
+
+
+def test_a_kernel_that_cannot_be_compiled_leaves_it_to_the_body(cupy: Any) -> None:
+    def fails(*args: Any, **options: Any) -> Any:
+        raise RuntimeError("no compiler")
+
+    cupy.ElementwiseKernel = fails
+    saxpy = kernel("x[i], y[i] -> z[i]")(saxpy_body)
+    np.testing.assert_array_equal(call(saxpy, X, Y, 2.0), 2 * X + Y)
+
+
+def test_a_body_that_fails_says_so_itself(cupy: Any) -> None:
+    made = kernel("x[i] -> y[i]")(lambda xp, x: x / len(None))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="NoneType"):
+        call(made, X)
+    with pytest.raises(ValueError, match="expected .7,. on this tile"):
+        call(kernel("x[i] -> y[i]")(lambda xp, x: x[1:] * 2), X)
+    assert launches() == 0
+
+
+def test_a_gpu_task_is_one_launch_on_its_stream(cupy: Any) -> None:
+    made = kernel("x[i], y[i] -> z[i], w[i]", dtype=(None, "float32"))(lambda xp, x, y, a: (a * x + y, x - y))
+    plan = made.plan([(20,), (20,)], (0.1,), [None, None])
+    recipe = make_recipe(plan, [False] * 4, 6, one_piece=False)
+    x, y, z, w = np.arange(5.0), np.ones(5), np.zeros(5), np.zeros(5, np.float32)
+    kinds = np.dtype(float), np.dtype(np.float32)
+    inputs, outputs = [Store(x, (10,)), Store(y, (10,))], [Store(z, (10,)), Store(w, (10,))]
+    for _ in range(2):
+        run_leaf(made, "GPU", inputs, outputs, [], plan=plan, recipe=recipe, dtypes=kinds, scalars=(0.1,))
+    failures.raise_first()
+    np.testing.assert_array_equal(z, 0.1 * x + y)
+    np.testing.assert_array_equal(w, (x - y).astype(np.float32))
+    assert launches() == 2
+    assert len(generated._kernels) == 1
+    targets = [a.ctypes.data for a in ElementwiseKernel.launches[-1][-2:]] if ElementwiseKernel.launches else []
+    assert targets in ([], [z.ctypes.data, w.ctypes.data])
+
+
+def test_a_gpu_task_with_an_operator_or_a_tile_runs_its_body(cupy: Any) -> None:
+    made = kernel("x[i] -> sum s[]", dtype="x")(lambda xp, x: xp.sum(x * x))
+    plan = made.plan([(5,)], (), [None])
+    recipe = make_recipe(plan, [False] * 2, 6, one_piece=False)
+    total = np.zeros(())
+    call = {"plan": plan, "recipe": recipe, "dtypes": (np.dtype(float),), "scalars": ()}
+    run_leaf(made, "GPU", [Store(np.arange(5.0))], [], [Store(total)], **call)
+    failures.raise_first()
+    assert total == 30
+    assert launches() == 0

@@ -353,8 +353,8 @@ def _clash(cupy: Any, array: Any, target: Any) -> bool:
     """Whether a cell that is written may be another one that is still to be read."""
     if array is target or not cupy.may_share_memory(array, target):
         return False
-    in_step = array.data.ptr == target.data.ptr and array.dtype == target.dtype
-    return not (in_step and array.shape == target.shape and array.strides == target.strides)
+    kinds = [(a.data.ptr, a.dtype, a.shape, a.strides) for a in (array, target)]
+    return kinds[0] != kinds[1]
 
 
 def results_of(

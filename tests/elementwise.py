@@ -14,8 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.generated import _CTYPES, PREAMBLE
+from xpdispatch.cuda import CTYPES, PREAMBLE
 
+# What a kernel may call, as CUDA has it. To read <math.h> takes longer than all the rest.
+_ONE = "fabs sqrt floor ceil trunc rint exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan"
+_ONE += " sinh cosh tanh asinh acosh atanh"
+_TWO = "copysign hypot atan2 pow fmod"
+HEADER = "\n".join(
+    [f'extern "C" {{ double {n}(double); float {n}f(float); }}' for n in _ONE.split()]
+    + [f'extern "C" {{ double {n}(double, double); float {n}f(float, float); }}' for n in _TWO.split()]
+    + [f"inline float {n}(float a, float b) {{ return {n}f(a, b); }}" for n in ("copysign", "fmod")]
+    + ["inline float floor(float a) { return floorf(a); }"]
+)
 COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
 
 
@@ -47,17 +57,17 @@ class ElementwiseKernel:
         lines.append("for (long long i = 0; i < n; ++i) {")
         for k, (dtype, own) in enumerate((*self.ins, *self.outs)):
             const = "const " if k < len(self.ins) else ""
-            lines.append(f"{const}{_CTYPES[dtype]} &{own} = *({const}{_CTYPES[dtype]} *)(p[{k}] + at[{k} * n + i]);")
+            lines.append(f"{const}{CTYPES[dtype]} &{own} = *({const}{CTYPES[dtype]} *)(p[{k}] + at[{k} * n + i]);")
         return "\n".join([*lines, self.operation, "}}"])
 
     def on_a_gpu(self, name: str) -> str:
         """As CUDA."""
-        given = [f"const {_CTYPES[t]} {'' if n[0] == 'c' else '*_raw_'}{n}" for t, n in self.ins]
-        given += [f"{_CTYPES[t]} *_raw_{n}" for t, n in self.outs]
+        given = [f"const {CTYPES[t]} {'' if n[0] == 'c' else '*_raw_'}{n}" for t, n in self.ins]
+        given += [f"{CTYPES[t]} *_raw_{n}" for t, n in self.outs]
         lines = [f'extern "C" __global__ void {name}({", ".join(given)}, long long n) {{']
         lines.append("for (long long i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += blockDim.x * gridDim.x) {")
-        lines += [f"const {_CTYPES[t]} &{n} = _raw_{n}[i];" for t, n in self.ins if n[0] != "c"]
-        lines += [f"{_CTYPES[t]} &{n} = _raw_{n}[i];" for t, n in self.outs]
+        lines += [f"const {CTYPES[t]} &{n} = _raw_{n}[i];" for t, n in self.ins if n[0] != "c"]
+        lines += [f"{CTYPES[t]} &{n} = _raw_{n}[i];" for t, n in self.outs]
         return "\n".join([*lines, self.operation, "}}"])
 
     def __call__(self, *args: Any) -> None:
@@ -85,9 +95,9 @@ def compile_all(kernels: Sequence[ElementwiseKernel]) -> None:
     ElementwiseKernel.made += 1
     library = ElementwiseKernel.folder / f"kernels{ElementwiseKernel.made}.so"
     texts = [k.text(f"k{n}") for n, k in enumerate(kernels)]
-    source = "\n".join(["#include <math.h>", PREAMBLE, *texts])
+    source = "\n".join([HEADER, PREAMBLE, *texts])
     # Overflow and shifts that C leaves undefined end the process.
-    flags = ["-O1", "-w", "-ffp-contract=off", "-fno-math-errno", "-D__device__=", "-shared", "-fPIC"]
+    flags = ["-O0", "-w", "-ffp-contract=off", "-fno-math-errno", "-D__device__=", "-shared", "-fPIC"]
     flags += ["-fsanitize=signed-integer-overflow,shift,integer-divide-by-zero", "-fsanitize-undefined-trap-on-error"]
     command = [COMPILER, *flags, "-x", "c++", "-", "-o", str(library)]
     done = subprocess.run(command, input=source, text=True, capture_output=True, check=False)
@@ -107,7 +117,7 @@ def nvrtc() -> Any:
 
 
 def compile_for_gpus(library: Any, kernels: Sequence[ElementwiseKernel], architecture: str) -> str:
-    """Compile kernels with NVRTC; what it says, which is nothing but warnings where all went well."""
+    """Compile kernels with NVRTC, to the code of an abstract machine."""
     source = "\n".join([PREAMBLE, *(k.on_a_gpu(f"k{n}") for n, k in enumerate(kernels))])
     program = ctypes.c_void_p()
     assert not library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"k.cu", 0, None, None)
@@ -117,6 +127,9 @@ def compile_for_gpus(library: Any, kernels: Sequence[ElementwiseKernel], archite
     library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)
     library.nvrtcGetProgramLog(program, log)
-    library.nvrtcDestroyProgram(ctypes.byref(program))
     assert not status, log.value.decode()[:4000]
-    return log.value.decode()
+    library.nvrtcGetPTXSize(program, ctypes.byref(size))
+    code = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetPTX(program, code)
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    return code.value.decode()

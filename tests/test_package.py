@@ -51,6 +51,7 @@ LAYERS = [
     "tracing",
     "fusing",
     "caches",
+    "cuda",
     "generated",
     "executor",
     "sample",

@@ -4,8 +4,8 @@ What the body does is written down for each call (:mod:`xpdispatch.tracing`), an
 :class:`cupy.ElementwiseKernel`. It reads each operand once and writes each result once, where the body would launch a
 kernel and make an array for every operation. Broadcasting, strides and the stream are CuPy's business.
 
-Numbers are computed as NumPy has them: in the same dtypes and in the same order, integers that wrap, NaN where NumPy
-gives NaN. What is not in the table below with exactly that meaning ends the attempt, and the body runs as it is.
+Numbers are computed as NumPy has them, in the same dtypes and in the same order. What has no exact counterpart in C
+(:mod:`xpdispatch.cuda`) ends the attempt, and the body runs as it is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from xpdispatch import namespaces
 from xpdispatch.caches import BoundedCache
+from xpdispatch.cuda import PREAMBLE, NoSource, check_cast, ctype, expression
 from xpdispatch.fusing import write_down
 from xpdispatch.namespaces import load
 from xpdispatch.site import Fusing, Site
@@ -34,152 +35,6 @@ _ROOM = 4000
 
 _VARIETY = 8
 """Kernels for one body and one set of shapes at most: each takes a good part of a second to compile."""
-
-_CTYPES = {
-    "bool": "bool",
-    "int8": "signed char",
-    "int16": "short",
-    "int32": "int",
-    "int64": "long long",
-    "uint8": "unsigned char",
-    "uint16": "unsigned short",
-    "uint32": "unsigned int",
-    "uint64": "unsigned long long",
-    "float32": "float",
-    "float64": "double",
-}
-"""C's names of the dtypes that are computed in; these are the names that CuPy gives them too."""
-
-# In what follows a and b are the arguments, t is the type that they are computed in, f the
-# ending of C's functions for that type, and u an unsigned type in which that arithmetic wraps: as signed integers
-# must not overflow in C, and short ones would be computed as int.
-_ANY = {
-    "equal": "{a} == {b}",
-    "not_equal": "{a} != {b}",
-    "less": "{a} < {b}",
-    "less_equal": "{a} <= {b}",
-    "greater": "{a} > {b}",
-    "greater_equal": "{a} >= {b}",
-    "logical_and": "{a} && {b}",
-    "logical_or": "{a} || {b}",
-    "logical_xor": "!{a} != !{b}",
-    "logical_not": "!{a}",
-}
-_WHOLE = {
-    "maximum": "{a} >= {b} ? {a} : {b}",
-    "minimum": "{a} <= {b} ? {a} : {b}",
-    "fmax": "{a} >= {b} ? {a} : {b}",
-    "fmin": "{a} <= {b} ? {a} : {b}",
-    "floor": "{a}",
-    "ceil": "{a}",
-    "trunc": "{a}",
-    "isnan": "false",
-    "isinf": "false",
-    "isfinite": "true",
-}
-_BOOLS = {
-    "add": "{a} || {b}",
-    "multiply": "{a} && {b}",
-    "absolute": "{a}",
-    "bitwise_and": "{a} && {b}",
-    "bitwise_or": "{a} || {b}",
-    "bitwise_xor": "{a} != {b}",
-    "invert": "!{a}",
-}
-_INTEGERS = {
-    "add": "({u}){a} + ({u}){b}",
-    "subtract": "({u}){a} - ({u}){b}",
-    "multiply": "({u}){a} * ({u}){b}",
-    "floor_divide": "xpd_floor_divide({a}, {b})",
-    "remainder": "xpd_remainder({a}, {b})",
-    "positive": "{a}",
-    "negative": "({u})0 - ({u}){a}",
-    "absolute": "{a} < 0 ? ({t})(({u})0 - ({u}){a}) : {a}",
-    "square": "({u}){a} * ({u}){a}",
-    "sign": "({a} > 0) - ({a} < 0)",
-    "bitwise_and": "{a} & {b}",
-    "bitwise_or": "{a} | {b}",
-    "bitwise_xor": "{a} ^ {b}",
-    "invert": "~{a}",
-    # A negative shift is a huge one.
-    "left_shift": "(unsigned long long){b} < 8 * sizeof({t}) ? ({t})(({u}){a} << {b}) : ({t})0",
-    "right_shift": "(unsigned long long){b} < 8 * sizeof({t}) ? ({t})({a} >> {b}) : ({t})({a} < 0 ? -1 : 0)",
-}
-_FLOATS = {
-    "add": "{a} + {b}",
-    "subtract": "{a} - {b}",
-    "multiply": "{a} * {b}",
-    "divide": "{a} / {b}",
-    "floor_divide": "xpd_float_floor_divide({a}, {b})",
-    "remainder": "xpd_float_remainder({a}, {b})",
-    "positive": "{a}",
-    "negative": "-{a}",
-    "absolute": "fabs{f}({a})",
-    "square": "{a} * {a}",
-    "reciprocal": "({t})1 / {a}",
-    "sign": "{a} > 0 ? ({t})1 : {a} < 0 ? ({t})-1 : {a} == 0 ? ({t})0 : {a}",
-    "heaviside": "{a} != {a} ? {a} : {a} == 0 ? {b} : {a} < 0 ? ({t})0 : ({t})1",
-    "maximum": "{a} >= {b} || {a} != {a} ? {a} : {b}",
-    "minimum": "{a} <= {b} || {a} != {a} ? {a} : {b}",
-    "fmax": "{a} >= {b} || {b} != {b} ? {a} : {b}",
-    "fmin": "{a} <= {b} || {b} != {b} ? {a} : {b}",
-    "isnan": "{a} != {a}",
-    "isinf": "{a} == {a} && {a} - {a} != 0",
-    "isfinite": "{a} - {a} == 0",
-    "signbit": "copysign{f}(({t})1, {a}) < 0",
-    "copysign": "copysign{f}({a}, {b})",
-    "hypot": "hypot{f}({a}, {b})",
-    "arctan2": "atan2{f}({a}, {b})",
-    "power": "pow{f}({a}, {b})",
-}
-_OF_C = {
-    **{n: n for n in ("fabs", "sqrt", "floor", "ceil", "trunc", "rint", "exp", "exp2", "expm1")},
-    **{n: n for n in ("log", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh")},
-    **{f"arc{n}": f"a{n}" for n in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
-}
-"""NumPy's names and C's of functions of one number."""
-
-TABLE: dict[str, dict[str, str]] = {
-    "b": {**_ANY, **_WHOLE, **_BOOLS},
-    "i": {**_ANY, **_WHOLE, **_INTEGERS},
-    "u": {**_ANY, **_WHOLE, **_INTEGERS},
-    "f": {**_ANY, **_FLOATS, **{name: f"{own}{{f}}({{a}})" for name, own in _OF_C.items()}},
-}
-"""By the kind of the dtype that is computed in, and by NumPy's name, what a function is in C."""
-
-PREAMBLE = """
-template <typename T> __device__ inline T xpd_floor_divide(T a, T b) {
-  if (b == 0) return 0;
-  if (b < 0 && b == (T)-1) return (T)(0 - (unsigned long long)a);  // the lowest number has no opposite
-  return a / b - (a % b != 0 && (a < 0) != (b < 0));
-}
-template <typename T> __device__ inline T xpd_remainder(T a, T b) {
-  if (b == 0 || (b < 0 && b == (T)-1)) return 0;
-  T rest = a % b;
-  return rest != 0 && (a < 0) != (b < 0) ? rest + b : rest;
-}
-// The quotient is the rounded one of a less its remainder, which is almost whole.
-template <typename T> __device__ inline T xpd_float_remainder(T a, T b) {
-  T rest = fmod(a, b);
-  if (b == 0 || rest != rest) return rest;
-  if (rest == 0) return copysign((T)0, b);
-  return (b < 0) != (rest < 0) ? rest + b : rest;
-}
-template <typename T> __device__ inline T xpd_float_floor_divide(T a, T b) {
-  if (b == 0) return a / b;
-  T rest = fmod(a, b);
-  T ratio = (a - rest) / b;
-  if (rest != 0 && (b < 0) != (rest < 0)) ratio -= 1;
-  if (ratio == 0) return copysign((T)0, a / b);
-  T below = floor(ratio);
-  return ratio - below > (T)0.5 ? below + 1 : below;
-}
-"""
-"""Python's division, as NumPy has it."""
-
-
-class NoSource(Exception):  # noqa: N818  it is no error: the body runs as it is
-    """A program does something that has no exact counterpart in the table."""
 
 
 class Source(NamedTuple):
@@ -211,22 +66,22 @@ def source_of(program: Program) -> Source:
     loads: list[str] = []
     steps: list[str] = []
     for n, value in enumerate(program.values):
-        ctype = _ctype(value.dtype)
+        own = ctype(value.dtype)
         if isinstance(value, Input):
-            loads.append(f"const {ctype} v{n} = a{len(arrays)};")
+            loads.append(f"const {own} v{n} = a{len(arrays)};")
             arrays.append(f"{value.dtype.name} a{len(arrays)}")
             continue
         arguments = []
         for argument, dtype in zip(value.arguments, value.loop, strict=True):
             if isinstance(argument, Constant):
-                _check_cast(np.asarray(argument.value).dtype, dtype)
+                check_cast(np.asarray(argument.value).dtype, dtype)
                 arguments.append(f"c{len(constants)}")
                 constants.append(f"{dtype.name} c{len(constants)}")
             else:
-                own = program.values[argument].dtype
-                _check_cast(own, dtype)
-                arguments.append(f"v{argument}" if own == dtype else f"(({_ctype(dtype)})v{argument})")
-        steps.append(f"const {ctype} v{n} = ({ctype})({_expression(value, arguments)});")
+                before = program.values[argument].dtype
+                check_cast(before, dtype)
+                arguments.append(f"v{argument}" if before == dtype else f"(({ctype(dtype)})v{argument})")
+        steps.append(f"const {own} v{n} = ({own})({expression(value, arguments)});")
     shape = program.values[program.results[0]].shape
     if any(program.values[n].shape != shape for n in program.results):
         raise NoSource("the results have several shapes")
@@ -237,40 +92,6 @@ def source_of(program: Program) -> Source:
         raise NoSource("there are more arrays and numbers than a kernel takes")
     results = [f"{program.values[n].dtype.name} r{k}" for k, n in enumerate(program.results)]
     return Source(", ".join(arrays + constants), ", ".join(results), "\n".join(loads + steps + stores))
-
-
-def _ctype(dtype: np.dtype[Any]) -> str:
-    found = _CTYPES.get(dtype.name)
-    if found is None:
-        raise NoSource(f"there is {dtype}")
-    return found
-
-
-def _check_cast(own: np.dtype[Any], wanted: np.dtype[Any]) -> None:
-    _ctype(wanted)
-    if own.kind == "c" or (own.kind == "f" and wanted.kind in "iu"):
-        raise NoSource(f"{own} is cast to {wanted}")  # where it does not fit, each machine has its own answer
-
-
-def _expression(step: Step, arguments: Sequence[str]) -> str:
-    """What a step is in C."""
-    if step.kind == "cast":
-        return arguments[0]
-    if step.kind == "choose":
-        return "{} ? {} : {}".format(*arguments)
-    dtype, ufunc = step.loop[0], step.ufunc
-    assert ufunc is not None  # noqa: S101  for the type checker
-    name = ufunc.__name__
-    template = TABLE[dtype.kind].get(name)
-    if template is None or getattr(np, name, None) is not ufunc or any(d != dtype for d in step.loop):
-        raise NoSource(f"{name} of {', '.join(d.name for d in step.loop)} is not in the table")
-    return template.format(
-        a=arguments[0],
-        b=arguments[-1],
-        t=_ctype(dtype),
-        f="f" if dtype.name == "float32" else "",
-        u="unsigned long long" if dtype.itemsize == 8 else "unsigned int",
-    )
 
 
 def constants_of(program: Program) -> list[Any]:
@@ -353,8 +174,8 @@ def _clash(cupy: Any, array: Any, target: Any) -> bool:
     """Whether a cell that is written may be another one that is still to be read."""
     if array is target or not cupy.may_share_memory(array, target):
         return False
-    kinds = [(a.data.ptr, a.dtype, a.shape, a.strides) for a in (array, target)]
-    return kinds[0] != kinds[1]
+    read, written = [(a.data.ptr, a.dtype, a.shape, a.strides) for a in (array, target)]
+    return bool(read != written)
 
 
 def results_of(
@@ -383,7 +204,8 @@ def results_of(
     scalars : sequence of object
     """
     fusing = site.fusing
-    if fusing is None or fusing.why_not or not _worth_while(operands, targets):
+    size = sum(int(a.nbytes) for a in (*operands, *targets) if a is not None)
+    if fusing is None or fusing.why_not or size < SMALLEST:
         return None
     if "GPU" in site.body.variants or not namespaces.is_default("GPU"):
         fusing.why_not = "the body or its namespace was made for GPUs"
@@ -407,10 +229,6 @@ def results_of(
         fusing.why_not = str(error) if isinstance(error, NoSource) else f"{type(error).__name__}: {error}"
         return None
     return results
-
-
-def _worth_while(operands: Sequence[Any], targets: Sequence[Any]) -> bool:
-    return sum(a.nbytes for a in (*operands, *targets) if a is not None) >= SMALLEST
 
 
 def _check_variety(fusing: Fusing, source: Source) -> None:

@@ -323,15 +323,19 @@ def cupy(fake_cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: F811 
 class OnStream(ElementwiseKernel):
     def __call__(self, *args: Any) -> None:
         gpu.in_order()
-        ElementwiseKernel.launches.append(())
         super().__call__(*args)
 
 
 def launches() -> int:
     """How often a kernel was launched since this was last asked."""
-    count = len(ElementwiseKernel.launches) // 2
+    count = len(ElementwiseKernel.launches)
     ElementwiseKernel.launches.clear()
     return count
+
+
+def launched_into(count: int) -> list[int]:
+    """Where the results of the last launch went."""
+    return [a.ctypes.data for a in ElementwiseKernel.launches[-1][-count:]]
 
 
 def call(made: xd.Kernel, *args: Any, **options: Any) -> Any:
@@ -386,6 +390,7 @@ def test_operands_that_overlap_the_target(cupy: Any, place: slice) -> None:
     saxpy = kernel("x[i], y[i] -> z[i]")(saxpy_body)
     call(saxpy, x, y, 2.0, out=target.view(OnDevice))
     np.testing.assert_array_equal(target, expected)
+    assert (launched_into(1) == [target.ctypes.data]) == (place == slice(1, 8)), "a copy only where it must be"
     assert launches() == 1
 
 
@@ -408,9 +413,10 @@ def test_several_results_and_one_of_them_an_operand(cupy: Any) -> None:
     np.testing.assert_array_equal(same, X)
     assert not np.shares_memory(same, X)
     assert launches() == 1
-    x, y = X.copy(), Y.copy()
-    call(both, x, y, out=(y.view(OnDevice), np.empty(7).view(OnDevice), x.view(OnDevice)))
-    np.testing.assert_array_equal(y, X + Y)
+    x, y, d = X.copy(), Y.copy(), np.empty(7)
+    call(both, x, y, out=(y.view(OnDevice), d.view(OnDevice), x.view(OnDevice)))
+    for found, expected in ((y, X + Y), (d, X - Y), (x, X)):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_results_of_several_shapes_are_left_to_the_body(cupy: Any) -> None:
@@ -447,6 +453,7 @@ def test_a_body_that_writes(cupy: Any) -> None:
     y = Y.copy()
     call(add, X, y)
     np.testing.assert_array_equal(y, X * np.float32(0.5) + Y)
+    assert launched_into(1) == [y.ctypes.data]
     assert launches() == 1
     y = np.arange(8.0)
     call(add, y[:-1], y[1:])
@@ -543,10 +550,9 @@ def test_a_gpu_task_is_one_launch_on_its_stream(cupy: Any) -> None:
     failures.raise_first()
     np.testing.assert_array_equal(z, 0.1 * x + y)
     np.testing.assert_array_equal(w, (x - y).astype(np.float32))
+    assert launched_into(2) == [z.ctypes.data, w.ctypes.data]
     assert launches() == 2
     assert len(generated._kernels) == 1
-    targets = [a.ctypes.data for a in ElementwiseKernel.launches[-1][-2:]] if ElementwiseKernel.launches else []
-    assert targets in ([], [z.ctypes.data, w.ctypes.data])
 
 
 def test_a_gpu_task_with_an_operator_or_a_tile_runs_its_body(cupy: Any) -> None:

@@ -54,6 +54,10 @@ class Source(NamedTuple):
     operation: str
 
 
+_sources = BoundedCache()
+"""Sources by the structure of their programs, which has all that they hang on; at most 256."""
+
+
 def source_of(program: Program) -> Source:
     """A program's text as CuPy's ElementwiseKernel takes it.
 
@@ -61,6 +65,16 @@ def source_of(program: Program) -> Source:
     ------
     NoSource
     """
+    if len({program.values[n].shape for n in program.results}) > 1:
+        raise NoSource("the results have several shapes")
+    structure = program.structure
+    found: Source | None = _sources.get(structure)
+    if found is None:
+        found = _sources[structure] = _written(program)
+    return found
+
+
+def _written(program: Program) -> Source:
     arrays: list[str] = []
     constants: list[str] = []
     loads: list[str] = []
@@ -82,12 +96,10 @@ def source_of(program: Program) -> Source:
                 check_cast(before, dtype)
                 arguments.append(f"v{argument}" if before == dtype else f"(({ctype(dtype)})v{argument})")
         steps.append(f"const {own} v{n} = ({own})({expression(value, arguments)});")
-    shape = program.values[program.results[0]].shape
-    if any(program.values[n].shape != shape for n in program.results):
-        raise NoSource("the results have several shapes")
+    rank = len(program.values[program.results[0]].shape)
     # All arrays are read before any is written, as they may be the same.
     stores = [f"r{k} = v{n};" for k, n in enumerate(program.results)]
-    room = (len(arrays) + len(stores) + 1) * (16 + 16 * len(shape)) + 8 * len(constants)
+    room = (len(arrays) + len(stores) + 1) * (16 + 16 * rank) + 8 * len(constants)
     if room > _ROOM:
         raise NoSource("there are more arrays and numbers than a kernel takes")
     results = [f"{program.values[n].dtype.name} r{k}" for k, n in enumerate(program.results)]

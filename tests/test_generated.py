@@ -460,6 +460,14 @@ def test_a_body_that_writes(cupy: Any) -> None:
     np.testing.assert_array_equal(y, np.arange(8.0) + np.r_[0, np.arange(7) * 0.5])
 
 
+def test_results_that_are_operands_of_each_other(cupy: Any) -> None:
+    u, v = np.arange(5.0), np.arange(5.0) + 10
+    call(kernel("u[i], v[i] -> u[i], v[i]")(lambda xp, u, v: (v, u)), u, v)
+    np.testing.assert_array_equal(u, np.arange(5.0) + 10)
+    np.testing.assert_array_equal(v, np.arange(5.0))
+    assert launches() == 1
+
+
 def test_no_launch_without_a_cell(cupy: Any) -> None:
     saxpy = kernel("x[i,:], y[i,:] -> z[i,:]")(saxpy_body)
     for shape in ((0, 3), (3, 0)):

@@ -541,6 +541,13 @@ def test_a_body_that_fails_says_so_itself(cupy: Any) -> None:
     made = kernel("x[i] -> y[i]")(lambda xp, x: x / len(None))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="NoneType"):
         call(made, X)
+    def grows(xp: Any, x: Any, y: Any) -> Any:
+        total = y + 1
+        total += x
+        return total * x
+
+    with pytest.raises(ValueError, match="output operand"):
+        call(kernel("x[i,:], y[i,:] -> z[i,:]")(grows), np.ones((2, 3)), np.ones((2, 1)))
     with pytest.raises(ValueError, match="expected .7,. on this tile"):
         call(kernel("x[i] -> y[i]")(lambda xp, x: x[1:] * 2), X)
     assert launches() == 0

@@ -296,15 +296,15 @@ class Symbol(NDArrayOperatorsMixin):
     def __setitem__(self, key: Any, value: Any) -> None:
         if self.trace.view(self, key) is not self:
             self.trace.give_up("a part of an array is written")
-        shape = value.shape if isinstance(value, Symbol) else ()
-        if shape != self.shape and np.broadcast_shapes(shape, self.shape) != self.shape:
-            self.trace.give_up("an array is written that does not fit")
         self.write(value)
 
     def write(self, value: Any) -> None:
         """Take new cells, as an assignment to all of an array does."""
         if self.role == "operand":
             self.trace.give_up("an operand is written")
+        shape = value.shape if isinstance(value, Symbol) else ()
+        if shape != self.shape and np.broadcast_shapes(shape, self.shape) != self.shape:
+            self.trace.give_up("an array is written that does not fit")
         if not isinstance(value, Symbol) or (value.dtype, value.shape) != (self.dtype, self.shape):
             value = self.trace.cast(value, self.dtype, self.shape)
         elif value.role != "made":

@@ -91,7 +91,7 @@ def shapes_seen(notation: str, body: Callable[..., Any], *args: Any, **options: 
     """Extents of the first axis of the first operand in all tiles of a call with forced cuts."""
     seen: list[int] = []
 
-    @kernel(notation, **options)
+    @kernel(notation, fuse=False, **options)
     def spied(xp, x):
         seen.append(x.shape[0])
         return body(xp, x)
@@ -455,7 +455,7 @@ def test_what_runs_before_does_not_decide_the_cuts_of_float_sums() -> None:
 
 
 def test_scalars_of_the_body_are_not_used_up_by_the_run_on_ones() -> None:
-    @kernel("x[i] -> y[i]")
+    @kernel("x[i] -> y[i]", fuse=False)
     def noted(xp, x, log):
         log.append(x.shape[0])
         return xp.sqrt(x) + x * x + 1
@@ -472,7 +472,7 @@ def test_scalars_of_the_body_are_not_used_up_by_the_run_on_ones() -> None:
 def names_of_threads(count: int | None) -> set[str]:
     names: set[str] = set()
 
-    @kernel("x[i] -> y[i]")
+    @kernel("x[i] -> y[i]", fuse=False)
     def named(xp, x):
         names.add(threading.current_thread().name)
         time.sleep(0.002)
@@ -528,7 +528,7 @@ def test_settings_that_make_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_cache_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.delenv("XPDISPATCH_CACHE")
     monkeypatch.setattr(machine, "_CACHES", str(tmp_path))
-    machine._second_level.cache_clear()
+    machine._fitting.cache_clear()
     assert machine.cache_bytes() == 2 * MIB
     for index, (level, kind, size, cpus) in enumerate(
         [("1", "Data", "48K", "3"), ("2", "Instruction", "9M", "3"), ("2", "Unified", "2048K", "f0000000,0000000f")]
@@ -537,9 +537,18 @@ def test_the_cache_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: An
         folder.mkdir()
         for name, text in (("level", level), ("type", kind), ("size", size), ("shared_cpu_map", cpus)):
             (folder / name).write_text(text + "\n")
-    machine._second_level.cache_clear()
+    machine._fitting.cache_clear()
     assert machine.cache_bytes() == MIB  # twice what a core has of it: eight share it, two to a core
-    machine._second_level.cache_clear()
+    third = tmp_path / "index3"
+    third.mkdir()
+    for name, text in (("level", "3"), ("type", "Unified"), ("size", "24M"), ("shared_cpu_map", "f0000000,0000000f")):
+        (third / name).write_text(text + "\n")
+    machine._fitting.cache_clear()
+    assert machine.cache_bytes() == 3 * MIB  # half of what a core has of the third level
+    (third / "size").write_text("96M\n")
+    machine._fitting.cache_clear()
+    assert machine.cache_bytes() == 4 * MIB
+    machine._fitting.cache_clear()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -814,7 +823,7 @@ def test_thin_bodies_stay_whole_where_one_thread_makes_new_results(monkeypatch: 
 
     monkeypatch.setattr(local, "run", counted)
 
-    @kernel("x[i] -> y[i]")
+    @kernel("x[i] -> y[i]", fuse=False)
     def copied(xp, x):
         return xp.asarray(x, copy=True)
 
@@ -832,7 +841,8 @@ def test_thin_bodies_stay_whole_where_one_thread_makes_new_results(monkeypatch: 
 
     for made, args, thin in (
         (copied, (x,), True),
-        (saxpy, (x, x, 2.0), True),
+        (kernel("x[i], y[i] -> z[i]", fuse=False)(saxpy.__wrapped__), (x, x, 2.0), True),
+        (saxpy, (x, x, 2.0), False),  # which is fused
         (thick, (x,), False),
         (total, (x,), False),
         (untracked, (x, x), False),

@@ -278,7 +278,7 @@ def test_many_processors_and_large_arrays_need_no_memory() -> None:
 def test_the_tiles_of_a_call_here_are_those_that_run() -> None:
     seen: list[int] = []
 
-    @kernel("x[i] -> y[i]", dtype="x")
+    @kernel("x[i] -> y[i]", dtype="x", fuse=False)
     def spy(xp, x):
         seen.append(x.shape[0])
         return x + 1
@@ -301,7 +301,7 @@ def test_a_task_is_cut_for_the_cache_as_is_said() -> None:
 
     seen: list[int] = []
 
-    @kernel("x[i] -> y[i]", dtype="x")
+    @kernel("x[i] -> y[i]", dtype="x", fuse=False)
     def spy(xp, x):
         seen.append(x.shape[0])
         return x + 1

@@ -47,6 +47,7 @@ LAYERS = [
     "returned",
     "images",
     "gathered",
+    "scalars",
     "short",
     "tracing",
     "fusing",

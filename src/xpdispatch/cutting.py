@@ -13,7 +13,7 @@ from xpdispatch.caches import BoundedCache
 from xpdispatch.machine import cache_bytes, keep_small_blocks
 from xpdispatch.measure import Measured, measure
 from xpdispatch.plan import Layout
-from xpdispatch.sample import scalars_key
+from xpdispatch.scalars import scalars_key
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region, is_empty
 
@@ -48,7 +48,8 @@ class Cuts(NamedTuple):
     tile : tuple of int or None
         The sizes of a tile; None where cuts do not pay.
     thin : bool
-        What the body does in tiles it does about as fast, and with the same bits, in one.
+        What the body does in tiles it does about as fast, and with the same bits, in one: it makes little, and is not
+        run as a program.
     shared : bool
         There is enough to do for several threads.
     """
@@ -164,7 +165,7 @@ class Cutter:
         pays = blocking.worth_while(volumes, sizes, tile, cost)
         return Cuts(
             tile if pays else None,
-            thin=made <= _THIN and not cost.rounds,
+            thin=made <= _THIN and not (cost.rounds or (measured is not None and measured.fuses)),
             shared=blocking.traffic(volumes, sizes, cost) >= _SHARED * cache,
         )
 

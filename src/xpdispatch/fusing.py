@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from xpdispatch.body import Body
 from xpdispatch.parts import allocated, operand_part, window_part
 from xpdispatch.plan import Layout, Plan
 from xpdispatch.returned import note, values_of
+from xpdispatch.scalars import copied
 from xpdispatch.site import Fusing, Site
 from xpdispatch.tiling import Region
 from xpdispatch.tracing import Constant, Input, Namespace, Program, Symbol, Trace, Untraceable, finished
@@ -24,10 +25,10 @@ from xpdispatch.tracing import Constant, Input, Namespace, Program, Symbol, Trac
 _ALL = slice(None)
 
 
-def fusing_of(body: Body, plan: Plan) -> Fusing | None:
-    """For a body that may turn out to do arithmetic on single cells alone what is known of it, which is nothing yet."""
+def can_fuse(body: Body, plan: Plan) -> bool:
+    """Whether a body may turn out to do arithmetic on single cells alone."""
     plain = not (body.wants_tile or plan.images or plan.least)
-    return Fusing() if plain and not any(layout.op or layout.joined for layout in plan.results) else None
+    return plain and not any(layout.op or layout.joined for layout in plan.results)
 
 
 def write_down(
@@ -51,17 +52,20 @@ def write_down(
     targets : sequence of (array or None)
         Where the results go, as far as that is known; their dtypes count.
     scalars : sequence of object
+        The body gets copies.
     """
     trace = Trace()
     try:
         given = [trace.array((0, p), a.shape, a.dtype, buffer=False) for p, a in enumerate(operands)]
         written = {r: trace.array((1, r), a.shape, a.dtype, buffer=True) for r, a in buffers.items()}
         xp = Namespace(trace, site.xp if site.library == "numpy" else None)
-        values = values_of(site, site.body.call(site.function, xp, None, given, written, scalars), written)
+        values = values_of(site, site.body.call(site.function, xp, None, given, written, copied(scalars)), written)
         results = [_result(trace, site, r, value, sizes, targets[r]) for r, value in enumerate(values)]
         program = finished(trace, results)
-    except (Untraceable, Exception) as error:  # noqa: BLE001  the body itself runs next, and says what is wrong
-        trace.why_not = trace.why_not or f"{type(error).__name__}: {error}"
+    except Untraceable:
+        pass
+    except Exception:  # noqa: BLE001  the body itself runs next, and says what is wrong
+        return None
     if trace.why_not:
         if site.fusing is not None:
             site.fusing.why_not = trace.why_not
@@ -73,19 +77,20 @@ def _result(trace: Trace, site: Site, r: int, value: Any, sizes: Sequence[int], 
     """A result in the dtype in which it is stored."""
     if not isinstance(value, Symbol):
         trace.give_up(f"a result is a {type(value).__name__}")
+    result: Symbol = value
     shape = site.plan.results[r].tile_shape(sizes)
-    if len(shape) != value.ndim or any(n not in (None, m) for n, m in zip(shape, value.shape, strict=True)):
+    if len(shape) != result.ndim or any(n not in (None, m) for n, m in zip(shape, result.shape, strict=True)):
         trace.give_up("a result does not have the tile's shape")
     cast, planned = site.casts[r], site.dtypes[r] if site.dtypes else None
-    if cast is not None and cast != value.dtype:
-        value = trace.cast(value, np.dtype(cast))
-    if planned is not None and planned != value.dtype:
+    if cast is not None and cast != result.dtype:
+        result = trace.cast(result, np.dtype(cast))
+    if planned is not None and planned != result.dtype:
         trace.give_up("a result does not have the dtype of the plan")
-    if target is not None and target.dtype != value.dtype:
-        if not np.can_cast(value.dtype, target.dtype, "same_kind"):
+    if target is not None and target.dtype != result.dtype:
+        if not np.can_cast(result.dtype, target.dtype, "same_kind"):
             trace.give_up("a result cannot be stored")
-        value = trace.cast(value, np.dtype(target.dtype))
-    return value
+        result = trace.cast(result, np.dtype(target.dtype))
+    return result
 
 
 def programs_of(
@@ -132,6 +137,7 @@ class Programs:
         self._targets = tuple(results)
         self._replays: dict[Any, Replay | None] = {}
         self._lock = Lock()
+        self._first: Replay | None = None
         self._tried: Sequence[Any] | None = None
         self._starts = [start for start, _ in domain]
         # Arrays that are cut alike, by the indices of their axes: positions of operands and of results.
@@ -160,7 +166,7 @@ class Programs:
             return False
         if not replay.trusted:
             if k == 0:  # its body runs next
-                self._tried = replay.tried(operands, self._into(chosen))
+                self._first, self._tried = replay, replay.tried(operands, self._into(chosen))
                 return False
             if wait is not None:
                 wait()
@@ -180,13 +186,21 @@ class Programs:
 
     def judge(self, values: Sequence[Any]) -> None:
         """Trust the first tile's program, or none of this body's any more, by what it and the body made."""
-        if self._tried is None:
+        if self._first is None:
             return
-        replay = next(iter(self._replays.values()))
-        if replay is not None and all(same_bits(t, stored(v, t.dtype)) for t, v in zip(self._tried, values, strict=True)):
-            self._fusing.trusted.add(replay.structure)
+        if self._tried is not None and all(map(self._same, self._tried, values, self._targets)):
+            self._fusing.trusted.add(self._first.structure)
         else:
             self._fusing.why_not = "what was written down is not what the body does"
+
+    def _same(self, tried: Any, value: Any, target: Any) -> bool:
+        """Whether two results have the same bits, in the dtype in which they are stored."""
+        if target is not None:
+            with np.errstate(all="ignore"):
+                value = value.astype(target.dtype, copy=False)
+        if (tried.dtype, tried.shape) != (value.dtype, value.shape):
+            return False
+        return np.ascontiguousarray(tried).tobytes() == np.ascontiguousarray(value).tobytes()
 
     def _parts(self, region: Region, chosen: Mapping[tuple[int, ...], Any]) -> list[Any]:
         parts = list(self._operands)
@@ -214,7 +228,7 @@ class Programs:
             buffers = {r: into[r] for r in site.body.buffers}
             program = write_down(site, sizes, operands, buffers, self._targets, self._scalars)
             ranked = [a for a in operands if a.ndim > 1]
-            order = "F" if ranked and all(a.flags.fnc for a in ranked) else "C"
+            order: Literal["C", "F"] = "F" if ranked and all(a.flags.fnc for a in ranked) else "C"
             self._replays[key] = None if program is None else Replay(program, order, self._fusing)
         return self._replays[key]
 
@@ -243,7 +257,7 @@ class Replay:
         A program of this structure is known to do what the body does.
     """
 
-    def __init__(self, program: Program, order: str, fusing: Fusing) -> None:
+    def __init__(self, program: Program, order: Literal["C", "F"], fusing: Fusing) -> None:
         values = program.values
         self.structure = program.structure
         self._fusing, self._order = fusing, order
@@ -264,17 +278,20 @@ class Replay:
                 last.update({a: n for a in value.arguments if isinstance(a, int)})
         held = {n: n for n, _, _ in self._inputs}  # the register that a value is in
         free: dict[Any, list[int]] = {}
+        # Where the body reads and writes the same arrays, no result is written before all reading is over.
+        late = len(self._outputs) > 1 and any(where == 1 for _, (where, _), _ in self._inputs)
         for n, step in enumerate(program.values):
             if isinstance(step, Input):
                 continue
             arguments = tuple(self._constant(a) if isinstance(a, Constant) else held[a] for a in step.arguments)
             used = dict.fromkeys(a for a in step.arguments if isinstance(a, int))
-            over = [a for a in used if last[a] == n and held[a] != a]  # inputs and results are no scratch
+            # Inputs and results are no scratch that others may have.
+            over = [a for a in used if last[a] == n and held[a] != a and a not in self._outputs]
             # A choice writes before it has read its condition and its second argument.
             early = [a for a in over if step.kind != "choose" or a not in step.arguments[:2]]
             for a in early:
                 free.setdefault(_kind(program.values[a]), []).append(held[a])
-            if n in self._outputs:
+            if n in self._outputs and not late:
                 held[n] = n
             else:
                 kind = _kind(step)
@@ -282,8 +299,10 @@ class Replay:
             for a in over:
                 if a not in early:
                     free.setdefault(_kind(program.values[a]), []).append(held[a])
-            function = step.ufunc or {"cast": _cast, "choose": _choose}[step.kind]
+            function: Callable[..., Any] = step.ufunc or (_cast if step.kind == "cast" else _choose)
             self._code.append((function, arguments, held[n]))
+        if late:
+            self._code += [(_cast, (held[n],), n) for n in self._outputs]
 
     def _constant(self, constant: Constant) -> int:
         self._template.append(constant.value)
@@ -301,8 +320,7 @@ class Replay:
 
     def like(self, r: int) -> Any:
         """An array like a tile's part of a result."""
-        order: Any = self._order
-        return np.empty(*self._kinds[r], order)
+        return np.empty(*self._kinds[r], self._order)
 
     def fits(self, results: Sequence[Any]) -> bool:
         """Whether the program can write to these arrays."""
@@ -320,16 +338,16 @@ class Replay:
 
     def __call__(self, operands: Sequence[Any], buffers: Sequence[Any], results: Sequence[Any]) -> None:
         """Compute a tile, and write its results."""
-        registers, order = self._template.copy(), self._order
+        registers = self._template.copy()
         for n, (where, position), key in self._inputs:
             array = buffers[position] if where else operands[position]
             registers[n] = array if key is None else array[key]
         for n, shape, dtype in self._scratch:
-            registers[n] = np.empty(shape, dtype, order)  # type: ignore[call-overload]  the stubs want a literal
+            registers[n] = np.empty(shape, dtype, self._order)
         for n, array in zip(self._outputs, results, strict=True):
             registers[n] = array
         for function, arguments, out in self._code:
-            function(*[registers[a] for a in arguments], registers[out])
+            function(*[registers[a] for a in arguments], out=registers[out])
 
 
 def _kind(value: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -343,16 +361,3 @@ def _cast(source: Any, out: Any) -> None:
 def _choose(condition: Any, yes: Any, no: Any, out: Any) -> None:
     np.copyto(out, no, casting="unsafe")
     np.copyto(out, yes, casting="unsafe", where=condition)
-
-
-def stored(value: Any, dtype: np.dtype[Any]) -> Any:
-    """A value in the dtype of the array that it goes to."""
-    with np.errstate(all="ignore"):
-        return value.astype(dtype, copy=False)
-
-
-def same_bits(left: Any, right: Any) -> bool:
-    """Whether two arrays are the same to the last bit."""
-    if left.dtype != right.dtype or left.shape != right.shape:
-        return False
-    return np.ascontiguousarray(left).tobytes() == np.ascontiguousarray(right).tobytes()

@@ -17,11 +17,13 @@ from xpdispatch.caches import BoundedCache
 from xpdispatch.dtypes import casts, rules
 from xpdispatch.engines import chosen, get_engine
 from xpdispatch.errors import ArgumentError, SignatureError, UnsupportedError, XPDispatchError
+from xpdispatch.fusing import can_fuse
 from xpdispatch.namespaces import REFUSED, VARIANTS, check_variants, conversion_of, library_of
 from xpdispatch.notation import Signature, Term
 from xpdispatch.plan import Plan, Shape, plan
 from xpdispatch.sample import ResultTypes, result_types
 from xpdispatch.short import COLD
+from xpdispatch.site import Fusing
 from xpdispatch.variant_options import check_options
 from xpdispatch.words import in_words
 
@@ -477,6 +479,10 @@ class Kernel(Generic[P, R]):
     def sizes(self, scalars: Sequence[Any]) -> dict[str, int]:
         """The scalars that extents use, by name."""
         return {name: _extent_of(name, scalars[s]) for name, s in self._sized}
+
+    def fusing(self, plan: Plan) -> Fusing | None:
+        """For a body that may turn out to do arithmetic on single cells alone what is known of it: nothing yet."""
+        return Fusing() if self.fuse and can_fuse(self.body, plan) else None
 
     def casts(self, dtypes: Sequence[Any], xp: Any) -> tuple[Any, ...]:
         """For each result the dtype that ``dtype=`` asks for, in the namespace's own terms, or None."""

@@ -17,10 +17,11 @@ import numpy as np
 from xpdispatch.blocking import Cost, Growth
 from xpdispatch.body import inside_body
 from xpdispatch.dtypes import np_dtype
+from xpdispatch.fusing import write_down
 from xpdispatch.plan import WHOLE, Layout
 from xpdispatch.reductions import identity
 from xpdispatch.returned import values_of
-from xpdispatch.sample import copied
+from xpdispatch.scalars import copied
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region, Tile
 
@@ -177,10 +178,13 @@ class Measured:
     cost : Cost
     dtypes : tuple of numpy.dtype
         Of each result.
+    fuses : bool
+        The body can be run as a program.
     """
 
     cost: Cost
     dtypes: tuple[np.dtype[Any], ...]
+    fuses: bool
 
 
 def measure(
@@ -216,7 +220,19 @@ def measure(
     largest, result_dtypes = runs[-1]
     ledgers = [ledger for ledger, _ in runs]
     live, made, work = (_growth([getattr(ledger, n) for ledger in ledgers], levels) for n in ("most", "made", "work"))
-    return Measured(Cost(live, made, work, largest.rounds), result_dtypes)
+    return Measured(Cost(live, made, work, largest.rounds), result_dtypes, _fuses(site, dtypes, given, scalars, sizes))
+
+
+def _fuses(
+    site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any], sizes: Sequence[int]
+) -> bool:
+    if site.fusing is None:
+        return False
+    region = tuple((0, n) for n in sizes)
+    operands = [np.empty(_window(o, region), d) for o, d in zip(site.plan.operands, dtypes, strict=True)]
+    targets = [None if d is None else np.empty(0, d) for d in given]
+    buffers = {r: np.empty(site.plan.results[r].tile_shape(sizes), given[r]) for r in site.body.buffers}
+    return write_down(site, sizes, operands, buffers, targets, scalars) is not None
 
 
 def _levels(site: Site, sizes: Sequence[int]) -> list[tuple[int, ...]]:

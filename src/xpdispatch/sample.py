@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import enum
-import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +14,7 @@ from xpdispatch.dtypes import Rule, casts, np_dtype, unknown_dtype
 from xpdispatch.executor import run
 from xpdispatch.namespaces import namespace_for
 from xpdispatch.plan import WHOLE, Layout, Plan, Shape
+from xpdispatch.scalars import copied, scalars_key
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region
 
@@ -131,34 +130,3 @@ def _run_sample(
         )
         raise
     return [(np_dtype(v.dtype), v.shape) for v in results]
-
-
-def copied(scalars: Sequence[Any]) -> Sequence[Any]:
-    """The scalars as a task would get them, so that what a sample does to them is not seen outside."""
-    try:
-        copies: Sequence[Any] = pickle.loads(pickle.dumps(tuple(scalars)))
-    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises; in this process anything may be a scalar
-        return scalars
-    return copies
-
-
-def scalars_key(scalars: Sequence[Any], *, integers: bool) -> tuple[Any, ...]:
-    """What of the scalars can decide a dtype or an extent that only the body knows.
-
-    Numbers count by type, for they change from call to call; bools and enumerations, which are flags, and all else
-    by value, and so do integers where the body decides an extent.
-    """
-    number = float | complex | np.inexact if integers else int | float | complex | np.number
-    flag = bool | enum.Enum
-    return tuple(
-        type(v) if isinstance(v, number) and not isinstance(v, flag) else (type(v), _by_value(v)) for v in scalars
-    )
-
-
-def _by_value(value: Any) -> Any:
-    if isinstance(value, str | bytes | int | np.number | np.bool) or value is None:
-        return value
-    try:
-        return pickle.dumps(value)
-    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises: equal only to itself, then
-        return object()

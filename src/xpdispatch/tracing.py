@@ -15,6 +15,8 @@ from typing import Any, Literal, NamedTuple, Never
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from xpdispatch.namespaces import load
+
 _LONGEST = 256
 """Steps of a program at most: one that is longer was not written by hand."""
 
@@ -106,8 +108,8 @@ class Program(NamedTuple):
         return tuple(parts)
 
 
-class Untraceable(BaseException):  # noqa: N818  it is no error, and no Exception, so that no body catches it
-    """The body does something that is not written down."""
+class Untraceable(BaseException):
+    """The body does something that is not written down; no Exception, so that no body catches it."""
 
 
 class Trace:
@@ -207,10 +209,10 @@ class Trace:
             return Constant(value), type(value), ()
         if type(value) is bool:
             return Constant(value), np.dtype(bool), ()
-        if isinstance(value, np.generic) or (type(value) is np.ndarray and value.ndim == 0):
-            if value.dtype.kind in _KINDS:
-                return Constant(value), value.dtype, ()
-        self.give_up(f"there is a {type(value).__name__} that is no argument")
+        number = isinstance(value, np.generic) or (type(value) is np.ndarray and value.ndim == 0)
+        if not number or value.dtype.kind not in _KINDS:
+            self.give_up(f"there is a {type(value).__name__} that is no argument")
+        return Constant(value), value.dtype, ()
 
 
 _CELL = np.empty(())
@@ -279,9 +281,9 @@ class Symbol(NDArrayOperatorsMixin):
         return target
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
-        if function is np.where and len(args) == 3 and not kwargs:
-            return self.trace.choose(*args)
-        self.trace.give_up(f"numpy.{getattr(function, '__name__', function)} works on more than single cells")
+        if function is not np.where or len(args) != 3 or kwargs:
+            self.trace.give_up(f"numpy.{getattr(function, '__name__', function)} works on more than single cells")
+        return self.trace.choose(*args)
 
     def __pow__(self, exponent: Any) -> Any:
         special = _power(self.dtype, exponent) if type(exponent) in (int, float) else None
@@ -344,7 +346,7 @@ def _power(dtype: np.dtype[Any], exponent: float) -> np.ufunc | None:
     """What ``**`` of NumPy's arrays calls instead of :data:`numpy.power` for this number, if anything."""
     if dtype.kind in "fc":
         return {1.0: np.positive, 2.0: np.square, 0.5: np.sqrt, -1.0: np.reciprocal}.get(exponent)
-    return np.square if dtype.kind in "iu" and type(exponent) is int and exponent == 2 else None
+    return np.square if dtype.kind in "biu" and type(exponent) is int and exponent == 2 else None
 
 
 class Namespace:
@@ -357,9 +359,7 @@ class Namespace:
     """
 
     def __init__(self, trace: Trace, xp: Any = None) -> None:
-        if xp is None:
-            import array_api_compat.numpy as xp
-        self._trace, self._xp = trace, xp
+        self._trace, self._xp = trace, load("array_api_compat.numpy") if xp is None else xp
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._xp, name)

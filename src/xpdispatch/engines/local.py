@@ -15,7 +15,6 @@ from xpdispatch.cutting import Cutter, same_cells
 from xpdispatch.dtypes import check_cast, no_promotion, np_dtype, own_dtype, unknown_dtype
 from xpdispatch.errors import ArgumentError, EngineError, ShapeError, read_only
 from xpdispatch.executor import run
-from xpdispatch.fusing import fusing_of
 from xpdispatch.images import check_pointers
 from xpdispatch.namespaces import library_of, namespace_of, refuse_variant, share_memory
 from xpdispatch.pool import thread_count
@@ -93,9 +92,7 @@ class LocalCall:
     ) -> list[Any]:
         threads = 1 if inside_body.get() else thread_count()
         new = not self.writes and not self.kernel.body.buffers
-        fusing = self.site.fusing
-        gains = fusing is not None and not fusing.why_not
-        cuts, workers = cutter.cuts(self.domain, operands, scalars).on(threads, new=new and not gains)
+        cuts, workers = cutter.cuts(self.domain, operands, scalars).on(threads, new=new)
         return run(self.site, operands, targets, scalars, self.domain, cuts.regions(self.domain), workers)
 
 
@@ -119,7 +116,7 @@ def prepare(kernel: Kernel, arguments: Arguments) -> LocalCall:
         library,
         "GPU" if library == "cupy" else "CPU",
         kernel.casts([a.dtype for a in operands], xp),
-        fusing=fusing_of(kernel.body, plan) if kernel.fuse else None,
+        fusing=kernel.fusing(plan),
     )
     if plan.images:
         check_pointers(plan, [np_dtype(a.dtype) for a in operands])

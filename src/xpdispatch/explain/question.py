@@ -102,7 +102,8 @@ class Question:
         dtypes = [a.dtype for a in self.operands]
         xp = namespace_for("CPU")
         function = self.kernel.body.function_for(variant)
-        return Site(self.plan, self.kernel.body, function, xp, "numpy", variant, self.kernel.casts(dtypes, xp))
+        casts, fusing = self.kernel.casts(dtypes, xp), self.kernel.fusing(self.plan)
+        return Site(self.plan, self.kernel.body, function, xp, "numpy", variant, casts, fusing=fusing)
 
     def cutter(self, variant: str, *, planned: bool) -> Cutter:
         """What cuts a tile for the cache; on Legate the results' dtypes are planned before."""

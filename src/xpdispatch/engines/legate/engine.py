@@ -29,7 +29,7 @@ from xpdispatch.kernel import Arguments, Kernel
 from xpdispatch.namespaces import VARIANTS, library_of, load, refuse_variant, share_memory
 from xpdispatch.plan import Layout
 from xpdispatch.reductions import combined, from_sort_keys, identity, sort_keys
-from xpdispatch.sample import scalars_key
+from xpdispatch.scalars import scalars_key
 from xpdispatch.short import COLD
 from xpdispatch.tiling import Region
 

@@ -23,7 +23,6 @@ from xpdispatch.engines.legate.recipe import SMALL, Fit, Recipe, is_simple
 from xpdispatch.engines.legate.releases import data_of
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.executor import run
-from xpdispatch.fusing import fusing_of
 from xpdispatch.gathered import Gathered
 from xpdispatch.kernel import Kernel
 from xpdispatch.namespaces import load, namespace_for
@@ -239,7 +238,7 @@ def _site(kernel: Kernel, variant: str, header: Header) -> Site:
     function = kernel.body.function_for(variant)
     casts = kernel.casts(header.operands, xp)
     planned = tuple(None if cast else dtype for dtype, cast in zip(header.dtypes, header.cast, strict=True))
-    fusing = fusing_of(kernel.body, header.plan) if kernel.fuse else None
+    fusing = kernel.fusing(header.plan)
     return Site(header.plan, kernel.body, function, xp, library, variant, casts, planned, cut=True, fusing=fusing)
 
 

@@ -1,0 +1,41 @@
+"""Scalars: copies, for runs whose effects nobody is to see, and what of them decides a dtype."""
+
+from __future__ import annotations
+
+import enum
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def copied(scalars: Sequence[Any]) -> Sequence[Any]:
+    """The scalars as a task would get them, so that what a sample does to them is not seen outside."""
+    try:
+        copies: Sequence[Any] = pickle.loads(pickle.dumps(tuple(scalars)))
+    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises; in this process anything may be a scalar
+        return scalars
+    return copies
+
+
+def scalars_key(scalars: Sequence[Any], *, integers: bool) -> tuple[Any, ...]:
+    """What of the scalars can decide a dtype or an extent that only the body knows.
+
+    Numbers count by type, for they change from call to call; bools and enumerations, which are flags, and all else
+    by value, and so do integers where the body decides an extent.
+    """
+    number = float | complex | np.inexact if integers else int | float | complex | np.number
+    flag = bool | enum.Enum
+    return tuple(
+        type(v) if isinstance(v, number) and not isinstance(v, flag) else (type(v), _by_value(v)) for v in scalars
+    )
+
+
+def _by_value(value: Any) -> Any:
+    if isinstance(value, str | bytes | int | np.number | np.bool) or value is None:
+        return value
+    try:
+        return pickle.dumps(value)
+    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises: equal only to itself, then
+        return object()

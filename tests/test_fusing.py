@@ -1,0 +1,435 @@
+"""Bodies of arithmetic on single cells as programs: the same bits, and no program where there is more."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xpdispatch as xd
+from conftest import forced_cuts
+from xpdispatch import In, InOut, Out, align, kernel
+from xpdispatch.kernel import Kernel
+from xpdispatch.site import Fusing
+
+
+def fusing(made: Kernel) -> Fusing:
+    """What is known of the kernel's one prepared call."""
+    (call,) = [call for _, call in made._prepared.values()]
+    found = call.site.fusing
+    assert found is not None
+    return found
+
+
+def tiles_of(made: Kernel, *args: Any, **kwargs: Any) -> tuple[Any, int]:
+    """What a second call answers, in tiles, and in how many of them the body ran."""
+    ran = 0
+    body = made.body.function
+
+    def counting(xp, *values, **named):
+        nonlocal ran
+        ran += 1
+        return body(xp, *values, **named)
+
+    object.__setattr__(made.body, "function", counting)
+    try:
+        with forced_cuts(2):
+            made(*args, **kwargs)
+            ran = 0
+            return made(*args, **kwargs), ran
+    finally:
+        object.__setattr__(made.body, "function", body)
+
+
+def like(n: int = 1000, dtype: Any = float, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).random(n) * 20 - 5).astype(dtype)
+
+
+FUSED: dict[str, Callable[..., Any]] = {
+    "saxpy": lambda xp, x, y, a: a * x + y,
+    "all operators": lambda xp, x, y, a: -x + y - a * (x / (y + 30)) // 2 % 3,
+    "comparison": lambda xp, x, y, a: (x < y) | ~(x >= a),
+    "where": lambda xp, x, y, a: xp.where(x < y, x, a),
+    "where of numbers": lambda xp, x, y, a: xp.where(x < y, 1, 0),
+    "clip": lambda xp, x, y, a: xp.clip(x, 0, 10) + xp.clip(y, max=3.5),
+    "powers": lambda xp, x, y, a: x**2 + xp.abs(y) ** 0.5 + abs(x) ** 1.5,
+    "functions": lambda xp, x, y, a: xp.exp(x) + xp.maximum(x, y) * xp.sqrt(abs(y)),
+    "casts": lambda xp, x, y, a: xp.astype(x, xp.float32) * 2 + xp.astype(y > 0, xp.int64),
+    "own name": lambda xp, x, y, a: np.hypot(x, y),
+    "a copy": lambda xp, x, y, a: xp.asarray(x, copy=True),
+    "nothing": lambda xp, x, y, a: x,
+    "the namespace of an array": lambda xp, x, y, a: x.__array_namespace__().exp(x),
+    "shapes": lambda xp, x, y, a: x * (2 if x.shape[0] == len(y) and x.ndim == 1 and x.size else 3),
+    "whole views": lambda xp, x, y, a: x[...] + y[:],
+    "a scalar decides": lambda xp, x, y, a: x if a > 1 else y,
+    "reused": lambda xp, x, y, a: (x + y) * (x + y) + (x + y),
+    "a choice of what is over": lambda xp, x, y, a: xp.where(x + 1 > y, x + 1, (x + 1) * y),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", FUSED)
+def test_programs_have_the_bits_of_the_body(name: str, dtype: str) -> None:
+    x, y = like(dtype=dtype), like(dtype=dtype, seed=1)
+    made = kernel("x[i], y[i] -> z[i]")(FUSED[name])
+    with np.errstate(all="ignore"):
+        found, ran = tiles_of(made, x, y, 2.0)
+        expected = np.asarray(FUSED[name](xd.namespace_for("CPU"), x, y, 2.0))
+    assert found.dtype == expected.dtype
+    assert found.tobytes() == expected.tobytes()
+    assert not np.shares_memory(found, x)
+    assert ran < 10, "the body ran to be written down alone"
+
+
+REFUSED: dict[str, Callable[..., Any]] = {
+    "a sum": lambda xp, x: x - xp.sum(x * 0),
+    "an order": lambda xp, x: xp.sort(x) * 0,
+    "a decision": lambda xp, x: x if x[0] > -100 else -x,
+    "a number": lambda xp, x: x * float(x[0] * 0 + 1),
+    "another array": lambda xp, x: x + np.ones(len(x)),
+    "what is indexed": lambda xp, x: (x + 1)[::-1][::-1],
+    "cells": lambda xp, x: x + sum(0 * v for v in x[:1]),
+    "a method": lambda xp, x: x.clip(0, 1),
+    "an array": lambda xp, x: np.asarray(x) + 1,
+    "a mask": lambda xp, x: x[x < np.inf],
+    "a type": lambda xp, x: x + 1 if isinstance(x, np.ndarray) else x.nothing,
+    "outer": lambda xp, x: np.add.outer(x, np.zeros(1))[:, 0],
+    "something long": lambda xp, x: sum((x for _ in range(300)), x),
+    "what it catches": lambda xp, x: caught(x),
+    "two results of a ufunc": lambda xp, x: np.modf(x)[0],
+    "a constant": lambda xp, x: xp.ones(x.shape),
+    "objects": lambda xp, x: x + np.frompyfunc(float, 1, 1)(x).astype(float),
+}
+
+
+def caught(x: Any) -> Any:
+    try:
+        return x + float(x[0] * 0)
+    except Exception:
+        return x + 1
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_more_than_single_cells_is_left_to_the_body(name: str) -> None:
+    x = like()
+    made = kernel("x[i] -> z[i]")(REFUSED[name])
+    found, ran = tiles_of(made, x)
+    assert ran > 10
+    xp = xd.namespace_for("CPU")
+    np.testing.assert_array_equal(found, [REFUSED[name](xp, x[i : i + 1])[0] for i in range(len(x))])
+
+
+def test_why_a_body_is_not_written_down() -> None:
+    made = kernel("x[i] -> z[i]")(lambda xp, x: x - xp.mean(x))
+    with forced_cuts(1):
+        made(like())
+        assert fusing(made).why_not == "numpy.mean works on more than single cells"
+
+
+def test_a_program_is_trusted_when_it_does_what_the_body_did() -> None:
+    made = kernel("x[i] -> z[i]")(lambda xp, x: x + 1 if type(x) is np.ndarray else x + 2)
+    with forced_cuts(1):
+        for _ in range(3):
+            np.testing.assert_array_equal(made(like()), like() + 1)
+        assert fusing(made).why_not == "what was written down is not what the body does"
+        assert not fusing(made).trusted
+
+
+def test_each_call_writes_its_body_down_anew() -> None:
+    factor = 1.0
+    made = kernel("x[i] -> z[i]")(lambda xp, x, way: x * factor if way == "times" else x + factor)
+    with forced_cuts(2):
+        for factor in (1.0, 2.0, 3.0):
+            for _ in range(2):
+                np.testing.assert_array_equal(made(like(), "times"), like() * factor)
+                np.testing.assert_array_equal(made(like(), "plus"), like() + factor)
+
+
+def test_fuse_false_runs_the_body_for_each_tile() -> None:
+    made = kernel("x[i] -> z[i]", fuse=False)(lambda xp, x: x + 1)
+    assert not made.fuse
+    found, ran = tiles_of(made, like())
+    np.testing.assert_array_equal(found, like() + 1)
+    assert ran > 10
+
+
+# -- assignments ---------------------------------------------------------------------------------------
+
+
+def in_place(xp, x, y):
+    t = x + y
+    u = t
+    t += 1
+    t *= u
+    t[...] = xp.sqrt(abs(t))
+    u /= 2
+    return t + u
+
+
+def test_assignments_to_what_the_body_made() -> None:
+    x, y = like(), like(seed=1)
+    found, ran = tiles_of(kernel("x[i], y[i] -> z[i]")(in_place), x, y)
+    assert ran < 10
+    assert found.tobytes() == in_place(np, x, y).tobytes()
+
+
+def test_assignments_cast_as_numpy_does() -> None:
+    def body(xp, x):
+        t = xp.astype(x, xp.float32)
+        t += 0.1 * x
+        t[...] = t * x
+        return t
+
+    x = like()
+    found, ran = tiles_of(kernel("x[i] -> z[i]")(body), x)
+    assert ran < 10
+    assert found.tobytes() == body(xd.namespace_for("CPU"), x).tobytes()
+
+
+@pytest.mark.parametrize("write", ["x += 1", "x[...] = 1", "np.add(x, 1, out=x)"])
+def test_operands_stay_read_only(write: str) -> None:
+    def body(xp, x):
+        exec(write)
+        return x
+
+    with forced_cuts(1), pytest.raises(ValueError, match="read-only"):
+        kernel("x[i] -> z[i]")(body)(like())
+
+
+def test_buffers() -> None:
+    def explicit(xp, x: In, y: InOut, z: Out):
+        z[...] = x - y
+        y += z * 2
+
+    def axpy(xp, x, y, a):
+        y += a * x
+
+    x, y, z = like(), like(seed=1), np.zeros(1000)
+    with forced_cuts(2):
+        for _ in range(2):
+            mine, own = y.copy(), y.copy()
+            kernel("x[i], y[i] -> y[i]")(axpy)(x, mine, 2.0)
+            own += 2.0 * x
+            assert mine.tobytes() == own.tobytes()
+        made = kernel(constraints=[align("x", "y", "z")])(explicit)
+        for _ in range(2):
+            mine = y.copy()
+            made(x, mine, z)
+            assert z.tobytes() == (x - y).tobytes()
+            assert mine.tobytes() == (y + (x - y) * 2).tobytes()
+        assert fusing(made).trusted
+
+
+def test_several_results_that_are_each_others_operands() -> None:
+    u, v = like(), like(seed=1)
+    made = kernel("u[i], v[i] -> u[i], v[i]")(lambda xp, u, v: (v + u, u - v))
+    a, b = u.copy(), v.copy()
+    with forced_cuts(2):
+        for _ in range(3):
+            made(a, b)
+            u, v = v + u, u - v
+        assert a.tobytes() == u.tobytes()
+        assert b.tobytes() == v.tobytes()
+        assert fusing(made).trusted
+
+
+def test_one_array_as_two_results() -> None:
+    def body(xp, x):
+        t = x * 3
+        return t, t
+
+    made = kernel("x[i] -> y[i], z[i]")(body)
+    with forced_cuts(2):
+        for _ in range(2):
+            y, z = made(like())
+            np.testing.assert_array_equal(y, like() * 3)
+            np.testing.assert_array_equal(z, y)
+            assert not np.shares_memory(y, z)
+
+
+@pytest.mark.parametrize("shift", [0, 1, -1, 7])
+def test_out_that_overlaps_an_operand(shift: int) -> None:
+    made = kernel("x[i], y[i] -> z[i]")(lambda xp, x, y: (x * 2 + y) * x)
+    with forced_cuts(2):
+        for _ in range(3):
+            memory = like(1200)
+            x, y = memory[100:1100], like(seed=1)
+            z = memory[100 + shift : 1100 + shift]
+            expected = (x * 2 + y) * x
+            made(x, y, out=z)
+            assert z.tobytes() == expected.tobytes()
+
+
+def test_results_in_another_dtype() -> None:
+    x = like()
+    with forced_cuts(2):
+        rounded = kernel("x[i] -> z[i]", dtype="float32")(lambda xp, x: x * 3)
+        plain = kernel("x[i] -> z[i]")(lambda xp, x: x * 3)
+        for _ in range(2):
+            assert rounded(x).tobytes() == (x * 3).astype("f4").tobytes()
+            out = np.zeros(1000, "f4")
+            plain(x, out=out)
+            assert out.tobytes() == (x * 3).astype("f4").tobytes()
+            with pytest.raises(xd.DTypeError):
+                plain(x, out=np.zeros(1000, int))
+
+
+# -- shapes --------------------------------------------------------------------------------------------
+
+
+def test_broadcasts_whole_axes_and_0d_arrays() -> None:
+    made = kernel("A[i,j], b[j], c[] -> D[i,j]")(lambda xp, A, b, c: (A + b * c) * c - 1)
+    A, b, c = like(900).reshape(30, 30), like(30), np.array(3.0)
+    with forced_cuts(2):
+        for _ in range(2):
+            assert made(A, b, c).tobytes() == ((A + b * c) * c - 1).tobytes()
+        assert fusing(made).trusted
+
+
+@pytest.mark.parametrize("boundary", ["valid", "clip", "edge", "wrap", 0.0])
+def test_views_of_halos(boundary: Any) -> None:
+    def body(xp, u):
+        return u[2:] - 2 * u[1:-1] + u[:-2]
+
+    whole = kernel("u[i-1..i+1] -> v[i]", boundary=boundary, cut=False)
+    made = kernel("u[i-1..i+1] -> v[i]", boundary=boundary)
+    if boundary == "clip":
+
+        def body(xp, u):  # as long as the tile, its halo included
+            return (u * 2 + 1)[-len(u) :]
+
+        whole = kernel("u[i] -> v[i]", cut=False)
+        made = kernel("u[i] -> v[i]")
+    u = like()
+    expected = whole(body)(u)
+    cut = made(body)
+    with forced_cuts(2):
+        for _ in range(2):
+            assert cut(u).tobytes() == expected.tobytes()
+        assert fusing(cut).trusted
+
+
+def test_arrays_in_the_order_of_fortran() -> None:
+    A = np.asfortranarray(like(900).reshape(30, 30))
+    made = kernel("A[i,j] -> B[i,j]")(lambda xp, A: A * 2 + 1)
+    with forced_cuts(2, cache=2000):
+        for _ in range(2):
+            found = made(A)
+            np.testing.assert_array_equal(found, A * 2 + 1)
+            assert found.flags.fnc
+
+
+def test_bare_colons_take_what_the_body_gives() -> None:
+    made = kernel("A[i,:] -> B[i,:]")(lambda xp, A: A[:, 1:] - A[:, :-1])
+    A = like(900).reshape(30, 30)
+    with forced_cuts(2):
+        for _ in range(2):
+            np.testing.assert_array_equal(made(A), np.diff(A))
+        assert fusing(made).trusted
+
+
+# -- what goes wrong -----------------------------------------------------------------------------------
+
+
+def test_errors_of_a_tile_say_which() -> None:
+    made = kernel("x[i] -> z[i]")(lambda xp, x: 1 / x)
+    x = np.arange(1.0, 101.0)
+    with forced_cuts(1), np.errstate(all="raise"):
+        made(x)
+        assert fusing(made).trusted
+        x[70] = 0
+        with pytest.raises(FloatingPointError) as caught:
+            made(x)
+    assert re.search(r"in kernel '<lambda>', tile i = 6\d:7\d of 100, variant CPU", caught.value.__notes__[0])
+
+
+def test_warnings_are_given() -> None:
+    made = kernel("x[i] -> z[i]")(lambda xp, x: 1 / x)
+    with forced_cuts(1):
+        made(np.ones(100))
+        with pytest.warns(RuntimeWarning, match="divide by zero"):
+            made(np.zeros(100))
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("error")
+            made(np.zeros(100))
+
+
+def test_a_number_that_does_not_fit() -> None:
+    made = kernel("x[i] -> z[i]")(lambda xp, x, a: x + a)
+    x = np.arange(100, dtype="u1")
+    with forced_cuts(1):
+        np.testing.assert_array_equal(made(x, 3), x + 3)
+        for _ in range(2):
+            with pytest.raises(OverflowError):
+                made(x, 300)
+
+
+# -- random expressions --------------------------------------------------------------------------------
+
+DTYPES = ("bool", "int8", "uint16", "int64", "float32", "float64", "complex64")
+UNARY = ("negative", "abs", "square", "exp", "sqrt", "logical_not", "isfinite", "sign", "positive", "conj")
+BINARY = ("add", "subtract", "multiply", "divide", "maximum", "less", "equal", "power", "logaddexp", "remainder")
+
+
+@st.composite
+def expressions(draw: st.DrawFn) -> list[tuple[Any, ...]]:
+    steps: list[tuple[Any, ...]] = []
+    for _ in range(draw(st.integers(1, 8))):
+        place = st.integers(0, 1 + len(steps))
+        kind = draw(st.sampled_from(["unary", "binary", "number", "where", "astype"]))
+        if kind == "unary":
+            steps.append((kind, draw(st.sampled_from(UNARY)), draw(place)))
+        elif kind == "binary":
+            steps.append((kind, draw(st.sampled_from(BINARY)), draw(place), draw(place)))
+        elif kind == "number":
+            number = draw(st.sampled_from([2, 0.5, -1, True, np.float32(3), np.int8(2), 1j, 2.0]))
+            steps.append(
+                (kind, draw(st.sampled_from(["__add__", "__rmul__", "__pow__", "__rsub__"])), draw(place), number)
+            )
+        elif kind == "where":
+            steps.append((kind, draw(place), draw(place), draw(place)))
+        else:
+            steps.append((kind, draw(st.sampled_from(["float32", "int64", "complex128", "bool"])), draw(place)))
+    return steps
+
+
+def body_of(steps: list[tuple[Any, ...]]) -> Callable[..., Any]:
+    def body(xp, x, y):
+        values = [x, y]
+        for kind, *rest in steps:
+            try:
+                if kind in ("unary", "binary"):
+                    values.append(getattr(xp, rest[0])(*[values[p] for p in rest[1:]]))
+                elif kind == "number":
+                    values.append(getattr(values[rest[1]], rest[0])(rest[2]))
+                elif kind == "where":
+                    values.append(xp.where(values[rest[0]] > 0, values[rest[1]], values[rest[2]]))
+                else:
+                    values.append(xp.astype(values[rest[1]], getattr(xp, rest[0])))
+            except (TypeError, OverflowError, ValueError):  # not for these dtypes
+                values.append(values[0])
+        return values[-1]
+
+    return body
+
+
+@settings(max_examples=150, deadline=None)
+@given(expressions(), st.sampled_from(DTYPES), st.sampled_from(DTYPES))
+def test_random_expressions_have_the_same_bits(steps: Any, first: str, second: str) -> None:
+    x, y = abs(like(60)).astype(first), like(60, seed=1).astype(second)
+    body = body_of(steps)
+    made = kernel("x[i], y[i] -> z[i]")(body)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = np.asarray(body(xd.namespace_for("CPU"), x, y))
+        with forced_cuts(1):
+            for _ in range(2):
+                found = made(x, y)
+                assert found.dtype == expected.dtype
+                np.testing.assert_array_equal(found, expected)

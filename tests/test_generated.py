@@ -541,6 +541,7 @@ def test_a_body_that_fails_says_so_itself(cupy: Any) -> None:
     made = kernel("x[i] -> y[i]")(lambda xp, x: x / len(None))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="NoneType"):
         call(made, X)
+
     def grows(xp: Any, x: Any, y: Any) -> Any:
         total = y + 1
         total += x

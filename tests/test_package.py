@@ -52,6 +52,8 @@ LAYERS = [
     "short",
     "tracing",
     "fusing",
+    "cuda",
+    "generated",
     "executor",
     "sample",
     "measure",

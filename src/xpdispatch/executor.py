@@ -14,6 +14,7 @@ import numpy as np
 from xpdispatch.body import inside_body
 from xpdispatch.fusing import programs_of
 from xpdispatch.gathered import Gathered
+from xpdispatch.generated import results_of
 from xpdispatch.images import NOWHERE, follow
 from xpdispatch.namespaces import share_memory
 from xpdispatch.parts import allocated, buffer, operand_part, part_of, protected, window_part
@@ -103,6 +104,10 @@ def _run_whole(
     buffers = {r: buffer(site, r, targets[r], region) for r in site.body.buffers} if site.body.buffers else {}
     if site.plan.windowed and not site.cut:
         operands = [operand_part(site, a, o, region, region) for a, o in zip(operands, site.plan.operands, strict=True)]
+    if site.library == "cupy":
+        generated = results_of(site, [b - a for a, b in region], operands, buffers, targets, scalars)
+        if generated is not None:
+            return generated
     values = _call(site, operands, buffers, scalars, region, targets, origins)
     results: list[Any] = []
     for r, (layout, value) in enumerate(zip(site.plan.results, values, strict=True)):

@@ -19,7 +19,8 @@ class Fusing:
     why_not : str
         What stands against it; empty while nothing is known to.
     trusted : dict
-        By the structures of programs that did what the body does, how they are run.
+        By the structures of programs that did what the body does, how they are run; on CuPy arrays the kernels that
+        stand for them.
     """
 
     def __init__(self) -> None:

@@ -243,7 +243,7 @@ class Trace:
         number = isinstance(value, np.generic) or (type(value) is np.ndarray and value.ndim == 0)
         if not number or value.dtype.kind not in _KINDS:
             self.give_up(f"there is a {type(value).__name__} that is no argument")
-        return Constant(value), value.dtype, ()
+        return Constant(value[()]), value.dtype, ()
 
 
 _ALL = slice(None)

@@ -253,6 +253,48 @@ def test_without_a_compiler_the_error_says_what_to_install(no_driver: Path, monk
         driver.shim()
 
 
+_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@NO_DRIVER
+@pytest.mark.skipif(
+    not _PAGES.exists() or "[never]" in _PAGES.read_text(), reason="this system hands out no huge pages"
+)
+def test_arrays_on_legate_are_in_huge_pages() -> None:
+    done = run_python(
+        "import xpdispatch, cupynumeric\n"
+        "x = cupynumeric.ones(1 << 23).copy()\n"
+        "xpdispatch.synchronize()\n"
+        "huge, large = 0, False\n"
+        "for line in open('/proc/self/smaps'):\n"
+        "    first = line.split()[0]\n"
+        "    if '-' in first:\n"
+        "        start, stop = (int(end, 16) for end in first.split('-'))\n"
+        "        large = stop - start >= 200 << 20\n"
+        "    elif first == 'AnonHugePages:' and large:\n"
+        "        huge += int(line.split()[1])\n"
+        "print('KiB', huge)",
+        keep_config=False,
+        LEGATE_CONFIG="--cpus 1 --gpus 0 --sysmem 300",
+    )
+    assert int(done.stdout.split()[-1]) >= 64 << 10, done.stdout + done.stderr
+
+
+def test_large_memory_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    maps = tmp_path / "maps"
+    maps.write_text(
+        "7f0000000000-7f0010000000 rw-p 00000000 00:00 0 \n"
+        "7f1000000000-7f1010000000 rw-p 00000000 00:00 17 /a file\n"
+        "7f2000000000-7f2010000000 ---p 00000000 00:00 0 \n"
+        "7f3000000000-7f3000100000 rw-p 00000000 00:00 0 \n"
+        "7f4000000000-7f4004000000 rw-p 00000000 00:00 0 [heap]\n"
+    )
+    monkeypatch.setattr(machine, "_MAPPINGS", maps)
+    assert machine.mappings() == {(0x7F0000000000, 0x7F0010000000), (0x7F4000000000, 0x7F4004000000)}
+    maps.unlink()
+    assert machine.mappings() == set()
+
+
 def test_where_there_is_a_driver_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "has_driver", lambda: True)
     monkeypatch.setattr(driver, "_stands_in", False)  # where other tests have started Legate

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from itertools import pairwise
@@ -296,34 +296,49 @@ def missing_flags(words: Sequence[str], *, alone: bool = True) -> list[str]:
 class _BeforeLegate:
     """A finder that hands on what the others find for ``legate``, with :func:`prepare` before its first line.
 
-    Looking for the package (``importlib.util.find_spec``) prepares nothing; importing it does.
+    What ``legate.core`` reserves, when it starts the runtime, is asked for in huge pages where there is no GPU, whose
+    driver would have a say in it. Looking for a package (``importlib.util.find_spec``) does nothing; importing it does.
     """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != "legate":
+        if name not in ("legate", "legate.core"):
             return None
         others = (f for f in sys.meta_path if f is not self)
         spec = next((s for s in (f.find_spec(name, path, target) for f in others) if s is not None), None)
         if spec is not None and spec.loader is not None:
-            _prepare_before(spec.loader, package_of(spec))
+            _around(spec.loader, _preparation(package_of(spec)) if name == "legate" else _reservation())
         return spec
+
+
+@contextmanager
+def _preparation(package: Path | None) -> Iterator[None]:
+    prepare(package)
+    yield
+
+
+@contextmanager
+def _reservation() -> Iterator[None]:
+    before = machine.mappings()
+    yield
+    if not has_driver():
+        machine.ask_for_huge_pages(machine.mappings() - before)
+
+
+def _around(loader: Any, context: AbstractContextManager[None]) -> None:
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        with context:
+            execute(module)
+
+    loader.exec_module = exec_module
 
 
 def package_of(spec: ModuleSpec) -> Path | None:
     """The folder of a package."""
     return next(map(Path, spec.submodule_search_locations or ()), None)
-
-
-def _prepare_before(loader: Any, package: Path | None) -> None:
-    execute = loader.exec_module
-
-    def exec_module(module: ModuleType) -> None:
-        prepare(package)
-        execute(module)
-
-    loader.exec_module = exec_module
 
 
 @contextmanager

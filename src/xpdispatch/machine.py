@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import mmap
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -174,6 +177,38 @@ def keep_small_blocks() -> None:
     is shown one, of which no page is ever touched.
     """
     np.empty(min(4 * cache_bytes(), 31 << 20), np.uint8)
+
+
+_MAPPINGS = Path("/proc/self/maps")
+_ROOM = 64 << 20
+"""Bytes of a mapping from which on it is thought of as room for arrays."""
+
+
+def mappings() -> set[tuple[int, int]]:
+    """Where this process has large memory of its own that is no file's: first address and the one after the last."""
+    try:
+        lines = _MAPPINGS.read_text().splitlines()
+    except OSError:  # not on Linux
+        return set()
+    found = set()
+    for line in lines:
+        place, mode, *_, inode = line.split()[:5]
+        start, stop = (int(end, 16) for end in place.split("-"))
+        if mode == "rw-p" and inode == "0" and stop - start >= _ROOM:
+            found.add((start, stop))
+    return found
+
+
+def ask_for_huge_pages(places: Iterable[tuple[int, int]]) -> None:
+    """Ask the system to hand out huge pages there, which NumPy does for its arrays; it may not have any.
+
+    Pages that are in use already stay as they are.
+    """
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return
+    advise = ctypes.CDLL(None).madvise
+    for start, stop in places:
+        advise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_HUGEPAGE)
 
 
 def version_of(distribution: str) -> str:

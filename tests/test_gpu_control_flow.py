@@ -14,7 +14,7 @@ import xpdispatch as xd
 from conftest import registered_options
 from xpdispatch import kernel
 from xpdispatch.engines.legate import device, failures
-from xpdispatch.engines.legate.leaf import Header, _borders, make_joiner, make_leaf
+from xpdispatch.engines.legate.leaf import Header, _borders, make_joiner, make_leaf, packed_header
 from xpdispatch.engines.legate.recipe import Fit, make_recipe
 
 
@@ -126,7 +126,7 @@ def scalar(data: bytes) -> Any:
 
 def context_of(header: Header, payload: Any, inputs: list, outputs: list, reductions: list) -> Any:
     return SimpleNamespace(
-        scalars=[scalar(pickle.dumps(header)), scalar(pickle.dumps(payload))],
+        scalars=[scalar(packed_header(header)), scalar(pickle.dumps(payload))],
         inputs=inputs,
         outputs=outputs,
         reductions=reductions,

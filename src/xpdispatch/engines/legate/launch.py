@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,7 +13,7 @@ import numpy as np
 
 from xpdispatch.boundaries import check_constant
 from xpdispatch.dtypes import check_cast
-from xpdispatch.engines.legate.leaf import Header
+from xpdispatch.engines.legate.leaf import Header, packed_header
 from xpdispatch.engines.legate.recipe import Recipe, recipe_of_call, with_results
 from xpdispatch.engines.legate.releases import MOST_UNBOUND
 from xpdispatch.engines.legate.stores import Held, memory_limit
@@ -99,7 +98,7 @@ def make_launch(
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
     cast = tuple(layout.op is None and r in kernel.body.buffers for r, layout in enumerate(plan.results))
     planned = tuple(dtype for dtype, _ in types)
-    header = pickle.dumps(Header(plan, recipe, tuple(dtypes), planned, cast), protocol=pickle.HIGHEST_PROTOCOL)
+    header = packed_header(Header(plan, recipe, tuple(dtypes), planned, cast))
     keyed = tuple(
         layout.op is not None and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
         for layout, (dtype, _) in zip(plan.results, types, strict=True)

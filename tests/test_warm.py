@@ -308,3 +308,12 @@ def test_many_launches_whose_results_are_dropped_at_once() -> None:
             gc.collect()
     xd.synchronize()
     assert np.asarray(y).tolist() == [10_000.0] * 10
+
+
+def test_the_quick_way_to_tell_a_shape_tells_the_same() -> None:
+    from xpdispatch.engines.legate.engine import _kind_of_array
+
+    x = cupynumeric.ones((3, 4))
+    arrays = (x, x.T, x[1], x[:, 1:3], x.astype("f4"), cupynumeric.zeros(()), cupynumeric.zeros((0, 3)), x > 0)
+    for array in arrays:
+        assert _kind_of_array(array) == (cupynumeric.ndarray, array.dtype, array.shape)

@@ -507,6 +507,10 @@ def unpickled(remake: Callable[[], Kernel], module: str, qualname: str) -> Kerne
     return found if isinstance(found, Kernel) and found._remake is remake else remake()
 
 
+quick_kinds: dict[type, Callable[[Any], Any]] = {}
+"""For types of arrays that tell their shape slowly, what tells type, dtype and shape more quickly."""
+
+
 def _kind(value: Any) -> Any:
     """What of an argument decides how a call is prepared."""
     kind = type(value)
@@ -517,6 +521,8 @@ def _kind(value: Any) -> Any:
     if kind is int:
         return kind, -(2**63) <= value < 2**63  # NumPy's dtype for it
     try:
+        if kind in quick_kinds:
+            return quick_kinds[kind](value)
         dtype = getattr(value, "dtype", None)
         return kind, value.type.code if dtype is None else dtype, tuple(value.shape)  # a Legate store has a type
     except Exception:  # noqa: BLE001  no array, or none that has a shape yet

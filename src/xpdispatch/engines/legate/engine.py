@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count, zip_longest
 from typing import Any
 
@@ -25,7 +26,7 @@ from xpdispatch.dtypes import no_promotion
 from xpdispatch.engines.legate import failures, garbage
 from xpdispatch.engines.local import shared_results
 from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
-from xpdispatch.kernel import Arguments, Kernel
+from xpdispatch.kernel import Arguments, Kernel, quick_kinds
 from xpdispatch.namespaces import VARIANTS, library_of, load, refuse_variant, share_memory
 from xpdispatch.plan import Layout
 from xpdispatch.reductions import combined, from_sort_keys, identity, sort_keys
@@ -40,6 +41,7 @@ if "legate.core" not in sys.modules and threading.current_thread() is not thread
     )
 try:
     import legate.core as lg
+    from legate.core.types import binary_type
 except ModuleNotFoundError as error:
     raise MissingError(
         f"package {error.name!r} is not installed, so there is no Legate here",
@@ -197,7 +199,25 @@ class LegateCall:
             and all(type(a) is load("cupynumeric").ndarray for a in arrays)
             and all(type(s) in (float, int, complex) for s in arguments.scalars)
         )
-        return make_warm(kernel, launch) if self.kind == "cupynumeric" and plain else None
+        if self.kind != "cupynumeric" or not plain:
+            return None
+        quick_kinds.setdefault(load("cupynumeric").ndarray, _kind_of_array)
+        return make_warm(kernel, launch)
+
+
+def _kind_of_array(array: Any) -> Any:
+    """Type, dtype and shape of a cuPyNumeric array, in half the time that its own shape takes."""
+    try:
+        shape = next(iter(array.__legate_data_interface__["data"].values())).extents
+    except (AssertionError, AttributeError, NotImplementedError):  # other releases, of some views
+        shape = tuple(array.shape)
+    return type(array), array.dtype, shape
+
+
+@lru_cache
+def _bytes(count: int) -> Any:
+    """Legate's type of so many bytes, which it would find out anew."""
+    return binary_type(count)
 
 
 def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], Any]:
@@ -257,7 +277,8 @@ def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], 
         for group in aligned:
             task.add_constraint(lg.align(*[variables[n] for n in group]))
         task.add_scalar_arg(header)
-        task.add_scalar_arg(leaf.packed_plain(payload))
+        packed = leaf.packed_plain(payload)
+        task.add_scalar_arg(packed, _bytes(len(packed)))
         _submit(task)
         return wrap(written, "cupynumeric") if out is None else out
 

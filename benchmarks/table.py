@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +38,7 @@ from rich.console import Console
 from rich.table import Table
 
 from xpdispatch import kernel, namespace_for, synchronize, threads
+from xpdispatch.machine import version_of
 from xpdispatch.progress import Progress, progress_bar
 
 Sides = dict[str, Callable[[], Any]]
@@ -397,6 +399,19 @@ def beside(script: str, rounds: int) -> Any:
         return json.loads(found.read_text())
 
 
+def about_this_machine() -> dict[str, Any]:
+    """When and where it is measured."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.machine()
+    libraries = {"NumPy": "numpy", "scipy": "scipy", "Legate": "legate", "cuPyNumeric": "nvidia-cupynumeric"}
+    versions = {"Python": platform.python_version()} | {n: version_of(name) for n, name in libraries.items()}
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    return {"date": today, "processor": processor, "cores": os.cpu_count(), "versions": versions}
+
+
 def tell(progress: Progress, names: list[str], name: str, where: str) -> None:
     progress(names.index(name), len(names), f"{name}, {where}")
 
@@ -423,8 +438,8 @@ def main() -> None:
         rows += found
     more = {script: beside(script, args.rounds) for script in ("overheads", "growth")} if args.all else {}
     if args.json:
-        about = {"numpy": np.__version__, "machine": platform.machine(), "cores": os.cpu_count(), "rounds": args.rounds}
-        Path(args.json).write_text(json.dumps({**about, "rows": rows, **more}, indent=1) + "\n")
+        found = {"about": {**about_this_machine(), "rounds": args.rounds}, "rows": rows, **more}
+        Path(args.json).write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

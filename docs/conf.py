@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # gallery.py
+sys.path.insert(0, str(Path(__file__).parent))  # gallery.py, figures.py
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # for from-shard-map.rst
 
@@ -23,6 +23,7 @@ extensions = [
     "myst_parser",
     "sphinx_design",
     "gallery",
+    "figures",
 ]
 exclude_patterns = ["_build"]
 source_suffix = {".rst": "restructuredtext"}  # Markdown is only included

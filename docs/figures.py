@@ -1,0 +1,166 @@
+"""The tables of docs/performance.rst, from what benchmarks/table.py measured: ``.. figures:: NAME``.
+
+Sphinx loads this as an extension. Each figure is told once, in benchmarks/results/table.json.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+
+MEASURED = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "table.json"
+
+KERNELS = {
+    "copy": "copy",
+    "saxpy": "SAXPY",
+    "histogram": "histogram, standard's calls",
+    "counted": "histogram, CPU body",
+    "matmul": "matrix product",
+    "fft2": "batched FFT",
+    "black_scholes": "Black-Scholes",
+    "stencil": "5-point stencil",
+    "softmax": "softmax of rows",
+    "distances": "pairwise distances",
+}
+
+Cells = list[list[str]]
+
+
+def ratio(value: float | None) -> str:
+    """Two digits after the point; nothing for what does not apply."""
+    return "" if value is None else f"{value:.2f}"
+
+
+def by_way(found: dict[str, Any], *ways: str) -> Iterable[tuple[str, list[dict[str, Any]]]]:
+    """Each kernel, with its rows of these ways."""
+    rows = {(row["kernel"], row["way"]): row for row in found["rows"]}
+    for kernel, name in KERNELS.items():
+        yield name, [rows[kernel, way] for way in ways]
+
+
+def here(found: dict[str, Any]) -> Cells:
+    """In this process."""
+    columns = ("NumPy body, 1 thread", "`cut=False`, 1 thread", "NumPy body, 2 threads", "our 1 thread, 2")
+    cells = [["", *columns, "dask, 2", "numexpr, 2", "numba, 1 (our 1)", "limit, 2"]]
+    for name, (one, two) in by_way(found, "1 thread", "2 threads"):
+        values = [one["NumPy"], one["uncut"], two["NumPy"], two["1 thread"], two.get("dask, 2")]
+        values += [two.get("numexpr, 2"), one.get("numba, 1"), two["limit"]]
+        cells.append([name, *map(ratio, values)])
+    return cells
+
+
+def on_legate(found: dict[str, Any]) -> Cells:
+    """On one and on two CPUs."""
+    sides = {"tutorial": "tutorial", "tutorial, cast": "with the cast", "cuPyNumeric": "cuPyNumeric"}
+    heads = [
+        f"{name}, {cpus}" if key == "tutorial" else name for cpus in ("1 CPU", "2 CPUs") for key, name in sides.items()
+    ]
+    cells = [["", *heads]]
+    for name, rows in by_way(found, "Legate, 1 CPU", "Legate, 2 CPUs"):
+        cells.append([name, *(ratio(row.get(side)) for row in rows for side in sides)])
+    return cells
+
+
+def calls(found: dict[str, Any]) -> Cells:
+    """What calls cost."""
+    rows = found["overheads"]["rows"]
+    names = {
+        "prepare a launch": ("Prepare a launch of three arrays and a float", "Legate's decorator"),
+        "issue 1,000 launches": ("1,000 launches, one after the other, until they are issued", "Legate's decorator"),
+        "finish 1,000 launches": ("The same, until they are done", "Legate's decorator"),
+        "leaf to the body": (
+            "From a task's entry to the body's first line",
+            "Legate's decorator and `np.asarray`",
+        ),
+    }
+    cells = [["", "ours", "other side", "ratio"]]
+    for key, (name, side) in names.items():
+        unit = "ms" if "1,000" in key else "us"
+        row = rows[key]
+        told = [f"{row['ours_us']:.1f} {unit}", f"{row['decorator_us']:.1f} {unit}, {side}", ratio(row["ratio"])]
+        cells.append([name, *told])
+    row = rows["call in this process"]
+    last = [
+        f"{row['call_us']:.1f} us",
+        f"{row['body_us']:.1f} us, the body by hand",
+        f"{row['overhead_us']:.1f} us more",
+    ]
+    return [*cells, ["Call in this process, ten elements", *last]]
+
+
+def elements(found: dict[str, Any]) -> Cells:
+    """By elements, over NumPy."""
+    rows = found["growth"]["with elements"]
+    kernels = list(dict.fromkeys(row["kernel"] for row in rows))
+    ways = ("1 thread", "2 threads")
+    cells = [["elements", *(f"{KERNELS[kernel]}, {way}" for kernel in kernels for way in ways)]]
+    for count in dict.fromkeys(row["elements"] for row in rows):
+        own = {row["kernel"]: row for row in rows if row["elements"] == count}
+        cells.append([f"{count:,}", *(ratio(own[k][f"over NumPy, {way}"]) for k in kernels for way in ways)])
+    return cells
+
+
+def tiles(found: dict[str, Any]) -> Cells:
+    """By tiles, on Legate."""
+    cells = [["tiles", "us a launch", "us a tile", "over the decorator"]]
+    for row in found["growth"]["with Legate's tiles"]:
+        times = [f"{row[name]:,.0f}" for name in ("us a launch", "us a tile")]
+        cells.append([str(row["tiles"]), *times, ratio(row["over the decorator"])])
+    return cells
+
+
+def memory(found: dict[str, Any]) -> Cells:
+    """Over the arrays."""
+    rows = found["growth"]["in memory, over the arrays"]
+    ways = ("1 thread", "2 threads", "NumPy")
+    return [["", *ways], *([KERNELS[row["kernel"]], *(ratio(row[way]) for way in ways)] for row in rows)]
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], Cells]] = {
+    "here": here,
+    "legate": on_legate,
+    "calls": calls,
+    "elements": elements,
+    "tiles": tiles,
+    "memory": memory,
+}
+
+
+def table(cells: Cells) -> list[str]:
+    """The lines of a table in reStructuredText."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in cells:
+        lines += [f"   {'* -' if n == 0 else '  -'} {cell}".rstrip() for n, cell in enumerate(row)]
+    return lines
+
+
+def machine(found: dict[str, Any]) -> list[str]:
+    """A sentence on where and when it was measured."""
+    about = found["about"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return [f"Measured on {about['date']} on {about['cores']} cores of {about['processor']}, with {versions}."]
+
+
+class Figures(Directive):
+    """A table by name, or ``machine``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Its nodes."""
+        found = json.loads(MEASURED.read_text())
+        name = self.arguments[0]
+        lines = machine(found) if name == "machine" else table(TABLES[name](found))
+        into = nodes.Element()
+        self.state.nested_parse(StringList(lines, str(MEASURED)), self.content_offset, into)
+        return into.children
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Give Sphinx the directive."""
+    app.add_directive("figures", Figures)
+    return {"parallel_read_safe": True}

@@ -324,7 +324,7 @@ def test_modules_run_by_m(tmp_path: Path) -> None:
         ),
         (["-c", "print(1)"], "unrecognized arguments: -c\nHint: put the program in a file, or name a module by -m"),
         (["--engine", "dask", "a.py"], "there is no engine 'dask'\nHint: --engine is one of local, legate"),
-        (["--engine"], "there is no engine ''"),
+        (["--engine"], "'--engine' names no engine"),
         (["--engine", "local"], "'xpdispatch run --engine local' names no script\nHint: xpdispatch run --engine local"),
         (["--engine", "local", "-m"], "names no script"),
         (["--engine", "local", "--module"], "names no script"),

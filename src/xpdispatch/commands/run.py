@@ -53,8 +53,7 @@ def engine_of(words: Sequence[str]) -> tuple[str, list[str]]:
             after = place + 1 if equals else place + 2
             name = name if equals else "".join(words[place + 1 : after])
             if name not in engines.ENGINES:
-                raise ArgumentError(
-                    f"there is no engine {name!r}", hint=f"--engine is one of {', '.join(engines.ENGINES)}"
-                )
+                said = f"there is no engine {name!r}" if name else "'--engine' names no engine"
+                raise ArgumentError(said, hint=f"--engine is one of {', '.join(engines.ENGINES)}")
             return name, [*words[:place], *words[after:]]
     return "legate", list(words)

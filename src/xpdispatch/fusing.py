@@ -86,7 +86,8 @@ def write_down(
     except Untraceable:
         pass
     except Exception:  # noqa: BLE001  the body itself runs next, and says what is wrong
-        return None
+        if not trace.why_not:  # some functions raise anew what comes through them
+            return None
     if trace.why_not:
         if site.fusing is not None:
             site.fusing.why_not = trace.why_not
@@ -136,7 +137,7 @@ def code_of(
     code: Code | None = fusing.trusted.get(structure)
     if code is None:
         if not _does_the_same(site, program, operands, targets, scalars):
-            fusing.why_not = "what was written down is not what the body does"
+            fusing.why_not = fusing.why_not or "what was written down is not what the body does"
             return None
         code = fusing.trusted[structure] = Code(program)
     return code
@@ -149,29 +150,28 @@ def _does_the_same(
     plan, body = site.plan, site.body
     sizes, region = _tried(plan)
     with np.errstate(all="ignore"):
-        operands = [
+        arrays = [
             _random(window_shape(layout, region), a.dtype, p)
             for p, (layout, a) in enumerate(zip(plan.operands, operands, strict=True))
         ]
         buffers = {r: _random(plan.results[r].tile_shape(sizes), targets[r].dtype, -1 - r) for r in body.buffers}
-    for r in body.buffers:
-        updated = body.updated[r]
-        if updated is not None:
-            operands[updated] = buffers[r]
-    small = write_down(site, sizes, operands, buffers, targets, scalars)
-    if small is None or small.outline != program.outline:
-        return False
-    made = [np.empty(small.values[n].shape, small.values[n].dtype) for n in small.results]
-    try:
-        with np.errstate(all="ignore"):
-            Code(small)(operands, buffers, made, small.constants)
-            given = protected(site, operands), buffers, copied(scalars)
-            arrays = [np.asarray(v) for v in values_of(site, body.call(site.function, site.xp, None, *given), buffers)]
+        for r in body.buffers:
+            updated = body.updated[r]
+            if updated is not None:
+                arrays[updated] = buffers[r]
+        small = write_down(site, sizes, arrays, buffers, targets, scalars)
+        if small is None or small.outline != program.outline:
+            return False
+        made = [np.empty(small.values[n].shape, small.values[n].dtype) for n in small.results]
+        try:
+            Code(small)(arrays, buffers, made, small.constants)
+            given = protected(site, arrays), buffers, copied(scalars)
+            found = [np.asarray(v) for v in values_of(site, body.call(site.function, site.xp, None, *given), buffers)]
             for dtypes in (site.casts, [None if t is None else t.dtype for t in targets]):
-                arrays = [a if d is None else a.astype(d) for a, d in zip(arrays, dtypes, strict=True)]
-    except Exception:  # noqa: BLE001  the body runs itself then, and says what is wrong
-        return False
-    return all((a.dtype, a.shape, _bits(a)) == (m.dtype, m.shape, _bits(m)) for a, m in zip(arrays, made, strict=True))
+                found = [a if d is None else a.astype(d) for a, d in zip(found, dtypes, strict=True)]
+        except Exception:  # noqa: BLE001  the body runs itself then, and says what is wrong
+            return False
+    return all((a.dtype, a.shape, _bits(a)) == (m.dtype, m.shape, _bits(m)) for a, m in zip(found, made, strict=True))
 
 
 def _tried(plan: Plan) -> tuple[tuple[int, ...], Region]:

@@ -122,19 +122,21 @@ class Program(NamedTuple):
     def structure(self) -> tuple[Any, ...]:
         """What programs have in common that differ in the values of constants, and in shapes that are alike, alone."""
         tile = self.values[self.results[0]].shape
-        shapes = [
-            (value.shape == tile, str(value.key) if isinstance(value, Input) else self.is_spread(value) and value.shape)
+        parts = [
+            (value.shape == tile, str(value.key))
+            if isinstance(value, Input)
+            else (value.shape == tile, self.is_spread(value) and value.shape, value.errors)
             for value in self.values
         ]
-        return (self.outline, *shapes)
+        return (self.outline, *parts)
 
     @property
     def outline(self) -> tuple[Any, ...]:
-        """What of the structure is the same for tiles of all sizes."""
+        """What of the structure is the same for tiles of all sizes, however errors are handled outside."""
         parts = [
             (value.place, value.key is None, value.dtype)
             if isinstance(value, Input)
-            else (value.kind, value.ufunc, value.kinds, value.dtype, value.errors)
+            else (value.kind, value.ufunc, value.kinds, value.dtype)
             for value in self.values
         ]
         return (self.results, *parts)
@@ -168,7 +170,7 @@ class Trace:
         self.values: list[Input | Step] = []
         self.why_not = ""
         self.looked = False
-        self._outside = np.geterr(), np.geterrcall(), warnings.filters
+        self._outside = _error_state(), np.geterrcall(), warnings.filters
 
     def give_up(self, why: str) -> Never:
         """End the attempt."""
@@ -195,6 +197,10 @@ class Trace:
             for (argument, kind, _), own in zip(taken, loop, strict=True):
                 if kind is int and isinstance(argument, Constant) and own.kind in "iu":
                     own.type(argument.value)  # which raises what NumPy does
+        if ufunc is np.power and loop[1].kind == "i":
+            (exponent, *_) = taken[1]
+            if not isinstance(exponent, Constant) or exponent.value < 0:
+                self.give_up("integers may be raised to negative powers, which fails")
         return self._step("apply", ufunc, taken, tuple(loop), dtype)
 
     def cast(self, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...] | None = None) -> Symbol:
@@ -265,14 +271,14 @@ class Trace:
     def _errors(self) -> tuple[tuple[str, str], ...] | None:
         """How the body has floating-point errors handled here, where it is in another way than outside."""
         errors, callback, filters = self._outside
-        now = np.geterr()
+        now = _error_state()
         if warnings.filters is not filters or np.geterrcall() is not callback:
             self.give_up("the body catches warnings")
         if now == errors:
             return None
-        if not {"raise", "call"}.isdisjoint(now.values()):
-            self.give_up("the body has floating-point errors raised")
-        return tuple((name, str(how)) for name, how in now.items())
+        if any(how != "ignore" for _, how in {*now} - {*errors}):
+            self.give_up("the body has floating-point errors told")
+        return now
 
     def _symbol(self, value: Input | Step, role: Literal["operand", "buffer", "made"]) -> Symbol:
         self.values.append(value)
@@ -292,6 +298,10 @@ class Trace:
         if not number or value.dtype.kind not in _KINDS:
             self.give_up(f"there is a {type(value).__name__} that is no argument")
         return Constant(value[()]), value.dtype, ()
+
+
+def _error_state() -> tuple[tuple[str, str], ...]:
+    return tuple([(name, str(how)) for name, how in np.geterr().items()])
 
 
 _COMPARISONS = frozenset({np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal})

@@ -342,6 +342,20 @@ def test_namespaces_of_users_have_their_own_functions() -> None:
         assert fusing(made).why_not == "the namespace is none of ours"
 
 
+def test_arrays_that_a_body_keeps() -> None:
+    kept: list[Any] = []
+
+    def body(xp, x):
+        kept.append(x)
+        return x * kept[0]
+
+    made = kernel("x[i] -> z[i]")(body)
+    with forced_cuts(1), pytest.raises(TypeError, match="kept an array of an earlier call"):
+        for _ in range(2):
+            made(like())
+            kept[:] = [k for k in kept if not isinstance(k, np.ndarray)]
+
+
 def test_copies_by_way_of_pickle() -> None:
     def body(xp, x):
         t = copy.copy(x)

@@ -88,6 +88,8 @@ def write_down(
     except Exception:  # noqa: BLE001  the body itself runs next, and says what is wrong
         if not trace.why_not:  # some functions raise anew what comes through them
             return None
+    finally:
+        trace.over = True
     if trace.why_not:
         if site.fusing is not None:
             site.fusing.why_not = trace.why_not

@@ -164,16 +164,20 @@ class Trace:
         What could not be written down, if anything.
     looked : bool
         Shapes were asked for.
+    over : bool
+        The body has returned; whatever symbols it left somewhere are of no use.
     """
 
     def __init__(self) -> None:
         self.values: list[Input | Step] = []
         self.why_not = ""
-        self.looked = False
+        self.looked = self.over = False
         self._outside = _error_state(), np.geterrcall(), warnings.filters
 
     def give_up(self, why: str) -> Never:
         """End the attempt."""
+        if self.over:
+            raise TypeError("a kernel's body kept an array of an earlier call")
         self.why_not = self.why_not or why
         raise Untraceable(why)
 
@@ -460,6 +464,8 @@ class Symbol(NDArrayOperatorsMixin):
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """What is asked for where this is no array of NumPy's, and the body may decide by that."""
+        if self.trace.over:
+            return Symbol
         self.trace.give_up("the body hangs on the type of an array")
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:

@@ -464,9 +464,9 @@ class Symbol(NDArrayOperatorsMixin):
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """What is asked for where this is no array of NumPy's, and the body may decide by that."""
-        if self.trace.over:
-            return Symbol
-        self.trace.give_up("the body hangs on the type of an array")
+        if not self.trace.over:
+            self.trace.give_up("the body hangs on the type of an array")
+        return Symbol
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         self.trace.give_up("an array is made of another one")

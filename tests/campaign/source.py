@@ -127,8 +127,8 @@ def _done_to_cells(p: Program, how: str, xp: str) -> Iterator[str]:
     elif how == "cast":
         yield f"c_0 = {xp}.astype(v, {xp}.{p.dtype}, copy=True)"
         yield f"v = {xp}.where(c_0 != v, c_0, v)"
-    elif how == "clip" and p.kind in "iuf":
-        yield f"v = {xp}.clip(v, {'0' if p.kind == 'u' else '-4'}, {4 if p.seed % 2 else None})"
+    elif how == "clip" and p.kind in "iuf":  # array-api-compat's own has no other byte order
+        yield f"v = {xp}.clip(v * 1, {'0' if p.kind == 'u' else '-4'}, {4 if p.seed % 2 else None})"
     elif how == "error state":
         yield "with np.errstate(all='ignore'):"
         yield f"    v = {xp}.where(v == v, v {'+' if number else '^'} v, v)"

@@ -91,7 +91,7 @@ def write_down(
     finally:
         trace.over = True
     if trace.why_not:
-        if site.fusing is not None:
+        if site.fusing is not None and trace.for_good:
             site.fusing.why_not = trace.why_not
         return None
     return program

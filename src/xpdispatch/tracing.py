@@ -162,6 +162,8 @@ class Trace:
     ----------
     why_not : str
         What could not be written down, if anything.
+    for_good : bool
+        That holds for other calls as well.
     looked : bool
         Shapes were asked for.
     over : bool
@@ -171,6 +173,7 @@ class Trace:
     def __init__(self) -> None:
         self.values: list[Input | Step] = []
         self.why_not = ""
+        self.for_good = True
         self.looked = self.over = False
         self._outside = _error_state(), np.geterrcall(), warnings.filters
 
@@ -277,6 +280,7 @@ class Trace:
         errors, callback, filters = self._outside
         now = _error_state()
         if warnings.filters is not filters or np.geterrcall() is not callback:
+            self.for_good = False  # filters are the whole process': it may have been another thread
             self.give_up("the body catches warnings")
         if now == errors:
             return None

@@ -161,6 +161,7 @@ def registry() -> Iterator[None]:
     yield
     if namespaces._registry != before:
         namespaces._registry.update(before)
+        namespaces.namespace_for.cache_clear()
         namespaces.registrations += 1
 
 

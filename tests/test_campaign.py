@@ -11,7 +11,7 @@ import pytest
 import xpdispatch as xd
 from campaign.arrays import DTYPES, LAYOUTS
 from campaign.calls import ENGINES
-from campaign.drawing import WRONG, program
+from campaign.drawing import CELLS, WRONG, program
 from campaign.outcomes import check
 from campaign.programs import MODES
 from campaign.shrinking import shrunk
@@ -54,7 +54,7 @@ def test_every_kind_of_program_is_drawn() -> None:
     operators = ("none", "sum", "prod", "max", "min", "any", "all", "xor", "fold")
     wanted = [("axis", a) for a in axes] + [("result", r) for r in results] + [("operator", o) for o in operators]
     wanted += [("dtype", d) for d in DTYPES] + [("layout", n) for n in LAYOUTS] + [("boundary", m) for m in MODES]
-    wanted += [("wrong", w) for w in WRONG]
+    wanted += [("wrong", w) for w in WRONG] + [("cells", c) for c in CELLS] + [("option", "fuse=False")]
     assert {w: drawn[w] for w in wanted if drawn[w] < 3} == {}
 
 

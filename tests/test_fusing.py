@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from collections.abc import Callable
@@ -157,6 +158,265 @@ def test_fuse_false_runs_the_body_for_each_tile() -> None:
     found, ran = tiles_of(made, like())
     np.testing.assert_array_equal(found, like() + 1)
     assert ran > 10
+
+
+# -- what differs where nobody looks --------------------------------------------------------------------
+
+RARE = np.array([0.0, -0.0, 1.0, -1.0, 2.0, 0.5, 1e-310, np.inf, -np.inf, np.nan] * 20)
+
+
+def assert_as_without(body: Callable[..., Any], *calls: tuple[Any, ...], notation: str = "x[i] -> z[i]") -> Kernel:
+    """Compare calls, in order, with those of a kernel that runs its body: bits, errors and warnings."""
+    fused, plain = kernel(notation)(body), kernel(notation, fuse=False)(body)
+    for args in calls:
+        told = []
+        for made in (fused, plain):
+            with forced_cuts(2), warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                try:
+                    found = made(*args)
+                    answer: Any = found.dtype, np.where(np.isnan(found), np.nan, found).tobytes()
+                except Exception as error:
+                    answer = type(error), str(error)
+            told.append((answer, {str(w.message) for w in caught}))
+        assert told[0] == told[1]
+    return fused
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex64", "int32", "bool"])
+@pytest.mark.parametrize(
+    "exponent", [2, 2.0, 1, 1.0, 0.5, -1, -1.0, 0, 0.0, 3, True, np.float64(0.5), np.int8(2), np.array(0.5)]
+)
+def test_powers_are_those_of_numpys_arrays(exponent: Any, dtype: str) -> None:
+    with np.errstate(all="ignore"):
+        x = RARE.astype(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_as_without(lambda xp, x: x**exponent, (x,), (x,))
+
+
+@pytest.mark.parametrize(
+    "bounds", [(0, 10), (0.0, None), (-0.0, None), (-0.0, 5), (-3, 0), (-3, -0.0), (None, 0), (None, -0.0), (3, 1)]
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int32"])
+def test_clips_are_numpys_where_zeros_have_two_signs(bounds: tuple[Any, Any], dtype: str) -> None:
+    with np.errstate(all="ignore"):
+        x = RARE.astype(dtype)
+    made = assert_as_without(lambda xp, x: xp.clip(x, *bounds), (x,))
+    assert dtype == "int32" or fusing_of_last(made).trusted
+
+
+def fusing_of_last(made: Kernel) -> Fusing:
+    """What is known of the kernel's last prepared call."""
+    (*_, (_, call)) = made._prepared.values()
+    assert call.site.fusing is not None
+    return call.site.fusing
+
+
+def test_numbers_that_do_not_fit_are_numpys_business() -> None:
+    x, i = np.arange(100, dtype="u1"), np.arange(100)
+
+    def assigned(xp, x, a):
+        t = x * 2
+        t[...] = a
+        return t + x
+
+    def caught(xp, x, a):
+        try:
+            return x + a
+        except OverflowError:
+            return x - x
+
+    def for_nothing(xp, x, a):
+        x + a
+        return x * 2
+
+    assert_as_without(assigned, (x, 3), (x, 300), (x, -1), notation="x[i] -> z[i]")
+    assert_as_without(assigned, (i, 2.5), (i, float("nan")), (i, float("inf")))
+    assert_as_without(lambda xp, x, a: xp.where(x > 2, x, a) + x, (x, 3), (x, 300), (x, -1), (x, 2.5), (x, 2**70))
+    assert_as_without(lambda xp, x, a: (x < a) | (a == x), (x, 3), (x, 300), (x, -1))
+    for body in (caught, for_nothing):
+        assert_as_without(body, (x, 3), (x, 300), (x, 3))
+
+
+def test_powers_of_integers_that_fail() -> None:
+    def body(xp, x, y):
+        try:
+            x**y
+        except ValueError:
+            return x * 0
+        return x * 2
+
+    x, y = np.arange(100), np.ones(100, int)
+    assert_as_without(body, (x, y), (x, y - 2), (x, y), notation="x[i], y[i] -> z[i]")
+
+
+@pytest.mark.parametrize("how", ["ignore", "warn", "raise"])
+def test_bodies_that_handle_floating_point_errors(how: Any) -> None:
+    def body(xp, x):
+        y = x + 0
+        with np.errstate(divide=how):
+            y = 1 / y
+        return xp.sqrt(y)
+
+    made = assert_as_without(body, (np.ones(100),), (np.zeros(100),), (-np.ones(100),))
+    assert bool(fusing_of_last(made).why_not) == (how != "ignore")
+
+
+def test_bodies_that_catch_warnings() -> None:
+    def body(xp, x):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return 1 / x + 1
+
+    made = assert_as_without(body, (np.ones(100),), (np.zeros(100),))
+    assert not fusing_of_last(made).why_not, "another thread may have done it"
+
+
+def test_bodies_that_catch_floating_point_errors() -> None:
+    def body(xp, x):
+        try:
+            return 1 / x
+        except FloatingPointError:
+            return x + 7
+
+    with np.errstate(all="raise"):
+        assert_as_without(body, (np.ones(100),), (np.zeros(100),))
+    made = kernel("x[i] -> z[i]")(body)
+    out = np.zeros(100)
+    with forced_cuts(1), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(np.ones(100), out=out)
+        assert fusing(made).trusted
+        with pytest.raises(RuntimeWarning, match="divide by zero") as caught:
+            made(np.zeros(100), out=out)
+    assert any(entry.name == "body" for entry in caught.traceback), "the body itself says where"
+
+
+def test_numbers_made_of_0d_arrays_are_no_arrays() -> None:
+    def body(xp, x, c, anew):
+        t = c * 2
+        u = t
+        if anew:
+            u = t = t + 1
+        else:
+            t += 1  # which is another number, and leaves u as it is
+        return x * t + u
+
+    x, c = like(), np.array(3.0)
+    assert_as_without(body, (x, c, True), (x, c, False), (x, c, True), notation="x[i], c[] -> z[i]")
+
+
+@pytest.mark.parametrize("asks", [lambda x: isinstance(x, np.ndarray), lambda x: type(x) is np.ndarray])
+def test_bodies_that_look_at_cells_of_numpys_arrays_alone(asks: Callable[[Any], bool]) -> None:
+    def body(xp, x):
+        if asks(x) and bool(xp.any(x < 0)):
+            raise ValueError("negative")
+        return x + 1
+
+    assert_as_without(body, (abs(like()),), (-np.ones(1000),))
+
+
+def test_bodies_that_change_a_scalar_run_themselves() -> None:
+    def body(xp, x, rng):
+        return x + float(rng.random())
+
+    made = kernel("x[i] -> z[i]")(body)
+    with forced_cuts(1):
+        rng, before = np.random.default_rng(1), np.random.default_rng(1)
+        made(like(), rng)
+        assert fusing(made).why_not == "the body changes a scalar"
+        assert rng.random() != before.random()
+
+
+def test_namespaces_of_users_have_their_own_functions() -> None:
+    import array_api_compat.numpy as compat
+
+    own = type(compat)("own")
+    own.__dict__.update(vars(compat))
+    own.__dict__["where"] = lambda condition, yes, no: np.where(condition, no, yes)
+    xd.register_namespace("CPU", own)
+    x = like()
+    made = kernel("x[i] -> z[i]")(lambda xp, x: xp.where(x > 0, x, 0) + 1)
+    with forced_cuts(1):
+        np.testing.assert_array_equal(made(x), np.where(x > 0, 0, x) + 1)
+        assert fusing(made).why_not == "the namespace is none of ours"
+
+
+def test_arrays_that_a_body_keeps() -> None:
+    kept: list[Any] = []
+
+    def body(xp, x):
+        kept.append(x)
+        return x * kept[0]
+
+    made = kernel("x[i] -> z[i]")(body)
+    with forced_cuts(1), pytest.raises(TypeError, match="kept an array of an earlier call"):
+        for _ in range(2):
+            made(like())
+            kept[:] = [k for k in kept if not isinstance(k, np.ndarray)]
+
+
+def test_copies_by_way_of_pickle() -> None:
+    def body(xp, x):
+        t = copy.copy(x)
+        t += 1
+        return t
+
+    made = assert_as_without(body, (like(),), (like(),))
+    assert fusing_of_last(made).why_not == "an array is copied or pickled"
+
+
+def test_programs_are_tried_in_the_dtypes_of_the_call() -> None:
+    def body(xp, x, y):
+        if y.dtype == xp.float32:
+            return x + (1 if type(x) is np.ndarray else 2)
+        return x + 2
+
+    x, y = like(), like()
+    assert_as_without(body, (x, y.astype("f4")), (x, y), notation="x[i], y[i] -> z[i]")
+
+
+def test_programs_are_tried_on_what_the_body_does_in_this_tile() -> None:
+    def body(xp, x):
+        return x + 1 if len(x) <= 33 or type(x) is np.ndarray else x * 2
+
+    made = kernel("x[i] -> z[i]")(body)
+    with forced_cuts(1, cache=8000):
+        for _ in range(2):
+            np.testing.assert_array_equal(made(like(5000)), like(5000) + 1)
+
+
+def test_programs_are_tried_on_few_cells() -> None:
+    most = 0
+
+    def body(xp, A):
+        nonlocal most
+        most = max(most, A.nbytes // A.itemsize if type(A) is np.ndarray else 0)
+        return A * 2 + 1
+
+    made = kernel("A[...] -> B[...]")(body)
+    with forced_cuts(1):
+        A = like(4**10).reshape(4, 4, 4, 4, 4, 4, 4, 4, 4, 4)
+        assert made(A).tobytes() == (A * 2 + 1).tobytes()
+    assert fusing(made).trusted
+    assert most <= 1 << 17
+
+
+def test_one_program_does_for_tiles_of_many_sizes() -> None:
+    traced = 0
+
+    def body(xp, x):
+        nonlocal traced
+        traced += type(x) is not np.ndarray
+        return x * 2 + 1
+
+    made = kernel("x[i] -> z[i]")(body)
+    with forced_cuts(1, cache=4000):
+        made(like(997))
+        traced = 0
+        assert made(like(997)).tobytes() == (like(997) * 2 + 1).tobytes()
+    assert traced == 1
 
 
 # -- assignments ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ true of one is then true of all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,8 @@ class _Tiles:
         self._plain = [o for o in (*site.plan.operands, *layouts) if not o.reaches and o.axes]
         self._written = any(t is not None for t in targets)
         self._quick = make_quick(site, operands, scalars, self.results, targets[0], domain, regions)
-        self._programs = programs_of(site, operands, scalars, self.results, domain, regions)
+        self._allocating = Lock()
+        self._programs = programs_of(site, operands, scalars, self.results, domain, regions, self._allocating)
 
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Run the body on tile `k`, and write its part of the results without an operator."""
@@ -183,8 +185,9 @@ class _Tiles:
         for r, (layout, value) in enumerate(zip(layouts, values, strict=True)):
             if layout.joined or layout.op == "fold":
                 continue
-            if self.results[r] is None:
-                self.results[r] = allocated(site, layout, value, domain)
+            with self._allocating:  # while the first tile runs here, others may be run as programs
+                if self.results[r] is None:
+                    self.results[r] = allocated(site, layout, value, domain)
             if not layout.op and value is not buffers.get(r):
                 write(site, part(self.results[r], layout), value)
         if k == 0:

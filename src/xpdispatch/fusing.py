@@ -7,7 +7,9 @@ that the same bits come out; and that is tried on random numbers before a progra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from threading import Lock
 from typing import Any, Literal, NamedTuple
@@ -15,18 +17,28 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from xpdispatch.body import Body
+from xpdispatch.namespaces import load
 from xpdispatch.parts import allocated, operand_part, protected, window_part, window_shape
 from xpdispatch.plan import WHOLE, Layout, Plan
 from xpdispatch.returned import note, values_of
-from xpdispatch.scalars import copied
+from xpdispatch.scalars import copied, state_of
 from xpdispatch.site import Site
 from xpdispatch.tiling import Region
-from xpdispatch.tracing import Constant, Input, Namespace, Program, Step, Symbol, Trace, Untraceable, finished
+from xpdispatch.tracing import IMITATED, Constant, Input, Namespace, Program, Step, Symbol, Trace, Untraceable, finished
 
 _ALL = slice(None)
 
 _TRIED = 33
 """Cells of each index on which a program is tried: some vectors of the processor, and a rest."""
+
+_FEW = 1 << 17
+"""Cells of all operands on which a program is tried at most, but where it takes so many for :data:`_LEAST`."""
+
+_LEAST = 2
+"""Cells of each index at least."""
+
+_RARE = (0.0, -0.0, -1.0, -2.5, 0.5, 1e-310, 1e300, -1e300, np.inf, -np.inf, np.nan)
+"""Numbers that functions which are the same elsewhere may take in different ways."""
 
 
 def can_fuse(body: Body, plan: Plan) -> bool:
@@ -62,28 +74,44 @@ def write_down(
     try:
         given = [trace.array((0, p), a.shape, a.dtype, buffer=False) for p, a in enumerate(operands)]
         written = {r: trace.array((1, r), a.shape, a.dtype, buffer=True) for r, a in buffers.items()}
-        xp = Namespace(trace, site.xp if site.library == "numpy" else None)
-        values = values_of(site, site.body.call(site.function, xp, None, given, written, copied(scalars)), written)
+        xp = _namespace(trace, site)
+        own = copied(scalars)
+        before = state_of(own)
+        returned = site.body.call(site.function, xp, None, given, written, own)
+        if before != state_of(own):
+            trace.give_up("the body changes a scalar")
+        values = (returned,) if type(returned) is Symbol else values_of(site, returned, written)
         results = [_result(trace, site, r, value, sizes, targets[r]) for r, value in enumerate(values)]
         program = finished(trace, results)
     except Untraceable:
         pass
     except Exception:  # noqa: BLE001  the body itself runs next, and says what is wrong
-        return None
+        if not trace.why_not:  # some functions raise anew what comes through them
+            return None
+    finally:
+        trace.over = True
     if trace.why_not:
-        if site.fusing is not None:
+        if site.fusing is not None and trace.for_good:
             site.fusing.why_not = trace.why_not
         return None
     return program
 
 
+def _namespace(trace: Trace, site: Site) -> Namespace:
+    usual = load("array_api_compat.numpy")
+    xp = site.xp if site.library == "numpy" else usual
+    if any(getattr(xp, name, None) is not getattr(usual, name) for name in IMITATED):
+        trace.give_up("the namespace is none of ours")
+    return Namespace(trace, xp)
+
+
 def _result(trace: Trace, site: Site, r: int, value: Any, sizes: Sequence[int], target: Any) -> Symbol:
     """A result in the dtype in which it is stored."""
-    if not isinstance(value, Symbol):
+    if type(value) is not Symbol or value.trace is not trace:
         trace.give_up(f"a result is a {type(value).__name__}")
     result: Symbol = value
     shape = site.plan.results[r].tile_shape(sizes)
-    if len(shape) != result.ndim or any(n not in (None, m) for n, m in zip(shape, result.shape, strict=True)):
+    if len(shape) != result.ndim or any(n not in (None, m) for n, m in zip(shape, result.cells, strict=True)):
         trace.give_up("a result does not have the tile's shape")
     cast, planned = site.casts[r], site.dtypes[r] if site.dtypes else None
     if cast is not None and cast != result.dtype:
@@ -97,7 +125,9 @@ def _result(trace: Trace, site: Site, r: int, value: Any, sizes: Sequence[int], 
     return result
 
 
-def code_of(site: Site, program: Program, scalars: Sequence[Any]) -> Code | None:
+def code_of(
+    site: Site, program: Program, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
+) -> Code | None:
     """How programs of this structure are run; None where they do not do what the body does.
 
     That is tried once for each structure, on a small tile.
@@ -108,53 +138,73 @@ def code_of(site: Site, program: Program, scalars: Sequence[Any]) -> Code | None
     structure = program.structure
     code: Code | None = fusing.trusted.get(structure)
     if code is None:
-        if not _does_the_same(site, program, scalars):
-            fusing.why_not = "what was written down is not what the body does"
+        if not _does_the_same(site, program, operands, targets, scalars):
+            fusing.why_not = fusing.why_not or "what was written down is not what the body does"
             return None
         code = fusing.trusted[structure] = Code(program)
     return code
 
 
-def _does_the_same(site: Site, program: Program, scalars: Sequence[Any]) -> bool:
+def _does_the_same(
+    site: Site, program: Program, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
+) -> bool:
     """Run the body and its program on random numbers, and compare all bits."""
     plan, body = site.plan, site.body
-    dtypes = {v.place: v.dtype for v in program.values if isinstance(v, Input)}
-    sizes = tuple(min(n, _TRIED) for n in plan.extents)
-    region = tuple((0, n) for n in sizes)
-    operands = [
-        _random(window_shape(layout, region), dtypes.get((0, p), np.dtype(float)), p)
-        for p, layout in enumerate(plan.operands)
-    ]
-    written = [program.values[n].dtype for n in program.results]
-    shapes = [layout.tile_shape(sizes) for layout in plan.results]
-    buffers = {r: _random(shapes[r], dtypes.get((1, r), written[r]), -1 - r) for r in body.buffers}
-    for r in body.buffers:
-        updated = body.updated[r]
-        if updated is not None:
-            operands[updated] = buffers[r]
-    small = write_down(site, sizes, operands, buffers, [np.empty(0, d) for d in written], scalars)
-    if small is None:
-        return False
-    made = [np.empty(small.values[n].shape, small.values[n].dtype) for n in small.results]
-    try:
-        with np.errstate(all="ignore"):
-            Code(small)(operands, buffers, made, small.constants)
-            given = protected(site, operands), buffers, copied(scalars)
-            values = values_of(site, body.call(site.function, site.xp, None, *given), buffers)
-            arrays = [np.asarray(v).astype(d, copy=False) for v, d in zip(values, written, strict=True)]
-    except Exception:  # noqa: BLE001  the body runs itself then, and says what is wrong
-        return False
-    return all(
-        (a.dtype, a.shape, a.tobytes()) == (m.dtype, m.shape, m.tobytes()) for a, m in zip(arrays, made, strict=True)
-    )
+    sizes, region = _tried(plan)
+    with np.errstate(all="ignore"):
+        arrays = [
+            _random(window_shape(layout, region), a.dtype, p)
+            for p, (layout, a) in enumerate(zip(plan.operands, operands, strict=True))
+        ]
+        buffers = {r: _random(plan.results[r].tile_shape(sizes), targets[r].dtype, -1 - r) for r in body.buffers}
+        for r in body.buffers:
+            updated = body.updated[r]
+            if updated is not None:
+                arrays[updated] = buffers[r]
+        small = write_down(site, sizes, arrays, buffers, targets, scalars)
+        if small is None or small.outline != program.outline:
+            return False
+        made = [np.empty(small.values[n].shape, small.values[n].dtype) for n in small.results]
+        try:
+            Code(small)(arrays, buffers, made, small.constants)
+            given = protected(site, arrays), buffers, copied(scalars)
+            found = [np.asarray(v) for v in values_of(site, body.call(site.function, site.xp, None, *given), buffers)]
+            for dtypes in (site.casts, [None if t is None else t.dtype for t in targets]):
+                found = [a if d is None else a.astype(d) for a, d in zip(found, dtypes, strict=True)]
+        except Exception:  # noqa: BLE001  the body runs itself then, and says what is wrong
+            return False
+    return all((a.dtype, a.shape, _bits(a)) == (m.dtype, m.shape, _bits(m)) for a, m in zip(found, made, strict=True))
+
+
+def _tried(plan: Plan) -> tuple[tuple[int, ...], Region]:
+    """The tile on which a program is tried: smaller where there are many indices, or whole axes that go far."""
+    most = _TRIED
+    while True:
+        sizes = tuple(min(n, most) for n in plan.extents)
+        region = tuple((0, n) for n in sizes)
+        cells = sum(math.prod(window_shape(layout, region)) for layout in plan.operands)
+        if cells <= _FEW or most <= _LEAST:
+            return sizes, region
+        most = max(_LEAST, most // 2)
 
 
 def _random(shape: Sequence[int], dtype: np.dtype[Any], seed: int) -> Any:
-    """Numbers between 1 and 8 that no two arrays have in common."""
-    drawn = np.random.default_rng(seed % 2**32).random(tuple(shape)) * 7 + 1
+    """Numbers that no two arrays have in common: between 1 and 8, and of floats one in four out of the ordinary."""
+    rng = np.random.default_rng(seed % 2**32)
+    drawn = rng.random(tuple(shape)) * 7 + 1
     if dtype.kind == "b":
         return drawn > 4
-    return (drawn * (1 + 0.5j)).astype(dtype) if dtype.kind == "c" else drawn.astype(dtype)
+    if dtype.kind in "fc":
+        drawn = np.where(rng.random(drawn.shape) < 0.25, rng.choice(_RARE, drawn.shape), drawn)
+    return (drawn * (1 + 0.5j) if dtype.kind == "c" else drawn).astype(dtype)
+
+
+def _bits(array: Any) -> bytes:
+    """All bits, but that one NaN is as good as another."""
+    if array.dtype.kind == "c":
+        return _bits(array.real) + _bits(array.imag)
+    found = np.where(np.isnan(array), array.dtype.type(np.nan), array) if array.dtype.kind == "f" else array
+    return bytes(found.tobytes())
 
 
 def programs_of(
@@ -164,11 +214,26 @@ def programs_of(
     results: list[Any],
     domain: Region,
     regions: Sequence[Region],
+    allocating: AbstractContextManager[Any] | None = None,
 ) -> Programs | None:
-    """What a call's tiles are computed by instead of the body; None where nothing but the body can."""
+    """What a call's tiles are computed by instead of the body; None where nothing but the body can.
+
+    That is so as well where floating-point errors are raised, which the body may catch.
+    """
     if site.fusing is None or site.fusing.why_not or site.library != "numpy":
         return None
-    return Programs(site, operands, scalars, results, domain, regions)
+    if not {"raise", "call"}.isdisjoint(np.geterr().values()) or _would_be_overwritten(site, operands, results):
+        return None
+    return Programs(site, operands, scalars, results, domain, regions, allocating or Lock())
+
+
+def _would_be_overwritten(site: Site, operands: Sequence[Any], results: Sequence[Any]) -> bool:
+    """Whether one of several results may be written while another's operands are still to be read."""
+    return len(results) > 1 and any(
+        target is not None and site.body.updated[r] != p and np.may_share_memory(operand, target)
+        for p, operand in enumerate(operands)
+        for r, target in enumerate(results)
+    )
 
 
 class _Found(NamedTuple):
@@ -193,6 +258,8 @@ class Programs:
         Where the results go; what is None is allocated here when a program first needs it.
     domain : Region
     regions : sequence of Region
+    allocating : lock
+        Held while a result is allocated.
     """
 
     def __init__(
@@ -203,12 +270,13 @@ class Programs:
         results: list[Any],
         domain: Region,
         regions: Sequence[Region],
+        allocating: AbstractContextManager[Any],
     ) -> None:
         self._site, self._scalars, self.results = site, scalars, results
         self._operands, self._domain, self._regions = operands, domain, regions
         self._targets = tuple(results)
         self._found: dict[Any, _Found | None] = {}
-        self._lock = Lock()
+        self._allocating = allocating
         self._starts = [start for start, _ in domain]
         # Arrays that are cut alike, by the indices of their axes: positions of operands and of results.
         self._alike: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
@@ -247,6 +315,9 @@ class Programs:
         try:
             code(operands, into, into, constants)
         except Exception as error:
+            # The body may catch it, or tells more of where it comes from; but what it reads must still be there.
+            if not any(np.may_share_memory(a, t) for a in operands for t in into):
+                return False
             note(error, self._site, region)
             raise
         return True
@@ -280,7 +351,7 @@ class Programs:
             site, into = self._site, self._into(chosen)
             buffers = {r: into[r] for r in site.body.buffers}
             program = write_down(site, sizes, operands, buffers, self._targets, self._scalars)
-            code = None if program is None else code_of(site, program, self._scalars)
+            code = None if program is None else code_of(site, program, operands, self._targets, self._scalars)
             found = None if program is None or code is None else _Found(program, code, program.constants)
             self._found[None if found is not None and alike and not found.program.looked else key] = found
             return found
@@ -289,7 +360,7 @@ class Programs:
     def _allocate(self, program: Program, operands: Sequence[Any]) -> None:
         ranked = [a for a in operands if a.ndim > 1]
         order: Literal["C", "F"] = "F" if ranked and all(a.flags.fnc for a in ranked) else "C"
-        with self._lock:
+        with self._allocating:
             for r, (layout, n) in enumerate(zip(self._site.plan.results, program.results, strict=True)):
                 if self.results[r] is None:
                     like = np.empty(program.values[n].shape, program.values[n].dtype, order)
@@ -374,15 +445,28 @@ class Code:
 
 def _function(program: Program, step: Step, *, writes: bool) -> Callable[..., Any]:
     """What does a step, into an array or into a new one."""
+    function: Callable[..., Any]
     if step.ufunc is not None:
-        return step.ufunc
-    if step.kind == "choose":
-        return _choose if writes else np.where
-    if writes:
-        return _cast
-    return (
-        partial(_spread, shape=step.shape, dtype=step.dtype) if program.is_spread(step) else partial(_new, step.dtype)
-    )
+        function = step.ufunc
+    elif step.kind == "choose":
+        function = _choose if writes else np.where
+    elif writes:
+        function = _cast
+    elif program.is_spread(step):
+        function = partial(_spread, shape=step.shape, dtype=step.dtype)
+    else:
+        function = partial(_new, step.dtype)
+    return function if step.errors is None else _under(dict(step.errors), function)
+
+
+def _under(errors: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with floating-point errors handled as the body has it."""
+
+    def under(*arguments: Any, **options: Any) -> Any:
+        with np.errstate(**errors):
+            return function(*arguments, **options)
+
+    return under
 
 
 def _cast(source: Any, out: Any) -> None:

@@ -234,7 +234,7 @@ def _steps(
     targets = [None if d is None else np.empty(0, d) for d in given]
     buffers = {r: np.empty(site.plan.results[r].tile_shape(sizes), given[r]) for r in site.body.buffers}
     program = write_down(site, sizes, operands, buffers, targets, scalars)
-    return 0 if program is None or code_of(site, program, scalars) is None else program.steps
+    return 0 if program is None or code_of(site, program, operands, targets, scalars) is None else program.steps
 
 
 def _levels(site: Site, sizes: Sequence[int]) -> list[tuple[int, ...]]:

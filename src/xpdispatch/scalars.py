@@ -19,6 +19,18 @@ def copied(scalars: Sequence[Any]) -> Sequence[Any]:
     return copies
 
 
+_NUMBERS_AND_TEXTS = (bool, int, float, complex, str, bytes, type(None))
+
+
+def state_of(scalars: Sequence[Any]) -> Any:
+    """What differs after something changed a scalar; nothing of what cannot change, or cannot be pickled."""
+    able = [v for v in scalars if type(v) not in _NUMBERS_AND_TEXTS and not isinstance(v, np.generic)]
+    try:
+        return pickle.dumps(able) if able else None
+    except Exception:  # noqa: BLE001  as above
+        return None
+
+
 def scalars_key(scalars: Sequence[Any], *, integers: bool) -> tuple[Any, ...]:
     """What of the scalars can decide a dtype or an extent that only the body knows.
 

@@ -8,6 +8,7 @@ Its Python runs for each call anew, on the call's own scalars, so that nothing i
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Never
@@ -71,6 +72,8 @@ class Step(NamedTuple):
         What the arguments are computed in.
     shape : tuple of int
     dtype : numpy.dtype
+    errors : tuple of (str, str) or None
+        What the body set :func:`numpy.errstate` to meanwhile; None where it is as outside.
     """
 
     kind: Kind
@@ -79,6 +82,12 @@ class Step(NamedTuple):
     loop: tuple[np.dtype[Any], ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    errors: tuple[tuple[str, str], ...] | None = None
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """The arguments, of constants what decides dtypes alone."""
+        return tuple([a.kind if isinstance(a, Constant) else a for a in self.arguments])
 
 
 class Program(NamedTuple):
@@ -113,15 +122,24 @@ class Program(NamedTuple):
     def structure(self) -> tuple[Any, ...]:
         """What programs have in common that differ in the values of constants, and in shapes that are alike, alone."""
         tile = self.values[self.results[0]].shape
-        parts: list[Any] = [self.results]
-        for value in self.values:
-            if isinstance(value, Input):
-                parts.append((value.place, str(value.key), value.dtype, value.shape == tile))
-            else:
-                kinds = tuple([a.kind if isinstance(a, Constant) else a for a in value.arguments])
-                spread = value.shape if self.is_spread(value) else None
-                parts.append((value.kind, value.ufunc, kinds, value.dtype, value.shape == tile, spread))
-        return tuple(parts)
+        parts = [
+            (value.shape == tile, str(value.key))
+            if isinstance(value, Input)
+            else (value.shape == tile, self.is_spread(value) and value.shape, value.errors)
+            for value in self.values
+        ]
+        return (self.outline, *parts)
+
+    @property
+    def outline(self) -> tuple[Any, ...]:
+        """What of the structure is the same for tiles of all sizes, however errors are handled outside."""
+        parts = [
+            (value.place, value.key is None, value.dtype)
+            if isinstance(value, Input)
+            else (value.kind, value.ufunc, value.kinds, value.dtype)
+            for value in self.values
+        ]
+        return (self.results, *parts)
 
     def fits(self, arrays: Sequence[Any]) -> bool:
         """Whether arrays have the shapes of the results."""
@@ -144,17 +162,25 @@ class Trace:
     ----------
     why_not : str
         What could not be written down, if anything.
+    for_good : bool
+        That holds for other calls as well.
     looked : bool
         Shapes were asked for.
+    over : bool
+        The body has returned; whatever symbols it left somewhere are of no use.
     """
 
     def __init__(self) -> None:
         self.values: list[Input | Step] = []
         self.why_not = ""
-        self.looked = False
+        self.for_good = True
+        self.looked = self.over = False
+        self._outside = _error_state(), np.geterrcall(), warnings.filters
 
     def give_up(self, why: str) -> Never:
         """End the attempt."""
+        if self.over:
+            raise TypeError("a kernel's body kept an array of an earlier call")
         self.why_not = self.why_not or why
         raise Untraceable(why)
 
@@ -174,6 +200,14 @@ class Trace:
             self.give_up(str(error))
         if dtype.kind not in _KINDS:
             self.give_up(f"{ufunc.__name__} makes {dtype}")
+        if ufunc not in _COMPARISONS:
+            for (argument, kind, _), own in zip(taken, loop, strict=True):
+                if kind is int and isinstance(argument, Constant) and own.kind in "iu":
+                    own.type(argument.value)  # which raises what NumPy does
+        if ufunc is np.power and loop[1].kind == "i":
+            (exponent, *_) = taken[1]
+            if not isinstance(exponent, Constant) or exponent.value < 0:
+                self.give_up("integers may be raised to negative powers, which fails")
         return self._step("apply", ufunc, taken, tuple(loop), dtype)
 
     def cast(self, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...] | None = None) -> Symbol:
@@ -189,6 +223,13 @@ class Trace:
             self.give_up("where() has a condition that is no array of bool")
         taken = [self._argument(v) for v in (condition, yes, no)]
         dtype = np.result_type(*(v.dtype if isinstance(v, Symbol) else v for v in (yes, no)))
+        # NumPy's where() has its own way with numbers that do not fit.
+        taken[1:] = [
+            (Constant(np.where(_TRUE, a.value, np.empty((), dtype))[()]), *rest)
+            if isinstance(a, Constant)
+            else (a, *rest)
+            for a, *rest in taken[1:]
+        ]
         return self._step("choose", None, taken, (condition.dtype, dtype, dtype), dtype)
 
     def view(self, source: Symbol, key: Any) -> Symbol:
@@ -200,7 +241,11 @@ class Trace:
             self.give_up("an array is indexed by another one")
         if all(k is ... or k == _ALL for k in keys):
             return source
-        shape = np.broadcast_to(_CELL, source.cells)[keys].shape
+        try:
+            shape = np.broadcast_to(_CELL, source.cells)[keys].shape
+        except IndexError:
+            self.looked = True  # the body may catch it
+            raise
         if shape == source.cells and all(k is ... or (isinstance(k, slice) and (k.step or 1) > 0) for k in keys):
             self.looked = True  # with another shape it would not be all of it
             return source
@@ -222,9 +267,26 @@ class Trace:
             self.give_up(f"the body does more than {_LONGEST} things")
         shapes = {s for _, _, s in taken} - {()}
         if shape is None:
-            shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
+            try:
+                shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
+            except ValueError:
+                self.looked = True  # the body may catch it
+                raise
         arguments = tuple(a for a, _, _ in taken)
-        return self._symbol(Step(kind, ufunc, arguments, loop, shape, dtype), "made")
+        return self._symbol(Step(kind, ufunc, arguments, loop, shape, dtype, self._errors()), "made")
+
+    def _errors(self) -> tuple[tuple[str, str], ...] | None:
+        """How the body has floating-point errors handled here, where it is in another way than outside."""
+        errors, callback, filters = self._outside
+        now = _error_state()
+        if warnings.filters is not filters or np.geterrcall() is not callback:
+            self.for_good = False  # filters are the whole process': it may have been another thread
+            self.give_up("the body catches warnings")
+        if now == errors:
+            return None
+        if any(how != "ignore" for _, how in {*now} - {*errors}):
+            self.give_up("the body has floating-point errors told")
+        return now
 
     def _symbol(self, value: Input | Step, role: Literal["operand", "buffer", "made"]) -> Symbol:
         self.values.append(value)
@@ -246,6 +308,14 @@ class Trace:
         return Constant(value[()]), value.dtype, ()
 
 
+def _error_state() -> tuple[tuple[str, str], ...]:
+    return tuple([(name, str(how)) for name, how in np.geterr().items()])
+
+
+_COMPARISONS = frozenset({np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal})
+"""NumPy's functions that take integers of any size."""
+
+_TRUE = np.ones((), bool)
 _ALL = slice(None)
 _CELL = np.empty(())
 _CELL.flags.writeable = False
@@ -336,8 +406,18 @@ class Symbol(NDArrayOperatorsMixin):
         return self.trace.choose(*args)
 
     def __pow__(self, exponent: Any) -> Any:
-        special = _power(self.dtype, exponent) if type(exponent) in (int, float) else None
-        return NDArrayOperatorsMixin.__pow__(self, exponent) if special is None else self.trace.apply(special, (self,))
+        if not self.cells and self.role == "made":
+            self.trace.give_up("a number is raised to a power, for which NumPy has another function")
+        if isinstance(exponent, Symbol):
+            if not exponent.cells and _power(self.dtype, np.full((), 2, exponent.dtype))[0] is not np.power:
+                self.trace.give_up("an array is raised to a power that is one number of an array")
+        elif isinstance(exponent, int | float | complex | np.generic) or (
+            isinstance(exponent, np.ndarray) and not exponent.ndim
+        ):
+            ufunc, dtype = _power(self.dtype, exponent)
+            if ufunc is not np.power:
+                return self.trace.apply(ufunc, (self if dtype == self.dtype else self.astype(dtype),))
+        return NDArrayOperatorsMixin.__pow__(self, exponent)
 
     def __ipow__(self, exponent: Any) -> Any:
         self.trace.give_up("an array is raised to a power in place")
@@ -354,11 +434,17 @@ class Symbol(NDArrayOperatorsMixin):
         """Take new cells, as an assignment to all of an array does."""
         if self.role == "operand":
             self.trace.give_up("an operand is written")
+        if self.role == "made" and not self.cells:
+            self.trace.give_up("a number is written, which has no cell for it")
         cells = value.cells if isinstance(value, Symbol) else ()
         if cells != self.cells:
             self.trace.looked = True  # it is spread over this shape
             if np.broadcast_shapes(cells, self.cells) != self.cells:
                 self.trace.give_up("an array is written that does not fit")
+        if not isinstance(value, Symbol):
+            cell = np.empty((), self.dtype)
+            cell[...] = value  # which raises what NumPy does
+            value = cell
         if not isinstance(value, Symbol) or value.dtype != self.dtype or cells != self.cells:
             value = self.trace.cast(value, self.dtype, self.cells)
         elif value.role != "made":
@@ -375,6 +461,16 @@ class Symbol(NDArrayOperatorsMixin):
     def copy(self) -> Symbol:
         """As NumPy's."""
         return self.trace.cast(self, self.dtype)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        self.trace.give_up("an array is copied or pickled")
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """What is asked for where this is no array of NumPy's, and the body may decide by that."""
+        if not self.trace.over:
+            self.trace.give_up("the body hangs on the type of an array")
+        return Symbol
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         self.trace.give_up("an array is made of another one")
@@ -394,11 +490,24 @@ class Symbol(NDArrayOperatorsMixin):
     __bool__ = __int__ = __float__ = __complex__ = __index__ = __contains__ = _asked
 
 
-def _power(dtype: np.dtype[Any], exponent: float) -> np.ufunc | None:
-    """What ``**`` of NumPy's arrays calls instead of :data:`numpy.power` for this number, if anything."""
-    if dtype.kind in "fc":
-        return {1.0: np.positive, 2.0: np.square, 0.5: np.sqrt, -1.0: np.reciprocal}.get(exponent)
-    return np.square if dtype.kind in "biu" and type(exponent) is int and exponent == 2 else None
+class _Seen(np.ndarray[Any, Any]):
+    """An array that tells which function is called with it, and as what."""
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, **options: Any) -> Any:
+        return ufunc, inputs[0].dtype
+
+
+def _power(dtype: np.dtype[Any], exponent: Any) -> tuple[np.ufunc, np.dtype[Any]]:
+    """What ``**`` of NumPy's arrays calls, and for what dtype: for some numbers not :data:`numpy.power`.
+
+    Which these are hangs on the release.
+    """
+    found: tuple[np.ufunc, np.dtype[Any]] = np.ones(1, dtype).view(_Seen) ** exponent
+    return found
+
+
+IMITATED = "asarray", "astype", "where", "clip"
+"""Functions of array-api-compat's namespace for NumPy that are not NumPy's universal ones."""
 
 
 class Namespace:
@@ -443,14 +552,17 @@ class Namespace:
         """As the standard has it, between numbers."""
         if not isinstance(value, Symbol):
             return self._xp.clip(value, min, max, **options)
-        for bound, beyond in ((min, np.less), (max, np.greater)):
-            if bound is None:
-                continue
-            own = _within(bound, value.dtype)
-            if own is None or options:
-                self._trace.give_up("clip() gets what is no number, or does not fit the array's dtype")
-            value = self._trace.choose(beyond(value, own), own, value)
-        return value
+        bounds = [None if bound is None else _within(bound, value.dtype) for bound in (min, max)]
+        if options or any(own is None and bound is not None for own, bound in zip(bounds, (min, max), strict=True)):
+            self._trace.give_up("clip() gets what is no number, or does not fit the array's dtype")
+        low, high = bounds
+        # Of equal zeros of two signs NumPy's own functions give the bound's or the array's, each in its way.
+        if low is not None and high is not None:
+            value = self._trace.choose(np.less(value, low), low, value)
+            return self._trace.choose(np.greater(value, high), high, value)
+        if low is not None:
+            return np.maximum(value, low)
+        return value.copy() if high is None else np.minimum(value, high)
 
 
 def _within(bound: Any, dtype: np.dtype[Any]) -> Any:

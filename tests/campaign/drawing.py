@@ -13,6 +13,7 @@ from .programs import MODES, Ax, Operand, Program, Result, dtypes_of
 
 EXTENTS = (0, 1, 1, 2, 3, 4, 5, 7, 8, 11, 13)
 HALOS = ((1, 1), (0, 1), (2, 0), (1, 3), (2, 2))
+CELLS = ("in place", "assigned", "cast", "clip", "error state", "square")
 WRONG = (
     *("raises everywhere", "raises in one tile", "raises in one tile", "raises no Exception", "cannot be pickled"),
     *("writes an operand", "dtype by tile", "returns None", "returns text", "returns a list"),
@@ -48,6 +49,7 @@ def program(seed: int) -> Program:
         rng.lead = tuple(rng.choice(EXTENTS[1:]) for _ in range(rng.choice((0, 1, 1, 2))))
     n = rng.choice((1, 2, 3, 5) if rng.unknown else (0, 1, 2, 3, 5, 6))
     rng.base, rng.mixed = rng.choice(DTYPES), rng.chance(0.25)
+    more = _Choice(seed + 2**40)  # what came later leaves what was drawn before
     names = "xyz"[: rng.choice((0, 1, 1, 2, 2, 3))]
     rng.update = bool(count and names) and rng.chance(0.12)
     rng.special = rng.chance(0.25) and not rng.update
@@ -93,10 +95,12 @@ def program(seed: int) -> Program:
                 (("on_error", "immediate"), 0.1),
             )
             if rng.chance(share)
-        ),
+        )
+        + ((("fuse", False),) if more.chance(0.15) else ()),
         factor=rng.choice((1, 2, 4, 7)),
         wrong=rng.choice(WRONG) if rng.chance(0.2) else "",
         place=rng.randrange(2**31),
+        cells=tuple(more.sample(CELLS, more.choice((1, 2, 4)))) if more.chance(0.5) else (),
     )
 
 

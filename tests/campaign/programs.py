@@ -103,6 +103,7 @@ class Program:
     factor: int = 4
     wrong: str = ""
     place: int = 0
+    cells: tuple[str, ...] = ()  # what is done to single cells of ``v`` at last
 
     @property
     def extents(self) -> dict[str, int]:
@@ -222,6 +223,8 @@ class Program:
                 yield "result", f"out= {r.out}"
         for name, value in self.options:
             yield "option", f"{name}={value}"
+        for how in self.cells:
+            yield "cells", how
         if self.empty:
             yield "values", "no cell"
         if self.wrong:

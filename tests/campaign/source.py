@@ -108,6 +108,32 @@ def _v(p: Program, xp: str) -> Iterator[str]:
             yield f"v = v {'^' if p.kind == 'b' else '+'} {cast}[{place}]"
     if p.scalar is not None and p.kind != "b":
         yield "v = v * a"
+    for how in p.cells:
+        yield from _done_to_cells(p, how, xp)
+
+
+def _done_to_cells(p: Program, how: str, xp: str) -> Iterator[str]:
+    """What keeps ``v`` in its dtype, and its numbers small."""
+    number = p.kind != "b"
+    if how == "in place":
+        yield f"c_0 = v {'*' if number else '&'} v"
+        yield "c_1 = c_0"
+        yield f"c_0 {'-' if number else '^'}= v"
+        yield f"v = {xp}.where(c_0 == v, c_1, v)"
+    elif how == "assigned":
+        yield f"c_0 = {xp}.asarray(v, copy=True)"
+        yield f"c_0[...] = v {'+ v' if number else '^ v'}"
+        yield f"v = {xp}.where(c_0 == v, c_0, v)"
+    elif how == "cast":
+        yield f"c_0 = {xp}.astype(v, {xp}.{p.dtype}, copy=True)"
+        yield f"v = {xp}.where(c_0 != v, c_0, v)"
+    elif how == "clip" and p.kind in "iuf":  # array-api-compat's own has no other byte order
+        yield f"v = {xp}.clip(v * 1, {'0' if p.kind == 'u' else '-4'}, {4 if p.seed % 2 else None})"
+    elif how == "error state":
+        yield "with np.errstate(all='ignore'):"
+        yield f"    v = {xp}.where(v == v, v {'+' if number else '^'} v, v)"
+    elif how == "square" and number:
+        yield "v = v + 0 * v**2"
 
 
 def _combined(p: Program, r: Result, xp: str, axes: tuple[int, ...]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.body import inside_body
-from xpdispatch.fusing import programs_of
+from xpdispatch.fusing import Programs, programs_of
 from xpdispatch.gathered import Gathered
 from xpdispatch.generated import results_of
 from xpdispatch.images import NOWHERE, follow
@@ -29,6 +29,9 @@ from xpdispatch.tiling import Region, Tile, is_empty, selection
 
 _LARGE = 1 << 20
 """Bytes of an operand from which on it pays to write down what the body does, where that saves a copy of the result."""
+
+_MANY = 8
+"""Tiles from which on it pays: it takes as long as the Python of a few tiles."""
 
 _FETCHED = 32 << 20
 """The same where results are new: the system hands out so much, or more, page by page, and results have their own."""
@@ -97,11 +100,12 @@ def _run_whole(
     """The one tile that is the whole domain: what the body returns is the result, without another copy."""
     if is_empty(region):
         return [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
-    programs = programs_of(site, operands, scalars, list(targets), region, (region,))
-    if programs is not None:
+    if site.fusing is not None and site.library == "numpy":
         least = _FETCHED if any(t is None for t in targets) else _LARGE
-        if any(a.nbytes >= least for a in operands) and programs.run(0):
-            return programs.results
+        if any(a.nbytes >= least for a in operands):
+            programs = programs_of(site, operands, scalars, list(targets), region, (region,))
+            if programs is not None and programs.run(0):
+                return programs.results
     buffers = {r: buffer(site, r, targets[r], region) for r in site.body.buffers} if site.body.buffers else {}
     if site.plan.windowed and not site.cut:
         operands = [operand_part(site, a, o, region, region) for a, o in zip(operands, site.plan.operands, strict=True)]
@@ -150,7 +154,9 @@ class _Tiles:
         self._written = any(t is not None for t in targets)
         self._quick = make_quick(site, operands, scalars, self.results, targets[0], domain, regions)
         self._allocating = Lock()
-        self._programs = programs_of(site, operands, scalars, self.results, domain, regions, self._allocating)
+        self._programs: Programs | None = None
+        if len(regions) >= _MANY:
+            self._programs = programs_of(site, operands, scalars, self.results, domain, regions, self._allocating)
 
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Run the body on tile `k`, and write its part of the results without an operator."""

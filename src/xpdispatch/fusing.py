@@ -18,7 +18,7 @@ import numpy as np
 
 from xpdispatch.body import Body
 from xpdispatch.namespaces import load
-from xpdispatch.parts import allocated, operand_part, protected, window_part, window_shape
+from xpdispatch.parts import operand_part, protected, room, window_part, window_shape
 from xpdispatch.plan import WHOLE, Layout, Plan
 from xpdispatch.returned import note, values_of
 from xpdispatch.scalars import copied, state_of
@@ -363,8 +363,8 @@ class Programs:
         with self._allocating:
             for r, (layout, n) in enumerate(zip(self._site.plan.results, program.results, strict=True)):
                 if self.results[r] is None:
-                    like = np.empty(program.values[n].shape, program.values[n].dtype, order)
-                    self.results[r] = allocated(self._site, layout, like, self._domain)
+                    value = program.values[n]
+                    self.results[r] = room(layout, value.shape, value.dtype, self._domain, order)
 
 
 class Code:

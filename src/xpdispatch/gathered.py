@@ -57,7 +57,7 @@ class Gathered:
             folded = fold(site, folds, [values for _, values in sorted(members, key=_place)])
             for r, value in zip(folds, folded, strict=True):
                 if results[r] is None:
-                    shape = full_shape(layouts[r], value, domain)
+                    shape = full_shape(layouts[r], value.shape, domain)
                     results[r] = site.xp.empty(shape, dtype=value.dtype)
                 write(site, part_of(results[r], layouts[r], region, domain), value)
 

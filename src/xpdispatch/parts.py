@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -94,19 +94,24 @@ def buffer(site: Site, r: int, target: Any, region: Region) -> Any:
 
 
 def allocated(site: Site, layout: Layout, value: Any, domain: Region) -> Any:
-    """Room for a result over the whole domain: empty, or the identity of its operator."""
-    shape = full_shape(layout, value, domain)
+    """Room for a result over the whole domain, of which this is a tile's: empty, or the identity of its operator."""
+    if layout.op is None and site.library == "numpy":  # tiles and all in one order of axes
+        return room(layout, value.shape, value.dtype, domain, "F" if value.flags.fnc else "C")
+    shape = full_shape(layout, value.shape, domain)
     if layout.op is None:
-        if site.library == "numpy":  # tiles and all in one order of axes
-            return blocks.empty(shape, value.dtype, "F" if value.flags.fnc else "C")
         return site.xp.empty(shape, dtype=value.dtype)
     return site.xp.full(shape, identity(layout.op, np_dtype(value.dtype)).item(), dtype=value.dtype)
 
 
-def full_shape(layout: Layout, value: Any, domain: Region) -> tuple[int, ...]:
-    """The shape of a result over the whole domain; extents that only the body knows are those of one value."""
+def room(layout: Layout, part: Sequence[int], dtype: Any, domain: Region, order: Literal["C", "F"]) -> Any:
+    """Room for a result of NumPy's over the whole domain, where a tile's part has this shape."""
+    return blocks.empty(full_shape(layout, part, domain), dtype, order)
+
+
+def full_shape(layout: Layout, part: Sequence[int], domain: Region) -> tuple[int, ...]:
+    """The shape of a result over the whole domain; extents that only the body knows are those of a tile's part."""
     wanted = layout.tile_shape([stop - start for start, stop in domain])
-    return tuple(v if n is None else n for n, v in zip(wanted, value.shape, strict=True))
+    return tuple(p if n is None else n for n, p in zip(wanted, part, strict=True))
 
 
 def window_shape(layout: Layout, region: Region) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.body import inside_body
-from xpdispatch.fusing import Programs, programs_of
+from xpdispatch.fusing import Programs, may_be_programs
 from xpdispatch.gathered import Gathered
 from xpdispatch.generated import results_of
 from xpdispatch.images import NOWHERE, follow
@@ -100,12 +100,10 @@ def _run_whole(
     """The one tile that is the whole domain: what the body returns is the result, without another copy."""
     if is_empty(region):
         return [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
-    if site.fusing is not None and site.library == "numpy":
-        least = _FETCHED if any(t is None for t in targets) else _LARGE
-        if any(a.nbytes >= least for a in operands):
-            programs = programs_of(site, operands, scalars, list(targets), region, (region,))
-            if programs is not None and programs.run(0):
-                return programs.results
+    if _is_large(site, operands, targets) and may_be_programs(site, operands, targets):
+        programs = Programs(site, operands, scalars, list(targets), region, (region,), Lock())
+        if programs.run(0):
+            return programs.results
     buffers = {r: buffer(site, r, targets[r], region) for r in site.body.buffers} if site.body.buffers else {}
     if site.plan.windowed and not site.cut:
         operands = [operand_part(site, a, o, region, region) for a, o in zip(operands, site.plan.operands, strict=True)]
@@ -124,6 +122,14 @@ def _run_whole(
             write(site, targets[r], value)
             results.append(targets[r])
     return results
+
+
+def _is_large(site: Site, operands: Sequence[Any], targets: Sequence[Any]) -> bool:
+    """Whether a program would save more than it takes to write it down."""
+    if site.fusing is None or site.library != "numpy":
+        return False
+    least = _FETCHED if any(t is None for t in targets) else _LARGE
+    return any(a.nbytes >= least for a in operands)
 
 
 class _Tiles:
@@ -155,8 +161,8 @@ class _Tiles:
         self._quick = make_quick(site, operands, scalars, self.results, targets[0], domain, regions)
         self._allocating = Lock()
         self._programs: Programs | None = None
-        if len(regions) >= _MANY:
-            self._programs = programs_of(site, operands, scalars, self.results, domain, regions, self._allocating)
+        if len(regions) >= _MANY and may_be_programs(site, operands, targets):
+            self._programs = Programs(site, operands, scalars, self.results, domain, regions, self._allocating)
 
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Run the body on tile `k`, and write its part of the results without an operator."""

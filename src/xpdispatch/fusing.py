@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -207,24 +206,15 @@ def _bits(array: Any) -> bytes:
     return bytes(found.tobytes())
 
 
-def programs_of(
-    site: Site,
-    operands: Sequence[Any],
-    scalars: Sequence[Any],
-    results: list[Any],
-    domain: Region,
-    regions: Sequence[Region],
-    allocating: AbstractContextManager[Any] | None = None,
-) -> Programs | None:
-    """What a call's tiles are computed by instead of the body; None where nothing but the body can.
+def may_be_programs(site: Site, operands: Sequence[Any], results: Sequence[Any]) -> bool:
+    """Whether a call's tiles may be computed without the body.
 
-    That is so as well where floating-point errors are raised, which the body may catch.
+    Not so where floating-point errors are raised, which the body may catch.
     """
     if site.fusing is None or site.fusing.why_not or site.library != "numpy":
-        return None
-    if not {"raise", "call"}.isdisjoint(np.geterr().values()) or _would_be_overwritten(site, operands, results):
-        return None
-    return Programs(site, operands, scalars, results, domain, regions, allocating or Lock())
+        return False
+    raised = not {"raise", "call"}.isdisjoint(np.geterr().values())
+    return not (raised or _would_be_overwritten(site, operands, results))
 
 
 def _would_be_overwritten(site: Site, operands: Sequence[Any], results: Sequence[Any]) -> bool:

@@ -17,7 +17,7 @@ from xpdispatch.progress import Progress
 from xpdispatch.testing import report
 from xpdispatch.testing.comparison import Reruns, compare
 from xpdispatch.testing.mending import Change, freer, mends
-from xpdispatch.testing.options import DATA, Clock, Data, Options, current, telling
+from xpdispatch.testing.options import DATA, Clock, Data, Options, OwnClock, current, telling
 from xpdispatch.testing.search import Experiment, Finding, by_name, is_right
 from xpdispatch.testing.trial import POISONS, Fault, Trial, make_trial, same_bits, small_integers, with_nan
 from xpdispatch.testing.variables import rebound_elsewhere, variables_of
@@ -240,7 +240,7 @@ def _partition_error(experiment: Experiment, found: Finding, seed: int) -> Parti
 def _mended(experiment: Experiment, found: Finding, seed: int) -> Change | None:
     """The first change of the notation under which the kernel gives the same answer, however it is cut."""
     result = found.difference.result if found.difference else None
-    clock = Clock(3 * _QUICK)
+    clock = OwnClock(3 * _QUICK)
     for change in mends(experiment.trial.kernel, found.tiling.indices, result):
         if clock.over:
             break
@@ -265,7 +265,7 @@ def _too_strict(kernel: Kernel, experiments: Sequence[Experiment], seed: int) ->
     """In words, the axes that are whole and could be split."""
     if not experiments[0].trial.inexact:
         return  # integers are not varied, and prove little
-    clock = Clock(3 * _QUICK)
+    clock = OwnClock(3 * _QUICK)
     for change in freer(kernel):
         if clock.over:
             return

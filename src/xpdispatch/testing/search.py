@@ -16,7 +16,7 @@ from xpdispatch.kernel import Kernel
 from xpdispatch.plan import WHOLE
 from xpdispatch.progress import Progress
 from xpdispatch.testing.comparison import Difference, Reruns, compare
-from xpdispatch.testing.options import Clock, Data
+from xpdispatch.testing.options import Clock, Data, OwnClock
 from xpdispatch.testing.tilings import MOST_TILES, Tiling, adversarial, tilings
 from xpdispatch.testing.trial import Trial, jittered, make_trial, quiet
 
@@ -117,7 +117,7 @@ class Experiment:
         indices = found.tiling.indices
         if not indices:
             return found
-        smaller = self._find(indices, seed, 100, Clock(0.4)) or found
+        smaller = self._find(indices, seed, 100, OwnClock(0.4)) or found
         return min(smaller, found, key=_size)
 
     def _find(
@@ -220,7 +220,7 @@ def is_right(kernel: Kernel, experiments: Sequence[Experiment], seed: int, secon
         still = Reruns(lambda: None, lambda _, **__: (answer, answer, None))  # noqa: B023  called at once
         if trial.plan.empty or compare(experiment.expected, answer, still):
             return False
-        if Experiment(experiment.data, trial, answer).search(seed, 0, Clock(seconds)):
+        if Experiment(experiment.data, trial, answer).search(seed, 0, OwnClock(seconds)):
             return False
     return True
 

@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import count, zip_longest
 from typing import Any
 
@@ -41,7 +40,6 @@ if "legate.core" not in sys.modules and threading.current_thread() is not thread
     )
 try:
     import legate.core as lg
-    from legate.core.types import binary_type
 except ModuleNotFoundError as error:
     raise MissingError(
         f"package {error.name!r} is not installed, so there is no Legate here",
@@ -54,7 +52,7 @@ from xpdispatch.engines.legate.bodies import check_bodies
 from xpdispatch.engines.legate.boxes import boxes_of
 from xpdispatch.engines.legate.launch import Launch, check_room, make_launch
 from xpdispatch.engines.legate.recipe import Boxes
-from xpdispatch.engines.legate.releases import STORES, cutting, cutting_cells, least_extents, least_size
+from xpdispatch.engines.legate.releases import STORES, cutting, cutting_cells, least_extents, least_size, type_of_bytes
 from xpdispatch.engines.legate.stores import (
     Held,
     bound,
@@ -214,12 +212,6 @@ def _kind_of_array(array: Any) -> Any:
     return type(array), array.dtype, shape
 
 
-@lru_cache
-def _bytes(count: int) -> Any:
-    """Legate's type of so many bytes, which it would find out anew."""
-    return binary_type(count)
-
-
 def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], Any]:
     """A way to launch calls that differ in their arrays and numbers alone, which does what :class:`LegateCall` does.
 
@@ -278,7 +270,7 @@ def make_warm(kernel: Kernel, launch: Launch) -> Callable[[Sequence[Any], Any], 
             task.add_constraint(lg.align(*[variables[n] for n in group]))
         task.add_scalar_arg(header)
         packed = leaf.packed_plain(payload)
-        task.add_scalar_arg(packed, _bytes(len(packed)))
+        task.add_scalar_arg(packed, type_of_bytes(len(packed)))
         _submit(task)
         return wrap(written, "cupynumeric") if out is None else out
 

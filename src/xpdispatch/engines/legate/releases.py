@@ -9,6 +9,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any
 
 import legate.core as lg
@@ -23,6 +24,13 @@ STORES: tuple[type, ...] = tuple(getattr(lg, name) for name in ("LogicalStore", 
 
 MOST_UNBOUND = 99 if hasattr(lg, "StreamingMode") else 1
 """How many results of unknown size a launch in several tiles may have: with two, Legate 25.10 can stand still."""
+
+
+@lru_cache
+def type_of_bytes(count: int) -> Any:
+    """Legate's type for so many bytes, which it finds out anew where none is given; None where it has no name here."""
+    make = getattr(lg.types, "binary_type", None)
+    return None if make is None else make(count)
 
 
 def interface_of(name: str, array: Any) -> Any:

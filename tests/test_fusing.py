@@ -162,6 +162,10 @@ def test_fuse_false_runs_the_body_for_each_tile() -> None:
 
 # -- what differs where nobody looks --------------------------------------------------------------------
 
+SAME_ZEROS = pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="NumPy 2.0 takes zeros of two signs now so, now so"
+)
+
 RARE = np.array([0.0, -0.0, 1.0, -1.0, 2.0, 0.5, 1e-310, np.inf, -np.inf, np.nan] * 20)
 
 
@@ -195,6 +199,7 @@ def test_powers_are_those_of_numpys_arrays(exponent: Any, dtype: str) -> None:
         assert_as_without(lambda xp, x: x**exponent, (x,), (x,))
 
 
+@SAME_ZEROS
 @pytest.mark.parametrize(
     "bounds", [(0, 10), (0.0, None), (-0.0, None), (-0.0, 5), (-3, 0), (-3, -0.0), (None, 0), (None, -0.0), (3, 1)]
 )
@@ -513,6 +518,7 @@ def test_one_array_as_two_results() -> None:
             assert not np.shares_memory(y, z)
 
 
+@SAME_ZEROS
 @pytest.mark.parametrize(
     "body",
     [

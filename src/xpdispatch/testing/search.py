@@ -100,6 +100,15 @@ class Experiment:
 
     def search(self, seed: int, examples: int, clock: Clock, progress: Progress | None = None) -> Finding | None:
         """Try the adversarial tilings and then drawn ones; what is found is made small."""
+        found = self.first(seed, clock, examples, progress)
+        if found is not None:
+            return self.smallest(found, seed)
+        if not examples or clock.over:
+            return None
+        return self._find(self.trial.plan.indices, seed, examples, clock, progress)
+
+    def first(self, seed: int, clock: Clock, examples: int = 0, progress: Progress | None = None) -> Finding | None:
+        """Try the adversarial tilings, some of them whatever the clock says; so many examples come after them."""
         fixed = list(adversarial(self.trial.plan, seed, special_places(self.trial)))
         for n, tiling in enumerate(fixed):
             if self.tried >= _LEAST and clock.over:
@@ -107,10 +116,8 @@ class Experiment:
             if progress:
                 progress(n, len(fixed) + examples, self.data)
             if found := self.attempt(tiling):
-                return self.smallest(found, seed)
-        if not examples or clock.over:
-            return None
-        return self._find(self.trial.plan.indices, seed, examples, clock, progress)
+                return found
+        return None
 
     def smallest(self, found: Finding, seed: int) -> Finding:
         """The simplest tiling that Hypothesis finds for the same failure, or the same finding."""
@@ -220,7 +227,7 @@ def is_right(kernel: Kernel, experiments: Sequence[Experiment], seed: int, secon
         still = Reruns(lambda: None, lambda _, **__: (answer, answer, None))  # noqa: B023  called at once
         if trial.plan.empty or compare(experiment.expected, answer, still):
             return False
-        if Experiment(experiment.data, trial, answer).search(seed, 0, OwnClock(seconds)):
+        if Experiment(experiment.data, trial, answer).first(seed, OwnClock(seconds)):
             return False
     return True
 

@@ -22,10 +22,8 @@ from xpdispatch.site import Fusing
 
 def fusing(made: Kernel) -> Fusing:
     """What is known of the kernel's one prepared call."""
-    (call,) = [call for _, call in made._prepared.values()]
-    found = call.site.fusing
-    assert found is not None
-    return found
+    assert len(made._prepared) == 1
+    return fusing_of_last(made)
 
 
 def tiles_of(made: Kernel, *args: Any, **kwargs: Any) -> tuple[Any, int]:

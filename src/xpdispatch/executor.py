@@ -15,7 +15,6 @@ import numpy as np
 from xpdispatch.body import inside_body
 from xpdispatch.fusing import Programs, may_be_programs
 from xpdispatch.gathered import Gathered
-from xpdispatch.generated import results_of
 from xpdispatch.images import NOWHERE, follow
 from xpdispatch.namespaces import share_memory
 from xpdispatch.parts import allocated, buffer, operand_part, part_of, protected, window_part
@@ -108,6 +107,8 @@ def _run_whole(
     if site.plan.windowed and not site.cut:
         operands = [operand_part(site, a, o, region, region) for a, o in zip(operands, site.plan.operands, strict=True)]
     if site.library == "cupy":
+        from xpdispatch.generated import results_of  # which others need not import
+
         generated = results_of(site, [b - a for a, b in region], operands, buffers, targets, scalars)
         if generated is not None:
             return generated
@@ -126,7 +127,7 @@ def _run_whole(
 
 def _is_large(site: Site, operands: Sequence[Any], targets: Sequence[Any]) -> bool:
     """Whether a program would save more than it takes to write it down."""
-    if site.fusing is None or site.library != "numpy":
+    if not site.may_fuse:
         return False
     least = _FETCHED if any(t is None for t in targets) else _LARGE
     return any(a.nbytes >= least for a in operands)

@@ -22,10 +22,8 @@ from xpdispatch.plan import WHOLE, Layout, Plan
 from xpdispatch.returned import note, values_of
 from xpdispatch.scalars import copied, state_of
 from xpdispatch.site import Site
-from xpdispatch.tiling import Region
+from xpdispatch.tiling import Region, slices_of
 from xpdispatch.tracing import IMITATED, Constant, Input, Namespace, Program, Step, Symbol, Trace, Untraceable, finished
-
-_ALL = slice(None)
 
 _TRIED = 33
 """Cells of each index on which a program is tried: some vectors of the processor, and a rest."""
@@ -211,7 +209,7 @@ def may_be_programs(site: Site, operands: Sequence[Any], results: Sequence[Any])
 
     Not so where floating-point errors are raised, which the body may catch.
     """
-    if site.fusing is None or site.fusing.why_not or site.library != "numpy":
+    if not site.may_fuse:
         return False
     raised = not {"raise", "call"}.isdisjoint(np.geterr().values())
     return not (raised or _would_be_overwritten(site, operands, results))
@@ -288,8 +286,7 @@ class Programs:
     def run(self, k: int) -> bool:
         """Compute tile `k`, if there is a program for it that is trusted."""
         region = self._regions[k]
-        slices = [slice(a - o, b - o) for (a, b), o in zip(region, self._starts, strict=True)]
-        slices.append(_ALL)  # what WHOLE, which is -1, points to
+        slices = slices_of(region, self._starts)
         chosen = {axes: tuple([slices[a] for a in axes]) for axes in self._alike}
         operands = self._parts(region, chosen)
         sizes = tuple([stop - start for start, stop in region])

@@ -15,7 +15,7 @@ import numpy as np
 from xpdispatch.body import inside_body
 from xpdispatch.returned import checked, note, unshared, values_of
 from xpdispatch.site import Site
-from xpdispatch.tiling import Region
+from xpdispatch.tiling import Region, slices_of
 
 COLD = object()
 """What a warm way answers where a call is not as plain as it thought."""
@@ -67,8 +67,6 @@ def make_warm(site: Site, region: Region) -> Callable[[Sequence[Any], Any], Any]
     return warm
 
 
-_ALL = slice(None)
-
 Quick = Callable[[int, Callable[[], None] | None], Sequence[Any]]
 """Computes a tile after the first; its second argument waits until the first is computed."""
 
@@ -109,8 +107,7 @@ def make_quick(
     def quick(k: int, wait: Callable[[], None] | None) -> Sequence[Any]:
         region, values = regions[k], list(template)
         mine: tuple[slice, ...] = ()
-        slices = [slice(a - o, b - o) for (a, b), o in zip(region, starts, strict=True)]
-        slices.append(_ALL)  # what WHOLE, which is -1, points to
+        slices = slices_of(region, starts)
         for axes, places in cut.items():
             chosen = tuple([slices[a] for a in axes])
             if axes == layout.axes:

@@ -62,3 +62,8 @@ class Site:
     dtypes: tuple[Any, ...] = ()
     cut: bool = False
     fusing: Fusing | None = field(default=None, compare=False)
+
+    @property
+    def may_fuse(self) -> bool:
+        """Whether NumPy may run the body as a program, as far as that is known."""
+        return self.fusing is not None and not self.fusing.why_not and self.library == "numpy"

@@ -70,6 +70,14 @@ def selection(layout: Layout, region: Region, domain: Region) -> tuple[slice, ..
     return tuple(slices)
 
 
+_ALL = slice(None)
+
+
+def slices_of(region: Region, starts: Sequence[int]) -> list[slice]:
+    """By index the slice that cuts `region` out of an array that begins there, and last, where WHOLE points, all."""
+    return [*[slice(a - o, b - o) for (a, b), o in zip(region, starts, strict=True)], _ALL]
+
+
 def describe(plan: Plan, region: Region) -> str:
     """The region in words for error messages, such as ``i = 4:8 of 17``."""
     parts = [f"{shown(n)} = {a}:{b} of {t}" for n, (a, b), t in zip(plan.indices, region, plan.extents, strict=True)]

@@ -119,7 +119,6 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
     """The function that Legate calls for one variant of a kernel."""
     prepared = BoundedCache()  # by a header's digest; at most 256
     who = f"kernel {kernel.name!r}, variant {variant}"
-    variants, function = kernel.body.variants, kernel.body.function
 
     def prepare(key: Any, header: Header) -> Prepared:
         site = _site(kernel, variant, header)
@@ -136,7 +135,7 @@ def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
         try:
             sent = context.scalars
             packed = sent[0].value()
-            key = bytes(packed[:_DIGEST]), namespaces.registrations, variants.get(variant, function)
+            key = bytes(packed[:_DIGEST]), namespaces.registrations, kernel.body.function_for(variant)
             found: Prepared | None = prepared.get(key)
             header = header_of(packed) if found is None else found.header
             short = None if found is None or recorder is not None else found.short

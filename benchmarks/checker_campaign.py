@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from planted import PLANTED
 from right import RIGHT
 from xpdispatch import PartitionError, PartitionWarning
-from xpdispatch.progress import progress_bar
+from xpdispatch.machine.progress import progress_bar
 from xpdispatch.testing import check_partitioning, checking
 
 

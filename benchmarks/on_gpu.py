@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from table import ARGUMENTS, KERNELS, black_scholes, saxpy
-from xpdispatch import generated, kernel
+from xpdispatch import kernel
+from xpdispatch.running import generated
 
 Sides = dict[str, Callable[[], Any]]
 RESULTS = Path(__file__).parent / "results" / "on_gpu.json"

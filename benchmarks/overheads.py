@@ -33,7 +33,7 @@ import legate.core as lg
 from legate.core.task import InputArray, OutputArray, PyTask, VariantInvoker
 
 from by_decorator import saxpy as by_decorator
-from xpdispatch.engines.legate import engine, tasks
+from xpdispatch.legate import engine, tasks
 
 
 @kernel("x[i], y[i] -> z[i]")

@@ -135,7 +135,7 @@ def in_children(cpus: int, names: list[str]) -> dict[str, Outcome]:
 
 
 def be_child(names: list[str]) -> None:
-    from xpdispatch.engines.legate import engine  # noqa: F401  Legate starts without a driver, too
+    from xpdispatch.legate import engine  # noqa: F401  Legate starts without a driver, too
 
     for name in names:
         print("START", name, flush=True)

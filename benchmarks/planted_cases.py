@@ -15,10 +15,10 @@ import numpy as np
 import planted
 import right
 from xpdispatch import Kernel
-from xpdispatch.boundaries import padded
-from xpdispatch.plan import WHOLE, Layout, Plan
+from xpdispatch.language.boundaries import padded
+from xpdispatch.planning.plan import WHOLE, Layout, Plan
+from xpdispatch.planning.tiles import Region, Tile, whole
 from xpdispatch.testing.trial import make_trial, quiet
-from xpdispatch.tiling import Region, Tile, whole
 
 ROOT = Path(__file__).parents[1]
 _BUGS = """

@@ -14,10 +14,10 @@ import array_api_compat.numpy as xnp
 import numpy as np
 
 from planted_cases import CannotBeSaid, Case, in_one_tile, part, told
-from xpdispatch.plan import WHOLE, Layout, Plan
-from xpdispatch.reductions import identity
+from xpdispatch.arrays.reductions import identity
+from xpdispatch.planning.plan import WHOLE, Layout, Plan
+from xpdispatch.planning.tiles import Region, Tile, is_empty, whole
 from xpdispatch.testing.trial import quiet
-from xpdispatch.tiling import Region, Tile, is_empty, whole
 
 UFUNCS = {"sum": np.add, "max": np.maximum}
 
@@ -171,7 +171,7 @@ def legate_answer(case: Case) -> list[Any]:
     import legate.core as lg
     from legate.core.task import InputStore, OutputStore, PyTask, ReductionStore
 
-    from xpdispatch.engines.legate.stores import fill, hold, legate_type, new_store, to_numpy
+    from xpdispatch.legate.stores import fill, hold, legate_type, new_store, to_numpy
 
     plan = case.plan
     if any(layout.op == "fold" for layout in plan.results):

@@ -38,8 +38,8 @@ from rich.console import Console
 from rich.table import Table
 
 from xpdispatch import kernel, namespace_for, synchronize, threads
-from xpdispatch.machine import version_of
-from xpdispatch.progress import Progress, progress_bar
+from xpdispatch.machine.hardware import version_of
+from xpdispatch.machine.progress import Progress, progress_bar
 
 Sides = dict[str, Callable[[], Any]]
 

@@ -20,7 +20,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import xpdispatch as xd
-from xpdispatch import blocking, cutting, namespaces
+from xpdispatch.arrays import namespaces
+from xpdispatch.running import blocking, cutting
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
@@ -87,7 +88,7 @@ def forced_tiles(factor: int = 4) -> Any:
 
     Before Legate 26.3 this needs ``LEGATE_MIN_CPU_CHUNK=1`` in the environment of the tests.
     """
-    from xpdispatch.engines.legate.releases import cutting
+    from xpdispatch.legate.releases import cutting
 
     return cutting(factor)
 
@@ -167,7 +168,7 @@ def registry() -> Iterator[None]:
 
 def registered_options(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Legate's options of the tasks that are registered with some from now on."""
-    from xpdispatch.engines.legate import tasks
+    from xpdispatch.legate import tasks
 
     given: list[Any] = []
     real = tasks.PyTask

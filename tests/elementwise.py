@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.cuda import CTYPES, PREAMBLE
+from xpdispatch.running.cuda import CTYPES, PREAMBLE
 
 # What a kernel may call, as CUDA has it. To read <math.h> takes longer than all the rest.
 _ONE = "fabs sqrt floor ceil trunc rint exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan"

@@ -193,8 +193,8 @@ def spaces() -> Iterator[tuple[Kernel, tuple[Any, ...]]]:
 
 def difference(body: Kernel, arguments: Any, factor: int | None, options: Any = None) -> str:
     """Where the tiles of a launch are not as foretold; empty where they are."""
-    from xpdispatch.engines.legate import leaf
-    from xpdispatch.engines.legate.releases import cutting
+    from xpdispatch.legate import leaf
+    from xpdispatch.legate.releases import cutting
 
     tiles: list[tuple[Kernel, Any]] = []
     with nullcontext() if factor is None else cutting(factor), xd.engine("legate"):

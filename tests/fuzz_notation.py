@@ -24,8 +24,8 @@ else:
     instrumented = nullcontext()
 with instrumented:
     from xpdispatch.errors import NotationError, XPDispatchError
-    from xpdispatch.notation import Signature, parse
-    from xpdispatch.plan import plan
+    from xpdispatch.language.notation import Signature, parse
+    from xpdispatch.planning.plan import plan
 
 HERE = Path(__file__).resolve().parent
 TOKENS = [

@@ -83,7 +83,7 @@ def describe(value: Any) -> str:
 def main(record: str, programs: str) -> None:
     runtime = Recorded(lg.get_legate_runtime(), "runtime")
     lg.get_legate_runtime = lambda: runtime
-    from xpdispatch.engines.legate import engine, stores
+    from xpdispatch.legate import engine, stores
 
     own_fill = stores.fill
 

@@ -262,7 +262,7 @@ def test_no_launch_has_one_array_both_whole_and_cut(
     # Legate 26.6 runs such a task, now and then, before its cells have been copied: one call of a hundred was wrong.
     import cupynumeric
 
-    from xpdispatch.engines.legate import engine
+    from xpdispatch.legate import engine
 
     real, launched = engine._execute, []
 

@@ -17,7 +17,7 @@ from campaign.programs import MODES
 from campaign.shrinking import shrunk
 from campaign.source import snippet
 from campaign.stress import stress
-from xpdispatch import boundaries
+from xpdispatch.language import boundaries
 
 
 @pytest.mark.parametrize("first", range(0, 500, 100))

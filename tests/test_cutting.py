@@ -17,16 +17,20 @@ import pytest
 import xpdispatch as xd
 from conftest import forced_cuts, make_engine, run_python
 from right import RIGHT, Right
-from xpdispatch import blocking, blocks, cpu, executor, kernel, machine, pool
-from xpdispatch.blocking import Cost, Growth, Volumes
-from xpdispatch.cutting import Cutter
-from xpdispatch.engines import local
-from xpdispatch.engines.local import prepare
-from xpdispatch.measure import measure
-from xpdispatch.namespaces import namespace_for
-from xpdispatch.site import Site
+from xpdispatch import kernel
+from xpdispatch.arrays import fourier as cpu
+from xpdispatch.arrays.namespaces import namespace_for
+from xpdispatch.machine import hardware as machine
+from xpdispatch.machine import memory as blocks
+from xpdispatch.machine import threads as pool
+from xpdispatch.planning.tiles import whole
+from xpdispatch.running import blocking, executor, local
+from xpdispatch.running.blocking import Cost, Growth, Volumes
+from xpdispatch.running.cutting import Cutter
+from xpdispatch.running.local import prepare
+from xpdispatch.running.measure import measure
+from xpdispatch.running.site import Site
 from xpdispatch.testing import check_partitioning
-from xpdispatch.tiling import whole
 
 MIB = 1 << 20
 
@@ -735,7 +739,7 @@ def test_no_thread_is_the_last_to_hold_an_argument() -> None:
 INTERRUPTED = """
 import signal, sys, threading, time, os
 import numpy as np, xpdispatch as xd
-from xpdispatch import blocking
+from xpdispatch.running import blocking
 blocking._TILE, blocking._WORSE, blocking._LEAST = 0, 1e9, 1
 ran = []
 @xd.kernel("x[i] -> y[i]")
@@ -771,7 +775,8 @@ def test_an_interrupt_ends_the_call(threads: int) -> None:
 def test_a_forked_process_calls_kernels_itself() -> None:
     code = (
         "import gc, os, sys, threading, time, numpy as np, xpdispatch as xd\n"
-        "from xpdispatch import blocking, pool, machine\n"
+        "from xpdispatch.running import blocking\n"
+        "from xpdispatch.machine import threads as pool, hardware as machine\n"
         "blocking._TILE, blocking._WORSE, blocking._LEAST = 0, 1e9, 1\n"
         "pool.legate_runs = lambda: True\n"
         "@xd.kernel('x[i] -> y[i], sum s[]')\n"
@@ -995,13 +1000,13 @@ def test_fourier_transforms_in_kernels() -> None:
     x = np.random.default_rng(1).random((20, 16))
     with forced_cuts(2), scipy.fft.set_workers(2):
         np.testing.assert_allclose(transform(x), compat.fft.fft(x))
-    assert ("xpdispatch.cpu", 1) in found
+    assert ("xpdispatch.arrays.fourier", 1) in found
     assert transform(x[:2]) is not None
-    assert found[-1] == ("xpdispatch.cpu", None)
+    assert found[-1] == ("xpdispatch.arrays.fourier", None)
     xd.register_namespace("CPU", "array_api_compat.numpy")
     try:
         transform(x)
-        assert found[-1][0] != "xpdispatch.cpu"
+        assert found[-1][0] != "xpdispatch.arrays.fourier"
     finally:
         xd.register_namespace("CPU", cpu.namespace)
 

@@ -15,7 +15,7 @@ import numpy as np
 import xpdispatch as xd
 import cupynumeric
 import legate.core as lg
-from xpdispatch.engines import get_engine
+from xpdispatch.calling.engines import get_engine
 
 def array(values):
     values = np.asarray(values)

@@ -49,8 +49,8 @@ def run(command: list[str], **environment: str) -> str:
 
 LAUNCHERS = {
     "python": [sys.executable],
-    "xpdispatch run": [sys.executable, "-m", "xpdispatch.cli", "run", "--cpus", "2", "--gpus", "0"],
-    "xpdispatch run --engine local": [sys.executable, "-m", "xpdispatch.cli", "run", "--engine", "local"],
+    "xpdispatch run": [sys.executable, "-m", "xpdispatch", "run", "--cpus", "2", "--gpus", "0"],
+    "xpdispatch run --engine local": [sys.executable, "-m", "xpdispatch", "run", "--engine", "local"],
     "legate": [str(BIN / "legate"), "--cpus", "1", "--gpus", "0"],
 }
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from xpdispatch import kernel
-from xpdispatch.body import inside_body
-from xpdispatch.executor import run
-from xpdispatch.namespaces import namespace_for
-from xpdispatch.plan import Plan
-from xpdispatch.site import Site
-from xpdispatch.tiling import grid, whole
+from xpdispatch.arrays.namespaces import namespace_for
+from xpdispatch.planning.body import inside_body
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import grid, whole
+from xpdispatch.running.executor import run
+from xpdispatch.running.site import Site
 
 
 def tiled(

@@ -33,13 +33,13 @@ from explained import (
 )
 from right import RIGHT, Right
 from xpdispatch import kernel
-from xpdispatch.cli import main
-from xpdispatch.engines.legate.recipe import THRESHOLDS
 from xpdispatch.explain import Explanation
 from xpdispatch.explain.cuts import Rule, edges
 from xpdispatch.explain.question import stand_in
 from xpdispatch.explain.scene import DARK, LIGHT, svg
 from xpdispatch.explain.words import size
+from xpdispatch.legate.recipe import THRESHOLDS
+from xpdispatch.shell.cli import main
 
 HERE = Path(__file__).parent
 

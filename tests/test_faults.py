@@ -23,7 +23,7 @@ from xpdispatch import KernelError, Out, Reduce, broadcast, kernel
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
 
-from xpdispatch.engines.legate import failures, leaf, releases  # isort: skip
+from xpdispatch.legate import failures, leaf, releases  # isort: skip
 
 CELLS = 37
 

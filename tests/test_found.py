@@ -11,7 +11,7 @@ import fuzz_notation
 import xpdispatch as xd
 from conftest import Engine
 from xpdispatch import NotationError, ShapeError, kernel, parse
-from xpdispatch.plan import plan
+from xpdispatch.planning.plan import plan
 from xpdispatch.testing import check_partitioning
 
 # -- the notation -------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import xpdispatch as xd
 from conftest import forced_cuts
 from xpdispatch import In, InOut, Out, align, kernel
-from xpdispatch.kernel import Kernel
-from xpdispatch.site import Fusing
+from xpdispatch.calling.kernel import Kernel
+from xpdispatch.running.site import Fusing
 
 
 def fusing(made: Kernel) -> Fusing:

@@ -20,12 +20,14 @@ import test_gpu_control_flow as gpu
 import xpdispatch as xd
 from elementwise import ElementwiseKernel
 from test_gpu_control_flow import OnDevice, Store, Stream, fake_cupy, run_leaf  # noqa: F401  one is a fixture
-from xpdispatch import cuda, generated, kernel, namespaces
-from xpdispatch.cuda import CTYPES, PREAMBLE, TABLE, NoSource
-from xpdispatch.engines.legate import failures
-from xpdispatch.engines.legate.recipe import make_recipe
-from xpdispatch.generated import constants_of, source_of
-from xpdispatch.tracing import Namespace, Program, Trace, Untraceable, finished
+from xpdispatch import kernel
+from xpdispatch.arrays import namespaces
+from xpdispatch.legate import failures
+from xpdispatch.legate.recipe import make_recipe
+from xpdispatch.running import cuda, generated
+from xpdispatch.running.cuda import CTYPES, PREAMBLE, TABLE, NoSource
+from xpdispatch.running.generated import constants_of, source_of
+from xpdispatch.running.tracing import Namespace, Program, Trace, Untraceable, finished
 
 DTYPES = [np.dtype(name) for name in CTYPES]
 NAMES = sorted({name for table in TABLE.values() for name in table})

@@ -25,8 +25,10 @@ import pytest
 
 import conftest  # noqa: F401  chooses Legate's configuration
 import xpdispatch as xd
-from xpdispatch import engines, errors, namespaces
-from xpdispatch.cli import main
+from xpdispatch import errors
+from xpdispatch.arrays import namespaces
+from xpdispatch.calling import engines
+from xpdispatch.shell.cli import main
 from xpdispatch.testing.trial import Fault
 
 GOLDEN = Path(__file__).parent / "golden_errors.txt"

@@ -13,9 +13,9 @@ import pytest
 import xpdispatch as xd
 from conftest import registered_options
 from xpdispatch import kernel
-from xpdispatch.engines.legate import device, failures
-from xpdispatch.engines.legate.leaf import Header, _borders, make_joiner, make_leaf, packed_header
-from xpdispatch.engines.legate.recipe import Fit, make_recipe
+from xpdispatch.legate import device, failures
+from xpdispatch.legate.leaf import Header, _borders, make_joiner, make_leaf, packed_header
+from xpdispatch.legate.recipe import Fit, make_recipe
 
 
 class OnDevice(np.ndarray):
@@ -163,7 +163,7 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     )
     monkeypatch.setattr(device, "_streams", {})
     monkeypatch.setattr(Stream, "made", [])
-    monkeypatch.setattr("xpdispatch.returned.library_of", lambda value: "cupy")
+    monkeypatch.setattr("xpdispatch.running.returned.library_of", lambda value: "cupy")
     monkeypatch.setitem(sys.modules, "cupy", fake)
     xd.register_namespace("GPU", SimpleNamespace(name="fake", float64=np.float64))  # type: ignore[arg-type]
     yield fake
@@ -299,7 +299,7 @@ def test_borders_of_ranges_on_a_gpu(fake_cupy: Any, rank: int) -> None:
 
 def options_of(made: xd.Kernel, monkeypatch: pytest.MonkeyPatch, notation: str = "") -> Any:
     """The options under which a task of the kernel is registered on a machine with GPUs, or None."""
-    from xpdispatch.engines.legate import tasks
+    from xpdispatch.legate import tasks
 
     given = registered_options(monkeypatch)
     monkeypatch.setattr(tasks, "_has_gpus", True)
@@ -333,7 +333,7 @@ def test_another_namespace_may_use_other_streams(fake_cupy: Any, monkeypatch: py
 
 
 def test_a_gpu_body_that_is_set_later_gets_a_task_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xpdispatch.engines.legate import tasks
+    from xpdispatch.legate import tasks
 
     made = add_one()
     assert options_of(made, monkeypatch).elide_device_ctx_sync

@@ -14,13 +14,14 @@ import pytest
 
 import xpdispatch as xd
 from conftest import Engine, cuts_rows_for_parts, forced_tiles, run_python
-from xpdispatch import In, Out, align, broadcast, driver, kernel
-from xpdispatch.engines.legate.recipe import Recipe
+from xpdispatch import In, Out, align, broadcast, kernel
+from xpdispatch.legate import driver
+from xpdispatch.legate.recipe import Recipe
 from xpdispatch.testing import check_on_legate
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
-from xpdispatch.engines.legate import releases  # isort: skip
+from xpdispatch.legate import releases  # isort: skip
 
 
 @kernel("x[i], y[i] -> z[i]")
@@ -62,7 +63,7 @@ def test_tiles_are_many_and_ragged() -> None:
 
 
 def test_empty_tiles_are_launched_and_bodies_never_see_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xpdispatch.engines.legate import leaf
+    from xpdispatch.legate import leaf
 
     regions: list[Any] = []
     real = leaf._region
@@ -125,7 +126,7 @@ def test_products_of_complex128_and_deterministic_sums() -> None:
 
 
 def test_a_fold_over_one_axis_is_cut_where_tasks_can_have_two_results_of_unknown_size() -> None:
-    from xpdispatch.engines.legate import engine as legate
+    from xpdispatch.legate import engine as legate
 
     total = kernel("x[i] -> fold s[]", fold=lambda xp, a, b: a + b)(lambda xp, x: xp.sum(x))
     with legate.forced_tiles(4) as noted:
@@ -136,7 +137,7 @@ def test_a_fold_over_one_axis_is_cut_where_tasks_can_have_two_results_of_unknown
 
 def test_parts_are_put_together_in_the_order_of_the_tiles() -> None:
     """Folds, deterministic sums and products of complex128: cut, asynchronous, and the bits of a run on these tiles."""
-    from xpdispatch.engines.legate import engine as legate
+    from xpdispatch.legate import engine as legate
     from xpdispatch.testing.trial import make_trial
 
     rng = np.random.default_rng(1)
@@ -205,7 +206,7 @@ def cells_of(xp, tile):
 @pytest.mark.parametrize("n", [1, 5, 1000, 10**6 + 7])
 @pytest.mark.parametrize("each", [total_of, weighted, corner, multiples], ids=lambda k: k.name)
 def test_an_index_that_no_array_has_is_cut(each: xd.Kernel, n: int) -> None:
-    from xpdispatch.engines.legate import engine as legate
+    from xpdispatch.legate import engine as legate
 
     args = {total_of: (n,), weighted: (np.arange(3.0), n), corner: (n, 50), multiples: (n,)}[each]
     with xd.engine("legate"), legate.forced_tiles(4) as noted:
@@ -217,7 +218,7 @@ def test_an_index_that_no_array_has_is_cut(each: xd.Kernel, n: int) -> None:
 
 @pytest.mark.skipif("LEGATE_MIN_CPU_CHUNK" in os.environ, reason="small tiles are forced on all of this run")
 def test_such_an_index_is_cut_when_it_is_long_without_being_forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xpdispatch.engines.legate import leaf
+    from xpdispatch.legate import leaf
 
     for n, tiles in ((10**4, 1), (10**8, 2)):
         noted: list[Any] = []
@@ -326,7 +327,7 @@ def test_dtype_of_out_is_cast_same_kind(on_legate: Engine) -> None:
 
 
 def test_every_kernel_has_all_variants(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xpdispatch.engines.legate import tasks
+    from xpdispatch.legate import tasks
 
     class Library:
         def __init__(self) -> None:
@@ -440,7 +441,7 @@ def test_a_thousand_failures_in_a_row() -> None:
 
 def test_failures_that_legate_carries_to_every_process(on_legate: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The way that failures travel where several processes run one program, taken in one process."""
-    from xpdispatch.engines.legate import failures
+    from xpdispatch.legate import failures
 
     monkeypatch.setattr(failures, "joined", True)
     x = cupynumeric.arange(17.0)

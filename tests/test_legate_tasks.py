@@ -18,7 +18,7 @@ import pytest
 import xpdispatch as xd
 from conftest import run_python
 from xpdispatch import In, InOut, Kernel, Out, Reduce, align, broadcast, kernel
-from xpdispatch.engines.legate import engine as legate
+from xpdispatch.legate import engine as legate
 from xpdispatch.testing import check_partitioning
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpdispatch import In, InOut, NotationError, Out, Reduce, SignatureError, align, broadcast, kernel, parse
-from xpdispatch.notation import Axis, Extent, Signature, Term
+from xpdispatch.language.notation import Axis, Extent, Signature, Term
 
 EVERYTHING = [
     "x[i], y[i] -> z[i]",

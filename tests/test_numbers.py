@@ -13,7 +13,7 @@ import pytest
 import xpdispatch as xd
 from conftest import Engine, forced_cuts, forced_tiles
 from xpdispatch import DTypeError, kernel
-from xpdispatch.reductions import combine, identity
+from xpdispatch.arrays.reductions import combine, identity
 from xpdispatch.testing import Tiling
 from xpdispatch.testing.trial import make_trial
 
@@ -232,7 +232,7 @@ def test_sums_have_the_same_bits_on_any_number_of_threads(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", [*FLOATS, *COMPLEX])
 @pytest.mark.parametrize("op", ["sum", "prod"])
 def test_deterministic_sums_on_legate_have_numpys_bits_on_the_same_tiles(op: str, dtype: str) -> None:
-    from xpdispatch.engines import get_engine
+    from xpdispatch.calling.engines import get_engine
 
     ufunc = {"sum": np.add, "prod": np.multiply}[op]
     total = kernel(f"x[i] -> {op} s[]", deterministic=True)(lambda xp, x: ufunc.reduce(x, dtype=x.dtype))

@@ -16,8 +16,10 @@ import pytest
 
 import xpdispatch
 from conftest import run_python
-from xpdispatch import driver, kernel, machine
-from xpdispatch.cli import main
+from xpdispatch import kernel
+from xpdispatch.legate import driver
+from xpdispatch.machine import hardware as machine
+from xpdispatch.shell.cli import main
 
 ROOT = Path(xpdispatch.__file__).parent
 LAYERS = [
@@ -166,7 +168,7 @@ def test_only_the_legate_engine_imports_legate() -> None:
 
 def test_import_is_light() -> None:
     heavy = ["legate", "cupynumeric", "cupy", "torch", "jax", "array_api_strict", "scipy", "matplotlib"]
-    own = ["xpdispatch.explain", "xpdispatch.diagnosis", "xpdispatch.testing"]
+    own = ["xpdispatch.explain", "xpdispatch.shell.diagnosis", "xpdispatch.testing"]
     done = run_python(f"import sys, xpdispatch; print([m for m in {heavy + own} if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -392,7 +394,7 @@ def test_plain_python_just_works() -> None:
 def test_run_takes_scripts_that_import_cupynumeric_first(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("import sys, cupynumeric\nprint(int(cupynumeric.arange(10).sum()), sys.argv[1:])\nsys.exit(3)\n")
-    command = [sys.executable, "-m", "xpdispatch.cli", "run", "--cpus", "2", "--gpus", "0", str(script), "--size", "5"]
+    command = [sys.executable, "-m", "xpdispatch", "run", "--cpus", "2", "--gpus", "0", str(script), "--size", "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert "45 ['--size', '5']" in done.stdout, done.stderr
     assert done.returncode == 3
@@ -401,7 +403,7 @@ def test_run_takes_scripts_that_import_cupynumeric_first(tmp_path: Path) -> None
 def test_run_without_legate_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr("xpdispatch.launcher.find_spec", lambda name: None)
+    monkeypatch.setattr("xpdispatch.shell.launcher.find_spec", lambda name: None)
     assert main(["run", "script.py"]) == 1
     assert "pip install 'xpdispatch[legate]'" in capsys.readouterr().err
 

@@ -14,11 +14,11 @@ from hypothesis.extra import numpy as hnp
 import xpdispatch as xd
 from conftest import Engine
 from xpdispatch import In, Kernel, Out, align, kernel
-from xpdispatch.executor import run
-from xpdispatch.namespaces import namespace_for
-from xpdispatch.site import Site
+from xpdispatch.arrays.namespaces import namespace_for
+from xpdispatch.planning.tiles import grid, whole
+from xpdispatch.running.executor import run
+from xpdispatch.running.site import Site
 from xpdispatch.testing import Tiling, check_partitioning
-from xpdispatch.tiling import grid, whole
 
 rng = np.random.default_rng(20261124)
 
@@ -179,7 +179,7 @@ def test_an_unknown_extent_after_a_failure(on_legate: Engine) -> None:
 
 def test_halos_and_blocks_are_cut_on_legate(on_legate: Engine) -> None:
     """Not in one piece: several tiles, a view of the halo in each, and the answer of NumPy."""
-    from xpdispatch.engines.legate import engine as legate
+    from xpdispatch.legate import engine as legate
 
     x = rng.normal(size=(24, 9))
     halo = kernel("u[i-2..i+1, j-1..j] -> v[i, j]", boundary="reflect")(
@@ -351,7 +351,7 @@ def test_a_tile_gets_what_it_points_to() -> None:
 
 
 def test_images_are_cut_on_legate(on_legate: Engine) -> None:
-    from xpdispatch.engines.legate import engine as legate
+    from xpdispatch.legate import engine as legate
 
     starts, columns, values, x = compressed(40, 23)
     sizes = kernel("s[i..i+1], c[:] -> n[i]", boundary="valid", constraints=[xd.image("s", "c")])(
@@ -474,7 +474,7 @@ def test_random_numbers_need_a_seed_and_an_index() -> None:
 
 
 def test_random_numbers_are_those_of_splitmix64() -> None:
-    from xpdispatch.randoms import _STEP, _mixed
+    from xpdispatch.arrays.randoms import _STEP, _mixed
 
     # The first number of Vigna's splitmix64.c with the seed 1234567.
     assert _mixed(np, np.asarray([1234567 + _STEP], dtype=np.uint64)) == 6457827717110365317

@@ -132,7 +132,7 @@ def test_kernels_in_kernels_with_threads_do_not_stand_still() -> None:
 SCRIPT = """
 import multiprocessing, os, sys, warnings
 import numpy as np, xpdispatch as xd
-from xpdispatch import blocking
+from xpdispatch.running import blocking
 warnings.simplefilter("ignore", DeprecationWarning)
 blocking._TILE, blocking._WORSE, blocking._LEAST = 0, 1e9, 1
 
@@ -211,7 +211,7 @@ def test_legate_in_a_forked_process_is_refused_and_numpy_is_not() -> None:
 INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np, xpdispatch as xd
-from xpdispatch import blocking
+from xpdispatch.running import blocking
 blocking._TILE, blocking._WORSE, blocking._LEAST = 0, 1e9, 1
 
 @xd.kernel("x[i] -> y[i]")

@@ -15,15 +15,16 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import xpdispatch as xd
-from xpdispatch import progress
-from xpdispatch.progress import progress_bar
+from xpdispatch.machine import progress
+from xpdispatch.machine.progress import progress_bar
 
 ROOT = Path(__file__).parents[1]
 SOURCE = Path(xd.__file__).parent.parent
 SLOW = """
 import time
 import numpy as np
-from xpdispatch import kernel, progress
+from xpdispatch import kernel
+from xpdispatch.machine import progress
 from xpdispatch.testing import check_kernel, checking, suggest
 
 progress._AFTER = 0.3
@@ -82,7 +83,7 @@ def test_checks_from_python_show_a_bar_on_a_terminal(slow: Path, tmp_path: Path)
 
 
 def test_checks_in_the_shell_show_a_bar_on_a_terminal(slow: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "xpdispatch.cli", "check", f"{slow}:slow", "x=9", "--seconds", "3"]
+    command = [sys.executable, "-m", "xpdispatch", "check", f"{slow}:slow", "x=9", "--seconds", "3"]
     output, shown, status = on_a_terminal(command, tmp_path)
     assert status == 0, shown
     assert "small integers ━" in shown

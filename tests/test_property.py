@@ -12,11 +12,11 @@ from hypothesis.extra import numpy as hnp
 import xpdispatch as xd
 from conftest import forced_tiles
 from xpdispatch import kernel
-from xpdispatch.executor import run
-from xpdispatch.namespaces import namespace_for
-from xpdispatch.reductions import combine, identity
-from xpdispatch.site import Site
-from xpdispatch.tiling import grid, whole
+from xpdispatch.arrays.namespaces import namespace_for
+from xpdispatch.arrays.reductions import combine, identity
+from xpdispatch.planning.tiles import grid, whole
+from xpdispatch.running.executor import run
+from xpdispatch.running.site import Site
 
 EXACT = ["int8", "int32", "int64", "uint8", "uint64"]
 INEXACT = ["float16", "float32", "float64", "complex64", "complex128"]
@@ -181,7 +181,7 @@ def test_on_legate_in_tiles(program: Program, factor: int) -> None:
 
 @given(st.sampled_from(["max", "min"]), hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(width=32)))
 def test_sort_keys_order_as_floats_do(op: str, array: np.ndarray) -> None:
-    from xpdispatch.reductions import from_sort_keys, sort_keys
+    from xpdispatch.arrays.reductions import from_sort_keys, sort_keys
 
     keys = sort_keys(op, array)
     total = np.asarray(sort_keys(op, np.asarray(identity(op, array.dtype))))

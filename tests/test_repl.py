@@ -25,8 +25,8 @@ import pytest
 import xpdispatch as xd
 from conftest import run_python
 from xpdispatch import In, InOut, Out, Reduce, align, broadcast, image, kernel, min_extents, parse
+from xpdispatch.language.words import in_words
 from xpdispatch.testing import check_kernel, checking, suggest
-from xpdispatch.words import in_words
 
 SOURCE = Path(xd.__file__).parent.parent
 

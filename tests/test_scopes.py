@@ -16,7 +16,7 @@ from xpdispatch import In, Reduce, broadcast, kernel
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
 
-from xpdispatch.engines.legate import engine  # isort: skip
+from xpdispatch.legate import engine  # isort: skip
 
 DEFERRED, IGNORED = lg.ExceptionMode.DEFERRED, lg.ExceptionMode.IGNORED
 
@@ -220,7 +220,7 @@ def test_other_scopes_leave_failures_to_the_next_synchronisation() -> None:
 @pytest.mark.parametrize("mode", ["DEFERRED", "IGNORED"])
 def test_modes_where_several_processes_run_one_program(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The way that failures travel there, taken in one process."""
-    from xpdispatch.engines.legate import failures
+    from xpdispatch.legate import failures
 
     monkeypatch.setattr(failures, "joined", True)
     x, told = cupynumeric.arange(17.0), []
@@ -251,7 +251,7 @@ def test_a_deferred_scope_that_is_never_left_tells_at_the_end_of_the_program() -
 
 PROGRAM = """\
 import xpdispatch as xd, cupynumeric, legate.core as lg
-from xpdispatch.engines.legate import leaf
+from xpdispatch.legate import leaf
 
 told = []
 real, leaf.recorder = leaf._stores, []  # with a recorder tasks go the long way
@@ -347,7 +347,7 @@ def test_all_tiles_of_a_concurrent_launch_run_at_once() -> None:
 
 CONCURRENT = """
 import xpdispatch as xd, cupynumeric, legate.core as lg
-from xpdispatch.engines.legate import engine
+from xpdispatch.legate import engine
 engine._check_concurrent = lambda: None
 k = xd.kernel("x[i] -> y[i]", options={"concurrent": %s})(lambda xp, x: x + 1)
 policy = lg.ParallelPolicy(overdecompose_factor=2, partitioning_threshold={lg.TaskTarget.CPU: 1})

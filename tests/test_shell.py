@@ -15,10 +15,13 @@ from pathlib import Path
 import pytest
 
 import xpdispatch
-from xpdispatch import diagnosis, driver, engines, launcher, machine
-from xpdispatch.cli import main
-from xpdispatch.commands.doctor import sections
-from xpdispatch.commands.run import engine_of
+from xpdispatch.calling import engines
+from xpdispatch.legate import driver
+from xpdispatch.machine import hardware as machine
+from xpdispatch.shell import diagnosis, launcher
+from xpdispatch.shell.cli import main
+from xpdispatch.shell.commands.doctor import sections
+from xpdispatch.shell.commands.run import engine_of
 
 NO_DRIVER = pytest.mark.skipif(driver.has_driver(), reason="this machine has an NVIDIA driver")
 OWN = ("LEGATE_CONFIG", "LEGION_DEFAULT_ARGS", "LD_LIBRARY_PATH")
@@ -27,7 +30,7 @@ OWN = ("LEGATE_CONFIG", "LEGION_DEFAULT_ARGS", "LD_LIBRARY_PATH")
 def shell(*words: str, text: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """``xpdispatch`` in a process of its own, without this suite's settings of Legate."""
     clean = {k: v for k, v in os.environ.items() if k not in OWN}
-    line = [sys.executable, "-m", "xpdispatch.cli", *words]
+    line = [sys.executable, "-m", "xpdispatch", *words]
     return subprocess.run(
         line, capture_output=True, text=True, timeout=120, check=False, input=text, env={**clean, **environment}
     )
@@ -182,7 +185,7 @@ def test_memory_is_a_share_of_what_is_free(script: Callable[[str], str]) -> None
         "import os, shlex, xpdispatch\n"
         "from legate.core import get_legate_runtime\n"
         "get_legate_runtime()\n"
-        "from xpdispatch.engines.legate import releases\n"
+        "from xpdispatch.legate import releases\n"
         "print(releases.memory('sysmem') >> 20)\n"
     )
     path = script(code)
@@ -204,7 +207,7 @@ def test_a_run_keeps_input_status_and_traceback(script: Callable[[str], str]) ->
 
 def test_a_run_is_ended_by_a_signal(script: Callable[[str], str]) -> None:
     path = script("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
-    line = [sys.executable, "-m", "xpdispatch.cli", "run", path]
+    line = [sys.executable, "-m", "xpdispatch", "run", path]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -350,7 +353,7 @@ def test_the_engine_is_read_before_the_script_alone() -> None:
 def test_reading_legates_flags_leaves_nothing_behind(script: Callable[[str], str]) -> None:
     code = (
         "import sys, xpdispatch\n"
-        "from xpdispatch import launcher\n"
+        "from xpdispatch.shell import launcher\n"
         "finders = list(sys.meta_path)\n"
         "launcher.prepare(['--nodes', '2', '--launcher', 'srun', 'x.py'])\n"
         "print(sys.meta_path == finders, [m for m in sys.modules if m.startswith('legate')])\n"

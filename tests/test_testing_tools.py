@@ -18,7 +18,7 @@ from conftest import Engine, forced_tiles
 from planted import PLANTED, Planted
 from right import RIGHT, Right
 from xpdispatch import kernel
-from xpdispatch.cli import main
+from xpdispatch.shell.cli import main
 from xpdispatch.testing import (
     KernelCase,
     arguments,
@@ -57,7 +57,7 @@ def test_planted_bugs_do_on_legate_what_numpy_says_of_the_same_tiles(bug: Plante
 
 
 def test_a_disagreement_is_called_a_defect_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xpdispatch.engines.legate import leaf
+    from xpdispatch.legate import leaf
 
     def wrong(*args, **kwargs):
         results = run(*args, **kwargs)
@@ -76,7 +76,7 @@ def test_a_disagreement_is_called_a_defect_of_ours(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_tiles_that_legate_made_are_noted(on_legate: Engine) -> None:
-    from xpdispatch.engines.legate import engine
+    from xpdispatch.legate import engine
 
     double = kernel("x[i] -> y[i]")(lambda xp, x: 2 * x)
     xd.synchronize()
@@ -167,7 +167,7 @@ EXAMPLES = {
 
 @pytest.mark.parametrize("target", EXAMPLES)
 def test_kernels_of_the_examples(target: str) -> None:
-    from xpdispatch.shell import load_kernel
+    from xpdispatch.shell.arguments import load_kernel
 
     made = load_kernel(str(ROOT / "examples" / target))
     with checking(engines=("numpy", "array_api_strict", "legate")):
@@ -322,7 +322,7 @@ def test_check_in_the_shell(capsys: pytest.CaptureFixture, tmp_path: Path) -> No
 
 
 def test_check_in_the_shell_on_an_example() -> None:
-    line = [sys.executable, "-m", "xpdispatch.cli", "check", "examples/matmul.py:matmul", "A=8,9", "B=9,7"]
+    line = [sys.executable, "-m", "xpdispatch", "check", "examples/matmul.py:matmul", "A=8,9", "B=9,7"]
     done = subprocess.run([*line, "--seconds", "1"], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "right under" in done.stdout

@@ -241,7 +241,7 @@ def test_calls_whose_arrays_do_not_fit_are_refused(call: str, told: str | None) 
 
 
 def test_memory_of_gpus_is_that_of_their_framebuffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xpdispatch.engines.legate import stores
+    from xpdispatch.legate import stores
 
     class Machine:
         preferred_target = lg.TaskTarget.GPU

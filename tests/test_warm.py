@@ -13,12 +13,12 @@ import pytest
 import xpdispatch as xd
 from conftest import Engine
 from xpdispatch import kernel
-from xpdispatch.short import COLD
+from xpdispatch.running.short import COLD
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
-from xpdispatch.engines.legate import engine as legate  # isort: skip
-from xpdispatch.engines.legate import leaf  # isort: skip
+from xpdispatch.legate import engine as legate  # isort: skip
+from xpdispatch.legate import leaf  # isort: skip
 
 ARRAYS = pytest.mark.parametrize("engine", ["numpy", "legate"], indirect=True)
 SHARED = np.arange(5.0)
@@ -186,7 +186,7 @@ def test_new_settings_end_the_short_way() -> None:
 
 
 def test_kernels_in_bodies_stay_in_this_process() -> None:
-    from xpdispatch.body import inside_body
+    from xpdispatch.planning.body import inside_body
 
     inner = kernel("x[i] -> y[i]")(lambda xp, x: x + float(inside_body.get()))
     outer = kernel("x[i] -> y[i]")(lambda xp, x: inner(x))
@@ -311,7 +311,7 @@ def test_many_launches_whose_results_are_dropped_at_once() -> None:
 
 
 def test_the_quick_way_to_tell_a_shape_tells_the_same() -> None:
-    from xpdispatch.engines.legate.engine import _kind_of_array
+    from xpdispatch.legate.engine import _kind_of_array
 
     x = cupynumeric.ones((3, 4))
     arrays = (x, x.T, x[1], x[:, 1:3], x.astype("f4"), cupynumeric.zeros(()), cupynumeric.zeros((0, 3)), x > 0)

@@ -4,10 +4,11 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from xpdispatch import driver as _driver
-from xpdispatch.constraints import align, bloat, broadcast, image, min_extents, scale
-from xpdispatch.decorator import kernel
-from xpdispatch.engines import engine
+from xpdispatch.arrays.namespaces import namespace_for, register_namespace
+from xpdispatch.calling.decorator import kernel
+from xpdispatch.calling.engines import engine
+from xpdispatch.calling.kernel import Kernel
+from xpdispatch.calling.runtime import array_module, synchronize, timed
 from xpdispatch.errors import (
     ArgumentError,
     DisagreementError,
@@ -28,17 +29,16 @@ from xpdispatch.errors import (
     UnsupportedError,
     XPDispatchError,
 )
-from xpdispatch.explicit import In, InOut, Out, Reduce
-from xpdispatch.kernel import Kernel
-from xpdispatch.namespaces import namespace_for, register_namespace
-from xpdispatch.notation import Signature, parse
-from xpdispatch.pool import threads
-from xpdispatch.runtime import array_module, synchronize, timed
-from xpdispatch.tiling import Tile
+from xpdispatch.language.constraints import align, bloat, broadcast, image, min_extents, scale
+from xpdispatch.language.explicit import In, InOut, Out, Reduce
+from xpdispatch.language.notation import Signature, parse
+from xpdispatch.legate import driver as _driver
+from xpdispatch.machine.threads import threads
+from xpdispatch.planning.tiles import Tile
 
 if _TYPE_CHECKING:
-    from xpdispatch.diagnosis import doctor
     from xpdispatch.explain import Explanation
+    from xpdispatch.shell.diagnosis import doctor
 
 __version__ = "0.1.0"
 
@@ -87,7 +87,7 @@ __all__ = [
     "timed",
 ]
 
-_LATER = {"Explanation": "xpdispatch.explain", "doctor": "xpdispatch.diagnosis"}
+_LATER = {"Explanation": "xpdispatch.explain", "doctor": "xpdispatch.shell.diagnosis"}
 """What is imported when it is asked for, for kernels run without it."""
 
 

@@ -10,15 +10,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from xpdispatch import blocking
-from xpdispatch.engines import get_engine
-from xpdispatch.engines.legate.recipe import SMALL, THRESHOLDS, is_simple
+from xpdispatch.calling.engines import get_engine
 from xpdispatch.errors import ArgumentError
 from xpdispatch.explain.cuts import Cuts, Rule, edges
 from xpdispatch.explain.question import Question, check_variant, whole_of
-from xpdispatch.plan import WHOLE, Layout
-from xpdispatch.pool import thread_count
-from xpdispatch.tiling import Region, is_empty, shown
+from xpdispatch.legate.recipe import SMALL, THRESHOLDS, is_simple
+from xpdispatch.machine.threads import thread_count
+from xpdispatch.planning.plan import WHOLE, Layout
+from xpdispatch.planning.tiles import Region, is_empty, shown
+from xpdispatch.running import blocking
 
 Kind = Literal["cpu", "omp", "gpu"]
 _Pieces = tuple[tuple[tuple[int, int], ...], ...]

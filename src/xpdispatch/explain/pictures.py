@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from xpdispatch.explain.scene import FAINT, INK, Item, Label, Line, Point, Scene, Shape, hatching, rectangle
 from xpdispatch.explain.words import how, shape_of, where_of
-from xpdispatch.plan import WHOLE, Layout
-from xpdispatch.tiling import shown
+from xpdispatch.planning.plan import WHOLE, Layout
+from xpdispatch.planning.tiles import shown
 
 if TYPE_CHECKING:
     from xpdispatch.explain.explanation import ArrayCut, Explanation

@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.boundaries import check_constant
-from xpdispatch.cutting import Cutter
-from xpdispatch.dtypes import np_dtype
-from xpdispatch.engines.legate.recipe import Recipe, recipe_of_call, with_results
-from xpdispatch.engines.local import as_arrays, one_library, refuse_empty
+from xpdispatch.arrays.dtypes import np_dtype
+from xpdispatch.arrays.namespaces import library_of, namespace_for, refuse_variant
+from xpdispatch.calling.kernel import Arguments, Kernel
 from xpdispatch.explain.cuts import READ, REDUCE, WRITE, Cuts, Member, Rule, Turned, cuts_of
-from xpdispatch.images import check_pointers
-from xpdispatch.kernel import Arguments, Kernel
-from xpdispatch.namespaces import library_of, namespace_for, refuse_variant
-from xpdispatch.plan import Plan, Shape
-from xpdispatch.sample import ResultTypes
-from xpdispatch.site import Site
-from xpdispatch.tiling import Region
+from xpdispatch.language.boundaries import check_constant
+from xpdispatch.legate.recipe import Recipe, recipe_of_call, with_results
+from xpdispatch.planning.plan import Plan, Shape
+from xpdispatch.planning.tiles import Region
+from xpdispatch.running.cutting import Cutter
+from xpdispatch.running.images import check_pointers
+from xpdispatch.running.local import as_arrays, one_library, refuse_empty
+from xpdispatch.running.sample import ResultTypes
+from xpdispatch.running.site import Site
 
 _MAX_DIM = 6
 """Legate's greatest number of dimensions, in the builds that there are."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xpdispatch.tiling import shown
+from xpdispatch.planning.tiles import shown
 
 if TYPE_CHECKING:
     from xpdispatch.explain.explanation import ArrayCut, Explanation

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError
-from xpdispatch.kernel import Kernel
 from xpdispatch.testing.checks import ENGINES, check_kernel
 from xpdispatch.testing.options import checking
 from xpdispatch.testing.trial import check_is_kernel

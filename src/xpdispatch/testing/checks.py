@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError
-from xpdispatch.kernel import Kernel
 from xpdispatch.testing.on_legate import check_on_legate
 from xpdispatch.testing.options import current
 from xpdispatch.testing.partitioning import Checked, check_partitioning

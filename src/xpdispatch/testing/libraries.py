@@ -13,10 +13,10 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from xpdispatch.dtypes import LackingDTypeError, np_dtype
-from xpdispatch.engines import local
+from xpdispatch.arrays.dtypes import LackingDTypeError, np_dtype
+from xpdispatch.calling.kernel import Arguments, Kernel
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError
-from xpdispatch.kernel import Arguments, Kernel
+from xpdispatch.running import local
 
 INSTALL = {
     "array_api_strict": "pip install 'xpdispatch[testing]'",

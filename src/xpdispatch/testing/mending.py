@@ -8,11 +8,11 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from xpdispatch.constraints import BESIDE, align, beside, broadcast
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import XPDispatchError
-from xpdispatch.explicit import Role, signature_of
-from xpdispatch.kernel import Kernel
-from xpdispatch.notation import OPERATORS, Axis, Constraint, Signature, Term, parse
+from xpdispatch.language.constraints import BESIDE, align, beside, broadcast
+from xpdispatch.language.explicit import Role, signature_of
+from xpdispatch.language.notation import OPERATORS, Axis, Constraint, Signature, Term, parse
 
 _PLAIN_OPERATORS = tuple(op for op in OPERATORS if op != "fold")
 

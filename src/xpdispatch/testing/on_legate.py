@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.engines import engine, get_engine
+from xpdispatch.arrays.reductions import identity
+from xpdispatch.calling.engines import engine, get_engine
+from xpdispatch.calling.kernel import Kernel
+from xpdispatch.calling.runtime import synchronize
 from xpdispatch.errors import DisagreementError, UnsupportedError, XPDispatchError
-from xpdispatch.kernel import Kernel
-from xpdispatch.reductions import identity
-from xpdispatch.runtime import synchronize
+from xpdispatch.planning.tiles import Region, describe, whole
 from xpdispatch.testing.comparison import Arrays, Difference, Reruns, compare
 from xpdispatch.testing.options import Clock, telling
 from xpdispatch.testing.partitioning import Checked, check_alone, check_partitioning
 from xpdispatch.testing.search import by_name
 from xpdispatch.testing.trial import Trial, jittered, make_trial
-from xpdispatch.tiling import Region, describe, whole
 
 FACTORS = (1, 2, 4, 7)
 """Tiles to a processor."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from xpdispatch.errors import ArgumentError
-from xpdispatch.progress import Progress, progress_bar
+from xpdispatch.machine.progress import Progress, progress_bar
 from xpdispatch.testing.tilings import Tiling
 
 Data = Literal["small integers", "the arguments", "a NaN"]

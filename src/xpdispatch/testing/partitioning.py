@@ -10,10 +10,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from xpdispatch.dtypes import np_dtype
+from xpdispatch.arrays.dtypes import np_dtype
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import PartitionError, PartitionWarning, XPDispatchError
-from xpdispatch.kernel import Kernel
-from xpdispatch.progress import Progress
+from xpdispatch.machine.progress import Progress
+from xpdispatch.planning.tiles import is_empty
 from xpdispatch.testing import report
 from xpdispatch.testing.comparison import Reruns, compare
 from xpdispatch.testing.mending import Change, freer, mends
@@ -21,7 +22,6 @@ from xpdispatch.testing.options import DATA, Clock, Data, Options, OwnClock, cur
 from xpdispatch.testing.search import Experiment, Finding, by_name, is_right
 from xpdispatch.testing.trial import POISONS, Fault, Trial, make_trial, same_bits, small_integers, with_nan
 from xpdispatch.testing.variables import rebound_elsewhere, variables_of
-from xpdispatch.tiling import is_empty
 
 _QUICK = 0.25
 """Seconds that one change of the notation may be tried for."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from xpdispatch.calling.kernel import Arguments, Kernel
 from xpdispatch.errors import PortabilityError, XPDispatchError
-from xpdispatch.kernel import Arguments, Kernel
 from xpdispatch.testing.libraries import INSTALL, Answer, Skip, answer_on, backends, chosen_libraries
 from xpdispatch.testing.options import current, telling
 from xpdispatch.testing.remedies import remedy_of

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import PartitionError
-from xpdispatch.kernel import Kernel
-from xpdispatch.plan import WHOLE, Layout, Plan
+from xpdispatch.planning.plan import WHOLE, Layout, Plan
+from xpdispatch.planning.tiles import Region, describe, is_empty, shown
 from xpdispatch.testing.mending import Change
 from xpdispatch.testing.search import Finding
 from xpdispatch.testing.tilings import Tiling
 from xpdispatch.testing.trial import POISONS, Fault, Trial
-from xpdispatch.tiling import Region, describe, is_empty, shown
 
 _WIDTH = 48
 _DATA = {

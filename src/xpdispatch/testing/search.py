@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import MissingError
-from xpdispatch.kernel import Kernel
-from xpdispatch.plan import WHOLE
-from xpdispatch.progress import Progress
+from xpdispatch.machine.progress import Progress
+from xpdispatch.planning.plan import WHOLE
 from xpdispatch.testing.comparison import Difference, Reruns, compare
 from xpdispatch.testing.options import Clock, Data, OwnClock
 from xpdispatch.testing.tilings import MOST_TILES, Tiling, adversarial, tilings

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError
-from xpdispatch.kernel import Kernel
-from xpdispatch.notation import Axis, Term
+from xpdispatch.language.notation import Axis, Term
 from xpdispatch.testing.trial import check_is_kernel
 
 if TYPE_CHECKING:

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.body import parameters_of
+from xpdispatch.arrays.reductions import check_dtype, combined
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, PartitionError, XPDispatchError
-from xpdispatch.kernel import Kernel
-from xpdispatch.notation import OPERATORS, Axis, Operator, Signature, Term, parse
-from xpdispatch.plan import Plan, plan
-from xpdispatch.progress import Progress
-from xpdispatch.reductions import check_dtype, combined
+from xpdispatch.language.notation import OPERATORS, Axis, Operator, Signature, Term, parse
+from xpdispatch.machine.progress import Progress
+from xpdispatch.planning.body import parameters_of
+from xpdispatch.planning.plan import Plan, plan
+from xpdispatch.planning.tiles import Region, Tile, selection
 from xpdispatch.testing.options import Clock, current, telling
 from xpdispatch.testing.search import Experiment, is_right
 from xpdispatch.testing.trial import Fault, Trial, make_trial, quiet, small_integers
-from xpdispatch.tiling import Region, Tile, selection
 
 _OPERATORS: tuple[Operator, ...] = tuple(op for op in OPERATORS if op != "fold")
 _MOST_SCALE = 8

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpdispatch.errors import ArgumentError, ShapeError
-from xpdispatch.plan import Plan
-from xpdispatch.tiling import Region
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import Region
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

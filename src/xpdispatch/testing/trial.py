@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.boundaries import check_constant
-from xpdispatch.engines import local
+from xpdispatch.arrays.namespaces import library_of
+from xpdispatch.calling.kernel import Arguments, Kernel
 from xpdispatch.errors import ArgumentError, XPDispatchError
-from xpdispatch.executor import run
-from xpdispatch.kernel import Arguments, Kernel
-from xpdispatch.namespaces import library_of
-from xpdispatch.plan import Plan
-from xpdispatch.site import Site
+from xpdispatch.language.boundaries import check_constant
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import Region, whole
+from xpdispatch.running import local
+from xpdispatch.running.executor import run
+from xpdispatch.running.site import Site
 from xpdispatch.testing.tilings import Tiling
-from xpdispatch.tiling import Region, whole
 
 POISONS = (0xA5, 0x5A)
 """What every byte of a result holds before the body runs; the second time another one."""

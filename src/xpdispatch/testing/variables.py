@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.kernel import Kernel
+from xpdispatch.calling.kernel import Kernel
 
 
 def variables_of(function: Callable[..., Any]) -> dict[str, bytes]:

@@ -1,0 +1,101 @@
+"""The operators that combine partial results: which dtypes they take, identities, and NumPy's ufunc.
+
+"Combine" means ``ufunc.reduce`` over the bodies' partial results, in their own dtype: max and min
+propagate NaN, and start from the infinities or the integer limits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.errors import DTypeError
+from xpdispatch.language.notation import Operator
+
+_UFUNCS = {
+    "sum": "add",
+    "prod": "multiply",
+    "max": "maximum",
+    "min": "minimum",
+    "any": "logical_or",
+    "all": "logical_and",
+    "xor": "bitwise_xor",
+}
+_KINDS = {"sum": "iufc", "prod": "iufc", "max": "biuf", "min": "biuf", "any": "b", "all": "b", "xor": "biu"}
+_NAMES = {"b": "bool", "i": "integers", "u": "integers", "f": "floats", "c": "complex numbers"}
+
+
+def check_dtype(op: Operator, name: str, dtype: np.dtype[Any]) -> None:
+    """Refuse a dtype that the operator does not combine.
+
+    Raises
+    ------
+    DTypeError
+    """
+    if dtype.kind in _KINDS[op]:
+        return
+    takes = ", ".join(dict.fromkeys(_NAMES[k] for k in _KINDS[op]))
+    raise DTypeError(
+        f"{op} of result {name!r} got partial results of dtype {dtype}, expected {takes}",
+        hint=_hint(op, dtype),
+    )
+
+
+def _hint(op: Operator, dtype: np.dtype[Any]) -> str:
+    if op in ("sum", "prod") and dtype.kind == "b":
+        return f"count with xp.astype(..., xp.int64), or use {'any' if op == 'sum' else 'all'}"
+    if op in ("any", "all"):
+        return "return a comparison, such as xp.any(x != 0)"
+    return "return another dtype, or pass dtype= to the decorator"
+
+
+def identity(op: Operator, dtype: np.dtype[Any]) -> Any:
+    """The value that changes nothing under the operator, as a scalar of the dtype."""
+    if op in ("sum", "any", "xor"):
+        return dtype.type(0)
+    if op in ("prod", "all"):
+        return dtype.type(1)
+    if dtype.kind == "b":
+        return dtype.type(op == "min")
+    if dtype.kind == "f":
+        return dtype.type(-np.inf if op == "max" else np.inf)
+    limits = np.iinfo(dtype)
+    return dtype.type(limits.min if op == "max" else limits.max)
+
+
+def combine(op: Operator, total: Any, partial: Any) -> None:
+    """Fold a partial result into `total` in place. CuPy arrays answer to NumPy's ufuncs."""
+    getattr(np, _UFUNCS[op])(total, partial, out=total)
+
+
+def combined(xp: Any, op: Operator, total: Any, partial: Any) -> Any:
+    """Both folded into a new array of any array library."""
+    return getattr(xp, _UFUNCS[op])(total, partial)
+
+
+def needs_sort_keys(op: Operator, dtype: np.dtype[Any]) -> bool:
+    """Whether Legate's own operator differs from NumPy's and :func:`sort_keys` stand in."""
+    return op in ("max", "min") and dtype.kind == "f"
+
+
+def sort_keys(op: Operator, values: Any) -> Any:
+    """Integers that order as floats do under max or min, NaN winning.
+
+    Legate's own MAX and MIN of floats lose NaN and start from the finite limits; over these integers
+    they do neither. The sign-magnitude bits of a float become two's complement, and NaN is made the
+    largest key (max) or the smallest (min).
+    """
+    integer = np.dtype(f"i{values.dtype.itemsize}")
+    limits = np.iinfo(integer)
+    bits = values.view(integer)
+    keys = np.where(bits < 0, bits ^ limits.max, bits)
+    return np.where(np.isnan(values), integer.type(limits.max if op == "max" else limits.min), keys)
+
+
+def from_sort_keys(keys: Any, dtype: np.dtype[Any]) -> Any:
+    """The floats that :func:`sort_keys` came from."""
+    limits = np.iinfo(keys.dtype)
+    bits = np.where(keys < 0, keys ^ limits.max, keys)
+    nan = (keys == limits.max) | (keys == limits.min)
+    return np.where(nan, dtype.type(np.nan), bits.view(dtype))

@@ -1,0 +1,87 @@
+"""Engines run a bound call. Each is a module with one function, loaded when first asked for.
+
+===========  ========================================  ==========================================
+name         module                                    runs
+===========  ========================================  ==========================================
+``local``    :mod:`xpdispatch.running.local`           in this process, on any array library
+``legate``   :mod:`xpdispatch.legate.engine`   as Legate tasks, on cuPyNumeric arrays
+===========  ========================================  ==========================================
+
+The function is ``prepare(kernel, arguments)``. It settles all that the arguments' types, dtypes and shapes
+decide, and returns a callable that takes the :class:`~xpdispatch.calling.kernel.Arguments` of any call that is alike in
+these, and returns the list of results. Kernels keep what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import import_module
+from typing import Any
+
+from xpdispatch.errors import ArgumentError
+
+ENGINES = {"local": "xpdispatch.running.local", "legate": "xpdispatch.legate.engine"}
+
+chosen: ContextVar[str | None] = ContextVar("chosen", default=None)
+"""The engine that ``with engine(...)`` asks for; None lets the arguments decide."""
+
+instead: dict[str, str] = {}
+"""Engines that stand in for others in this program: ``xpdispatch run --engine local`` puts one here."""
+
+
+def get_engine(name: str) -> Any:
+    """The engine's module.
+
+    Raises
+    ------
+    ArgumentError
+        There is no engine of that name.
+    MissingError
+        A package that it needs is not installed.
+    """
+    if not isinstance(name, str) or name not in ENGINES:
+        raise ArgumentError(
+            f"there is no engine {name!r}",
+            hint="'local' runs kernels in this process, on NumPy's and all other arrays but cuPyNumeric's, "
+            "and 'legate' runs them on Legate",
+        )
+    return import_module(ENGINES[name])
+
+
+@contextmanager
+def engine(name: str) -> Iterator[None]:
+    """Choose the engine for the kernels called inside the ``with`` block.
+
+    Parameters
+    ----------
+    name : {"local", "legate"}
+        ``"legate"`` also sends NumPy arguments, and calls without arrays, to Legate; the results
+        are cuPyNumeric arrays. ``"local"`` keeps all calls in this process and refuses cuPyNumeric arrays.
+
+    Raises
+    ------
+    ArgumentError
+        There is no engine of that name.
+    MissingError
+        Legate is not installed; the message has the command.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpdispatch import engine, kernel
+    >>> @kernel("-> z[i=n]")
+    ... def ramp(xp, tile, n):
+    ...     return 2 * tile.coords("i")
+    >>> with engine("local"):
+    ...     ramp(4)
+    array([0, 2, 4, 6])
+    """
+    name = instead.get(name, name)
+    get_engine(name)
+    token = chosen.set(name)
+    try:
+        yield
+    finally:
+        chosen.reset(token)

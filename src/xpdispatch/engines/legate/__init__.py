@@ -1,1 +1,0 @@
-"""The Legate engine. ``engine``, ``launch`` and ``stores`` import Legate itself; the others do not."""

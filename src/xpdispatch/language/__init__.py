@@ -1,0 +1,1 @@
+"""The notation and its parts."""

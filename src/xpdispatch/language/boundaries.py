@@ -1,0 +1,130 @@
+"""What lies outside an array under a halo: what ``boundary=`` may say, and the cells that stand in.
+
+The modes are numpy.pad's, with its meanings (https://numpy.org/doc/stable/reference/generated/numpy.pad.html),
+beside ``"clip"``, ``"valid"`` and a constant.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from xpdispatch.errors import DTypeError, SignatureError
+from xpdispatch.language.notation import Signature
+
+PADS = ("edge", "reflect", "symmetric", "wrap")
+MODES = ("clip", "valid", *PADS)
+Boundary: TypeAlias = Literal["clip", "valid", "edge", "reflect", "symmetric", "wrap"] | complex
+"""One operand's mode, or the constant that lies outside it."""
+
+
+def boundaries_of(signature: Signature, entry: Any) -> dict[str, Boundary]:
+    """Read ``boundary=``: one mode for each operand with a halo.
+
+    Parameters
+    ----------
+    signature : Signature
+    entry : str, number, None, or a mapping of these by operand
+
+    Raises
+    ------
+    SignatureError
+        It is left out where a halo needs it, given where none does, or no mode.
+    """
+    haloed = {str(t.name): t for t in signature.operands if t.haloed}
+    if not haloed:
+        if entry is None:
+            return {}
+        raise SignatureError(
+            f"boundary={entry!r} is given, and no operand has a halo", hint="leave it out, or write i-1..i+1"
+        )
+    given = dict(entry) if isinstance(entry, Mapping) else dict.fromkeys(haloed, entry)
+    for name in given:
+        if name not in haloed:
+            raise SignatureError(
+                f"boundary= names {name!r}, which is no operand with a halo",
+                hint=f"the operands with a halo are {', '.join(haloed)}",
+            )
+    for name, term in haloed.items():
+        mode = given.get(name)
+        if mode is None:
+            raise SignatureError(
+                f"nothing says what lies outside {name!r} under its halo",
+                column=term.column,
+                hint=f"pass boundary=: one of {', '.join(map(repr, MODES))}, or a constant",
+            )
+        if not (mode in MODES if isinstance(mode, str) else isinstance(mode, numbers.Number)):
+            raise SignatureError(
+                f"boundary={mode!r} of {name!r} is no mode",
+                column=term.column,
+                hint=f"pass one of {', '.join(map(repr, MODES))}, or a constant",
+            )
+        if mode == "valid" and any(r.name == name for r in signature.results):
+            raise SignatureError(
+                f"{name!r} is read and written, and cannot be longer than its index, as boundary='valid' says",
+                column=term.column,
+                hint="choose another boundary, or give the result a name of its own",
+            )
+    for constraint in signature.constraints:
+        if constraint.kind == "image" and given.get(str(constraint.args[0]), "valid") != "valid":
+            raise SignatureError(
+                f"{constraint} follows borders of ranges, of which there is one more than there are ranges",
+                hint='pass boundary="valid" for them',
+            )
+    return given
+
+
+def check_constant(name: str, boundary: Boundary, dtype: np.dtype[Any]) -> None:
+    """Refuse a constant that the operand's dtype cannot hold.
+
+    Raises
+    ------
+    DTypeError
+    """
+    if isinstance(boundary, str):
+        return
+    try:
+        with np.errstate(all="ignore"):
+            held = np.asarray(boundary).astype(dtype, casting="unsafe")[()]
+        fits = dtype.kind in "fc" or held == boundary
+    except (OverflowError, TypeError, ValueError):
+        fits = False
+    if not fits or (np.iscomplexobj(boundary) and dtype.kind != "c"):
+        raise DTypeError(
+            f"boundary={boundary!r} is no value of dtype {dtype}, which argument {name!r} has",
+            hint="pass another constant, or an array of another dtype",
+        )
+
+
+def source_cells(low: int, high: int, extent: int, boundary: Boundary) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """For each of the coordinates from `low` to before `high` the cell within the extent that stands in for it."""
+    cells = np.arange(low, high)
+    if boundary == "wrap":
+        return cells % extent
+    if boundary == "symmetric":
+        cells = cells % (2 * extent)
+        return np.minimum(cells, 2 * extent - 1 - cells)
+    if boundary == "reflect" and extent > 1:
+        cells = cells % (2 * extent - 2)
+        return np.minimum(cells, 2 * extent - 2 - cells)
+    return np.clip(cells, 0, extent - 1)
+
+
+def padded(
+    xp: Any, array: Any, axis: int, low: int, high: int, extent: int, boundary: Boundary, origin: int = 0
+) -> Any:
+    """The cells from `low` to before `high` along one axis, some of which lie outside of its extent; a copy.
+
+    `array` holds the cells from `origin` on: all that stand in for those outside.
+    """
+    device = {} if isinstance(array, np.ndarray) else {"device": array.device}
+    cells = source_cells(low, high, extent, boundary) - origin
+    found = xp.take(array, xp.asarray(cells, **device), axis=axis)
+    if isinstance(boundary, str):
+        return found
+    inside = np.zeros([high - low if a == axis else 1 for a in range(array.ndim)], bool)
+    inside[(slice(None),) * axis + (slice(max(0, -low), max(0, extent - low)),)] = True
+    return xp.where(xp.asarray(inside, **device), found, xp.asarray(boundary, dtype=array.dtype, **device))

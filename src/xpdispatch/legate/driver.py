@@ -1,0 +1,362 @@
+"""Legate on a machine without an NVIDIA driver.
+
+Legate's wheels link ``libcuda.so.1``, which comes with the driver. Where there is none, a small library that
+answers every call with "no device" takes its place: Legate then runs on CPUs. It is compiled once, kept in a
+directory that only the user can write, and loaded when ``legate`` is about to be imported, never before and
+never where a driver exists.
+
+Some wheels link the CUDA runtime too, and do not ask for the wheel that has it: it is loaded from there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import hashlib
+import os
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from xpdispatch.errors import MissingError
+from xpdispatch.machine import exits
+from xpdispatch.machine import hardware as machine
+
+_NAME = "libcuda.so.1"
+_WINDOW = 65536
+"""Operations of Legion under way at most."""
+
+_SHARE = 0.75
+"""Of the free memory, what Legate's arrays may take; the rest is for Python and the temporaries of bodies."""
+
+_CUDA_RUNTIMES = {
+    "libcudart.so.12": ("nvidia-cuda-runtime-cu12", "cuda_runtime/lib"),
+    "libcudart.so.13": ("nvidia-cuda-runtime==13.*", "cu13/lib"),
+}
+"""By the name that the linker looks for: what to install, and the folder of its package that has the library."""
+
+_SOURCE = r"""
+/* Stands in for the CUDA driver where there is none. Realm resolves its functions by cuGetProcAddress and
+   asserts that each is there, then calls cuInit and believes that no GPU is present. */
+#include <string.h>
+typedef unsigned long long u64;
+enum { NO_DEVICE = 100 };
+static int absent(void) { return NO_DEVICE; }
+int cuInit(unsigned flags) { (void)flags; return NO_DEVICE; }
+int cuGetErrorName(int code, const char **text) { (void)code; *text = "CUDA_ERROR_NO_DEVICE"; return 0; }
+int cuGetErrorString(int code, const char **text) { (void)code; *text = "no NVIDIA driver"; return 0; }
+int cuMemFreeHost(void *p) { (void)p; return NO_DEVICE; }
+int cuMemFree_v2(u64 p) { (void)p; return NO_DEVICE; }
+static void *find(const char *name) {
+  if (!strcmp(name, "cuGetErrorName")) return (void *)cuGetErrorName;
+  if (!strcmp(name, "cuGetErrorString")) return (void *)cuGetErrorString;
+  return (void *)absent;
+}
+int cuGetProcAddress(const char *name, void **p, int version, u64 flags) {
+  (void)version; (void)flags; *p = find(name); return 0;
+}
+int cuGetProcAddress_v2(const char *name, void **p, int version, u64 flags, int *status) {
+  (void)version; (void)flags; if (status) *status = 0; *p = find(name); return 0;
+}
+"""
+
+
+_stands_in = False
+
+
+def has_driver() -> bool:
+    """Whether the dynamic linker finds a CUDA driver library that is not the stand-in."""
+    if _stands_in:
+        return False
+    try:
+        ctypes.CDLL(_NAME)
+    except OSError:
+        return False
+    return True
+
+
+def shim() -> Path:
+    """The stand-in library, compiled when it is not there yet.
+
+    Returns
+    -------
+    pathlib.Path
+        ``<cache>/xpdispatch/<hash of the source>/<hash of the library>/libcuda.so.1``; the cache is
+        ``XDG_CACHE_HOME``, or ``~/.cache``, or where neither can be written, a private directory for this process.
+
+    Raises
+    ------
+    MissingError
+        There is no C compiler.
+    """
+    directory = _private_directory(_digest((_SOURCE + os.uname().machine).encode()))
+    found = (path for path in sorted(directory.glob(f"*/{_NAME}")) if _is_ours(path))
+    return next(found, None) or _compile(directory)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _private_directory(tag: str) -> Path:
+    """A directory that nobody but this user can write to."""
+    with suppress(OSError, RuntimeError):  # a home that is missing or read-only, as in containers
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+        own = home / "xpdispatch", home / "xpdispatch" / tag
+        for directory in own:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = directory.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                break
+            directory.chmod(0o700)
+        else:
+            if os.access(own[-1], os.W_OK):
+                return own[-1]
+    made = Path(tempfile.mkdtemp(prefix="xpdispatch-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
+def _is_ours(library: Path) -> bool:
+    """Whether a plain file holds what was compiled, and nobody else can have written it.
+
+    It is looked at through what was opened, so that nothing can take its place in between.
+    """
+    try:
+        opened = os.open(library, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    with os.fdopen(opened, "rb") as file:
+        found = os.fstat(opened)
+        safe = stat.S_ISREG(found.st_mode) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        return safe and found.st_uid == os.getuid() and library.parent.name == _digest(file.read())
+
+
+def compiler() -> str:
+    """The C compiler that makes the stand-in: ``CC``, or the first that there is; empty where there is none."""
+    return os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), "")
+
+
+def _compile(directory: Path) -> Path:
+    command = compiler()
+    if not command:
+        raise MissingError(
+            "Legate needs libcuda.so.1, this machine has no NVIDIA driver, "
+            "and no C compiler was found to make the stand-in",
+            hint="install a C compiler (apt-get install gcc, dnf install gcc, or conda install gcc), "
+            "or the NVIDIA driver where there is a GPU",
+        )
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        source, built = Path(scratch, "shim.c"), Path(scratch, _NAME)
+        source.write_text(_SOURCE)
+        line = [*shlex.split(command), "-shared", "-fPIC", "-Os", f"-Wl,-soname,{_NAME}", "-o", str(built), str(source)]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise MissingError(
+                f"Legate needs libcuda.so.1, this machine has no NVIDIA driver, and making the stand-in failed: "
+                f"{done.stderr.strip() or done.returncode}",
+                hint="install a working C compiler (apt-get install gcc libc6-dev)",
+            )
+        built.chmod(0o500)
+        library = directory / _digest(built.read_bytes()) / _NAME
+        library.parent.mkdir(mode=0o700, exist_ok=True)
+        built.replace(library)  # in one step: another process may be making the same file
+    return library
+
+
+def cuda_runtime(package: Path) -> Path | None:
+    """The CUDA runtime that Legate in this folder links and the linker does not find.
+
+    Legate 26.1 links that of CUDA 12 and Legate 26.6 that of CUDA 13, by way of a plug-in for HDF5.
+
+    Returns
+    -------
+    pathlib.Path or None
+        The library in NVIDIA's own wheel; None where nothing is missing.
+
+    Raises
+    ------
+    MissingError
+        That wheel is not installed.
+    """
+    plugin = package / "lib64" / "legate" / "deps" / "libhdf5_vfd_gds.so.1"
+    if not plugin.exists():
+        return None  # another build, or a release that does without
+    try:
+        ctypes.CDLL(str(plugin))
+    except OSError as error:
+        missing = next((name for name in _CUDA_RUNTIMES if name in str(error)), None)
+        if missing is None:
+            return None  # Legate's own import says what it is
+        wheel, folder = _CUDA_RUNTIMES[missing]
+        spec = find_spec("nvidia")
+        roots = (spec.submodule_search_locations if spec else None) or ()
+        found = next((p for p in (Path(root, folder, missing) for root in roots) if p.exists()), None)
+        if found is None:
+            raise MissingError(
+                f"this release of Legate needs {missing}, and there is none on this machine",
+                hint=f"pip install '{wheel}'",
+            ) from error
+        return found
+    return None
+
+
+def prepare(package: Path | None = None) -> None:
+    """Make ``import legate`` work where there is no driver, and safe everywhere.
+
+    Everywhere it completes ``LEGION_DEFAULT_ARGS``, and loads the CUDA runtime that Legate, in the folder `package`,
+    does not find. Without a driver it loads the stand-in and completes ``LEGATE_CONFIG``.
+    """
+    global _stands_in  # noqa: PLW0603  a library is loaded once in a process
+    exits.watch()
+    runtime = cuda_runtime(package) if package else None
+    if runtime is not None:
+        ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
+    config = shlex.split(os.environ.get("LEGATE_CONFIG", ""))
+    if sys.platform.startswith("linux") and not has_driver():
+        ctypes.CDLL(str(shim()), mode=ctypes.RTLD_GLOBAL)
+        _stands_in = True
+        config += missing_flags(config, alone=not has_companions())
+        os.environ["LEGATE_CONFIG"] = shlex.join(config)
+    os.environ["LEGION_DEFAULT_ARGS"] = legion_arguments(config, gpus=not _stands_in)
+
+
+def legion_arguments(config: Sequence[str], *, gpus: bool) -> str:
+    """``LEGION_DEFAULT_ARGS`` for a program with these flags of Legate's: as they are, with a wide window, and quiet.
+
+    To drop an array is an operation for Legion too, and Python drops it with its lock held: a program that is held
+    up there while a task in Python waits for the lock stands still for ever. So Legion may take more operations
+    before it holds the program up.
+
+    Lines that say what is known are left out: that there is no GPU, and that the cores are fewer than all threads of
+    Legate's. What the user says about these two loggers, or about all, counts.
+    """
+    words = os.environ.get("LEGION_DEFAULT_ARGS", "").split()
+    if "-lg:window" not in words:
+        words += ["-lg:window", str(_WINDOW)]
+    levels = ",".join([*flag_values(words, "-level"), *flag_values(config, "--logging")])
+    said = {level.rpartition("=")[0] for level in levels.split(",") if level}
+    wanted = [] if gpus else ["gpu=6"]  # no message at all
+    if all(int(n) <= machine.cores() for n in flag_values(config, "--cpus") if n.isdecimal()):
+        wanted.append("threads=5")  # errors alone
+    wanted = [level for level in wanted if not said & {"", level.split("=")[0]}]
+    return " ".join(words + (["-level", ",".join(wanted)] if wanted else []))
+
+
+def flag_values(words: Sequence[str], flag: str) -> list[str]:
+    """What words such as ``--cpus 2`` and ``--cpus=2`` set a flag to, the last one last."""
+    parts = [part for word in words for part in (word.split("=", 1) if word.startswith(f"{flag}=") else [word])]
+    return [value for name, value in pairwise(parts) if name == flag]
+
+
+def has_companions() -> bool:
+    """Whether the environment says that this is one of several processes of a program, or of a batch job's step."""
+    sizes = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_NTASKS")
+    return any(os.environ.get(name, "1") != "1" for name in sizes)
+
+
+def window() -> int:
+    """How many operations Legion takes at once, as far as its environment tells; its default is 1,024."""
+    words = os.environ.get("LEGION_DEFAULT_ARGS", "").split()
+    said = [value for value in flag_values(words, "-lg:window") if value.isdecimal()]
+    return int(said[-1]) if said else 1024
+
+
+def missing_flags(words: Sequence[str], *, alone: bool = True) -> list[str]:
+    """Legate's flags that a machine without a driver needs and `words` do not have.
+
+    Legate's automatic configuration fails without ``--gpus 0``, and on two cores or fewer without ``--cpus``. Its
+    memory is a share of the machine's, whatever this process may have of it, or 256 MB without the automatic
+    configuration; here it is a share of what is free. Each of several processes would take the same: that is left
+    to Legate.
+    """
+    flags = {word.split("=")[0] for word in words}
+    missing = [] if "--gpus" in flags else ["--gpus", "0"]
+    if not alone:
+        return missing
+    cores = machine.cores()
+    if not flags & {"--cpus", "--omps"} and cores <= 2:
+        missing += ["--cpus", str(cores)]
+    free = machine.free_memory()
+    if free and not flags & {"--sysmem", "--numamem", "--omps"}:
+        missing += ["--sysmem", str(int(free * _SHARE) >> 20)]
+    return missing
+
+
+class _BeforeLegate:
+    """A finder that hands on what the others find for ``legate``, with :func:`prepare` before its first line.
+
+    What ``legate.core`` reserves, when it starts the runtime, is asked for in huge pages where there is no GPU, whose
+    driver would have a say in it. Looking for a package (``importlib.util.find_spec``) does nothing; importing it does.
+    """
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in ("legate", "legate.core"):
+            return None
+        others = (f for f in sys.meta_path if f is not self)
+        spec = next((s for s in (f.find_spec(name, path, target) for f in others) if s is not None), None)
+        if spec is not None and spec.loader is not None:
+            _around(spec.loader, _preparation(package_of(spec)) if name == "legate" else _reservation())
+        return spec
+
+
+@contextmanager
+def _preparation(package: Path | None) -> Iterator[None]:
+    prepare(package)
+    yield
+
+
+@contextmanager
+def _reservation() -> Iterator[None]:
+    before = machine.mappings()
+    yield
+    if not has_driver():
+        machine.ask_for_huge_pages(machine.mappings() - before)
+
+
+def _around(loader: Any, context: AbstractContextManager[None]) -> None:
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        with context:
+            execute(module)
+
+    loader.exec_module = exec_module
+
+
+def package_of(spec: ModuleSpec) -> Path | None:
+    """The folder of a package."""
+    return next(map(Path, spec.submodule_search_locations or ()), None)
+
+
+@contextmanager
+def unprepared() -> Iterator[None]:
+    """Import parts of Legate that start nothing, such as its launcher's parser; they are forgotten afterwards."""
+    before, finders = set(sys.modules), sys.meta_path[:]
+    sys.meta_path[:] = [finder for finder in finders if not isinstance(finder, _BeforeLegate)]
+    try:
+        yield
+    finally:
+        sys.meta_path[:] = finders
+        for name in set(sys.modules) - before:
+            if name.split(".")[0] == "legate":
+                del sys.modules[name]
+
+
+def install_import_hook() -> None:
+    """Prepare for Legate when, and only when, it is imported."""
+    if "legate" not in sys.modules:
+        sys.meta_path.insert(0, _BeforeLegate())

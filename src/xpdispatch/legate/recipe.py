@@ -1,0 +1,517 @@
+"""From a plan to a launch: how each store is turned so that Legate can align all of them. Pure.
+
+Legate aligns stores of equal shape only. So the arrays of a call are fitted into one common space: its
+dimensions are the split indices and the whole axes (axes of equal extent share one). An axis of extent 1
+that stays whole is projected away, the rest is put in the common order, and missing dimensions are
+promoted, which copies nothing. Whole dimensions are then broadcast, and all stores aligned.
+
+An axis in blocks is split in two by a view: the index, and the cells of a block, which stay whole. An operand with
+a halo is whole in every tile: Legate 26.6 has a constraint for halos, bloat, but a task can then run before its
+cells have been copied (``benchmarks/legate_bloat.py`` shows it). The same happens where one store enters a launch both
+whole and cut.
+
+An index that no store is cut along gets a grid, a store of its own, so that Legate has something to cut. Each of its
+cells stands for a stretch of the index, and nothing of the index' extent is allocated.
+
+An operand that another points to is cut by Legate's image, along the pointers: the cells of the other store itself
+where they are int64 and it has one axis to point to, else boxes (Legate's rects) that a task makes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from xpdispatch.planning.body import Body
+from xpdispatch.planning.plan import WHOLE, Layout, Plan, Shape
+
+_LARGEST_GRID = 2**16
+"""Cells, one byte each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How one store enters a launch, and how its part is turned back in the leaf.
+
+    Parameters
+    ----------
+    how : {"align", "broadcast", "free", "inline", "unbound", "gathered", "image"}
+        Fitted and aligned; whole in every tile; 0-d, which needs no constraint; not a store at all but
+        sent with the scalars (0-d NumPy arrays, arrays without a cell); a store whose size the tiles tell; such a
+        store of partial results, that a second task puts together in the order of the tiles; or cut where pointers say.
+    project : tuple of int
+        Axes of extent 1 to drop, last first.
+    transpose : tuple of int
+        Order of the remaining axes; empty where it is the natural one.
+    promote : tuple of (int, int)
+        Dimensions to insert, with their extents, first one first.
+    keep_whole : tuple of int
+        Dimensions that stay whole.
+    take : tuple
+        Index that drops the promoted dimensions of the leaf's array.
+    restore : tuple of int
+        Order that undoes `transpose`; empty where there is nothing to undo.
+    expand : tuple
+        Index that puts the projected axes back; empty where there are none.
+    dims : tuple of int
+        For each axis of the array its dimension in the common space, or -1.
+    blocks : tuple of (int, tuple of int)
+        Axes to split into the index and the cells of a block, once those are dropped, with both extents, last first.
+    merge : tuple of bool
+        For each axis, once `blocks` are split, whether it holds the cells of a block; empty where none does.
+    """
+
+    how: Literal["align", "broadcast", "free", "inline", "unbound", "gathered", "image"]
+    project: tuple[int, ...] = ()
+    transpose: tuple[int, ...] = ()
+    promote: tuple[tuple[int, int], ...] = ()
+    keep_whole: tuple[int, ...] = ()
+    take: tuple[Any, ...] = ()
+    restore: tuple[int, ...] = ()
+    expand: tuple[Any, ...] = ()
+    dims: tuple[int, ...] = ()
+    blocks: tuple[tuple[int, tuple[int, int]], ...] = ()
+    merge: tuple[bool, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the store enters a launch as it is."""
+        return self.how in ("align", "broadcast") and not (
+            self.blocks or self.project or self.transpose or self.promote
+        )
+
+    def turn(self, store: Any) -> Any:
+        """The store as the launch sees it; every step is a view."""
+        for axis in self.project:  # first: a store of more dimensions than Legate has ends the process in the leaf
+            store = store.project(axis, 0)
+        for axis, extents in self.blocks:
+            store = store.delinearize(axis, extents)
+        if self.transpose:
+            store = store.transpose(self.transpose)
+        for dim, extent in self.promote:
+            store = store.promote(dim, extent)
+        return store
+
+    def turn_back(self, array: Any) -> Any:
+        """The leaf's array with the axes that the body knows."""
+        if self.how == "free":
+            return array.reshape(())
+        if self.take:
+            array = array[self.take]
+        if self.restore:
+            array = array.transpose(self.restore)
+        if self.expand:
+            array = array[self.expand]
+        if not self.merge:
+            return array
+        shape: list[int] = []
+        for extent, inner in zip(array.shape, self.merge, strict=True):
+            if inner:
+                shape[-1] *= extent
+            else:
+                shape.append(extent)
+        return array.reshape(shape)  # a view: the cells of a block follow each other
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """A store of boxes to be made of an operand with pointers.
+
+    Parameters
+    ----------
+    operand : int
+        Position of the operand.
+    borders : bool
+        It holds borders of ranges.
+    instead : bool
+        The boxes take the operand's place, for its values can be read off them.
+    tail : tuple of int
+        Extents of the other axes of the arrays that it points to.
+    fit : Fit
+    """
+
+    operand: int
+    borders: bool
+    instead: bool
+    tail: tuple[int, ...]
+    fit: Fit
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole launch.
+
+    Parameters
+    ----------
+    operands, results : tuple of Fit
+    aligned : tuple of tuple of int
+        Positions, operands first, of the arrays to align with each other.
+    one_piece : bool
+        Everything is broadcast, so that a single task runs.
+    sources : tuple of (int, int) or None
+        For each index the array (operands, results, the grid) and its dimension that tell a tile's size and
+        start; None where no store has the index.
+    gathered : tuple of int
+        The results that a second task puts together.
+    boxes : tuple of Boxes
+    images : tuple of (int, tuple of int, str)
+        The array with the pointers, those that it points to (operands first, then results and boxes that stand
+        for no operand) and Legate's hint.
+    least : tuple of int
+        The least extents of a tile in the common space; empty where there are none.
+    grid : (tuple of int, Fit) or None
+        Shape and fit of a store for the indices that no other has. It comes after the results.
+    cells : tuple of int
+        For each index into how many cells of the grid it is divided; 0 where it is not.
+    """
+
+    operands: tuple[Fit, ...]
+    results: tuple[Fit, ...]
+    aligned: tuple[tuple[int, ...], ...]
+    one_piece: bool
+    sources: tuple[tuple[int, int] | None, ...]
+    gathered: tuple[int, ...] = ()
+    boxes: tuple[Boxes, ...] = ()
+    images: tuple[tuple[int, tuple[int, ...], str], ...] = ()
+    least: tuple[int, ...] = ()
+    grid: tuple[Shape, Fit] | None = None
+    cells: tuple[int, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a launch has the call's arrays alone, as they are."""
+        more = self.gathered or self.boxes or self.images or self.least or self.grid
+        return not more and all(fit.is_plain for fit in (*self.operands, *self.results))
+
+    @property
+    def replaced(self) -> tuple[int, ...]:
+        """The operands whose place boxes take."""
+        return tuple(b.operand for b in self.boxes if b.instead)
+
+
+def make_recipe(
+    plan: Plan,
+    inline: Sequence[bool],
+    max_dim: int,
+    *,
+    one_piece: bool,
+    gathered: Sequence[int] = (),
+    pointers: Sequence[int] = (),
+) -> Recipe:
+    """Fit every array of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        Complete and with a cell on every index.
+    inline : sequence of bool
+        For each operand and then each result whether it is sent with the scalars.
+    max_dim : int
+        Legate's greatest number of dimensions.
+    one_piece : bool
+        Run a single task whatever the plan allows.
+    gathered : sequence of int
+        Results whose partial results are to be put together in the order of the tiles. Then one index alone is cut:
+        Legate gives stores of unknown size, in which they are kept, to launches of one dimension.
+    pointers : sequence of int
+        Operands whose own store Legate can follow.
+    """
+    # Only the explicit spelling can leave arrays unaligned, or let every tile write a whole result. What tiles would
+    # mean there depends on how Legate cuts; one piece means what it means in this process.
+    indices = set(range(len(plan.indices)))
+    loose = any(layout.op is None and not layout.joined and not indices <= set(layout.axes) for layout in plan.results)
+    one_piece = one_piece or loose or len(plan.spaces) > 1
+    layouts = [*plan.operands, *plan.results]
+    fits = [_simple(layout, inline=apart) for layout, apart in zip(layouts, inline, strict=True)]
+    count, known = len(plan.operands), len(plan.operands) + len(plan.results)
+    for r in gathered:
+        fits[count + r] = Fit("gathered")
+    longest = max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
+    cells = () if one_piece else _cells(plan, layouts, fits)
+    extents = [n or extent for n, extent in zip(cells, plan.extents, strict=True)] if cells else plan.extents
+    if cells:
+        axes = tuple(i for i, n in enumerate(cells) if n)
+        layouts.append(Layout("grid", axes, tuple(cells[i] for i in axes)))
+        fits.append(None)
+    images, boxes = _follow(plan, layouts, fits, pointers) if plan.images and not one_piece else ([], [])
+    aligned: list[tuple[int, ...]] = []
+    for space in plan.spaces:
+        members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
+        fitted = _fit_space([layouts[p] for p in members], extents, max_dim, longest if gathered else None)
+        one_piece = one_piece or fitted is None
+        for position, fit in zip(members, fitted or (), strict=False):
+            fits[position] = fit
+        aligned.append(tuple(members))
+    if one_piece:
+        aligned, gathered, images, boxes, cells = [], (), [], [], ()
+        fits = [
+            fit if fit and fit.how not in ("align", "gathered", "image") else _whole(layout)
+            for fit, layout in zip(fits[:known], layouts, strict=False)
+        ]
+    done = tuple(fit for fit in fits if fit is not None)
+    sources = [None if one_piece else _source(i, layouts, done, count) for i in range(len(plan.indices))]
+    return Recipe(
+        done[:count],
+        done[count:known],
+        tuple(a for a in aligned if len(a) > 1),
+        one_piece,
+        tuple(sources),
+        tuple(gathered),
+        tuple(Boxes(p, borders, place == p, tail, done[place]) for p, borders, tail, place in boxes),
+        tuple((place, tuple(members), hint) for place, members, hint in images),
+        () if one_piece else _least(plan, layouts, done, cells),
+        (tuple(int(n or 0) for n in layouts[known].shape), done[known]) if cells else None,
+        cells,
+    )
+
+
+THRESHOLDS = {"cpu": 1 << 14, "omp": 1 << 17, "gpu": 1 << 20}
+"""Cells of the common space below which Legate cuts nothing, by the kind of processor, unless it is told otherwise."""
+
+SMALL = 1 << 18
+"""Bytes of a result up to which a task's own time counts, and cuts for the cache do not."""
+
+
+def is_simple(plan: Plan, recipe: Recipe, body: Body) -> bool:
+    """Whether tasks on CPUs whose result is small run the body at once, with nothing left to decide."""
+    return recipe.is_plain and body.is_plain and not (plan.results[0].op or plan.windowed or plan.images)
+
+
+Types = Sequence[tuple[np.dtype[Any], Shape]]
+"""Dtype and shape of each result."""
+
+
+def with_results(plan: Plan, types: Types) -> Plan:
+    """The plan with the extents of its results, but for those of ``?``."""
+    shapes = [(None, *s[1:]) if r.joined else s for r, (_, s) in zip(plan.results, types, strict=True)]
+    return plan.with_result_shapes(shapes)
+
+
+def recipe_of_call(
+    plan: Plan,
+    types: Types,
+    inline: Sequence[bool],
+    max_dim: int,
+    *,
+    deterministic: bool,
+    most_unbound: int,
+    pointers: Sequence[int],
+) -> Recipe:
+    """Fit the arrays of a call.
+
+    Parameters
+    ----------
+    plan : Plan
+        :func:`with_results`.
+    types : sequence of (numpy.dtype, tuple of int)
+    inline : sequence of bool
+        For each operand whether it is sent with the scalars.
+    max_dim : int
+    deterministic : bool
+        Sums of floats are put together in the order of the tiles.
+    most_unbound : int
+        How many stores of unknown size a launch in several tiles may have.
+    pointers : sequence of int
+    """
+    apart = [*inline, *(0 in layout.shape for layout in plan.results)]
+    ordered = _ordered(plan, types, deterministic=deterministic)
+    unbound = sum(layout.joined for layout in plan.results) + (len(ordered) + 1 if ordered else 0)  # and their places
+    # What is there already has no place in the order; and where there is no index there is one tile.
+    one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
+    gathered = () if one_piece else ordered
+    return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, pointers=pointers)
+
+
+def _ordered(plan: Plan, types: Types, *, deterministic: bool) -> tuple[int, ...]:
+    """The results that Legate's own reductions cannot give, and that are put together in the order of the tiles.
+
+    It knows no fold, multiplies no complex128, and adds floats in an order that changes from run to run.
+    """
+    found = []
+    for r, (layout, (dtype, shape)) in enumerate(zip(plan.results, types, strict=True)):
+        inexact = layout.op in ("sum", "prod") and dtype.kind in "fc"
+        product = (layout.op, dtype) == ("prod", np.dtype(np.complex128))
+        if 0 not in shape and (layout.op == "fold" or product or (inexact and deterministic)):
+            found.append(r)
+    return tuple(found)
+
+
+def _cells(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> tuple[int, ...]:
+    """For each index that no store to be aligned has the cells it gets in a grid, 0 for others; empty without any."""
+    covered = {a for layout, fit in zip(layouts, fits, strict=True) if fit is None for a in layout.axes}
+    apart = [i for i in range(len(plan.indices)) if i not in covered]
+    if not apart or plan.empty:
+        return ()
+    most = int(_LARGEST_GRID ** (1 / len(apart)) + 1e-9)
+    return tuple(min(n, most) if i in apart else 0 for i, n in enumerate(plan.extents))
+
+
+def _follow(
+    plan: Plan, layouts: list[Layout], fits: list[Fit | None], pointers: Sequence[int]
+) -> tuple[list[tuple[int, list[int], str]], list[tuple[int, bool, tuple[int, ...], int]]]:
+    """The images of a launch, and the boxes that some need: operand, kind, tail and place among the arrays.
+
+    Boxes that stand for no operand are added to the arrays.
+    """
+    images: list[tuple[int, list[int], str]] = []
+    boxes: list[tuple[int, bool, tuple[int, ...], int]] = []
+    for function, ranges, borders, hint in plan.images:
+        fit = fits[function]
+        tails: dict[tuple[int, ...], list[int]] = {}
+        for p in ranges:
+            if _how(fits[p]) == "broadcast":
+                tails.setdefault(tuple(int(n or 0) for n in layouts[p].shape[1:]), []).append(p)
+        if not tails or not (fit is None or fit.how == "image" or (borders and fit.how == "broadcast")):
+            continue
+        if borders:
+            extents = tuple(plan.extents[a] for a in layouts[function].axes)
+            layouts[function] = replace(layouts[function], shape=extents, reaches=(), boundary=None)
+            fits[function] = None
+        for n, (tail, members) in enumerate(tails.items()):
+            place = function
+            if borders and n == 0:
+                boxes.append((function, borders, tail, place))
+            elif borders or tail or function not in pointers:
+                place = len(layouts)
+                layouts.append(layouts[function])
+                fits.append(fits[function])
+                boxes.append((function, borders, tail, place))
+                for _, others, _ in images:
+                    if function in others:
+                        others.append(place)
+            images.append((place, members, hint))
+            for p in members:
+                fits[p] = Fit("image", dims=_natural(layouts[p]))
+    return images, boxes
+
+
+def _how(fit: Fit | None) -> str:
+    return "align" if fit is None else fit.how
+
+
+def _least(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit], cells: Sequence[int]) -> tuple[int, ...]:
+    """The least extents of a tile in the common space."""
+    if not plan.least:
+        return ()
+    fewest = [
+        -(-least * n // extent) if n else least
+        for least, n, extent in zip(plan.fewest, cells or [0] * len(plan.extents), plan.extents, strict=True)
+    ]
+    found: dict[int, int] = {}
+    rank = 0
+    for layout, fit in zip(layouts, fits, strict=True):
+        if fit.how == "align":
+            rank = len(layout.axes) + len(fit.blocks) - len(fit.project) + len(fit.promote)
+            found |= {d: fewest[a] for a, d in zip(layout.axes, fit.dims, strict=True) if a != WHOLE}
+    return tuple(found.get(d, 1) for d in range(rank))
+
+
+def _whole(layout: Layout) -> Fit:
+    return Fit("broadcast", dims=_natural(layout)) if layout.axes else Fit("free")
+
+
+def _natural(layout: Layout) -> tuple[int, ...]:
+    return tuple(range(len(layout.axes)))
+
+
+def _simple(layout: Layout, *, inline: bool) -> Fit | None:
+    """The fit of an array that no index cuts, or None."""
+    if layout.joined:
+        return Fit("unbound")
+    if inline:
+        return Fit("inline")
+    if not layout.axes:
+        return Fit("free")
+    if set(layout.axes) == {WHOLE} or layout.boundary is not None:
+        return _whole(layout)
+    return None
+
+
+Key = tuple[str, int, int]
+"""A dimension of a common space: an index, or an extent and how many axes of an array had it before."""
+
+
+def _fit_space(layouts: Sequence[Layout], extents: Sequence[int], max_dim: int, only: int | None) -> list[Fit] | None:
+    """Fit arrays into their common space, or None where Legate has too few dimensions for it.
+
+    Where `only` names an index the others are not cut.
+    """
+    keys = [_keys(layout) for layout in layouts]
+    widest = max(keys, key=lambda k: sum(key is not None for key in k), default=())
+    space: dict[Key, int] = {}
+    for key in (k for ks in (widest, *keys) for k in ks if k is not None):
+        space.setdefault(key, len(space))
+    if len(space) > max_dim:
+        return None
+    sizes = [extents[key[1]] if key[0] == "index" else key[1] for key in space]
+    whole = tuple(d for key, d in space.items() if key[0] == "whole" or only not in (None, key[1]))
+    return [_fit(layout, ks, space, sizes, whole) for layout, ks in zip(layouts, keys, strict=True)]
+
+
+def _scales(layout: Layout) -> tuple[int, ...]:
+    return tuple(r.scale for r in layout.reaches) or (1,) * len(layout.axes)
+
+
+def _keys(layout: Layout) -> tuple[Key | None, ...]:
+    """For each axis its dimension's key; for one in blocks that of the index and that of the cells of a block."""
+    keys: list[Key | None] = []
+
+    def whole(extent: int) -> Key:
+        return ("whole", extent, sum(k is not None and k[:2] == ("whole", extent) for k in keys))
+
+    for axis, extent, scale in zip(layout.axes, layout.shape, _scales(layout), strict=True):
+        if axis != WHOLE:
+            keys.append(("index", axis, 0))
+            if scale != 1:
+                keys.append(whole(scale))
+        else:
+            keys.append(None if extent == 1 else whole(int(extent or 0)))
+    return tuple(keys)
+
+
+def _fit(
+    layout: Layout,
+    keys: Sequence[Key | None],
+    space: dict[Key, int],
+    sizes: Sequence[int],
+    whole: tuple[int, ...],
+) -> Fit:
+    dims = tuple(-1 if k is None else space[k] for k in keys)
+    kept = [d for d in dims if d >= 0]
+    order = tuple(sorted(range(len(kept)), key=kept.__getitem__))
+    missing = tuple((d, sizes[d]) for d in range(len(sizes)) if d not in kept)
+    natural = order == tuple(range(len(order)))
+    restore = () if natural else tuple(order.index(a) for a in range(len(order)))
+    scales = _scales(layout)
+    inner = tuple(flag for s in scales for flag in ((False, True) if s != 1 else (False,)))
+    own = tuple(d for d, block in zip(dims, inner, strict=True) if not block)
+    stays = [a for a, d in enumerate(own) if d >= 0]
+    return Fit(
+        "align",
+        project=tuple(a for a in reversed(range(len(own))) if own[a] < 0),
+        transpose=() if natural else order,
+        promote=missing,
+        keep_whole=whole,
+        take=tuple(slice(None) if d in kept else 0 for d in range(len(sizes))) if missing else (),
+        restore=restore,
+        expand=tuple(None if d < 0 else slice(None) for d in dims) if -1 in dims else (),
+        dims=own,
+        blocks=tuple(
+            (place, (int(layout.shape[a] or 0) // scales[a], scales[a]))
+            for place, a in reversed([*enumerate(stays)])
+            if scales[a] != 1
+        ),
+        merge=inner if any(inner) else (),
+    )
+
+
+def _source(index: int, layouts: Sequence[Layout], fits: Sequence[Fit], count: int) -> tuple[int, int] | None:
+    # Results first, and plain ones before reductions.
+    order = sorted(range(len(layouts)), key=lambda p: (p < count, layouts[p].op is not None))
+    for position in order:
+        if index in layouts[position].axes and fits[position].how == "align":
+            return position, fits[position].dims[layouts[position].axes.index(index)]
+    return None

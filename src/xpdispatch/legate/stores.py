@@ -1,0 +1,276 @@
+"""Between arrays and Legate stores."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import legate.core as lg
+import numpy as np
+
+from xpdispatch.arrays.namespaces import load
+from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
+from xpdispatch.legate.releases import STORES, interface_of, memory, plain_store
+from xpdispatch.planning.plan import Shape
+
+_VERSIONS = (1, 2)
+"""Of Legate's data interface: a field is a LogicalArray in the first, a LogicalStore in the second."""
+
+
+@dataclass(slots=True)
+class Held:
+    """One array of a call.
+
+    Parameters
+    ----------
+    store : LogicalStore or None
+        None where `value` is sent with the scalars instead.
+    value : numpy.ndarray or None
+    shape : tuple of int
+    dtype : numpy.dtype
+    """
+
+    store: Any
+    value: Any
+    shape: Shape
+    dtype: np.dtype[Any]
+
+    @property
+    def inline(self) -> bool:
+        """Whether an operand is sent with the scalars: it is 0-d from NumPy, or has no cell."""
+        return self.store is None or 0 in self.shape
+
+    @property
+    def followable(self) -> bool:
+        """Whether Legate can take the cells for pointers."""
+        return self.store is not None and self.dtype == np.int64 and not self.store.transformed
+
+    def to_send(self) -> Any:
+        """What goes with the scalars; None for a store."""
+        if not self.inline:
+            return None
+        return self.value if self.store is None else np.empty(self.shape, self.dtype)
+
+
+@cache
+def legate_type(dtype: np.dtype[Any]) -> Any:
+    """Legate's type of a NumPy dtype.
+
+    Raises
+    ------
+    DTypeError
+        Legate has none.
+    """
+    name = "bool_" if dtype.kind == "b" else dtype.name
+    found = getattr(lg, name, None) if dtype.kind in "biufc" else None
+    if found is None:
+        raise DTypeError(
+            f"Legate has no type for dtype {dtype}",
+            hint="use bool, integers of 8 to 64 bits, float16 to float64, complex64 or complex128",
+        )
+    return found
+
+
+@cache
+def _numpy_type(code: Any) -> np.dtype[Any] | None:
+    name = code.name.lower()
+    return np.dtype(name) if hasattr(lg, "bool_" if name == "bool" else name) else None
+
+
+def hold(name: str, array: Any, known: Held | None = None, *, written: bool = False) -> Held:
+    """An array as Legate takes it: the store behind it, or a copy of a NumPy array made now.
+
+    What tasks write, or update in place, is `written`. `known` is what an array of the same type, shape and dtype
+    was held as: to ask Legate again takes time.
+
+    Raises
+    ------
+    DTypeError, ArgumentError, ShapeError, ReadOnlyError
+    """
+    if isinstance(array, np.ndarray | np.generic):
+        return _hold_numpy(name, np.asarray(array), written=written)
+    store = store_of(name, array)
+    if stretched(store):
+        if written:
+            raise read_only(name, "it is read-only")
+        array = _spread(array)
+        if isinstance(array, np.ndarray):
+            return _hold_numpy(name, array, written=False)
+        store = store_of(name, array)
+    if known is not None:
+        return Held(_in_region(store) if not known.shape else store, None, known.shape, known.dtype)
+    dtype = _numpy_type(store.type.code)
+    if dtype is None:
+        raise DTypeError(
+            f"argument {name!r} has Legate type {store.type}, which arrays cannot have",
+            hint="use bool, integers, floats or complex numbers",
+        )
+    return Held(_in_region(store), None, tuple(store.shape), dtype)
+
+
+_STRETCHED = re.compile(r"(?:Promote|Broadcast)\([a-z_]*dim: \d+, dim_size: (\d+)\)")
+
+
+def stretched(store: Any) -> bool:
+    """Whether some axis shows the same cells again and again, as in a broadcast view.
+
+    Legate hands such an axis to every task in full, however the array is cut. It tells of it in the store's text alone.
+    """
+    return bool(store.transformed) and any(int(n) > 1 for n in _STRETCHED.findall(str(store)))
+
+
+def _spread(array: Any) -> Any:
+    """A copy of a stretched array in which every cell is there; without cuPyNumeric this waits."""
+    if not _has_cupynumeric():
+        return np.array(array.get_physical_store())
+    cupynumeric = load("cupynumeric")
+    return cupynumeric.array(array if isinstance(array, cupynumeric.ndarray) else cupynumeric.asarray(array))
+
+
+def _in_region(store: Any) -> Any:
+    # A 0-d store outside scalar storage ends the process when a leaf reads it; as (1,) it does not.
+    return store.promote(0, 1) if store.ndim == 0 and not store.has_scalar_storage else store
+
+
+def store_of(name: str, array: Any) -> Any:
+    """The store behind a cuPyNumeric array, a LogicalArray or a LogicalStore."""
+    store = array if isinstance(array, lg.LogicalStore) else _column_of(name, array)
+    if store.unbound:
+        raise ArgumentError(
+            f"argument {name!r} is a store of unknown size that nothing has written",
+            hint="run the task that writes it first",
+        )
+    return store
+
+
+def _column_of(name: str, array: Any) -> Any:
+    """The store of the one field that an object with Legate's data interface has."""
+    interface = interface_of(name, array)
+    try:
+        version, columns = interface["version"], list(interface["data"].values())
+    except (AttributeError, KeyError, TypeError):
+        version, columns = None, []
+    if version not in _VERSIONS:
+        raise ArgumentError(
+            f"argument {name!r} has the Legate data interface {interface!r}, "
+            f"expected one of version {' or '.join(map(str, _VERSIONS))} with 'data'",
+            hint="pass the LogicalStore itself",
+        )
+    if not all(isinstance(c, STORES) for c in columns):
+        raise ArgumentError(
+            f"argument {name!r} has the fields {columns!r}, expected a store", hint="pass the LogicalStore itself"
+        )
+    found = plain_store(columns[0]) if len(columns) == 1 else None
+    if found is None:
+        what = "masked" if len(columns) == 1 else f"made of {len(columns)} fields"
+        raise ArgumentError(
+            f"argument {name!r} is {what}, expected one plain array", hint="pass one field without a mask"
+        )
+    return found
+
+
+def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Held:
+    native = array.dtype.newbyteorder("=")
+    kind = legate_type(native)
+    if array.ndim == 0 and written:
+        scalar = new_store((), native)
+        fill(scalar, array.astype(native)[()])
+        return Held(scalar, None, (), native)
+    if array.ndim == 0 or array.size == 0:
+        return Held(None, np.array(array, dtype=native), array.shape, native)
+    if array.ndim > lg.LEGATE_MAX_DIM:
+        raise ShapeError(
+            f"argument {name!r} has {array.ndim} axes, and Legate takes at most {lg.LEGATE_MAX_DIM}",
+            hint="reshape it before the call",
+        )
+    # Legate reads the buffer when the task runs; only a copy keeps the values of this moment. A fresh
+    # array is also aligned, without which Legate ends the process.
+    own = np.array(array, dtype=native, order="C", copy=True)
+    store = lg.get_legate_runtime().create_store_from_buffer(kind, own.shape, own, read_only=not written)
+    return Held(store, None, own.shape, native)
+
+
+def new_store(shape: Shape, dtype: np.dtype[Any]) -> Any:
+    """A fresh store; a 0-d one in scalar storage, so that nobody waits for it."""
+    return lg.get_legate_runtime().create_store(legate_type(dtype), shape, optimize_scalar=not shape)
+
+
+def unbound_store(dtype: np.dtype[Any]) -> Any:
+    """A store of one dimension whose extent the tasks that write it tell."""
+    return lg.get_legate_runtime().create_store(legate_type(dtype))
+
+
+def grid_store(shape: Shape) -> Any:
+    """A store of bytes that is there to be cut, and of which no cell is read."""
+    store = new_store(shape, np.dtype(np.uint8))
+    store.fill(0)
+    return store
+
+
+def bound(store: Any, rows: Shape, dtype: np.dtype[Any]) -> Any:
+    """What tasks wrote to an unbound store, in rows of this shape; the tasks must have ended."""
+    count = int(store.shape[0]) // math.prod(rows)
+    if count == 0:
+        return new_store((0, *rows), dtype)
+    return store.delinearize(0, (count, *rows)) if rows else store
+
+
+def fill(store: Any, value: Any) -> None:
+    """Fill a store with a NumPy scalar."""
+    store.fill(value.item() if value.dtype.kind in "biu" else lg.Scalar(value, store.type))
+
+
+def check_writable(name: str, array: Any) -> None:
+    """Refuse an array whose flags forbid to write it; :func:`hold` refuses those that only a store tells of.
+
+    Raises
+    ------
+    ReadOnlyError
+    """
+    flags = getattr(array, "flags", None)
+    if flags is not None and not flags.writeable:
+        raise read_only(name, "it is read-only")
+
+
+@cache
+def _has_cupynumeric() -> bool:
+    return find_spec("cupynumeric") is not None
+
+
+def check_wrappable(kind: str) -> None:
+    """Refuse, before the launch, results that could not be handed over.
+
+    Raises
+    ------
+    MissingError
+    """
+    if kind == "numpy" and not _has_cupynumeric():
+        raise MissingError(
+            "a result on Legate is a cuPyNumeric array, and cuPyNumeric is not installed",
+            hint="pip install nvidia-cupynumeric; or pass out=, a NumPy array or a Legate store",
+        )
+
+
+def wrap(store: Any, kind: str) -> Any:
+    """A fresh store as the caller's kind of array; a LogicalStore where cuPyNumeric is not installed."""
+    if kind == "store" and not _has_cupynumeric():
+        return store
+    return load("cupynumeric").asarray(store)
+
+
+def to_numpy(store: Any, shape: Shape) -> np.ndarray[Any, Any]:
+    """A store's content as a NumPy array, to be read at once; waits."""
+    return np.asarray(store.get_physical_store()).reshape(shape)
+
+
+def memory_limit() -> tuple[int, str]:
+    """Bytes of memory that Legate has for the arrays of one task's kind, and the flag that sets it; 0 if unknown."""
+    runtime = lg.get_legate_runtime()
+    target = runtime.machine.preferred_target
+    on_gpu = target == lg.TaskTarget.GPU
+    flag, count = ("fbmem", runtime.machine.count(target)) if on_gpu else ("sysmem", runtime.node_count)
+    return memory(flag) * count, flag

@@ -1,0 +1,1 @@
+"""What the computer has: caches, processors, threads, memory."""

@@ -1,0 +1,316 @@
+"""The threads that run the tiles of one call in this process.
+
+They live as long as the call. So a forked process inherits none, and where Legate is loaded the garbage collector
+can stay off until the last of them is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from importlib.util import find_spec
+from typing import Any
+
+from xpdispatch.errors import ArgumentError
+from xpdispatch.machine.hardware import collector, legate_runs, processors
+
+_wanted: ContextVar[int | None] = ContextVar("wanted", default=None)
+in_pool: ContextVar[bool] = ContextVar("in_pool", default=False)
+"""True in a call that several threads run: libraries should start no threads of their own."""
+
+_RUN = 8
+"""Tiles that a thread takes at once: neighbours, so that two threads seldom write to one page of memory."""
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Choose how many threads the calls in this process use inside the ``with`` block.
+
+    Results do not depend on it. Outside of such a block it is what the environment has as
+    ``XPDISPATCH_NUM_THREADS``, or the number of processors that this process may use.
+
+    Parameters
+    ----------
+    count : int
+        1 runs all tiles one after another, in the thread that calls.
+
+    Raises
+    ------
+    ArgumentError
+        `count` is no integer of at least 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpdispatch import kernel, threads
+    >>> @kernel("x[i] -> sum total[]")
+    ... def total(xp, x):
+    ...     return xp.sum(x)
+    >>> with threads(2):
+    ...     total(np.ones(1000))
+    array(1000.)
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ArgumentError(
+            f"threads({count!r}): expected an integer of at least 1",
+            hint="write threads(2), or threads(1) to run serially",
+        )
+    token = _wanted.set(count)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
+def thread_count() -> int:
+    """How many threads a call may use here and now."""
+    wanted = _wanted.get()
+    return processors() if wanted is None else wanted
+
+
+class Stopped(Exception):  # noqa: N818  no error: another tile had one
+    """A tile gives up, since an earlier one failed."""
+
+
+Compute = Callable[[int, Callable[[], None]], Any]
+"""Computes a step; its second argument waits until the first step is computed."""
+
+
+class _Job:
+    """Steps of one call: computed on any thread, finished one at a time and in order."""
+
+    def __init__(self, count: int, run: int, compute: Compute, finish: Callable[[int, Any], None] | None) -> None:
+        self.count = self.limit = count
+        self.run = run
+        self.compute, self.finish = compute, finish
+        self.next = self.finished = 0
+        self.computed: dict[int, Any] = {}
+        self.error: BaseException | None = None
+        self.lock, self.order = threading.Lock(), threading.Lock()
+        self.first = threading.Event()
+
+    def work_on_a_thread(self) -> None:
+        """As `work`, but nothing is raised where nobody would see it."""
+        try:
+            self.work()
+        except BaseException as error:  # noqa: BLE001  told when all threads are done
+            self._fail(-1, error)
+
+    def work(self) -> None:
+        """Take steps until none is left. Those before a failed one are run, so that the first failure is found."""
+        while True:
+            with self.lock:
+                first = self.next
+                self.next += self.run
+            if first >= self.limit:
+                return
+            for step in range(first, min(first + self.run, self.count)):
+                if step >= self.limit:
+                    return
+                self._take(step)
+
+    def _take(self, step: int) -> None:
+        try:
+            value = self.compute(step, self._after_first)
+        except Stopped:
+            return
+        except Exception as error:  # noqa: BLE001  told when all threads are done
+            self._fail(step, error)
+            return
+        except BaseException as error:  # noqa: BLE001  as above
+            self._fail(-1, error)
+            return
+        if step == 0:
+            self.first.set()
+        if self.finish is None:
+            return
+        with self.order:
+            self.computed[step] = value
+            del value
+            while self.finished in self.computed:
+                step = self.finished
+                try:
+                    self.finish(step, self.computed.pop(step))
+                except Exception as error:  # noqa: BLE001  as above
+                    self._fail(step, error)
+                self.finished += 1
+
+    def _fail(self, step: int, error: BaseException) -> None:
+        with self.lock:
+            if step < self.limit:
+                self.limit, self.error = step, error
+        if step <= 0:
+            self.first.set()
+
+    def _after_first(self) -> None:
+        if not self.first.is_set():
+            self.first.wait()
+        if self.limit <= 0:
+            raise Stopped
+
+    def stop(self) -> None:
+        """Begin no further step."""
+        self.limit = -1
+        self.first.set()
+
+    def outcome(self) -> BaseException | None:
+        """The error to raise; the job forgets it, for its traceback holds the job."""
+        error, self.error = self.error, None
+        return error
+
+
+_left: list[tuple[_Job, list[threading.Thread], bool]] = []
+"""What calls that were interrupted twice left running, so that their threads never drop an array that is last held."""
+
+
+def run_in_order(count: int, compute: Compute, finish: Callable[[int, Any], None] | None, workers: int) -> None:
+    """Call ``compute(k, after_first)`` for each k below `count` on several threads; ``finish(k, result)`` in order.
+
+    Parameters
+    ----------
+    count : int
+    compute : callable
+        ``after_first()`` waits until step 0 is computed.
+    finish : callable or None
+        Never runs on two threads at once.
+    workers : int
+        Threads, with the one that calls.
+
+    Raises
+    ------
+    BaseException
+        That of the first step, in order, that fails; then later ones are not begun.
+    """
+    _forget_the_dead()
+    run = max(1, min(_RUN, count // (4 * workers)))
+    job = _Job(count, run, compute, finish)
+    held = legate_runs()
+    if held:
+        collector.hold()
+    started: list[threading.Thread] = []
+    token = in_pool.set(True)
+    try:
+        with _one_thread_each():
+            try:
+                _start(job, min(workers, -(-count // run)) - 1, started)
+                job.work()
+                _join(started)
+            except BaseException:
+                job.stop()
+                raise
+            finally:
+                _join(started)
+    finally:
+        in_pool.reset(token)
+        if any(t.is_alive() for t in started):
+            _left.append((job, started, held))
+        elif held:
+            collector.release()
+    error = job.outcome()
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
+
+
+def _start(job: _Job, count: int, started: list[threading.Thread]) -> None:
+    for number in range(count):
+        if job.next >= job.limit:
+            return  # the first threads were quick
+        thread = threading.Thread(
+            target=copy_context().run, args=(job.work_on_a_thread,), name=f"xpdispatch-{number + 1}", daemon=True
+        )
+        started.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            del started[-1]
+            return  # no room for another thread: fewer do the same
+
+
+def _join(started: list[threading.Thread]) -> None:
+    for thread in started:
+        for _ in range(200):
+            try:
+                thread.join()
+                break
+            except RuntimeError:  # the call was interrupted just when this one was started
+                time.sleep(0.001)
+
+
+def _forget_the_dead() -> None:
+    for entry in [e for e in _left if not any(t.is_alive() for t in e[1])]:
+        _left.remove(entry)
+        if entry[2]:
+            collector.release()
+
+
+class _Libraries:
+    """The threads that BLAS and its like start themselves: one for each of ours while any call has several.
+
+    Needs threadpoolctl; without it they do as they like.
+    """
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._limit: Any = None
+        self._controller: Any = None
+        self._modules = 0
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._limit = self._limited()
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._limit is not None:
+                self._limit.restore_original_limits()
+                self._limit = None
+
+    def _limited(self) -> Any:
+        if len(sys.modules) != self._modules:  # a module may have brought a library: looking takes 2 ms
+            self._controller = _controller()
+            self._modules = len(sys.modules)
+        return None if self._controller is None else self._controller.limit(limits=1)
+
+    def after_fork(self) -> None:
+        """In the child, which has none of the threads that limited them."""
+        limit = self._limit
+        self.renew()
+        if limit is not None:
+            limit.restore_original_limits()
+
+
+def _controller() -> Any:
+    if "threadpoolctl" not in sys.modules and find_spec("threadpoolctl") is None:
+        return None
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController()
+
+
+_libraries = _Libraries()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_libraries.after_fork)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    _libraries.enter()
+    try:
+        yield
+    finally:
+        _libraries.leave()

@@ -1,0 +1,274 @@
+"""A body: the user's function, and which of its parameters is what."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+from xpdispatch.errors import SignatureError
+from xpdispatch.language.notation import Signature
+
+_HIDDEN = ("xp", "tile")
+_NO_SELF = (
+    "a kernel in a class is a static method: write def body(xp, ...), and pass what it needs of self as arguments"
+)
+
+
+inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
+"""True while a body runs: kernels called there stay in this process, on whole arrays."""
+
+
+class Slot(NamedTuple):
+    """What one parameter is: positions among the operands, results and scalars, or None.
+
+    A parameter that is read and written is both an operand and a result.
+    """
+
+    name: str
+    operand: int | None
+    result: int | None
+    scalar: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The functions of a kernel and how to call them.
+
+    Parameters
+    ----------
+    name : str
+    function : callable
+        ``function(xp[, tile], *parameters)``, for every variant without one of its own.
+    slots : tuple of Slot
+        The parameters after ``xp`` and ``tile``, in order.
+    keyword : tuple of str
+        Those that are keyword-only.
+    wants_tile : bool
+    results : int
+        How many results there are.
+    buffers : tuple of int
+        The results that are parameters too, so that the body may write them.
+    updated : tuple of (int or None)
+        For each result the operand that it updates in place. One that the body reads with a halo is no buffer: the
+        body reads old values and returns new ones.
+    merge : callable or None
+        ``merge(xp, a, b)``, which folds two partial results.
+    variants : dict of str to callable
+        Functions of their own for some of Legate's variants.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    slots: tuple[Slot, ...]
+    keyword: tuple[str, ...]
+    wants_tile: bool
+    results: int
+    buffers: tuple[int, ...]
+    updated: tuple[int | None, ...]
+    merge: Callable[..., Any] | None = None
+    variants: dict[str, Callable[..., Any]] = field(default_factory=dict, compare=False)
+    places: tuple[tuple[int, int], ...] = field(init=False)
+    """For each parameter where its value is: 0 operands, 1 buffers, 2 scalars; and the position there."""
+    in_place: frozenset[int] = field(init=False)
+    """The operands that the body may write."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", tuple(_place(slot, self.buffers) for slot in self.slots))
+        object.__setattr__(self, "in_place", frozenset(self.updated[r] for r in self.buffers))
+
+    def function_for(self, variant: str | None) -> Callable[..., Any]:
+        """The function for a Legate variant, or for another array library (None)."""
+        return self.variants.get(variant, self.function) if variant else self.function
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it gives one result, and takes operands and scalars alone, by position."""
+        return self.results == 1 and not (self.buffers or self.wants_tile or self.keyword)
+
+    @property
+    def updates(self) -> bool:
+        """Whether some operand is a result, too."""
+        return any(operand is not None for operand in self.updated)
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        xp: Any,
+        tile: Any,
+        operands: Sequence[Any],
+        buffers: Mapping[int, Any],
+        scalars: Sequence[Any],
+    ) -> Any:
+        """Run one tile and return what the function returns."""
+        values = (operands, buffers, scalars)
+        arguments = [values[where][position] for where, position in self.places]
+        leading = (xp, tile) if self.wants_tile else (xp,)
+        if not self.keyword:
+            return function(*leading, *arguments)
+        first = len(arguments) - len(self.keyword)
+        return function(*leading, *arguments[:first], **dict(zip(self.keyword, arguments[first:], strict=True)))
+
+
+def _place(slot: Slot, buffers: tuple[int, ...]) -> tuple[int, int]:
+    if slot.result is not None and slot.result in buffers:
+        return 1, slot.result
+    return (0, slot.operand) if slot.operand is not None else (2, int(slot.scalar or 0))
+
+
+def core_of(function: Any) -> Any:
+    """The function that a functools.partial is made of, which has the name, the doc and the place."""
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
+def name_of(function: object) -> str:
+    """A body's name in messages and as a Legate task; objects have none of their own."""
+    core = core_of(function)
+    own = getattr(core, "__name__", None)
+    return own if isinstance(own, str) else type(core).__name__
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Where a body is defined: ``file:line`` or a notebook's cell."""
+    function = inspect.unwrap(core_of(function))
+    code = getattr(function if hasattr(function, "__code__") else type(function).__call__, "__code__", None)
+    if code is None:
+        return "built in"
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    names_of_cells = getattr(getattr(shell, "compile", None), "format_code_name", lambda file: None)  # IPython 8
+    cell = names_of_cells(code.co_filename)
+    return f"{' '.join(cell) if cell else code.co_filename}:{code.co_firstlineno}"
+
+
+def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict[str, inspect.Parameter]:
+    """The parameters that callers see: all but the leading ``xp`` and ``tile``.
+
+    `star` is the one that stands for any number of operands.
+
+    Raises
+    ------
+    SignatureError
+        The first parameter is not ``xp``.
+    """
+    if isinstance(function, classmethod):
+        raise SignatureError("@kernel got a classmethod, expected a function", hint=_NO_SELF)
+    if not callable(function):
+        raise SignatureError(
+            f"@kernel got {function!r}, expected a function",
+            hint='write @kernel("x[i] -> y[i]") on the line before def',
+        )
+    try:
+        parameters = dict(inspect.signature(function).parameters)
+    except ValueError as error:
+        raise SignatureError(f"@kernel got {function!r}, which tells no parameters", hint="write a def") from error
+    names = list(parameters)
+    if not names or names[0] != "xp":
+        raise SignatureError(
+            f"the first parameter of the body is {repr(names[0]) if names else 'missing'}, expected 'xp'",
+            hint=_NO_SELF
+            if names[:1] in (["self"], ["cls"])
+            else f"write def {name_of(function)}(xp, ...): the array namespace comes first",
+        )
+    for name in names[: 2 if names[1:2] == ["tile"] else 1]:
+        del parameters[name]
+    for parameter in parameters.values():
+        variable = parameter.kind is parameter.VAR_POSITIONAL and parameter.name != star
+        if variable or parameter.kind is parameter.VAR_KEYWORD:
+            raise SignatureError(
+                f"the body takes {parameter}, which the notation does not name",
+                hint="write '*xs[...]' in the notation for any number of operands, and name each scalar",
+            )
+    if star is not None and (star not in parameters or parameters[star].kind is not inspect.Parameter.VAR_POSITIONAL):
+        raise SignatureError(
+            f"the notation has '*{star}', and the body has no '*{star}'",
+            hint=f"write def {name_of(function)}(xp, *{star})",
+        )
+    return parameters
+
+
+def make_body(function: Callable[..., Any], signature: Signature, merge: Callable[..., Any] | None = None) -> Body:
+    """Tie a function's parameters to a signature's operands and results.
+
+    Raises
+    ------
+    SignatureError
+        The notation names what is no parameter.
+    """
+    parameters = parameters_of(function)
+    operands = [str(t.name) for t in signature.operands if t.name]
+    results = [str(t.name) for t in signature.results]
+    for term in signature.operands:
+        if term.name and term.name not in parameters:
+            raise SignatureError(
+                f"the notation reads {term.name!r}, which is no parameter of the body",
+                column=term.column,
+                hint=f"the parameters are {', '.join(parameters) or 'none'}; names left of '->' are parameters",
+            )
+    slots = []
+    scalars = 0
+    for name, parameter in parameters.items():
+        operand = operands.index(name) if name in operands else None
+        result = results.index(name) if name in results else None
+        is_scalar = operand is None and result is None
+        if name in _HIDDEN or (name == "out" and result is None):
+            hint = "make it the second parameter, after xp, or rename it" if name == "tile" else "rename it"
+            raise SignatureError(f"parameter {name!r} has a name that kernels use themselves", hint=hint)
+        if not is_scalar and parameter.default is not parameter.empty and parameter.default is not None:
+            raise SignatureError(
+                f"array parameter {name!r} has the default {parameter.default!r}, expected None or no default",
+                hint=f"write {name}=None, and let the body see whether it is None",
+            )
+        slots.append(Slot(name, operand, result, scalars if is_scalar else None))
+        scalars += is_scalar
+    known = [s.name for s in slots if s.scalar is not None]
+    for name in signature.free_names:
+        if name not in known:
+            raise SignatureError(
+                f"the notation uses extent {name!r}, which is neither an operand's axis nor a scalar parameter",
+                column=_column_of(signature, name),
+                hint=f"the scalar parameters are {', '.join(known) or 'none'}; give the body a parameter {name!r}",
+            )
+    return Body(
+        name=name_of(function),
+        function=function,
+        slots=tuple(slots),
+        keyword=tuple(n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY),
+        wants_tile=list(inspect.signature(function).parameters)[1:2] == ["tile"],
+        results=len(results),
+        buffers=_buffers(signature, parameters),
+        updated=tuple(operands.index(n) if n in operands else None for n in results),
+        merge=merge,
+    )
+
+
+def _buffers(signature: Signature, parameters: Mapping[str, object]) -> tuple[int, ...]:
+    """The results that the body may write."""
+    haloed = {t.name for t in signature.operands if t.haloed}
+    found = []
+    for r, term in enumerate(signature.results):
+        if term.name not in parameters or term.name in haloed:
+            continue
+        unknown = any(a.kind == "unknown" for a in term.axes)
+        if unknown or term.op == "fold":
+            what = "has an extent that only the body knows" if unknown else "is folded, which has no identity"
+            raise SignatureError(
+                f"result {term.name!r} {what}, and cannot be a parameter",
+                column=term.column,
+                hint=f"take {term.name!r} out of the body's parameters, and return the value",
+            )
+        found.append(r)
+    return tuple(found)
+
+
+def _column_of(signature: Signature, name: str) -> int | None:
+    for term in (*signature.operands, *signature.results):
+        for axis in term.axes:
+            if axis.name == name or (axis.extent and name in axis.extent.names):
+                return axis.column
+    return None

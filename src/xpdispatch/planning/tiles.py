@@ -1,0 +1,213 @@
+"""Tiles: the parts of the index space that bodies see. Pure: no arrays.
+
+A :data:`Region` is what an executor loops over; a :class:`Tile` is the same thing as the body sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.arrays.randoms import uniform
+from xpdispatch.errors import ArgumentError
+from xpdispatch.planning.plan import WHOLE, Layout, Plan
+
+Region = tuple[tuple[int, int], ...]
+"""For each index of a plan its first cell and the one after its last."""
+
+
+def whole(plan: Plan) -> Region:
+    """The region that holds every cell."""
+    return tuple((0, n) for n in plan.extents)
+
+
+def grid(plan: Plan, cuts: Mapping[str, Sequence[int]]) -> Iterator[Region]:
+    """Cut every index at the given places and yield the regions in row-major order.
+
+    Parameters
+    ----------
+    plan : Plan
+    cuts : mapping of str to sequence of int
+        Places between 0 and the index' extent, by index; a place named twice makes an empty tile.
+        Indices that are left out stay whole.
+    """
+    edges = [[0, *sorted(cuts.get(name, ())), size] for name, size in zip(plan.indices, plan.extents, strict=True)]
+    yield from product(*(list(pairwise(e)) for e in edges))
+
+
+def is_empty(region: Region) -> bool:
+    """Whether the region holds no cell; a body never sees such a tile."""
+    for start, stop in region:  # noqa: SIM110  any() of a generator takes four times as long, at every tile
+        if stop <= start:
+            return True
+    return False
+
+
+def selection(layout: Layout, region: Region, domain: Region) -> tuple[slice, ...]:
+    """The slices that cut an array's part of `region` out of an array that holds its part of `domain`.
+
+    Halos are clipped to the array.
+    """
+    if not layout.reaches:
+        return tuple(
+            [  # a list is quicker than a generator, at every tile
+                slice(None) if a == WHOLE else slice(region[a][0] - domain[a][0], region[a][1] - domain[a][0])
+                for a in layout.axes
+            ]
+        )
+    slices = []
+    for axis, a in enumerate(layout.axes):
+        if a == WHOLE:
+            slices.append(slice(None))
+            continue
+        low, high = layout.window(axis, *region[a])
+        origin = max(0, layout.window(axis, *domain[a])[0])
+        slices.append(slice(max(0, low) - origin, min(high, int(layout.shape[axis] or 0)) - origin))
+    return tuple(slices)
+
+
+_ALL = slice(None)
+
+
+def slices_of(region: Region, starts: Sequence[int]) -> list[slice]:
+    """By index the slice that cuts `region` out of an array that begins there, and last, where WHOLE points, all."""
+    return [*[slice(a - o, b - o) for (a, b), o in zip(region, starts, strict=True)], _ALL]
+
+
+def describe(plan: Plan, region: Region) -> str:
+    """The region in words for error messages, such as ``i = 4:8 of 17``."""
+    parts = [f"{shown(n)} = {a}:{b} of {t}" for n, (a, b), t in zip(plan.indices, region, plan.extents, strict=True)]
+    return ", ".join(parts) or "the whole"
+
+
+def shown(index: str) -> str:
+    """The name of an index in words; those of ``...`` have none of their own."""
+    group, dots, place = index.partition("...")
+    return f"axis {place} of {group or dots}" if dots else index
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Tile:
+    """Where a body stands: passed as its second parameter when that is called ``tile``.
+
+    Every method takes the name of an index, or an operand's or result's name and an axis:
+    ``tile.start("i")``, ``tile.start(("x", -1))``.
+    """
+
+    _plan: Plan
+    _region: Region
+    _xp: Any
+    variant: str
+    """``"CPU"``, ``"OMP"`` or ``"GPU"``: the Legate variant whose body runs."""
+    _windows: Mapping[str, tuple[int, int]] | None = None
+    """First cell and number of cells of the operands that are pointed to, by name."""
+
+    def start(self, index: str | tuple[str, int]) -> int:
+        """The first global coordinate of this tile along the index, or along an array's axis without its halo."""
+        place, scale = self._place(index)
+        return self._region[place][0] * scale if place != WHOLE else self._window(index)[0]
+
+    def size(self, index: str | tuple[str, int]) -> int:
+        """Cells of this tile along the index, or along an array's axis without its halo."""
+        place, scale = self._place(index)
+        return (self._region[place][1] - self._region[place][0]) * scale if place != WHOLE else self._window(index)[1]
+
+    def total(self, index: str | tuple[str, int]) -> int:
+        """Cells of all tiles together along the index, or along an array's axis without its halo."""
+        place, scale = self._place(index)
+        if place != WHOLE:
+            return self._plan.extents[place] * scale
+        layout, axis = self._axis(index)
+        extent = layout.shape[axis]
+        if extent is None:
+            raise ArgumentError(
+                f"the extent of axis {axis} of {layout.name!r} is what the body returns",
+                hint="name it in the notation, y[:n]",
+            )
+        return extent
+
+    def coords(self, index: str | tuple[str, int]) -> Any:
+        """Global coordinates of this tile's cells along the index, a 1-d int64 array of ``xp``."""
+        start = self.start(index)
+        return self._xp.arange(start, start + self.size(index), dtype=self._xp.int64)
+
+    def random(self, *indices: str | tuple[str, int], seed: int) -> Any:
+        """Random numbers for this tile's cells, the same for each cell on every engine and however arrays are cut.
+
+        Parameters
+        ----------
+        *indices : str or (str, int)
+            One for each axis of what is returned.
+        seed : int
+            Another seed gives other numbers; its lowest 64 bits count.
+
+        Returns
+        -------
+        array
+            Uniform from 0 to before 1, of dtype float64. `xp` must have uint64.
+        """
+        if not indices or not isinstance(seed, int | np.integer):
+            raise ArgumentError(
+                f"tile.random got indices {indices} and seed {seed!r}, expected an index and an int",
+                hint='write tile.random("i", seed=7)',
+            )
+        return uniform(self._xp, int(seed), [self.coords(index) for index in indices])
+
+    def halo(self, operand: str, axis: int) -> tuple[int, int]:
+        """Cells of the operand's halo really present below and above this tile along the axis.
+
+        All of them, but at the edges of the array under ``boundary="clip"``.
+        """
+        layout, axis = self._axis((operand, axis))
+        axis %= len(layout.axes)
+        if not layout.reaches:
+            return 0, 0
+        below, above, scale = layout.reaches[axis]
+        if layout.boundary == "clip":
+            start, stop = self._region[layout.axes[axis]]
+            below = min(below, start * scale)
+            above = min(above, int(layout.shape[axis] or 0) - stop * scale)
+        return below, above
+
+    def __repr__(self) -> str:
+        return f"<Tile {describe(self._plan, self._region)}, variant {self.variant}>"
+
+    def _place(self, index: str | tuple[str, int]) -> tuple[int, int]:
+        """Position of the index, and cells of the axis to each of its cells."""
+        if isinstance(index, str):
+            if index not in self._plan.indices:
+                raise ArgumentError(
+                    f"tile got index {index!r}, expected one of {', '.join(self._plan.indices) or 'none'}",
+                    hint='name a split index, or an array and its axis: tile.start(("x", -1))',
+                )
+            return self._plan.indices.index(index), 1
+        layout, axis = self._axis(index)
+        return layout.axes[axis], layout.reaches[axis].scale if layout.reaches else 1
+
+    def _window(self, index: str | tuple[str, int]) -> tuple[int, int]:
+        """First cell and number of cells of an axis that is not split."""
+        layout, axis = self._axis(index)
+        pointed = self._windows and axis % len(layout.axes) == 0 and self._windows.get(layout.name)
+        return pointed or (0, self.total(index))
+
+    def _axis(self, index: str | tuple[str, int]) -> tuple[Layout, int]:
+        if not isinstance(index, tuple) or len(index) != 2:
+            raise ArgumentError(
+                f"tile got {index!r}", hint='name an index, or an array and its axis: tile.start(("x", -1))'
+            )
+        name, axis = index
+        for layout in (*self._plan.operands, *self._plan.results):
+            if layout.name == name:
+                if not -len(layout.axes) <= axis < len(layout.axes):
+                    raise ArgumentError(
+                        f"tile got axis {axis} of {name!r}, which has {len(layout.axes)} axes",
+                        hint="count axes from 0, or from -1 backwards",
+                    )
+                return layout, axis
+        raise ArgumentError(
+            f"tile got array {name!r}, which the notation does not name", hint="name an operand or a result"
+        )

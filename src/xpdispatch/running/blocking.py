@@ -1,0 +1,217 @@
+"""Where one call is cut into tiles that a core's cache holds. Pure: plans and bytes, no arrays and no clock.
+
+A tile's arrays and the body's temporaries should stay in the cache from the body's first line to its last. All costs
+are compared in bytes that go through memory, so that the answer follows from shapes, dtypes and the size of the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+from xpdispatch.planning.plan import WHOLE, Layout, Plan
+from xpdispatch.planning.tiles import Region
+
+_LEAST = 3
+"""A call that fits so many caches is not cut: what it would gain is less than a thread takes to start."""
+
+_TILE = 1 << 18
+"""What a tile costs beside its work: some 20 us of Python, in bytes that memory moves meanwhile."""
+
+_CACHED = 1 / 4
+"""What a byte costs in the cache, where one in memory costs 1."""
+
+_WORSE = 1.1
+"""What cutting may cost, by this account, and still be worth while for the threads that it makes possible."""
+
+_HALOS = 8
+"""A tile is so many times as long as its halo, or the halo is what it mostly reads."""
+
+
+_PAGE, _PAGES = 512, 8
+"""Tiles of so many pages, or more, begin with one: loads that straddle two lines of the cache are slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How a number of bytes grows with the sizes of a tile: a sum of products of some of them.
+
+    Parameters
+    ----------
+    terms : tuple of (tuple of int, float)
+        Indices, and what is multiplied with the product of their sizes. Without an index it is the same for all tiles.
+    """
+
+    terms: tuple[tuple[tuple[int, ...], float], ...] = ()
+
+    def __call__(self, sizes: Sequence[int]) -> float:
+        """The bytes for a tile of these sizes."""
+        return sum(factor * math.prod([sizes[i] for i in indices]) for indices, factor in self.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a body needs besides its operands and results, in bytes.
+
+    Parameters
+    ----------
+    live : Growth
+        Of temporaries, at once.
+    made : Growth
+        Of all arrays that the body makes.
+    work : Growth
+        Computing beyond making arrays, such as products of matrices, in the bytes that memory would move meanwhile.
+    rounds : bool
+        Results may depend on the cuts to the last bits: not all that is done is done to single cells.
+    """
+
+    live: Growth = Growth()
+    made: Growth = Growth()
+    work: Growth = Growth()
+    rounds: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Volumes:
+    """The arrays of a call, to be asked how large a tile's part of them is.
+
+    Parameters
+    ----------
+    plan : Plan
+    itemsizes : tuple of int
+        Of each operand and each result.
+    """
+
+    plan: Plan
+    itemsizes: tuple[int, ...]
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Operands, then results."""
+        return (*self.plan.operands, *self.plan.results)
+
+    def parts(self, sizes: Sequence[int]) -> list[int]:
+        """Bytes of each array's part of a tile."""
+        return [
+            itemsize * math.prod(self._extents(layout, sizes))
+            for layout, itemsize in zip(self.layouts, self.itemsizes, strict=True)
+        ]
+
+    def _extents(self, layout: Layout, sizes: Sequence[int]) -> list[int]:
+        if layout.joined:  # at most all cells of the one index
+            return [sizes[0], *(n or 1 for n in layout.shape[1:])]
+        found = [1 if n is None else int(n) for n in layout.tile_shape(sizes)]
+        return [
+            f if a == WHOLE or n is None else min(f, n)
+            for f, a, n in zip(found, layout.axes, layout.shape, strict=True)
+        ]
+
+    def per_cell(self) -> int:
+        """Bytes of a cell of each array that has indices, were all of them broadcast to all."""
+        return sum(
+            itemsize * math.prod(n or 1 for n, a in zip(layout.shape, layout.axes, strict=True) if a == WHOLE)
+            for layout, itemsize in zip(self.layouts, self.itemsizes, strict=True)
+            if any(a != WHOLE for a in layout.axes)
+        )
+
+
+def guess(volumes: Volumes) -> Cost:
+    """What a body that nobody knows may need: as much as its arrays, each broadcast to all cells."""
+    every_index = tuple(range(len(volumes.plan.extents)))
+    return Cost(live=Growth(((every_index, max(16, volumes.per_cell())),)))
+
+
+def order_of(volumes: Volumes, sizes: Sequence[int], *, fortran: bool) -> list[int]:
+    """The indices from the one whose cells lie farthest apart in memory, by the largest array.
+
+    Indices that it does not have come last.
+    """
+    parts = volumes.parts(sizes)
+    lead = max(
+        zip(parts, volumes.layouts, strict=True),
+        key=lambda p: (sum(a != WHOLE for a in p[1].axes), p[0]),
+        default=(0, None),
+    )[1]
+    axes = [a for a in lead.axes if a != WHOLE] if lead is not None else []
+    if fortran:
+        axes.reverse()
+    return [*axes, *(a for a in range(len(sizes)) if a not in axes)]
+
+
+def tile_sizes(volumes: Volumes, sizes: Sequence[int], cost: Cost, cache: int, order: Sequence[int]) -> tuple[int, ...]:
+    """The sizes of a tile that the cache holds: whole along the last indices of `order`, cut along the first."""
+    tile = list(sizes)
+
+    def holds(times: float = 1.0) -> bool:
+        return sum(volumes.parts(tile)) + cost.live(tile) <= times * cache
+
+    for index in order:
+        if holds():
+            break
+        least = min(sizes[index], _least(volumes.plan, index))
+        low, high = least, sizes[index]
+        while low < high:  # the largest that the cache holds, or the least
+            tile[index] = (low + high + 1) // 2
+            if holds():
+                low = tile[index]
+            else:
+                high = tile[index] - 1
+        pieces = -(-sizes[index] // low)
+        even = -(-sizes[index] // pieces)
+        tile[index] = even if even < _PAGES * _PAGE else -(-even // _PAGE) * _PAGE
+        if holds(2 if least > 1 else 1):
+            break
+    return tuple(tile)
+
+
+def _least(plan: Plan, index: int) -> int:
+    """Cells of an index that a tile has at least, for its halos' sake."""
+    halo = 0
+    for layout in plan.operands:
+        for a, reach in zip(layout.axes, layout.reaches, strict=False):
+            if a == index:
+                halo = max(halo, -(-(reach.below + reach.above) // reach.scale))
+    return max(1, _HALOS * halo)
+
+
+def large_enough(volumes: Volumes, sizes: Sequence[int], cost: Cost, cache: int) -> bool:
+    """Whether a call moves enough bytes for cuts to be thought of."""
+    return sum(volumes.parts(sizes)) + cost.live(sizes) >= _LEAST * cache > 0
+
+
+def traffic(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
+    """What the call costs in one tile, in bytes that go through memory."""
+    return sum(volumes.parts(sizes)) + cost.made(sizes) + cost.work(sizes)
+
+
+def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> float:
+    """What the call costs in tiles, as a part of what it costs in one.
+
+    Arrays that lack an index along which is cut are read, or made, anew in each tile. What is made once, or would be,
+    is made in the cache.
+    """
+    each = sum(volumes.parts(tile)) + cost.made(tile) + cost.work(tile) + _TILE
+    cut = each * count(sizes, tile) - (1 - _CACHED) * cost.made(sizes)
+    return cut / max(1.0, traffic(volumes, sizes, cost))
+
+
+def worth_while(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> bool:
+    """Whether to cut at all."""
+    return count(sizes, tile) > 1 and gains(volumes, sizes, tile, cost) <= _WORSE
+
+
+def count(sizes: Sequence[int], tile: Sequence[int]) -> int:
+    """How many tiles there are."""
+    return math.prod(-(-n // t) for n, t in zip(sizes, tile, strict=True))
+
+
+def regions(domain: Region, tile: Sequence[int]) -> list[Region]:
+    """The tiles in row-major order."""
+    return list(product(*(list(pieces(a, b, t)) for (a, b), t in zip(domain, tile, strict=True))))
+
+
+def pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where the tiles along one index begin and end."""
+    return pairwise([*range(start, stop, size), stop])

@@ -1,0 +1,96 @@
+"""The part of an operand that another operand's cells point to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.errors import DTypeError, PointerError
+from xpdispatch.planning.plan import Image, Plan
+from xpdispatch.running.parts import read_only
+from xpdispatch.running.site import Site
+
+NOWHERE: Mapping[int, int] = MappingProxyType({})
+
+
+def check_pointers(plan: Plan, dtypes: Sequence[np.dtype[Any]]) -> None:
+    """Refuse pointers that are no integers.
+
+    Raises
+    ------
+    DTypeError
+    """
+    for image in plan.images:
+        dtype, name = dtypes[image.function], plan.operands[image.function].name
+        if dtype.kind not in "iu":
+            raise DTypeError(
+                f"argument {name!r} points to cells of {plan.operands[image.ranges[0]].name!r} and has dtype {dtype}, "
+                "expected integers",
+                hint=f"pass {name}.astype('int64')",
+            )
+
+
+def follow(
+    site: Site, operands: Sequence[Any], origins: Mapping[int, int] = NOWHERE
+) -> tuple[list[Any], dict[str, tuple[int, int]]]:
+    """Cut the operands that others point to, and let the pointers count from the first cell of the part.
+
+    Parameters
+    ----------
+    site : Site
+    operands : sequence of array
+        Each operand's part of a tile; those that are pointed to may be whole.
+    origins : mapping of int to int
+        The first cell that is there of those that are not whole, by position.
+
+    Returns
+    -------
+    operands : list of array
+    windows : dict of str to (int, int)
+        First cell and number of cells of each part, by operand.
+
+    Raises
+    ------
+    PointerError
+        A pointer to no cell.
+    """
+    parts = list(operands)
+    windows: dict[str, tuple[int, int]] = {}
+    if site.library not in ("numpy", "cupy"):
+        return parts, windows  # one tile, of arrays that may be tracers, which have no values to follow
+    for image in site.plan.images:
+        pointers = parts[image.function]
+        low, high = _ends(site, image, pointers)
+        for p in image.ranges:
+            origin = origins.get(p, 0)
+            parts[p] = parts[p][low - origin : high - origin]
+            windows[site.plan.operands[p].name] = low, high - low
+        if low:
+            pointers = pointers - pointers.dtype.type(low)
+            parts[image.function] = read_only(pointers) if site.library == "numpy" else pointers
+    return parts, windows
+
+
+def _ends(site: Site, image: Image, pointers: Any) -> tuple[int, int]:
+    """The first cell that is pointed to, and the one after the last."""
+    if pointers.size == 0:
+        return 0, 0
+    layouts = site.plan.operands
+    low, high = int(pointers.min()), int(pointers.max()) + (not image.borders)
+    for p in image.ranges:
+        extent = int(layouts[p].shape[0] or 0)
+        if low < 0 or high > extent:
+            raise PointerError(
+                f"argument {layouts[image.function].name!r} holds {low if low < 0 else high - (not image.borders)}, "
+                f"which points to no cell of {layouts[p].name!r}: there are {extent}",
+                hint="give positions from 0 to the extent less 1; no negative one counts from the end",
+            )
+    if image.borders and bool((pointers[1:] < pointers[:-1]).any()):
+        raise PointerError(
+            f"argument {layouts[image.function].name!r} holds borders of ranges, and they are not in ascending order",
+            hint="sort the borders: each range begins where the one before ends, as in scipy.sparse's indptr",
+        )
+    return low, high

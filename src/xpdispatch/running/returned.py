@@ -1,0 +1,155 @@
+"""What comes out of a body: arrays of the right library, shape and dtype, that share memory with nothing else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.arrays.dtypes import check_cast, np_dtype
+from xpdispatch.arrays.namespaces import library_of, share_memory
+from xpdispatch.arrays.reductions import check_dtype
+from xpdispatch.errors import ResultError
+from xpdispatch.planning.plan import Layout, show_shape
+from xpdispatch.planning.tiles import Region, describe
+from xpdispatch.running.site import Site
+
+
+def values_of(site: Site, returned: Any, buffers: dict[int, Any]) -> Sequence[Any]:
+    """What the body returned as one value for each result; a buffer stands for what it wrote."""
+    count = site.body.results
+    if returned is None:
+        if len(buffers) == count:
+            return [buffers[r] for r in range(count)]
+        raise ResultError(
+            f"the body returned None, expected {count} result{'s' if count > 1 else ''}",
+            hint="return the results, in the order of the notation",
+        )
+    if count == 1:
+        if not isinstance(returned, tuple | list):
+            return (returned,)
+        got = f"a {type(returned).__name__} of {len(returned)}, expected the array itself"
+        raise ResultError(f"the body returned {got}", hint="return x, and not (x,) or [x]; make arrays with xp.asarray")
+    if isinstance(returned, tuple | list):
+        if len(returned) == count:
+            return returned
+        got = f"{len(returned)} results"
+    else:
+        got = f"one {type(returned).__name__}"
+    raise ResultError(
+        f"the body returned {got}, expected {count} result{'s' if count > 1 else ''}",
+        hint="return as many arrays as the notation has results, in its order",
+    )
+
+
+def checked(site: Site, r: int, value: Any, sizes: Sequence[int], before: Any, target: Any) -> Any:
+    """The value as an array of the right library, shape and dtype, cast where ``dtype=`` says so."""
+    layout = site.plan.results[r]
+    if type(value) is not np.ndarray or site.library != "numpy":
+        value = as_array(site, layout, value)
+    wanted = layout.tile_shape(sizes)
+    shape = tuple(value.shape)
+    if shape != wanted and (
+        len(shape) != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, shape, strict=True))
+    ):
+        raise ResultError(
+            f"the body returned shape {shape} for result {layout.name!r}, expected {show_shape(wanted)} on this tile",
+            hint="mend the body, or the result's axes in the notation",
+        )
+    if site.casts[r] is not None and value.dtype != site.casts[r]:
+        value = site.xp.astype(value, site.casts[r])
+    if layout.op and layout.op != "fold":
+        check_dtype(layout.op, layout.name, np_dtype(value.dtype))
+    if before is not None and len(shape) == len(before.shape):
+        for axis, (w, s) in enumerate(zip(wanted, shape, strict=True)):
+            if w is None and s != before.shape[axis] and not (layout.joined and axis == 0):
+                raise ResultError(
+                    f"the body returned extent {s} on axis {axis} of result {layout.name!r}, "
+                    f"but {before.shape[axis]} on another tile",
+                    hint="return the same extent for every tile, or write '?' for an extent that depends on the values",
+                )
+    planned = site.dtypes[r] if site.dtypes else None
+    if planned is not None and planned != value.dtype:  # "in (None, ...)" would not do: float64 == None in NumPy
+        raise ResultError(
+            f"the body returned dtype {value.dtype} for result {layout.name!r}, but {planned} on a sample of ones",
+            hint="return one dtype for all values, or pass dtype= to the decorator",
+        )
+    if before is not None and (layout.op or target is None) and before.dtype != value.dtype:
+        raise ResultError(
+            f"the body returned dtype {value.dtype} for result {layout.name!r}, but {before.dtype} on another tile",
+            hint="return one dtype for all values, or pass dtype= to the decorator",
+        )
+    if target is not None and not layout.op:
+        check_cast(layout.name, value.dtype, target.dtype)
+    return value
+
+
+def as_array(site: Site, layout: Layout, value: Any) -> Any:
+    """A value as an array of the site's library."""
+    library = library_of(value)
+    if library == "number" or (library == "numpy" and site.library == "numpy"):
+        return site.xp.asarray(value)
+    if library != site.library:
+        raise ResultError(
+            f"the body returned a {type(value).__module__}.{type(value).__qualname__} for result {layout.name!r}, "
+            f"expected an array of {site.library}",
+            hint="compute with xp alone, and return arrays",
+        )
+    return value
+
+
+_OWN_REFERENCES = 5
+"""What :func:`sys.getrefcount` says in :func:`_unshared` of an array that nobody else holds."""
+
+
+def unshared(site: Site, value: Any, others: Sequence[Any]) -> Any:
+    """The value itself, or a copy where it may share memory with something that outlives the call.
+
+    That is an operand, another result, or whatever else holds the very array: a scalar, a closure, a global.
+    """
+    if site.library == "jax":
+        return value
+    if sys.getrefcount(value) > _OWN_REFERENCES:
+        return site.xp.asarray(value, copy=True)
+    if site.library == "numpy":
+        if value.flags.owndata:
+            return value
+        if not value.flags.writeable:
+            return value.copy()
+    if site.library == "torch" and 0 in value.stride() and value.numel() > 1:
+        return site.xp.asarray(value, copy=True)
+    if any(a is not None and share_memory(site.library, value, a) for a in others):
+        return site.xp.asarray(value, copy=True)
+    return value
+
+
+def write(site: Site, target: Any, value: Any) -> None:
+    """Assign a result to an array that the caller gave, whose dtype can take it."""
+    if site.library != "numpy":
+        # NumPy alone casts in an assignment of any two dtypes, and minds overlaps.
+        if value.dtype != target.dtype:
+            value = site.xp.astype(value, target.dtype)
+        elif share_memory(site.library, value, target):
+            value = site.xp.asarray(value, copy=True)
+    target[...] = value
+
+
+def add_notes(error: Exception, more: Sequence[str]) -> None:
+    """Add lines to what an exception tells, whatever its class did with them."""
+    notes = getattr(error, "__notes__", None)
+    notes = [*notes] if isinstance(notes, list) else []  # anew: the list may be the class' own
+    with suppress(Exception):  # a class that takes none
+        error.__notes__ = [*notes, *more]
+
+
+def note(error: Exception, site: Site, region: Region) -> None:
+    """Say where the exception comes from."""
+    notes = []
+    with suppress(Exception):  # an exception whose text cannot be had
+        if isinstance(error, ValueError) and "read-only" in str(error):
+            notes.append("Operands are read-only in a body: copy first, or write x[i] -> x[i] to update in place")
+    notes.append(f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}")
+    add_notes(error, notes)

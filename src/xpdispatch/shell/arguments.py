@@ -1,0 +1,138 @@
+"""What commands in the shell say about kernels: where one is, and the arguments of a call."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpdispatch.calling.kernel import Kernel
+from xpdispatch.errors import ArgumentError, MissingError
+
+
+def load_kernel(target: str) -> Kernel:
+    """The kernel at ``package.module:name`` or ``path/to/file.py:name``.
+
+    Raises
+    ------
+    MissingError
+        There is no such module or file.
+    ArgumentError
+        There is no such kernel in it.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon:
+        raise ArgumentError(f"{target!r} names no kernel", hint="write package.module:kernel or file.py:kernel")
+    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+    value: Any = module
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    if not isinstance(value, Kernel):
+        known = [n for n, v in vars(module).items() if isinstance(v, Kernel)]
+        hint = f"its kernels are {', '.join(known)}" if known else "decorate a function in it with @kernel(...)"
+        raise ArgumentError(f"{place!r} has no kernel {name!r}", hint=hint)
+    return value
+
+
+def _load_module(name: str) -> Any:
+    sys.path.insert(0, "")  # as python -m does
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if f"{name}.".startswith(f"{error.name}."):
+            raise MissingError(
+                f"there is no module {error.name!r}", hint="run from the folder that holds it"
+            ) from error
+        raise _broken(name, error) from error
+    except Exception as error:
+        raise _broken(name, error) from error
+    finally:
+        sys.path.remove("")
+
+
+def _load_file(path: Path) -> Any:
+    if not path.is_file():
+        raise MissingError(f"there is no file {str(path)!r}", hint="give its path from this folder")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None  # noqa: S101  a .py file has a loader
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _broken(str(path), error) from error
+    return module
+
+
+def _broken(name: str, error: Exception) -> MissingError:
+    """The error for a module that raises while it is imported."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((f for f in reversed(frames) if f.name == "<module>"), frames[-1])
+    command = f"python {name}" if name.endswith(".py") else f"python -m {name}"
+    return MissingError(
+        f"{name!r} cannot be imported: {type(error).__name__}: {text} ({place.filename}:{place.lineno})",
+        hint=f"run {command}, which shows the whole traceback",
+    )
+
+
+def make_arguments(kernel: Kernel, words: Sequence[str], seed: int | None) -> dict[str, Any]:
+    """The arguments that words such as ``x=1000,3:float32``, ``data=50:int64:0..8`` and ``bins=9`` ask for.
+
+    Arrays hold normal numbers, integers from 0 to 8 or of the range that the word gives, or bools; without a seed they
+    have a shape and a dtype, and the memory of one cell. All other arguments are Python literals, or else text.
+
+    Raises
+    ------
+    ArgumentError
+        A word cannot be read, or names no argument.
+    """
+    rng = None if seed is None else np.random.default_rng(seed)
+    arrays = {s.name for s in kernel.body.slots if s.scalar is None}
+    known = [s.name for s in kernel.body.slots]
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or name not in known:
+            raise ArgumentError(
+                f"{word!r} is no argument", hint=f"write {' '.join(f'{n}=...' for n in known)}"
+            ).complete(kernel.name, kernel.notation)
+        found[name] = _array(name, text, rng) if name in arrays else _literal(text)
+    return found
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _array(name: str, text: str, rng: np.random.Generator | None) -> np.ndarray[Any, Any]:
+    extents, *rest = text.split(":")
+    try:
+        shape = tuple(int(n) for n in extents.split(",") if n)
+        dtype = np.dtype(rest[0] if rest else "float64")
+        low, high = (int(n) for n in rest[1].split("..")) if len(rest) > 1 else (0, 8)
+        if min(shape, default=0) < 0 or len(rest) > 2 or dtype.kind not in "biufc":
+            raise ValueError
+    except (ValueError, TypeError):
+        raise ArgumentError(
+            f"{name}={text} is no array", hint=f"write {name}=1000,3 or {name}=1000,3:float32 or {name}=50:int64:0..8"
+        ) from None
+    if rng is None:
+        return np.broadcast_to(np.zeros((), dtype), shape)
+    if dtype.kind in "iu":
+        return rng.integers(low, high, shape, dtype=dtype, endpoint=True)
+    if dtype.kind == "b":
+        return rng.random(shape) < 0.5
+    values = rng.normal(size=shape) + (1j * rng.normal(size=shape) if dtype.kind == "c" else 0)
+    return np.asarray(values).astype(dtype)

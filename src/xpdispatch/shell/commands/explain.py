@@ -1,0 +1,54 @@
+"""``xpdispatch explain``: how a kernel's arrays would be cut, from their shapes alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from xpdispatch.explain import Explanation
+from xpdispatch.legate.recipe import THRESHOLDS
+from xpdispatch.shell.arguments import load_kernel, make_arguments
+
+
+def main(words: Sequence[str]) -> int:
+    """Explain one call, and print or write what is asked for."""
+    options = _parser().parse_args(words)
+    kernel = load_kernel(options.kernel)
+    told = kernel.explain(**make_arguments(kernel, options.arguments, None))
+    if options.processors is not None or options.kind is not None:
+        told = told.on(1 if options.processors is None else options.processors, options.kind or "cpu")
+    show(told)
+    if options.html:
+        told.to_html(options.html)
+    if options.plot:
+        told.plot(options.plot)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xpdispatch explain",
+        description=(
+            "Explain a call: xpdispatch explain package.module:kernel x=10000,1000:float32 bins=9 --processors 8. "
+            "No array is made. Without --processors it is a call on NumPy arrays, in a process like this one."
+        ),
+    )
+    parser.add_argument("kernel", help="package.module:kernel, or path/to/file.py:kernel")
+    parser.add_argument("arguments", nargs="*", metavar="NAME=...", help="extents and dtype of an array, or a value")
+    parser.add_argument("--processors", type=int, metavar="N", help="on Legate, on so many processors in all")
+    parser.add_argument("--kind", choices=tuple(THRESHOLDS), help="of processor (default: cpu)")
+    parser.add_argument("--html", metavar="FILE", help="write a page")
+    parser.add_argument("--plot", metavar="FILE", help="write a picture, as PNG, SVG or PDF; needs matplotlib")
+    return parser
+
+
+def show(told: Explanation) -> None:
+    """Print an explanation: tables on a terminal where rich is there, else plain text."""
+    if sys.stdout.isatty() and find_spec("rich") is not None:
+        from rich.console import Console
+
+        Console().print(told)
+    else:
+        print(told)

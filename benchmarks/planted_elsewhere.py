@@ -15,8 +15,10 @@ import numpy as np
 
 from planted_cases import CannotBeSaid, Case, in_one_tile, part, told
 from xpdispatch.arrays.reductions import identity
-from xpdispatch.planning.plan import WHOLE, Layout, Plan
-from xpdispatch.planning.tiles import Region, Tile, is_empty, whole
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.windows import WHOLE, Layout
+from xpdispatch.planning.tiles import Tile, is_empty, whole
+from xpdispatch.planning.windows import Region
 from xpdispatch.testing.trial import quiet
 
 UFUNCS = {"sum": np.add, "max": np.maximum}

@@ -10,7 +10,7 @@ import pytest
 
 from xpdispatch import kernel
 from xpdispatch.arrays.namespaces import namespace_for
-from xpdispatch.planning.body import inside_body
+from xpdispatch.running.site import inside_body
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import grid, whole
 from xpdispatch.running.executor import run

@@ -26,7 +26,8 @@ _DEFAULTS: dict[str, str | ModuleType | Callable[[], ModuleType]] = {
     "OMP": cpu.namespace,
     "GPU": "array_api_compat.cupy",
 }
-_registry = dict(_DEFAULTS)
+registered: tuple[Any, ...] = tuple(_DEFAULTS.values())
+"""The namespace of each of :data:`VARIANTS`, or what makes it; replaced as one where it changes."""
 INSTALL = {
     "cupy": "pip install 'xpdispatch[cuda]' (CUDA 13; for CUDA 12: pip install cupy-cuda12x)",
     "legate": "pip install 'xpdispatch[legate]'",
@@ -58,10 +59,6 @@ def refuse_variant(have: Sequence[str], wanted: Sequence[str]) -> UnsupportedErr
     )
 
 
-registrations = 0
-"""How often a namespace was registered: what was prepared with another one is prepared anew."""
-
-
 def register_namespace(variant: str, namespace: str | ModuleType) -> None:
     """Choose the namespace that bodies of a Legate variant get, here and in Legate tasks.
 
@@ -87,9 +84,9 @@ def register_namespace(variant: str, namespace: str | ModuleType) -> None:
     """
     if variant not in VARIANTS:
         raise ArgumentError(f"variant {variant!r} is none of Legate's", hint="use 'CPU', 'OMP' or 'GPU'")
-    global registrations  # noqa: PLW0603  the registry is one for the process
-    registrations += 1
-    _registry[variant] = namespace
+    global registered  # noqa: PLW0603  the registry is one for the process
+    place = VARIANTS.index(variant)
+    registered = (*registered[:place], namespace, *registered[place + 1 :])
     namespace_for.cache_clear()
 
 
@@ -107,7 +104,7 @@ def namespace_for(variant: str) -> Any:
         By default ``array_api_compat.numpy`` (CPU, OMP) or ``array_api_compat.cupy`` (GPU). Where scipy is
         installed the former's ``fft`` is scipy's.
     """
-    entry = _registry[variant]
+    entry = registered[VARIANTS.index(variant)]
     if isinstance(entry, str):
         return load(entry)
     return cpu.namespace() if entry is cpu.namespace else entry
@@ -115,7 +112,7 @@ def namespace_for(variant: str) -> Any:
 
 def is_default(variant: str) -> bool:
     """Whether a Legate variant has the namespace that it has from the start."""
-    return _registry[variant] == _DEFAULTS[variant]
+    return bool(registered[VARIANTS.index(variant)] == _DEFAULTS[variant])
 
 
 def load(name: str) -> ModuleType:

@@ -28,8 +28,7 @@ from xpdispatch.language.constraints import HINTS
 from xpdispatch.legate import driver, failures, garbage
 from xpdispatch.machine import exits
 from xpdispatch.machine.caches import BoundedCache
-from xpdispatch.planning.plan import Layout
-from xpdispatch.planning.tiles import Region
+from xpdispatch.planning.windows import Layout, Region
 from xpdispatch.running.local import shared_results
 from xpdispatch.running.short import COLD
 

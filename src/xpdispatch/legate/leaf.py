@@ -25,15 +25,15 @@ from xpdispatch.legate.recipe import SMALL, Fit, Recipe, is_simple
 from xpdispatch.legate.releases import data_of
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.threads import thread_count
-from xpdispatch.planning.body import inside_body
-from xpdispatch.planning.plan import Layout, Plan
-from xpdispatch.planning.tiles import Region, describe, is_empty, whole
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import describe, is_empty, whole
+from xpdispatch.planning.windows import Layout, Region
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.executor import run
 from xpdispatch.running.gathered import Gathered
 from xpdispatch.running.parts import operand_part, part_of
 from xpdispatch.running.returned import add_notes, checked, note, values_of
-from xpdispatch.running.site import Site
+from xpdispatch.running.site import Site, inside_body
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ from typing import Any, Literal
 import numpy as np
 
 from xpdispatch.planning.body import Body
-from xpdispatch.planning.plan import WHOLE, Layout, Plan, Shape
+from xpdispatch.planning.plan import Plan, Shape
+from xpdispatch.planning.windows import WHOLE, Layout
 
 _LARGEST_GRID = 2**16
 """Cells, one byte each."""

@@ -14,7 +14,7 @@ import numpy as np
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import MissingError
 from xpdispatch.machine.progress import Progress
-from xpdispatch.planning.plan import WHOLE
+from xpdispatch.planning.windows import WHOLE
 from xpdispatch.testing.comparison import Difference, Reruns, compare
 from xpdispatch.testing.options import Clock, Data, OwnClock
 from xpdispatch.testing.tilings import MOST_TILES, Tiling, adversarial, tilings
@@ -235,7 +235,7 @@ def is_right(kernel: Kernel, experiments: Sequence[Experiment], seed: int, secon
 def by_name(trial: Trial) -> dict[str, Any]:
     """The call of a trial, every argument by its name."""
     values: dict[str, Any] = {}
-    for slot in trial.kernel.body.slots:
+    for slot in trial.kernel.definition.body.slots:
         if slot.operand is not None:
             values[slot.name] = np.array(trial.operands[slot.operand])
         elif slot.scalar is not None:

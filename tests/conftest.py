@@ -153,7 +153,7 @@ def registry() -> Iterator[None]:
     """A test may register namespaces; the next one finds the default ones."""
     before = namespaces.registered
     yield
-    if namespaces.registered != before:
+    if namespaces.registered is not before:
         namespaces.registered = before
         namespaces.namespace_for.cache_clear()
 

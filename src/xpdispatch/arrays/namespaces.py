@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -26,8 +27,18 @@ _DEFAULTS: dict[str, str | ModuleType | Callable[[], ModuleType]] = {
     "OMP": cpu.namespace,
     "GPU": "array_api_compat.cupy",
 }
-registered: tuple[Any, ...] = tuple(_DEFAULTS.values())
-"""The namespace of each of :data:`VARIANTS`, or what makes it; replaced as one where it changes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Registry:
+    """The namespace of each variant, or what makes it. It never changes, so that calls can be kept by it."""
+
+    entries: Mapping[str, Any]
+
+
+registered = Registry(_DEFAULTS)
+"""The one in force."""
+
 INSTALL = {
     "cupy": "pip install 'xpdispatch[cuda]' (CUDA 13; for CUDA 12: pip install cupy-cuda12x)",
     "legate": "pip install 'xpdispatch[legate]'",
@@ -85,8 +96,7 @@ def register_namespace(variant: str, namespace: str | ModuleType) -> None:
     if variant not in VARIANTS:
         raise ArgumentError(f"variant {variant!r} is none of Legate's", hint="use 'CPU', 'OMP' or 'GPU'")
     global registered  # noqa: PLW0603  the registry is one for the process
-    place = VARIANTS.index(variant)
-    registered = (*registered[:place], namespace, *registered[place + 1 :])
+    registered = Registry({**registered.entries, variant: namespace})
     namespace_for.cache_clear()
 
 
@@ -104,7 +114,7 @@ def namespace_for(variant: str) -> Any:
         By default ``array_api_compat.numpy`` (CPU, OMP) or ``array_api_compat.cupy`` (GPU). Where scipy is
         installed the former's ``fft`` is scipy's.
     """
-    entry = registered[VARIANTS.index(variant)]
+    entry = registered.entries[variant]
     if isinstance(entry, str):
         return load(entry)
     return cpu.namespace() if entry is cpu.namespace else entry
@@ -112,7 +122,7 @@ def namespace_for(variant: str) -> Any:
 
 def is_default(variant: str) -> bool:
     """Whether a Legate variant has the namespace that it has from the start."""
-    return bool(registered[VARIANTS.index(variant)] == _DEFAULTS[variant])
+    return bool(registered.entries[variant] == _DEFAULTS[variant])
 
 
 def load(name: str) -> ModuleType:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from xpdispatch.errors import ArgumentError
 from xpdispatch.explain.cuts import Cuts, Rule, edges
 from xpdispatch.explain.question import Question, ask, check_variant, whole_of
-from xpdispatch.legate.recipe import SMALL, THRESHOLDS, is_simple
+from xpdispatch.legate.recipe import THRESHOLDS
 from xpdispatch.machine.threads import thread_count
 from xpdispatch.planning.definition import Call
 from xpdispatch.planning.tiles import is_empty, shown
@@ -583,10 +583,6 @@ def _tile_for_cache(question: Question, machine: Machine, sizes: tuple[int, ...]
     """The tile of the cache, or why there is none."""
     cutter = question.cutter(machine.kind.upper(), planned=machine.engine == "legate")
     region = whole_of(sizes)
-    if machine.engine == "legate" and is_simple(question.plan, question.recipe(), question.definition.body):
-        dtype, layout = question.types[0][0], question.plan.results[0]
-        if dtype.itemsize * math.prod(layout.tile_shape(sizes)) <= SMALL:
-            return None, "a task with so small a result runs the body at once"
     if question.plan.empty or not cutter.candidate(region):
         return None, "it is too small to gain by it, or its parts depend on each other"
     cuts = cutter.cuts(region, question.operands, question.scalars)

@@ -151,7 +151,7 @@ class Question:
             cells = int(np.prod(shape, dtype=object))
             return Member(name, shape, cells * itemsize, mode, turned, rule.cut(shape) if known else ())
 
-        boxes = {b.operand for b in recipe.boxes if b.instead}
+        boxes = {b.operand for b in recipe.rects if b.instead}
         sizes = self.itemsizes
         for p, (a, fit) in enumerate(zip(self.operands, recipe.operands, strict=True)):
             if fit.how == "align" and p not in boxes:
@@ -165,7 +165,7 @@ class Question:
                 yield member(layout.name, shape, dtype.itemsize, mode, fit, known=known)
         if recipe.grid is not None:
             yield member("grid", recipe.grid[0], 1, READ, recipe.grid[1], known=True)
-        for b in recipe.boxes:
+        for b in recipe.rects:
             layout = self.plan.operands[b.operand]
             shape = tuple(self.plan.extents[a] for a in layout.axes)
             yield member(f"boxes of {layout.name}", shape, 16 * (1 + len(b.tail)), READ, b.fit, known=True)
@@ -173,7 +173,7 @@ class Question:
 
 def _aligned(recipe: Recipe) -> list[Any]:
     grid = () if recipe.grid is None else (recipe.grid[1],)
-    boxes = (b.fit for b in recipe.boxes)
+    boxes = (b.fit for b in recipe.rects)
     return [fit for fit in (*recipe.operands, *recipe.results, *grid, *boxes) if fit.how == "align"]
 
 

@@ -18,7 +18,7 @@ from xpdispatch.planning.body import Body, make_body
 from xpdispatch.planning.plan import Plan, Shape, plan
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Definition:
     """All that is known of a kernel before it is called. Engines get it with each call; two are equal if they are one.
 

@@ -49,6 +49,8 @@ class Work(NamedTuple):
         Threads for several tiles. The results are the same for any number, to the last bit.
     origins : mapping of int to int
         By operand, the first element along the first axis that is there, where it is another one than `domain` says.
+    place : callable or None
+        Looks up where the domain lies, where it begins at 0 for the body does the same wherever it lies.
     """
 
     arguments: Sequence[Any]
@@ -57,6 +59,13 @@ class Work(NamedTuple):
     regions: Sequence[Region]
     workers: int = 1
     origins: Mapping[int, int] = NOWHERE
+    place: Callable[[], Region] | None = None
+
+    def placed(self, region: Region) -> Region:
+        """Where a tile lies."""
+        if self.place is None:
+            return region
+        return tuple((o + a, o + b) for (o, _), (a, b) in zip(self.place(), region, strict=True))
 
 
 class Strategy(Protocol):
@@ -119,7 +128,7 @@ class Runs:
                 for (r, layout), got in zip(enumerate(plan.results), values_of(site, returned, buffers), strict=True)
             ]
         except Exception as error:
-            note(error, site, region)
+            note(error, site, work.placed(region))
             raise
         return self._apart(values, buffers, targets) if self.several else values, buffers
 

@@ -276,7 +276,7 @@ class _TracedTiles(Tiles):
             operands = [arguments[at] for at in self.runs.site.body.operand_at]
             if not any(np.may_share_memory(a, t) for a in operands for t in into):
                 return False
-            note(error, self.runs.site, region)
+            note(error, self.runs.site, self.work.placed(region))
             raise
         return True
 

@@ -67,7 +67,7 @@ class Case:
 
     def call(self, xp: Any, tile: Tile, operands: list[Any], buffers: dict[int, Any], scalars: Any = None) -> list[Any]:
         """One run of the body."""
-        body = self.kernel.body
+        body = self.kernel.definition.body
         got = body.call(body.function, xp, tile, operands, buffers, self.scalars if scalars is None else scalars)
         if got is None:
             return [buffers[r] for r in range(body.results)]

@@ -189,7 +189,17 @@ _ARITHMETIC = frozenset(
 _PRODUCT = 1 / 8
 """The same for BLAS, by elements of the result and length of the sums: it does two flops for each."""
 
-_PRIMES = ((37, 53, 83), (19, 29, 43), (11, 17, 23, 29), (7, 11, 13, 17, 19), (5, 7, 11, 13, 17), (3, 5, 7), (2, 3, 5))
+_PRIMES = (
+    (37, 53, 83),
+    (19, 29, 43),
+    (11, 17, 23, 29),
+    (7, 11, 13, 17, 19),
+    (5, 7, 11, 13, 17),
+    (3, 5, 7),
+    (2, 3, 5),
+    (2, 3),
+    (2,),
+)
 """Extents of the indices in a counted run, from the longest on; all further ones have the last."""
 
 _FEW = 1 << 18
@@ -384,13 +394,10 @@ class Measured:
     cost : Cost
     dtypes : tuple of numpy.dtype
         Of each result.
-    values : list of numpy.ndarray
-        Of each result.
     """
 
     cost: Cost
     dtypes: tuple[np.dtype[Any], ...]
-    values: list[Any]
 
 
 def count(site: Site, region: Region, arguments: Sequence[Any], targets: Sequence[Any]) -> Measured:
@@ -408,13 +415,7 @@ def count(site: Site, region: Region, arguments: Sequence[Any], targets: Sequenc
     tile = _CountedTile(plan, region, site.xp, site.variant)
     object.__setattr__(tile, "ledger", ledger)
     leading = (_CountedNamespace(site.xp, ledger), tile) if body.wants_tile else (_CountedNamespace(site.xp, ledger),)
-    token = inside_body.set(True)
-    try:
-        with np.errstate(all="ignore"):
-            values = values_of(site, body.positional(site.function)(*leading, *given), buffers)
-    finally:
-        inside_body.reset(token)
-    arrays = [np.asanyarray(v) for v in values]
+    arrays = _values(site, leading, given, buffers)
     ledger.peak()
     ledger.rounds |= not all(isinstance(a, Counted) for a in arrays) or any(r.op for r in plan.results)
     # A result is not a temporary: it is counted among the arrays of the call.
@@ -427,7 +428,22 @@ def count(site: Site, region: Region, arguments: Sequence[Any], targets: Sequenc
         rounds=ledger.rounds,
     )
     dtypes = tuple(np_dtype(a.dtype if c is None else c) for a, c in zip(arrays, site.casts, strict=True))
-    return Measured(cost, dtypes, [a.view(np.ndarray) for a in arrays])
+    return Measured(cost, dtypes)
+
+
+def by_body(site: Site, arguments: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
+    """What the body, which has no ``tile``, gives on :func:`stand_ins`: one array for each result."""
+    return _values(site, (site.xp,), arguments, {r: targets[r] for r in site.body.buffer_at})
+
+
+def _values(site: Site, leading: Sequence[Any], arguments: Sequence[Any], buffers: dict[int, Any]) -> list[Any]:
+    token = inside_body.set(True)
+    try:
+        with np.errstate(all="ignore"):
+            returned = site.body.positional(site.function)(*leading, *arguments)
+    finally:
+        inside_body.reset(token)
+    return [np.asanyarray(v) for v in values_of(site, returned, buffers)]
 
 
 def measure(site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> Measured | None:

@@ -20,7 +20,7 @@ from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.windows import WHOLE, Region
-from xpdispatch.running.dry_run import Measured, count, counted_region, stand_ins
+from xpdispatch.running.dry_run import Measured, by_body, count, counted_region, stand_ins
 from xpdispatch.running.executor import ByTile, Tiles, Work
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import room
@@ -123,22 +123,21 @@ class Traced(ByTile):
         sizes = [stop - start for start, stop in region]
         arguments, parts = stand_ins(site, region, dtypes, given, scalars, _random)
         targets = [None if d is None else np.empty(0, np_dtype(d)) for d in given]
-        program = self.trace(sizes, arguments, parts, targets)
-        if program is None:
-            return None
-        into = [np.empty(program.values[n].shape, program.values[n].dtype) for n in program.results]
-        try:
-            with np.errstate(all="ignore"):
-                by_trace = list(into)
+        with np.errstate(all="ignore"):
+            program = self.trace(sizes, arguments, parts, targets)
+            if program is None:
+                return None
+            into = [np.empty(program.values[n].shape, program.values[n].dtype) for n in program.results]
+            try:
                 for r, at in site.body.buffer_at.items():
-                    by_trace[r][...] = arguments[at]
-                self.code_of(program)(arguments, by_trace, program.constants)
-            measured = count(site, region, self.ready(arguments), parts)
-            found = measured.values
-            for wanted in (site.casts, [None if t is None else t.dtype for t in targets]):
-                found = [a if d is None else a.astype(d) for a, d in zip(found, wanted, strict=True)]
-        except Exception:  # noqa: BLE001  the body runs itself then, and says what is wrong
-            return None
+                    into[r][...] = arguments[at]
+                self.code_of(program)(arguments, into, program.constants)
+                found = by_body(site, self.ready(arguments), parts)
+                for wanted in (site.casts, [None if t is None else t.dtype for t in targets]):
+                    found = [a if d is None else a.astype(d) for a, d in zip(found, wanted, strict=True)]
+                measured = count(site, region, self.ready(arguments), parts)
+            except Exception:  # noqa: BLE001  the body runs itself then, and says what is wrong
+                return None
         if not all(_same_bits(a, b) for a, b in zip(found, into, strict=True)):
             self.why_not = self.why_not or "the trace does not do what the body does"
             return None

@@ -389,6 +389,10 @@ def test_a_counted_run_is_of_a_few_elements_whose_extents_tell_the_indices_apart
     deep = kernel("x[h,i,j,k] -> y[h,i,j,k]")(lambda xp, x: x + 1)
     region = dry_run.counted_region(deep.definition.plan([(100,) * 4], (), [None]))
     assert region == ((0, 11), (0, 17), (0, 23), (0, 29))
+    many = kernel("x[...] -> y[...]")(lambda xp, x: x + 1)
+    for axes, extents in ((10, [2, *[3] * 9]), (14, [2] * 14)):
+        region = dry_run.counted_region(many.definition.plan([(5,) * axes], (), [None]))
+        assert [stop - start for start, stop in region] == extents
     # No tile is smaller than it may be.
     least = kernel("x[i] -> y[i]", constraints=[xd.min_extents("x", (50,))])(lambda xp, x: x + 1)
     assert dry_run.counted_region(least.definition.plan([(1000,)], (), [None])) == ((0, 50),)

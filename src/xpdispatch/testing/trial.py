@@ -63,6 +63,8 @@ class Trial:
     pickled : tuple of (bytes or None)
         Each scalar as a task gets it; None where it cannot be pickled.
     site : Site
+    traced : Traced or None
+        Runs the body by its trace, where it may have one.
     """
 
     kernel: Kernel
@@ -71,6 +73,7 @@ class Trial:
     scalars: tuple[Any, ...]
     pickled: tuple[bytes | None, ...]
     site: Site = field(repr=False)
+    traced: Traced | None = field(repr=False, default=None)
 
     @property
     def plan(self) -> Plan:
@@ -95,13 +98,14 @@ class Trial:
             self,
             operands=tuple(a.astype(_higher(a.dtype)) for a in self.operands),
             given=tuple(None if g is None else g.astype(_higher(g.dtype)) for g in self.given),
-            site=replace(self.site, casts=casts),
+            site=(site := replace(self.site, casts=casts)),
+            traced=None if self.traced is None else Traced(site, self.traced.known),
         )
 
     @property
     def strategies(self) -> tuple[str, ...]:
         """The strategies that calls of this kernel can take under a tiling."""
-        return ("by tile", "traced") if can_be_traced(self.kernel.definition, self.plan) else ("by tile",)
+        return ("by tile",) if self.traced is None or self.traced.why_not else ("by tile", "traced")
 
     def run(
         self,
@@ -131,8 +135,8 @@ class Trial:
         regions = [domain] if tiling is None else tiling.regions(self.plan) if isinstance(tiling, Tiling) else tiling
         known = known_to(self.site.function, self.scalars, self.site.xp)
         runs: Strategy
-        if strategy == "traced":
-            runs = Traced(self.site, known)
+        if strategy == "traced" and self.traced is not None:
+            runs = self.traced
         else:
             site = replace(self.site, function=_Witness(self, poison))
             runs = Whole(site, known) if tiling is None else ByTile(site, known)
@@ -196,7 +200,10 @@ def make_trial(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> T
         raise
     given = tuple(np.asarray(g) if g is not None else None for g in call.given)
     pickled = tuple(_pickled(s) for s in call.scalars)
-    return Trial(kernel, tuple(operands), given, call.scalars, pickled, site)
+    traced = None
+    if can_be_traced(kernel.definition, site.plan):
+        traced = Traced(site, known_to(site.function, call.scalars, site.xp))
+    return Trial(kernel, tuple(operands), given, call.scalars, pickled, site, traced)
 
 
 class _Witness:

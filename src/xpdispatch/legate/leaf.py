@@ -8,6 +8,7 @@ import math
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -200,20 +201,31 @@ class Task:
 
     def __init__(self, definition: Definition, variant: str, header: Header) -> None:
         self.header, self.plan, self.recipe = header, header.plan, header.recipe
-        self.definition = ref(definition)
-        self.site = _site(definition, variant, header)
+        self.definition, self.variant = ref(definition), variant
         self.count = len(self.recipe.operands)
         replaced = self.recipe.replaced
         operands = ["inline" if p in replaced else fit.how for p, fit in enumerate(self.recipe.operands)]
         self.hows = [*operands, *(fit.how for fit in self.recipe.results)]
-        self.arrays = np if self.site.library == "numpy" else load("cupy")
         self.cutters = BoundedCache()
         """By whether scalars are such that the body may keep what it returns; two at most."""
-        plan, body = self.plan, self.site.body
-        halos = any(layout.boundary is not None for layout in plan.operands)
-        moved = body.wants_tile or halos or plan.images or self.recipe.cells or self.recipe.gathered
-        self.anywhere = not moved and self.site.library == "numpy"
+        halos = any(layout.boundary is not None for layout in self.plan.operands)
+        moved = definition.body.wants_tile or halos or self.plan.images or self.recipe.cells or self.recipe.gathered
+        self.anywhere = not moved and variant != "GPU"
         """Whether the body does the same wherever a tile lies: to look that up takes 3 us an index."""
+
+    # Both fail without CuPy, and not before what is unbound is known: Legate ends the process where nothing is bound.
+
+    @cached_property
+    def site(self) -> Site:
+        """Where the tiles run."""
+        definition = self.definition()
+        assert definition is not None  # noqa: S101  whoever launched the task keeps it
+        return _site(definition, self.variant, self.header)
+
+    @cached_property
+    def arrays(self) -> Any:
+        """What makes arrays of stores."""
+        return load("cupy") if self.variant == "GPU" else np
 
     def stores(self, context: Any) -> list[Any]:
         """The stores of a task."""

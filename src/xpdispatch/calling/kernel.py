@@ -61,9 +61,10 @@ class Kernel(Generic[P, R]):
     def _define(self, definition: Definition) -> None:
         self.definition = definition
         body = definition.body
-        self._arrays = tuple(at for at in range(len(body.slots)) if at not in body.scalar_at)
         self._more = tuple(at for at in body.given_at if at is not None and at >= len(body.slots))
+        self._sized = tuple((name, body.scalar_at[s]) for name, s in definition.sized)
         self._blank = (None,) * len(self._more)
+        self._one_more = len(self._more) == 1 == body.results
         self._by_position = -1 if body.keyword else len(body.slots)
         # Runners of calls, by what decides them: engine, types, dtypes, shapes, types of scalars and extents.
         self._runners = BoundedCache()
@@ -166,26 +167,26 @@ class Kernel(Generic[P, R]):
     def __call__(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the kernel; see the class for how arguments are passed."""
         try:
-            if out is None and not kwargs and len(args) == self._by_position:
+            if kwargs or len(args) != self._by_position:
+                values = self._bound(args, kwargs, out)
+            elif out is None:
                 values = args + self._blank
+            elif self._one_more and type(out) is not tuple:
+                values = (*args, out)
             else:
                 values = self._bound(args, kwargs, out)
-            definition = self.definition
             key = (
                 namespaces.registered,
                 chosen.get(),
                 inside_body.get(),
                 cutting.forced,
-                *[
-                    (v.dtype, v.shape) if type(v) is np.ndarray else kind_of(v)
-                    for v in [values[at] for at in self._arrays + self._more]
-                ],
-                *[type(values[at]) for at in definition.body.scalar_at],
-                *[extent_of(name, values[definition.body.scalar_at[s]]) for name, s in definition.sized],
+                *[(v.dtype, v.shape) if type(v) is np.ndarray else kind_of(v) for v in values],
             )
+            if self._sized:
+                key += tuple([extent_of(name, values[at]) for name, at in self._sized])
             runner: Runner | None = self._runners.get(key)
             if runner is None:
-                runner = self._prepare(call_of(definition, values))
+                runner = self._prepare(call_of(self.definition, values))
                 results = runner(values)
                 self._runners[key] = runner
             else:

@@ -25,7 +25,7 @@ from xpdispatch.calling.decorator import kernel
 from xpdispatch.calling.kernel import Arguments, Kernel, quick_kinds
 from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
 from xpdispatch.language.constraints import HINTS
-from xpdispatch.legate import driver, failures, garbage
+from xpdispatch.legate import failures, garbage, startup
 from xpdispatch.machine import exits
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.plan import Layout
@@ -87,13 +87,13 @@ To drop one whose tasks have not ended waits for them, with Python's lock held, 
 _launches = count()
 _ahead = 0
 """Launches since the last blocking fence."""
-_MOST_AHEAD = max(100, driver.window() // 16)
+_MOST_AHEAD = max(100, startup.window() // 16)
 _AHEAD_IN_STREAMS = 100
 """How many there may be, and how many in Scopes whose tasks are kept back.
 
 To drop a store is an operation for Legion, which holds the program up while too many operations are under way;
 and Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
-ahead stands still for ever. The driver module widens Legion's window, but not where Legate was imported first.
+ahead stands still for ever. ``startup.py`` widens Legion's window, but not where Legate was imported first.
 """
 _IMMEDIATE = int(lg.ExceptionMode.IMMEDIATE)
 _DEFERRED, _IGNORED = int(lg.ExceptionMode.DEFERRED), int(lg.ExceptionMode.IGNORED)

@@ -44,12 +44,12 @@ def prepare(package: Path | None = None) -> None:
 def legion_arguments(config: Sequence[str], *, gpus: bool) -> str:
     """``LEGION_DEFAULT_ARGS`` for a program with these flags of Legate's: as they are, with a wide window, and quiet.
 
-    To drop an array is an operation for Legion too, and Python drops it with its lock held: a program that is held
-    up there while a task in Python waits for the lock stands still for ever. So Legion may take more operations
-    before it holds the program up.
+    Dropping an array is an operation for Legion too, and Python drops it with its lock held: a program that has to
+    wait there, while a task in Python waits for the lock, hangs for ever. So Legion may take more operations before
+    it makes the program wait.
 
-    Lines that say what is known are left out: that there is no GPU, and that the cores are fewer than all threads of
-    Legate's. What the user says about these two loggers, or about all, counts.
+    Lines that say what is known are left out: that there is no GPU, and that there are fewer cores than threads of
+    Legate's. What the user sets for these two loggers, or for all, stays.
     """
     words = os.environ.get("LEGION_DEFAULT_ARGS", "").split()
     if "-lg:window" not in words:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -192,12 +192,13 @@ def _finding(name: str, facts: Mapping[str, Any]) -> Finding:
 
 def _local(numpy: Finding) -> Finding:
     """The engine for this process: it runs where NumPy does, and the environment's settings make sense."""
-    local = replace(numpy, name="local", version="")
+    if not numpy.works:
+        return replace(numpy, name="local", version="")
     try:
-        hardware.cache_bytes()
-        return replace(local, note=local.note or f"in this process; threads: {hardware.processors()}")
+        note = f"in this process; threads: {hardware.processors()}, for each tile: {size(hardware.cache_bytes())}"
+        return Finding("local", works=True, note=note)
     except XPDispatchError as error:
-        return replace(local, works=False, note=error.problem, remedy=error.hint)
+        return Finding("local", works=False, note=error.problem, remedy=error.hint)
 
 
 def _processors(facts: Mapping[str, Any]) -> str:
@@ -225,12 +226,12 @@ def _versions() -> dict[str, str]:
 
 
 def _computer(*, legate_is_there: bool) -> dict[str, str]:
-    if driver.has_driver():
-        nvidia = "NVIDIA's, or what LD_LIBRARY_PATH has in its place"
-    elif legate_is_there:
-        nvidia = _or_problem(lambda: f"none; Legate gets a stand-in: {driver.shim()}")
-    else:
-        nvidia = "none"
+    nvidia = "NVIDIA's, or what LD_LIBRARY_PATH has in its place" if driver.has_driver() else "none"
+    if nvidia == "none" and legate_is_there:
+        try:
+            nvidia = f"none; Legate gets a stand-in: {driver.shim()}"
+        except XPDispatchError as error:
+            nvidia = error.problem
     free = hardware.free_memory()
     return {
         "driver": nvidia,
@@ -238,8 +239,6 @@ def _computer(*, legate_is_there: bool) -> dict[str, str]:
         or "none; Legate without an NVIDIA driver needs one: apt-get install gcc libc6-dev",
         "cores": f"{hardware.cores()} that this process may use, of {os.cpu_count()}",
         "memory": f"{size(free)} free" if free else "unknown",
-        "cache": _or_problem(lambda: f"{size(hardware.cache_bytes())} for each tile"),
-        "threads": _or_problem(lambda: f"{hardware.processors()} in a call"),
     }
 
 
@@ -259,14 +258,6 @@ def _blas() -> str:
     config: Any = numpy.show_config(mode="dicts")
     blas = config["Build Dependencies"]["blas"]
     return f"{blas['name']} {blas['version']}"
-
-
-def _or_problem(fact: Callable[[], str]) -> str:
-    """A fact, or what is wrong where it cannot be had."""
-    try:
-        return fact()
-    except XPDispatchError as error:
-        return error.problem
 
 
 # -- the screen ---------------------------------------------------------------------------------------------

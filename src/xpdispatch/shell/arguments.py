@@ -91,8 +91,8 @@ def make_arguments(kernel: Kernel, words: Sequence[str], seed: int | None) -> di
     have a shape and a dtype, and the memory of one element. All other arguments are Python literals, or else text.
     """
     rng = None if seed is None else np.random.default_rng(seed)
-    arrays = {s.name for s in kernel.body.slots if s.scalar is None}
-    known = [s.name for s in kernel.body.slots]
+    arrays = {s.name for s in kernel.definition.body.slots if s.scalar is None}
+    known = [s.name for s in kernel.definition.body.slots]
     found: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")

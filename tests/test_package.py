@@ -19,6 +19,7 @@ from conftest import run_python
 from xpdispatch import kernel
 from xpdispatch.legate import driver, startup
 from xpdispatch.machine import hardware, memory
+from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.shell.cli import main
 
 ROOT = Path(xpdispatch.__file__).parent
@@ -386,6 +387,43 @@ def test_plain_python_just_works() -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("LEGATE_CONFIG", "LD_LIBRARY_PATH")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert "45" in done.stdout.split(), done.stderr
+
+
+# -- the machine ---------------------------------------------------------------------------------------
+
+
+def test_a_cache_forgets_its_oldest_entry_at_its_bound() -> None:
+    cache = BoundedCache(bound=3)
+    for n in range(5):
+        cache[n] = n
+    assert list(cache) == [2, 3, 4]
+    assert BoundedCache().bound == 256
+
+
+def test_a_forked_child_holds_nothing_for_calls_of_its_parent() -> None:
+    """A call that is interrupted twice leaves threads behind, which a child does not have."""
+    done = run_python(
+        "import gc, os, threading, warnings\n"
+        "import xpdispatch\n"
+        "from xpdispatch.machine import threads\n"
+        "from xpdispatch.machine.collector import collector\n"
+        "warnings.simplefilter('ignore', DeprecationWarning)\n"
+        "threads.legate_runs = lambda: True\n"
+        "wait = threading.Event()\n"
+        "slow = threading.Thread(target=wait.wait)\n"
+        "slow.start()\n"
+        "collector.hold()\n"
+        "threads._left.append((None, [slow], True))\n"
+        "child = os.fork()\n"
+        "wait.set()\n"
+        "slow.join()\n"
+        "states = []\n"
+        "for _ in range(2):\n"
+        "    threads.run_in_order(4, lambda k, first: states.append(gc.isenabled()), None, 2)\n"
+        "assert states == 8 * [False] and gc.isenabled() and not threads._left, states\n"
+        "os._exit(3) if child == 0 else print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    assert done.stdout == "3\n", done.stderr
 
 
 # -- the shell -----------------------------------------------------------------------------------------

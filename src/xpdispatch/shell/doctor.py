@@ -113,11 +113,13 @@ def diagnose(seconds: float = 120.0) -> Diagnosis:
         legate = replace(legate, note=_processors(facts["legate"]))
     elif facts["cupynumeric"]:
         cupynumeric = replace(cupynumeric, works=False, note="Legate does not work", remedy=legate.remedy)
+    note = "kernels do not take dask arrays"
+    dask = Finding("dask", works=False, version=version_of("dask"), note=note, remedy=REFUSED["dask array"])
     shown = ("processors", "memory", "nodes", "networks", "openmp", "cuda_runtime", "config", "abilities")
     return Diagnosis(
         _versions(),
         (_local(tried["numpy"]), legate),
-        (*tried.values(), cupynumeric, _dask()),
+        (*tried.values(), cupynumeric, dask),
         {**_computer(legate_is_there=bool(legate.version)), **_libraries()},
         {key: facts["legate"][key] for key in shown if key in facts["legate"]},
     )
@@ -206,11 +208,6 @@ def _processors(facts: Mapping[str, Any]) -> str:
     kinds = {"sysmem": "memory", "numamem": "NUMA memory", "fbmem": "memory on each GPU"}
     sizes = [f"{size(facts['memory'][flag])} of {kind}" for flag, kind in kinds.items() if facts["memory"][flag]]
     return ", ".join(counts + sizes)
-
-
-def _dask() -> Finding:
-    note, remedy = "kernels do not take dask arrays", REFUSED["dask array"]
-    return Finding("dask", works=False, version=version_of("dask"), note=note, remedy=remedy)
 
 
 def _versions() -> dict[str, str]:

@@ -38,7 +38,7 @@ from rich.console import Console
 from rich.table import Table
 
 from xpdispatch import kernel, namespace_for, synchronize, threads
-from xpdispatch.machine.hardware import version_of
+from xpdispatch.machine.packages import version_of
 from xpdispatch.machine.progress import Progress, progress_bar
 
 Sides = dict[str, Callable[[], Any]]

@@ -310,11 +310,11 @@ def test_check_in_the_shell(capsys: pytest.CaptureFixture, tmp_path: Path) -> No
     assert "kernel 'ranks': the answer depends on how the arrays are cut along i" in capsys.readouterr().err
     for words, message in [
         ([f"{path}:nothing"], "has no kernel 'nothing'\nHint: its kernels are histogram, ranks"),
-        ([str(path)], "names no kernel"),
+        ([str(path)], "does not name a kernel"),
         ([f"{path}x.py:a"], "there is no file"),
         (["no.such.module:a"], "there is no module"),
-        ([f"{path}:ranks", "z=3"], "'z=3' is no argument"),
-        ([f"{path}:ranks", "x=3:text"], "x=3:text is no array"),
+        ([f"{path}:ranks", "z=3"], "'z=3' is not an argument"),
+        ([f"{path}:ranks", "x=3:text"], "x=3:text is not an array"),
         ([f"{path}:ranks", "x=3", "--data", "mine"], "data='mine' is unknown"),
     ]:
         assert main(["check", *words]) == 1

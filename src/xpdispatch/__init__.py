@@ -32,13 +32,12 @@ from xpdispatch.errors import (
 from xpdispatch.language.constraints import align, bloat, broadcast, image, min_extents, scale
 from xpdispatch.language.explicit import In, InOut, Out, Reduce
 from xpdispatch.language.notation import Signature, parse
-from xpdispatch.legate import driver as _driver
+from xpdispatch.legate import startup as _startup
 from xpdispatch.machine.threads import threads
 from xpdispatch.planning.tiles import Tile
 
 if _TYPE_CHECKING:
     from xpdispatch.explain import Explanation
-    from xpdispatch.shell.diagnosis import doctor
 
 __version__ = "0.1.0"
 
@@ -73,7 +72,6 @@ __all__ = [
     "array_module",
     "bloat",
     "broadcast",
-    "doctor",
     "engine",
     "image",
     "kernel",
@@ -87,7 +85,7 @@ __all__ = [
     "timed",
 ]
 
-_LATER = {"Explanation": "xpdispatch.explain", "doctor": "xpdispatch.shell.diagnosis"}
+_LATER = {"Explanation": "xpdispatch.explain"}
 """What is imported when it is asked for, for kernels run without it."""
 
 
@@ -101,4 +99,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_LATER})
 
 
-_driver.install_import_hook()
+_startup.install_import_hook()

@@ -18,6 +18,7 @@ import numpy as np
 
 from xpdispatch.arrays import fourier as cpu
 from xpdispatch.errors import ArgumentError, MissingError, SignatureError, UnsupportedError
+from xpdispatch.machine.packages import install_command
 
 VARIANTS = ("CPU", "OMP", "GPU")
 """Legate's variant kinds."""
@@ -38,13 +39,6 @@ class Registry:
 
 registered = Registry(_DEFAULTS)
 """The one in force."""
-
-INSTALL = {
-    "cupy": "pip install 'xpdispatch[cuda]' (CUDA 13; for CUDA 12: pip install cupy-cuda12x)",
-    "legate": "pip install 'xpdispatch[legate]'",
-    "cupynumeric": "pip install nvidia-cupynumeric",
-}
-"""The commands that install packages, by what they are imported as; for all others it is their name."""
 
 
 def check_variants(names: Sequence[str]) -> tuple[str, ...]:
@@ -136,8 +130,7 @@ def load(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = (error.name or name).split(".")[0]
-        command = INSTALL.get(missing, f"pip install {missing}")
-        raise MissingError(f"package {missing!r} is not installed", hint=command) from error
+        raise MissingError(f"package {missing!r} is not installed", hint=install_command(missing)) from error
 
 
 REFUSED = {

@@ -16,15 +16,12 @@ import numpy as np
 from xpdispatch.arrays.dtypes import LackingDTypeError, np_dtype
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError
+from xpdispatch.machine.packages import install_command
 from xpdispatch.planning.definition import Call
 from xpdispatch.running import local
 
 INSTALL = {
-    "array_api_strict": "pip install 'xpdispatch[testing]'",
-    "numpy": "pip install numpy",
-    "torch": "pip install torch",
-    "jax.numpy": "pip install jax",
-    "cupy": "pip install 'xpdispatch[cuda]'",
+    name: install_command(name.split(".")[0]) for name in ("array_api_strict", "numpy", "torch", "jax.numpy", "cupy")
 }
 
 Answer = list[np.ndarray[Any, Any]]

@@ -28,6 +28,7 @@ _DEFAULTS: dict[str, str | ModuleType | Callable[[], ModuleType]] = {
 }
 _registry = dict(_DEFAULTS)
 INSTALL = {
+    "array_api_strict": "pip install 'xpdispatch[testing]'",
     "cupy": "pip install 'xpdispatch[cuda]' (CUDA 13; for CUDA 12: pip install cupy-cuda12x)",
     "legate": "pip install 'xpdispatch[legate]'",
     "cupynumeric": "pip install nvidia-cupynumeric",
@@ -129,8 +130,12 @@ def load(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = (error.name or name).split(".")[0]
-        command = INSTALL.get(missing, f"pip install {missing}")
-        raise MissingError(f"package {missing!r} is not installed", hint=command) from error
+        raise MissingError(f"package {missing!r} is not installed", hint=install_command(missing)) from error
+
+
+def install_command(package: str) -> str:
+    """The command that installs a package, which is named as it is imported."""
+    return INSTALL.get(package, f"pip install {package}")
 
 
 REFUSED = {

@@ -29,7 +29,6 @@ from xpdispatch.legate import driver, failures, garbage
 from xpdispatch.machine import exits
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.plan import Layout
-from xpdispatch.planning.tiles import Region
 from xpdispatch.running.local import shared_results
 from xpdispatch.running.short import COLD
 
@@ -751,19 +750,21 @@ def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
 
 
 @contextmanager
-def forced_tiles(factor: int) -> Iterator[list[tuple[Kernel, Region]]]:
+def forced_tiles(factor: int, tiles: list[Any] | None = None) -> Iterator[list[Any]]:
     """Let Legate cut arrays into so many tiles to a processor, however small they are; notes the tiles down.
 
     Parameters
     ----------
     factor : int
+    tiles : list, optional
+        Where the tiles are appended.
 
     Yields
     ------
     list of (Kernel, Region)
         The tiles of all tasks that have ended by the next synchronisation.
     """
-    tiles: list[tuple[Kernel, Region]] = []
+    tiles = [] if tiles is None else tiles
     before, leaf.recorder = leaf.recorder, tiles
     try:
         with cutting(factor):

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from xpdispatch.arrays.dtypes import LackingDTypeError, np_dtype
-from xpdispatch.calling.kernel import Arguments, Kernel
+from xpdispatch.arrays.namespaces import install_command
+from xpdispatch.arrays.scalars import copied
+from xpdispatch.calling.engines import engine
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError
-from xpdispatch.running import local
+from xpdispatch.testing.comparison import Arrays
+from xpdispatch.testing.search import by_name
+from xpdispatch.testing.trial import Trial
 
-INSTALL = {
-    "array_api_strict": "pip install 'xpdispatch[testing]'",
-    "numpy": "pip install numpy",
-    "torch": "pip install torch",
-    "jax.numpy": "pip install jax",
-    "cupy": "pip install 'xpdispatch[cuda]'",
-}
-
-Answer = list[np.ndarray[Any, Any]]
+LIBRARIES = ("array_api_strict", "numpy", "torch", "jax.numpy", "cupy")
+"""The libraries, the strictest first, by the ids that the array API's own test tools use."""
 
 
 def backends() -> dict[str, str]:
@@ -39,20 +34,21 @@ def backends() -> dict[str, str]:
 
     Examples
     --------
-    >>> from xpdispatch.testing.portability import backends
+    >>> from xpdispatch.testing.libraries import backends
     >>> list(backends())
     ['array_api_strict', 'numpy', 'torch', 'jax.numpy', 'cupy']
     >>> backends()["numpy"]
     ''
     """
+    packages = {name: name.split(".")[0] for name in LIBRARIES}
     return {
-        name: "" if find_spec(name.split(".")[0]) else f"{name.split('.')[0]} is not installed: {command}"
-        for name, command in INSTALL.items()
+        name: "" if find_spec(package) else f"{package} is not installed: {install_command(package)}"
+        for name, package in packages.items()
     }
 
 
 class Skip(Exception):  # noqa: N818  it never leaves this package
-    """A library cannot run this call, which is no fault of the body."""
+    """A library cannot run this call, and the body is not to blame."""
 
 
 def chosen_libraries(names: Sequence[str] | None) -> dict[str, str]:
@@ -74,12 +70,20 @@ def chosen_libraries(names: Sequence[str] | None) -> dict[str, str]:
                 f"there is no array library {name!r} to check on", hint=f"use one of {', '.join(known)}"
             )
         if known[name]:
-            raise MissingError(f"package {name.split('.')[0]!r} is not installed", hint=INSTALL[name])
+            package = name.split(".")[0]
+            raise MissingError(f"package {package!r} is not installed", hint=install_command(package))
     return {name: "" for name in known if name in names}
 
 
-def answer_on(name: str, kernel: Kernel, arguments: Arguments) -> Answer:
-    """A kernel's results on a library, as NumPy arrays; the arguments are NumPy's, and copied.
+def answer_on(name: str, trial: Trial, on_numpy: Arrays | None = None) -> list[np.ndarray[Any, Any]]:
+    """A kernel's results on a library, as NumPy arrays; what it is given are copies.
+
+    Parameters
+    ----------
+    name : str
+    trial : Trial
+    on_numpy : sequence of numpy.ndarray, optional
+        The results on NumPy; where no argument is an array, ``out=`` is made like them to name the library.
 
     Raises
     ------
@@ -88,18 +92,22 @@ def answer_on(name: str, kernel: Kernel, arguments: Arguments) -> Answer:
         Whatever the body or the library raises.
     """
     _check_usable(name)
-    if name == "jax.numpy":
-        if kernel.body.buffers or any(u is not None for u in kernel.body.updated):
-            raise Skip("JAX arrays are immutable, and the kernel writes to what it is given")
-        arguments = arguments._replace(given=[None] * len(arguments.given))  # the body never sees out=
-    with _mode(name, kernel):
+    kernel = trial.kernel
+    if name == "jax.numpy" and (kernel.body.buffers or any(u is not None for u in kernel.body.updated)):
+        raise Skip("JAX arrays are immutable, and the kernel writes to what it is given")
+    with engine("local"), _mode(name, kernel):
+        arguments = {n: _in_library(name, value) for n, value in by_name(trial).items()}
+        if name != "numpy" and not (trial.operands or kernel.body.buffers):
+            arguments["out"] = _like(name, on_numpy)
         try:
-            results = _run(kernel, _converted(arguments, name), name)
+            results = kernel(**arguments)
+        except LackingDTypeError as error:
+            raise Skip(error.problem) from error
         except TypeError as error:
             if name == "jax.numpy" and "immutable" in str(error):
-                raise Skip("JAX arrays are immutable, and the body assigns to cells: array_api_extra.at") from None
+                raise Skip("JAX arrays are immutable, and the body assigns to elements: array_api_extra.at") from None
             raise
-        return [_to_numpy(name, value) for value in results]
+        return [_to_numpy(name, value) for value in (results if isinstance(results, tuple) else (results,))]
 
 
 def _check_usable(name: str) -> None:
@@ -131,30 +139,11 @@ def _mode(name: str, kernel: Kernel) -> Iterator[None]:
         yield
 
 
-def _converted(arguments: Arguments, name: str) -> Arguments:
-    """A copy of the arguments in a library; one array that is given twice stays one, and numbers stay numbers."""
-    made: dict[int, Any] = {}
-
-    def put(value: Any) -> Any:
-        if not isinstance(value, np.ndarray | np.generic):
-            return value
-        if id(value) not in made:
-            made[id(value)] = _from_numpy(name, np.array(value, order="C"))
-        return made[id(value)]
-
-    scalars = tuple(_own_copy(value) for value in arguments.scalars)
-    return Arguments([put(v) for v in arguments.operands], [put(v) for v in arguments.given], scalars)
-
-
-def _own_copy(scalar: Any) -> Any:
-    try:
-        return pickle.loads(pickle.dumps(scalar))
-    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises
-        return scalar
-
-
-def _from_numpy(name: str, array: np.ndarray[Any, Any]) -> Any:
-    array = np.asarray(array, dtype=array.dtype.newbyteorder("="))
+def _in_library(name: str, value: Any) -> Any:
+    """A copy of an argument: an array in a library, a scalar as a task would get it."""
+    if not isinstance(value, np.ndarray):
+        return copied((value,))[0]
+    array = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
     if name == "numpy":
         return array
     try:
@@ -166,29 +155,15 @@ def _from_numpy(name: str, array: np.ndarray[Any, Any]) -> Any:
     raise Skip(f"it has no dtype {array.dtype}")
 
 
+def _like(name: str, on_numpy: Arrays | None) -> Any:
+    """Arrays for ``out=``, which tell the library where no argument does."""
+    if name == "jax.numpy" or on_numpy is None:
+        raise Skip("no argument is an array, so that nothing tells the kernel to run on it")
+    out = tuple(_in_library(name, value) for value in on_numpy)
+    return out if len(out) > 1 else out[0]
+
+
 def _to_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
     if name == "torch":
         return np.asarray(value.numpy(force=True))
     return np.asarray(value.get() if name == "cupy" else value)
-
-
-def _run(kernel: Kernel, arguments: Arguments, name: str) -> list[Any]:
-    """Call the kernel in this process, whatever engine is chosen."""
-    try:
-        call = local.prepare(kernel, arguments)
-    except LackingDTypeError as error:
-        raise Skip(str(error).splitlines()[0]) from error
-    if name != "numpy" and not any(True for _ in arguments.arrays(kernel)):
-        # Nothing tells the library where no array is passed, and the kernel would run on NumPy.
-        xp: Any = import_module(name)
-        xp = array_api_compat.array_namespace(xp.asarray(0))
-        library = name.split(".", maxsplit=1)[0]
-        site = replace(
-            call.site,
-            xp=xp,
-            library=library,
-            function=kernel.body.function_for("GPU" if name == "cupy" else None),
-            casts=kernel.casts([], xp),
-        )
-        call = replace(call, site=site)
-    return call(arguments)

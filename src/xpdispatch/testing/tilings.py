@@ -63,12 +63,13 @@ class Tiling:
             match = re.fullmatch(r"(\S+)\s*:\s*(\d+(?:\s+\d+)*)", part)
             if match is None:
                 raise ArgumentError(
-                    f"tiling {text!r}: {part!r} is no cut of an index", hint="write 'i: 5 11, j: 2; backward'"
+                    f"tiling {text!r}: {part!r} is not a cut of an index", hint="write 'i: 5 11, j: 2; backward'"
                 )
             found.append((match[1], tuple(map(int, match[2].split()))))
         if order not in ("", "forward", "backward") and not order.isdigit():
             raise ArgumentError(
-                f"tiling {text!r}: {order!r} is no order of tiles", hint="write ; forward, ; backward or ; and a seed"
+                f"tiling {text!r}: {order!r} is not an order of tiles",
+                hint="write ; forward, ; backward or ; and a seed",
             )
         return cls(tuple(found), int(order) if order.isdigit() else order or "forward")
 
@@ -76,6 +77,11 @@ class Tiling:
     def indices(self) -> tuple[str, ...]:
         """The indices that are cut."""
         return tuple(name for name, places in self.cuts if places)
+
+    def divides(self, plan: Plan) -> bool:
+        """Whether it makes more than one tile that has elements."""
+        extents = dict(zip(plan.indices, plan.extents, strict=True))
+        return any(0 < place < extents.get(name, 0) for name, places in self.cuts for place in places)
 
     def regions(self, plan: Plan) -> list[Region]:
         """The tiles, in the order in which they run.
@@ -92,7 +98,8 @@ class Tiling:
         for name, places in self.cuts:
             if name not in plan.indices:
                 raise ShapeError(
-                    f"the tiling cuts {name!r}, which is no index", hint=f"the indices are {', '.join(plan.indices)}"
+                    f"the tiling cuts {name!r}, which is not an index",
+                    hint=f"the indices are {', '.join(plan.indices)}",
                 )
             extent = plan.extents[plan.indices.index(name)]
             if not all(0 <= p <= extent for p in places):
@@ -120,7 +127,7 @@ class Tiling:
 
 
 def _parts(plan: Plan, cuts: Mapping[str, Sequence[int]], index: int) -> list[tuple[int, int]]:
-    """The parts of one index; those of fewer cells than a tile has at least go with the next one, or the last."""
+    """The parts of one index; those of fewer elements than a tile has at least go with the next one, or the last."""
     places = sorted(cuts.get(plan.indices[index], ()))
     if plan.least and plan.least[index] > 1:
         kept, extent = [0], plan.extents[index]
@@ -178,7 +185,7 @@ def adversarial(plan: Plan, seed: int, special: Mapping[str, Sequence[int]]) -> 
 
 
 def _kinds(extent: int, special: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """The ways to cut one index alone; none where it has no two cells."""
+    """The ways to cut one index alone; none where it has fewer than two elements."""
     n = extent
     if n < 2:
         return {}

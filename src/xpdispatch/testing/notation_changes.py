@@ -1,4 +1,4 @@
-"""Other notations for a kernel, near its own: those that might mend it, and those that might free it."""
+"""Other notations for a kernel, near its own: those that might fix it, and those that might split it more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Change(NamedTuple):
     words: str
 
 
-def mends(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator[Change]:
+def fixes(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator[Change]:
     """Changes that might make a kernel right, the freest first.
 
     Parameters
@@ -73,7 +73,7 @@ def freer(kernel: Kernel) -> Iterator[Change]:
 
 def _made(kernel: Kernel, changes: Any) -> Iterator[Change]:
     for signature, words in changes:
-        with suppress(XPDispatchError):  # a notation that contradicts itself mends nothing
+        with suppress(XPDispatchError):  # a notation that contradicts itself fixes nothing
             yield Change(kernel.with_signature(_read_again(signature)), words)
 
 

@@ -114,7 +114,7 @@ class _Tiles(list[Any]):
 
     def append(self, tile: tuple[Kernel, Region]) -> None:
         kernel, rect = tile
-        if not kernel.__wrapped__.__module__.startswith("xpdispatch."):
+        if not str(getattr(kernel.__wrapped__, "__module__", "")).startswith("xpdispatch."):
             super().append((kernel.name, rect))
 
 

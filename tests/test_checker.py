@@ -15,6 +15,7 @@ from right import RIGHT, Right
 from xpdispatch import In, Out, align, broadcast, kernel
 from xpdispatch.testing import Tiling, check_partitioning, checking, draw, suggest, tilings
 from xpdispatch.testing.comparison import Reruns, compare
+from xpdispatch.testing.search import Experiment
 from xpdispatch.testing.trial import make_trial
 
 rng = np.random.default_rng(20261124)
@@ -93,12 +94,21 @@ def test_what_was_never_cut_is_not_called_right() -> None:
     assert repr(check_partitioning(mean, x)) == "<nothing was cut; skipped all tilings: the notation splits no axis>"
 
 
-def test_a_failure_is_reported_without_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_need_no_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hypothesis", None)
     ranks = kernel("x[i] -> y[i]")(lambda xp, x: xp.argsort(xp.argsort(x)))
     assert "Hint: keep i whole: x[:i] -> y[:i] (checked: then it is right)" in message_of(ranks, x)
-    with pytest.raises(xd.MissingError, match="checks search tilings with hypothesis, which is not installed"):
-        check_partitioning(kernel("x[i] -> y[i]")(lambda xp, x: 2 * x), x)
+    assert check_partitioning(kernel("x[i] -> y[i]")(lambda xp, x: 2 * x), x).tilings > 50
+
+
+def test_what_is_found_is_made_small() -> None:
+    long = np.arange(60.0)
+    first = kernel("x[i], y[j] -> z[i, j]")(lambda xp, x, y: x[:, None] * 0 + (y[:1] < 0) + y[None, :])
+    for tiling in ("i: 5 30 44, j: 9 33; backward", "j: 0 17 17 50 60; 12", "j: 59"):
+        trial = make_trial(first, (x, -long), {})
+        experiment = Experiment("the arguments", trial, trial.run())
+        found = experiment.attempt(Tiling.parse(tiling))
+        assert str(experiment.smallest(found).tiling) == "j: 1"
 
 
 def total_variation(xp, x):

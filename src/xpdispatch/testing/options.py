@@ -86,7 +86,7 @@ def checking(**changes: Any) -> Iterator[Options]:
     seed : int
         Of the data and of the tilings; by default that of the environment variable ``XPDISPATCH_SEED``, or 0.
     examples : int
-        Tilings that Hypothesis draws, beside the fixed ones.
+        Random tilings, beside the fixed ones.
     seconds : float
         After so much work no further tiling is tried; time in which the machine works for others does not count.
     tiling : Tiling or str

@@ -62,7 +62,7 @@ def check_partitioning(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Partitio
     """Show with NumPy alone that a kernel's answer does not depend on how its arrays are cut.
 
     The kernel runs in one tile, and then in many: halves, thirds, single elements, empty tiles, grids, in any order,
-    and as Hypothesis draws them. Operands that nothing aligns are cut independently of each other. Integers and
+    and at random. Operands that nothing aligns are cut independently of each other. Integers and
     bools must be equal; floats may differ by rounding, which a rerun in higher precision tells from mistakes. The
     body must not write its operands, change its scalars or variables outside, leave elements of a buffer unwritten
     or write outside of its tile.

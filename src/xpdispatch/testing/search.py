@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.calling.kernel import Kernel
-from xpdispatch.errors import MissingError
 from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.plan import WHOLE
 from xpdispatch.testing.comparison import Array, Arrays, Difference, Reruns, compare
 from xpdispatch.testing.options import Clock, Data
-from xpdispatch.testing.tilings import MOST_TILES, Tiling, adversarial, tilings
-from xpdispatch.testing.trial import Trial, jittered, make_trial, quiet
+from xpdispatch.testing.tilings import MOST_TILES, Tiling, adversarial, random_tiling, simpler
+from xpdispatch.testing.trial import Trial, jittered, make_trial
 
 _LEAST = 12
 """So many tilings are tried however long they take."""
@@ -108,13 +106,16 @@ class Experiment:
         return None
 
     def search(self, seed: int, examples: int, clock: Clock, progress: Progress | None = None) -> Failure | None:
-        """Try the adversarial tilings and then drawn ones; what is found is made small."""
+        """Try the adversarial tilings and then random ones; what is found is made small."""
         found = self.first(seed, clock, examples, progress)
-        if found is not None:
-            return self.smallest(found, seed)
-        if not examples or clock.over:
-            return None
-        return self._find(self.trial.plan.indices, seed, examples, clock, progress)
+        rng = np.random.default_rng(seed)
+        for n in range(examples):
+            if found or clock.over:
+                break
+            if progress:
+                progress(n, examples, f"{self.data}, at random")
+            found = self.attempt(random_tiling(self.trial.plan, rng))
+        return found and self.smallest(found)
 
     def first(self, seed: int, clock: Clock, examples: int = 0, progress: Progress | None = None) -> Failure | None:
         """Try the adversarial tilings, some of them whatever the clock says; so many examples come after them."""
@@ -128,71 +129,15 @@ class Experiment:
                 return found
         return None
 
-    def smallest(self, found: Failure, seed: int) -> Failure:
-        """The simplest tiling that Hypothesis finds for the same failure, or the same finding."""
-        indices = found.tiling.indices
-        if not indices:
-            return found
-        smaller = None
-        with suppress(MissingError):  # without Hypothesis what was found is told as it is
-            smaller = self._find(indices, seed, 100, Clock(0.4))
-        return min(smaller or found, found, key=_size)
-
-    def _find(
-        self, indices: Sequence[str], seed: int, examples: int, clock: Clock, progress: Progress | None = None
-    ) -> Failure | None:
-        try:
-            import hypothesis
-        except ModuleNotFoundError:
-            raise MissingError(
-                "checks search tilings with hypothesis, which is not installed",
-                hint="pip install 'xpdispatch[testing]'",
-            ) from None
-
-        if hypothesis.currently_in_test_context():  # which takes no other search inside
-            return self._draw(indices, seed, examples, clock)
-        settings = hypothesis.settings(
-            max_examples=examples,
-            database=None,
-            deadline=None,
-            phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
-            suppress_health_check=list(hypothesis.HealthCheck),
-            verbosity=hypothesis.Verbosity.quiet,
-        )
-        findings: dict[str, Failure] = {}
-        before = self.tried
-
-        def fails(tiling: Tiling) -> bool:
-            key = str(tiling)
-            if progress and self.tried - before < examples:
-                progress(self.tried, before + examples, self.data)
-            if key not in findings and not clock.over and (found := self.attempt(tiling)):
-                findings[key] = found
-            return key in findings
-
-        strategy = tilings(self.trial.plan, indices)
-        # Legate warns when hypothesis seeds numpy.random, which no kernel may draw from.
-        with quiet(), suppress(hypothesis.errors.NoSuchExample, hypothesis.errors.Unsatisfiable):
-            return findings[str(hypothesis.find(strategy, fails, settings=settings, random=random.Random(seed)))]  # noqa: S311
-        return None
-
-    def _draw(self, indices: Sequence[str], seed: int, examples: int, clock: Clock) -> Failure | None:
-        """Random tilings without Hypothesis."""
-        rng = np.random.default_rng(seed)
-        extents = dict(zip(self.trial.plan.indices, self.trial.plan.extents, strict=True))
-        for _ in range(examples):
-            if clock.over:
-                break
-            cuts = tuple(
-                (n, tuple(sorted(rng.integers(0, extents[n] + 1, rng.integers(1, 4)).tolist()))) for n in indices
-            )
-            if found := self.attempt(Tiling(cuts, int(rng.integers(100)))):
-                return found
-        return None
-
-
-def _size(found: Failure) -> tuple[int, bool]:
-    return sum(len(places) for _, places in found.tiling.cuts), found.tiling.order != "forward"
+    def smallest(self, found: Failure) -> Failure:
+        """The same failure with as few cuts, as near to the beginning, as a short search finds."""
+        clock = Clock(0.4)
+        smaller: Failure | None = found
+        while smaller:
+            found = smaller
+            tilings = (t for t in simpler(found.tiling) if not clock.over)
+            smaller = next(filter(None, map(self.attempt, tilings)), None)
+        return found
 
 
 def _answered(trial: Trial | None) -> tuple[Trial, Arrays] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise, product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -201,6 +201,40 @@ def _kinds(extent: int, special: Sequence[int]) -> dict[str, tuple[int, ...]]:
     return {kind: places for kind, places in found.items() if places}
 
 
+def random_tiling(plan: Plan, rng: np.random.Generator) -> Tiling:
+    """Any tiling of a plan, in any order, with empty tiles too."""
+    most = _most_places(len(plan.indices))
+    places = [np.sort(rng.integers(0, n + 1, rng.integers(0, most + 1))).tolist() for n in plan.extents]
+    order = ("forward", "backward", int(rng.integers(100)))[rng.integers(3)]
+    return Tiling(tuple((name, tuple(p)) for name, p in zip(plan.indices, places, strict=True) if p), order)
+
+
+def _most_places(indices: int) -> int:
+    """How many places each of several indices may be cut at."""
+    return min(6, max(1, int(MOST_TILES ** (1 / max(1, indices))) - 1))
+
+
+def simpler(tiling: Tiling) -> Iterator[Tiling]:
+    """Tilings with fewer cuts, cuts nearer to the beginning or a plainer order, the greatest steps first."""
+    if tiling.order != "forward":
+        yield replace(tiling, order="forward")
+    for n, (name, places) in enumerate(tiling.cuts):
+        before, after = tiling.cuts[:n], tiling.cuts[n + 1 :]
+        if before or after:
+            yield replace(tiling, cuts=(*before, *after))
+        fewer: list[tuple[int, ...]] = [(place,) for place in places] if len(places) > 2 else []
+        fewer += [places[:k] + places[k + 1 :] for k in range(len(places))] if len(places) > 1 else []
+        for k, place in enumerate(places):
+            least = places[k - 1] + 1 if k else 1
+            fewer += [
+                (*places[:k], nearer, *places[k + 1 :])
+                for nearer in sorted({least, least + 1, least + 2, (least + place) // 2, place - 1})
+                if least <= nearer < place
+            ]
+        for changed in fewer:
+            yield replace(tiling, cuts=(*before, (name, changed), *after))
+
+
 def tilings(plan: Plan, indices: Sequence[str] | None = None) -> SearchStrategy[Tiling]:
     """A Hypothesis strategy for any tiling of a plan, which shrinks to few cuts near the beginning.
 
@@ -214,8 +248,8 @@ def tilings(plan: Plan, indices: Sequence[str] | None = None) -> SearchStrategy[
 
     extents = dict(zip(plan.indices, plan.extents, strict=True))
     names = [n for n in (plan.indices if indices is None else indices) if extents[n] > 0]
-    most = max(1, int((MOST_TILES ** (1 / max(1, len(names)))) - 1))
-    cuts = st.tuples(*(st.lists(st.integers(0, extents[n]), max_size=min(most, 6)).map(sorted) for n in names))
+    most = _most_places(len(names))
+    cuts = st.tuples(*(st.lists(st.integers(0, extents[n]), max_size=most).map(sorted) for n in names))
     order = st.sampled_from(("forward", "backward")) | st.integers(0, 99)
     return st.builds(
         lambda places, how: Tiling(tuple((n, tuple(p)) for n, p in zip(names, places, strict=True) if p), how),

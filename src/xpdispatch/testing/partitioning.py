@@ -128,8 +128,8 @@ def _check(trial: Trial, options: Options, progress: Progress) -> PartitionRepor
     for experiment in experiments:
         if options.tiling is not None:
             found = experiment.attempt(options.tiling)
-        else:
-            found = experiment.search(seed, options.examples, clock, progress)
+        elif found := experiment.search(seed, clock, options.examples, progress):
+            found = experiment.smallest(found)
         if found:
             raise _partition_error(experiment, found, seed)
     _check_sample(trial, whole, skipped)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -105,22 +106,12 @@ class Experiment:
             return np.asarray(sum(np.abs(self.trial.run([region])[r]) for region in Tiling(cuts).regions(plan)))
         return None
 
-    def search(self, seed: int, examples: int, clock: Clock, progress: Progress | None = None) -> Failure | None:
-        """Try the adversarial tilings and then random ones; what is found is made small."""
-        found = self.first(seed, clock, examples, progress)
-        rng = np.random.default_rng(seed)
-        for n in range(examples):
-            if found or clock.over:
-                break
-            if progress:
-                progress(n, examples, f"{self.data}, at random")
-            found = self.attempt(random_tiling(self.trial.plan, rng))
-        return found and self.smallest(found)
-
-    def first(self, seed: int, clock: Clock, examples: int = 0, progress: Progress | None = None) -> Failure | None:
-        """Try the adversarial tilings, some of them whatever the clock says; so many examples come after them."""
+    def search(self, seed: int, clock: Clock, examples: int = 0, progress: Progress | None = None) -> Failure | None:
+        """Try the adversarial tilings, some of them whatever the clock says, and then so many random ones."""
         fixed = list(adversarial(self.trial.plan, seed, special_places(self.trial)))
-        for n, tiling in enumerate(fixed):
+        rng = np.random.default_rng(seed)
+        drawn = (random_tiling(self.trial.plan, rng) for _ in range(examples))
+        for n, tiling in enumerate(chain(fixed, drawn)):
             if self.tried >= _LEAST and clock.over:
                 return None
             if progress:
@@ -182,7 +173,7 @@ def is_right(kernel: Kernel, experiments: Sequence[Experiment], seed: int, secon
             return False
         if trial.plan.empty or compare(experiment.expected, answer):
             return False
-        if Experiment(experiment.data, trial, answer).first(seed, Clock(seconds)):
+        if Experiment(experiment.data, trial, answer).search(seed, Clock(seconds)):
             return False
     return True
 

@@ -306,10 +306,10 @@ def test_a_wrong_kernel_does_not_hide_behind_another_column() -> None:
 def test_tilings_as_text() -> None:
     for text in ("one tile", "i: 5 11", "i: 5 11, j: 2; backward", "...-1: 0 3; 17"):
         assert str(Tiling.parse(text)) == text
-    plan = kernel("x[i] -> y[i]")(lambda xp, x: x).plan([(9,)], (), [None])
+    plan = kernel("x[i] -> y[i]")(lambda xp, x: x).definition.plan([(9,)], (), [None])
     assert Tiling.parse("i: 3 3; backward").regions(plan) == [((3, 9),), ((3, 3),), ((0, 3),)]
     assert draw(plan, Tiling.parse("i: 4"), [((0, 4),)]) == ["  i |====|-----|  0:4 4:9"]
-    long = kernel("x[i] -> y[i]")(lambda xp, x: x).plan([(1000,)], (), [None])
+    long = kernel("x[i] -> y[i]")(lambda xp, x: x).definition.plan([(1000,)], (), [None])
     assert len(draw(long, Tiling.parse("i: 1 500"))[0]) < 80
 
 
@@ -323,7 +323,9 @@ def test_arrays_that_nothing_aligns_are_cut_apart() -> None:
 def test_the_strategy_draws_tilings_of_the_plan() -> None:
     from hypothesis import find
 
-    plan = kernel("A[m, k], B[k, n] -> sum C[m, n]")(lambda xp, A, B: A @ B).plan([(4, 5), (5, 6)], (), [None])
+    plan = kernel("A[m, k], B[k, n] -> sum C[m, n]")(lambda xp, A, B: A @ B).definition.plan(
+        [(4, 5), (5, 6)], (), [None]
+    )
     found = find(tilings(plan), lambda t: len(t.indices) == 2 and len(t.regions(plan)) >= 6)
     assert len(found.regions(plan)) >= 6
 

@@ -7,12 +7,12 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from xpdispatch.arrays.namespaces import library_of
-from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError
 from xpdispatch.planning.closures import variables_read
+from xpdispatch.planning.definition import Definition
 
 
-def check_bodies(kernel: Kernel) -> None:
+def check_bodies(definition: Definition) -> None:
     """Refuse bodies that name Legate's arrays or cuPyNumeric's functions: no task can use them.
 
     Only what a body itself reads from globals and from around its definition is seen.
@@ -21,8 +21,8 @@ def check_bodies(kernel: Kernel) -> None:
     ------
     ArgumentError
     """
-    functions = {kernel.body.function_for(variant) for variant in kernel.variants}
-    for function in (*functions, kernel.body.merge):
+    functions = {definition.body.function_for(variant) for variant in definition.variants}
+    for function in (*functions, definition.body.merge):
         if not isinstance(function, FunctionType):
             continue
         for name, value in _read_by(function):

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import array_api_compat
 import numpy as np
 
 from xpdispatch.arrays.dtypes import LackingDTypeError, np_dtype
 from xpdispatch.arrays.namespaces import install_command
 from xpdispatch.arrays.scalars import copied
-from xpdispatch.calling.engines import engine
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError
-from xpdispatch.testing.comparison import Arrays
+from xpdispatch.planning.definition import Call
+from xpdispatch.running import local
 from xpdispatch.testing.search import by_name
 from xpdispatch.testing.trial import Trial
 
@@ -75,15 +77,8 @@ def chosen_libraries(names: Sequence[str] | None) -> dict[str, str]:
     return {name: "" for name in known if name in names}
 
 
-def answer_on(name: str, trial: Trial, on_numpy: Arrays | None = None) -> list[np.ndarray[Any, Any]]:
+def answer_on(name: str, trial: Trial) -> list[np.ndarray[Any, Any]]:
     """A kernel's results on a library, as NumPy arrays; what it is given are copies.
-
-    Parameters
-    ----------
-    name : str
-    trial : Trial
-    on_numpy : sequence of numpy.ndarray, optional
-        The results on NumPy; where no argument is an array, ``out=`` is made like them to name the library.
 
     Raises
     ------
@@ -92,22 +87,18 @@ def answer_on(name: str, trial: Trial, on_numpy: Arrays | None = None) -> list[n
         Whatever the body or the library raises.
     """
     _check_usable(name)
-    kernel = trial.kernel
-    if name == "jax.numpy" and (kernel.body.buffers or any(u is not None for u in kernel.body.updated)):
+    body = trial.kernel.definition.body
+    if name == "jax.numpy" and (body.buffers or any(u is not None for u in body.updated)):
         raise Skip("JAX arrays are immutable, and the kernel writes to what it is given")
-    with engine("local"), _mode(name, kernel):
-        arguments = {n: _in_library(name, value) for n, value in by_name(trial).items()}
-        if name != "numpy" and not (trial.operands or kernel.body.buffers):
-            arguments["out"] = _like(name, on_numpy)
+    with _mode(name, trial.kernel):
+        call = trial.kernel.bind((), {n: _in_library(name, value) for n, value in by_name(trial).items()}, None)
         try:
-            results = kernel(**arguments)
-        except LackingDTypeError as error:
-            raise Skip(error.problem) from error
+            results = _run(call, name)
         except TypeError as error:
             if name == "jax.numpy" and "immutable" in str(error):
                 raise Skip("JAX arrays are immutable, and the body assigns to elements: array_api_extra.at") from None
             raise
-        return [_to_numpy(name, value) for value in (results if isinstance(results, tuple) else (results,))]
+        return [_to_numpy(name, value) for value in results]
 
 
 def _check_usable(name: str) -> None:
@@ -155,15 +146,24 @@ def _in_library(name: str, value: Any) -> Any:
     raise Skip(f"it has no dtype {array.dtype}")
 
 
-def _like(name: str, on_numpy: Arrays | None) -> Any:
-    """Arrays for ``out=``, which tell the library where no argument does."""
-    if name == "jax.numpy" or on_numpy is None:
-        raise Skip("no argument is an array, so that nothing tells the kernel to run on it")
-    out = tuple(_in_library(name, value) for value in on_numpy)
-    return out if len(out) > 1 else out[0]
-
-
 def _to_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
     if name == "torch":
         return np.asarray(value.numpy(force=True))
     return np.asarray(value.get() if name == "cupy" else value)
+
+
+def _run(call: Call, name: str) -> list[Any]:
+    """Run a call in this process, whatever engine is chosen."""
+    definition = call.definition
+    try:
+        site = local.site_of(call)
+    except LackingDTypeError as error:
+        raise Skip(str(error).splitlines()[0]) from error
+    if name != "numpy" and not any(True for _ in call.arrays()):
+        # Nothing tells the library where no array is passed, and the kernel would run on NumPy.
+        xp: Any = import_module(name)
+        xp = array_api_compat.array_namespace(xp.asarray(0))
+        library = name.split(".", maxsplit=1)[0]
+        function = definition.body.function_for("GPU" if name == "cupy" else None)
+        site = replace(site, xp=xp, library=library, function=function, casts=definition.casts([], xp))
+    return local.prepare_at(call, site)(call.values)

@@ -13,7 +13,9 @@ from xpdispatch.calling.engines import engine, get_engine
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.runtime import synchronize
 from xpdispatch.errors import DisagreementError, UnsupportedError, XPDispatchError
-from xpdispatch.planning.tiles import Region, describe, whole
+from xpdispatch.planning.definition import Definition
+from xpdispatch.planning.tiles import describe, whole
+from xpdispatch.planning.windows import Region
 from xpdispatch.testing.comparison import Arrays, compare
 from xpdispatch.testing.options import Clock, telling
 from xpdispatch.testing.partitioning import PartitionReport, check_alone, check_partitioning
@@ -110,12 +112,12 @@ def forced_tiles(factor: int = 4) -> Iterator[list[tuple[str, Region]]]:
 
 
 class _Tiles(list[Any]):
-    """A list of tiles that takes kernels and keeps their names."""
+    """A list of tiles that takes definitions and keeps their names."""
 
-    def append(self, tile: tuple[Kernel, Region]) -> None:
-        kernel, rect = tile
-        if not str(getattr(kernel.__wrapped__, "__module__", "")).startswith("xpdispatch."):
-            super().append((kernel.name, rect))
+    def append(self, tile: tuple[Definition, Region]) -> None:
+        definition, rect = tile
+        if not str(getattr(definition.body.function, "__module__", "")).startswith("xpdispatch."):
+            super().append((definition.name, rect))
 
 
 def _on_legate(trial: Trial, factor: int) -> tuple[list[Region], Arrays | Exception]:

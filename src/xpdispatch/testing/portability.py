@@ -134,6 +134,8 @@ def _on_numpy(trial: Trial) -> Arrays | _Failure:
         with quiet():
             return answer_on("numpy", trial)
     except Exception as error:
+        if isinstance(error, XPDispatchError):
+            error.complete(trial.kernel.name, trial.kernel.notation)
         if isinstance(error, AttributeError) or (isinstance(error, ValueError) and "read-only" in str(error)):
             return _raised(trial.kernel, "numpy", error)
         raise
@@ -142,7 +144,7 @@ def _on_numpy(trial: Trial) -> Arrays | _Failure:
 def _failure_on(name: str, trial: Trial, expected: Arrays | None) -> _Failure | None:
     with quiet():
         try:
-            got = answer_on(name, trial, expected)
+            got = answer_on(name, trial)
         except Skip:
             raise
         except Exception as error:  # noqa: BLE001  whatever a body or a library raises
@@ -200,7 +202,7 @@ def _raised(kernel: Kernel, name: str, error: Exception) -> _Failure:
 def _place(kernel: Kernel, name: str, error: Exception) -> list[str]:
     """The line of the body that raised, with the failing part of it marked."""
     variant = {"numpy": "CPU", "cupy": "GPU"}.get(name)
-    code = getattr(unwrap(kernel.body.function_for(variant)), "__code__", None)
+    code = getattr(unwrap(kernel.definition.body.function_for(variant)), "__code__", None)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if code and f.filename == code.co_filename]
     if not frames:
         return []

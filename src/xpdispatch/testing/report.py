@@ -10,8 +10,9 @@ import numpy as np
 
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import PartitionError
-from xpdispatch.planning.plan import WHOLE, Layout, Plan
-from xpdispatch.planning.tiles import Region, describe, is_empty, shown
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import describe, is_empty, shown
+from xpdispatch.planning.windows import WHOLE, Layout, Region
 from xpdispatch.testing.comparison import Difference
 from xpdispatch.testing.notation_changes import Change
 from xpdispatch.testing.search import Failure
@@ -49,7 +50,7 @@ def partition_error(
     details += [f"  data: {_DATA[found.data]}", f"  reproduce: {_reproduce(kernel, found, seed)}"]
     hint = _advice(trial, found)
     if fixed:
-        gone = " without boundary=" if kernel.boundaries and not fixed.kernel.boundaries else ""
+        gone = " without boundary=" if kernel.definition.boundaries and not fixed.kernel.definition.boundaries else ""
         hint = f"{fixed.words}: {fixed.kernel.notation}{gone} (checked: then it is right)"
     if whole_from_each:
         hint = "every tile gives the whole result: let the body work on its tile alone, tile.size and tile.coords"
@@ -97,7 +98,7 @@ def draw(plan: Plan, tiling: Tiling, hit: Sequence[Region] = ()) -> list[str]:
     >>> import numpy as np
     >>> from xpdispatch import kernel
     >>> from xpdispatch.testing import Tiling, draw
-    >>> plan = kernel("x[i] -> y[i]")(lambda xp, x: x).plan([(12,)], (), [None])
+    >>> plan = kernel("x[i] -> y[i]")(lambda xp, x: x).definition.plan([(12,)], (), [None])
     >>> draw(plan, Tiling.parse("i: 4 6"), [((4, 6),)])
     ['  i |----|==|------|  0:4 4:6 6:12']
     """

@@ -130,7 +130,7 @@ def _suggest(body: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
     boundary = _boundary(signature)
     if boundary:
         undecided.append("the halo is right with boundary='valid'; pass that to the decorator")
-    taken = {s.name for s in base.body.slots} | {str(t.name) for t in base.signature.results}
+    taken = {s.name for s in base.definition.body.slots} | {str(t.name) for t in base.signature.results}
     named = _name_extents(base, _renamed(signature, taken), experiments[-1].trial)
     return Suggestion(str(named), boundary, undecided)
 
@@ -358,7 +358,7 @@ def _renamed(signature: Signature, taken: set[str]) -> Signature:
 
 def _name_extents(base: Kernel, signature: Signature, trial: Trial) -> Signature:
     """Whole axes of results whose extent is an integer argument get its name."""
-    slots = [s for s in base.body.slots if s.scalar is not None]
+    slots = [s for s in base.definition.body.slots if s.scalar is not None]
     results = list(signature.results)
     for slot in slots:
         value = trial.scalars[int(slot.scalar or 0)]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from xpdispatch.testing.tilings import Tiling
 Data = Literal["small integers", "the arguments", "a NaN"]
 """The values on which a check runs: small integers in place of the inexact operands, the caller's own, or the
 caller's with a NaN."""
-DATA: tuple[Data, ...] = ("small integers", "the arguments", "a NaN")
+DATA: tuple[Data, ...] = get_args(Data)
 
 
 @dataclass(frozen=True, slots=True)

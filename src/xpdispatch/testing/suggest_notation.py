@@ -263,7 +263,7 @@ def _relation(
 def _preference(how: Axis | Operator) -> tuple[int, Any]:
     if isinstance(how, str):
         return 1, _OPERATORS.index(how)
-    return (2, 0) if how.kind == "unknown" else (0, how.column)
+    return (2, 0) if how.kind == "unknown" else (0, how.name)
 
 
 def _fits(e: Any, a: Any, b: Any, cut: int, extent: int) -> Iterator[Axis | Operator]:

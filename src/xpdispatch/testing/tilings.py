@@ -13,6 +13,7 @@ import numpy as np
 
 from xpdispatch.errors import ArgumentError, ShapeError
 from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import is_empty
 from xpdispatch.planning.windows import Region
 
 if TYPE_CHECKING:
@@ -80,8 +81,7 @@ class Tiling:
 
     def divides(self, plan: Plan) -> bool:
         """Whether it makes more than one tile that has elements."""
-        extents = dict(zip(plan.indices, plan.extents, strict=True))
-        return any(0 < place < extents.get(name, 0) for name, places in self.cuts for place in places)
+        return sum(not is_empty(region) for region in self.regions(plan)) > 1
 
     def regions(self, plan: Plan) -> list[Region]:
         """The tiles, in the order in which they run.

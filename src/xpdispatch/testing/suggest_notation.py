@@ -16,6 +16,7 @@ from xpdispatch.errors import ArgumentError, PartitionError, XPDispatchError
 from xpdispatch.language.notation import OPERATORS, Axis, Operator, Signature, Term, parse
 from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.body import parameters_of
+from xpdispatch.testing.notation_changes import with_axis
 from xpdispatch.testing.options import Clock, current, telling
 from xpdispatch.testing.search import Experiment, by_name, is_right
 from xpdispatch.testing.tilings import Tiling
@@ -235,7 +236,7 @@ def _relation(
     base = experiments[0].trial.kernel
     terms = list(base.signature.operands)
     for p, a, axis in axes:
-        terms[p] = replace(terms[p], axes=(*terms[p].axes[:a], axis, *terms[p].axes[a + 1 :]))
+        terms[p] = with_axis(terms[p], a, axis)
     signature = Signature(tuple(terms), (Term("_", (), "sum"),))
     recording, returned = _recording(base.__wrapped__)
     try:
@@ -312,8 +313,7 @@ def _joined(signature: Signature, split: _Split, name: str) -> Signature | None:
     for p, a, axis in split.axes:
         if operands[p].axes[a].kind != "whole":
             return None
-        axes = operands[p].axes
-        operands[p] = replace(operands[p], axes=(*axes[:a], replace(axis, name=name), *axes[a + 1 :]))
+        operands[p] = with_axis(operands[p], a, replace(axis, name=name))
     for r, how in enumerate(split.results):
         term = results[r]
         if isinstance(how, str):
@@ -321,12 +321,12 @@ def _joined(signature: Signature, split: _Split, name: str) -> Signature | None:
                 return None
             results[r] = replace(term, op=how)
         elif how.kind == "unknown":
-            results[r] = replace(term, axes=(how, *term.axes[1:]))
+            results[r] = with_axis(term, 0, how)
         else:
             a = int(str(how.name))
             if term.axes[a].kind != "whole":
                 return None
-            results[r] = replace(term, axes=(*term.axes[:a], replace(how, name=name), *term.axes[a + 1 :]))
+            results[r] = with_axis(term, a, replace(how, name=name))
     return replace(signature, operands=tuple(operands), results=tuple(results))
 
 
@@ -371,7 +371,5 @@ def _name_extents(base: Kernel, signature: Signature, trial: Trial) -> Signature
         for r, (a, b) in enumerate(zip(before, after, strict=True)):
             for axis, (n, m) in enumerate(zip(a.shape, b.shape, strict=False)):
                 if n == value and m == value + 1 and results[r].axes[axis] == Axis("whole"):
-                    axes = results[r].axes
-                    named = Axis("whole", slot.name)
-                    results[r] = replace(results[r], axes=(*axes[:axis], named, *axes[axis + 1 :]))
+                    results[r] = with_axis(results[r], axis, Axis("whole", slot.name))
     return replace(signature, results=tuple(results))

@@ -23,7 +23,6 @@ from xpdispatch.language.notation import Term, parse
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.arguments import shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of, define
-from xpdispatch.planning.windows import Region
 
 if "legate.core" not in sys.modules and threading.current_thread() is not threading.main_thread():
     raise EngineError(
@@ -449,19 +448,21 @@ def machine_here(variants: Sequence[str]) -> tuple[int, str, int, int]:
 
 
 @contextmanager
-def forced_tiles(factor: int) -> Iterator[list[tuple[Definition, Region]]]:
+def forced_tiles(factor: int, tiles: list[Any] | None = None) -> Iterator[list[Any]]:
     """Let Legate cut arrays into so many tiles to a processor, however small they are; notes the tiles down.
 
     Parameters
     ----------
     factor : int
+    tiles : list, optional
+        Where the tiles are appended.
 
     Yields
     ------
     list of (Definition, Region)
         The tiles of all tasks that have ended by the next synchronisation.
     """
-    tiles: list[tuple[Definition, Region]] = []
+    tiles = [] if tiles is None else tiles
     before, leaf.recorder = leaf.recorder, tiles
     try:
         with cutting(factor):

@@ -1,4 +1,4 @@
-"""Other notations for a kernel, near its own: those that might mend it, and those that might free it."""
+"""Other notations for a kernel, near its own: those that might fix it, and those that might split it more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Change(NamedTuple):
     words: str
 
 
-def mends(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator[Change]:
+def fixes(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator[Change]:
     """Changes that might make a kernel right, the freest first.
 
     Parameters
@@ -71,9 +71,14 @@ def freer(kernel: Kernel) -> Iterator[Change]:
             yield from _made(kernel, _split(signature, name, places))
 
 
+def with_axis(term: Term, place: int, axis: Axis) -> Term:
+    """The term with another axis at this place."""
+    return replace(term, axes=(*term.axes[:place], axis, *term.axes[place + 1 :]))
+
+
 def _made(kernel: Kernel, changes: Any) -> Iterator[Change]:
     for signature, words in changes:
-        with suppress(XPDispatchError):  # a notation that contradicts itself mends nothing
+        with suppress(XPDispatchError):  # a notation that contradicts itself fixes nothing
             yield Change(kernel.with_signature(_read_again(signature)), words)
 
 
@@ -117,14 +122,10 @@ def _halo_changes(signature: Signature, indices: Sequence[str]) -> Iterator[tupl
         for t, a in haloed:
             axis = operands[t].axes[a]
             wider = replace(axis, below=axis.below + below, above=axis.above + above)
-            operands[t] = _replaced(operands[t], a, wider)
+            operands[t] = with_axis(operands[t], a, wider)
         if all(min(x.below, x.above) >= 0 for term in operands for x in term.axes):
             shown = ", ".join(str(operands[t]) for t, _ in haloed)
             yield _with(signature, operands, signature.results), f"read another halo, {shown}"
-
-
-def _replaced(term: Term, place: int, axis: Axis) -> Term:
-    return replace(term, axes=(*term.axes[:place], axis, *term.axes[place + 1 :]))
 
 
 def _whole(signature: Signature, index: str) -> Signature:
@@ -187,7 +188,7 @@ def _split(signature: Signature, name: str, places: Sequence[tuple[int, int]]) -
     """Split the whole axes at these places of the operands, and one whole axis of each result that has one."""
     operands = list(signature.operands)
     for t, a in places:
-        operands[t] = _replaced(operands[t], a, Axis("split", name))
+        operands[t] = with_axis(operands[t], a, Axis("split", name))
     choices: list[Signature] = [_with(signature, operands, signature.results)]
     for r, term in enumerate(signature.results):
         # A result has the new index too, on a whole axis that it has now, or else combines it as it does others.
@@ -196,7 +197,7 @@ def _split(signature: Signature, name: str, places: Sequence[tuple[int, int]]) -
         for chosen in choices:
             for a in options:
                 results = list(chosen.results)
-                results[r] = _replaced(term, a, Axis("split", name))
+                results[r] = with_axis(term, a, Axis("split", name))
                 more.append(_with(chosen, chosen.operands, results))
             if term.op:
                 more.append(chosen)

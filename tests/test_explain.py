@@ -34,10 +34,12 @@ from explained import (
 from right import RIGHT, Right
 from xpdispatch import kernel
 from xpdispatch.explain import Explanation
-from xpdispatch.explain.cuts import Rule, edges
-from xpdispatch.explain.question import stand_in
-from xpdispatch.explain.scene import DARK, LIGHT, svg
-from xpdispatch.explain.words import size
+from xpdispatch.explain.drawing import DARK, LIGHT, Shape, svg
+from xpdispatch.explain.legate_rule import count_pieces
+from xpdispatch.explain.picture import PALETTE, picture
+from xpdispatch.explain.question import Machine, stand_in
+from xpdispatch.explain.report import size
+from xpdispatch.explain.tiling import Pieces
 from xpdispatch.legate.recipe import THRESHOLDS
 from xpdispatch.shell.cli import main
 
@@ -137,20 +139,20 @@ def test_arrays_of_legate_stores_and_numpy_copies_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("processors", "extents", "whole", "pieces"),
+    ("processors", "extents", "full", "pieces"),
     [
         (1, (10**6,), (), ()),
         (4, (16_383,), (), ()),
         (4, (16_384,), (), (4,)),
         (1024, (10**9,), (), (1024,)),
-        (4, (300, 400), (), (1, 4)),  # the sources round twice down, so that it is no square
+        (4, (300, 400), (), (1, 4)),  # the sources round twice down, so that it is not a square
         (8, (1000, 1000), (), (2, 4)),
         (6, (300, 400), (), (2, 3)),
         (6, (400, 300), (), (3, 2)),
         (7, (300, 400), (), (1, 7)),
         (8, (1000, 1000, 1000), (), (2, 2, 2)),
         (12, (128, 256, 256), (), (2, 3, 2)),
-        (13, (200, 200, 200), (), (1, 1, 1)),  # 13 is no product of 2, 3, 5, 7 and 11
+        (13, (200, 200, 200), (), (1, 1, 1)),  # 13 is not a product of 2, 3, 5, 7 and 11
         (26, (200, 200, 200), (), (2, 1, 1)),
         (8, (1000, 1000, 40), (2,), (2, 4, 1)),
         (8, (128, 256, 256), (1, 2), (8, 1, 1)),
@@ -158,15 +160,16 @@ def test_arrays_of_legate_stores_and_numpy_copies_are_told_apart() -> None:
         (8, (10**6, 10), (0, 1), ()),
     ],
 )
-def test_the_rule(processors: int, extents: tuple, whole: tuple, pieces: tuple) -> None:
-    assert Rule(processors, 1, THRESHOLDS["cpu"]).cut(extents, frozenset(whole)) == pieces
+def test_the_rule(processors: int, extents: tuple, full: tuple, pieces: tuple) -> None:
+    machine = Machine("legate", processors, "cpu", 1, THRESHOLDS["cpu"])
+    assert count_pieces(machine, extents, frozenset(full)) == pieces
 
 
 def test_pieces_are_rounded_up_and_the_last_ones_can_be_empty() -> None:
-    assert edges(17, 4) == ((0, 5), (5, 10), (10, 15), (15, 17))
-    assert edges(18, 16)[8:11] == ((16, 18), (18, 18), (18, 18))
+    assert Pieces(17, 4, 5).borders.tolist() == [0, 5, 10, 15, 17]
+    assert Pieces(18, 16, 2).borders.tolist()[8:] == [16, *[18] * 8]
     told = saxpy.explain(f4(18), f4(18), 2.0).on(16, partitioning_threshold=1)
-    assert (told.count, told.empty_tiles) == (9, 7)
+    assert (told.count, told.tiling.launched) == (9, 16)
     assert "9 tiles and 7 empty; 7 without one" in str(told)
     assert list(told.tiles())[-1] == ((16, 18),)
 
@@ -175,7 +178,7 @@ def test_kinds_of_processors_have_thresholds_of_their_own() -> None:
     call = saxpy.explain(f4(200_000), f4(200_000), 2.0)
     counts = {kind: call.on(4, kind).count for kind in ("cpu", "omp", "gpu")}
     assert counts == {"cpu": 4, "omp": 4, "gpu": 1}
-    assert "200,000 cells, and below 1,048,576 Legate cuts nothing" in str(call.on(4, "gpu"))
+    assert "200,000 elements, and below 1,048,576 Legate cuts nothing" in str(call.on(4, "gpu"))
 
 
 # -- what moves, by hand -----------------------------------------------------------------------------
@@ -208,7 +211,7 @@ def test_a_histogram_is_whole_and_added() -> None:
     told = histogram.explain(stand_in((10**6,), "int64"), 10).on(4)
     hist = told.arrays["hist"]
     assert (hist.pieces, hist.part, hist.partials, hist.op) == ((1,), (10,), 4, "sum")
-    assert "whole; sum of 4 partial results, over i" in str(told)
+    assert "full; sum of 4 partial results, over i" in str(told)
     assert hist.received == 60
 
 
@@ -216,7 +219,7 @@ def test_whole_axes_are_shared() -> None:
     told = whole_products.explain(f4(4000, 1000), f4(1000, 100)).on(4)
     assert told.counts == (4, 1)
     b = told.arrays["b"]
-    assert (b.how, b.shared_by, b.shared_over, b.received) == ("whole", 4, ("i",), b.nbytes - b.nbytes // 4)
+    assert (b.how, b.shared_by, b.shared_over, b.received) == ("full", 4, ("i",), b.nbytes - b.nbytes // 4)
 
 
 def test_halos_are_read_from_neighbors_and_legate_brings_all() -> None:
@@ -225,12 +228,12 @@ def test_halos_are_read_from_neighbors_and_legate_brings_all() -> None:
     u = told.arrays["u"]
     assert u.halo == ((1, 1), (1, 1))
     assert u.part == (136, 151)  # in the middle of i, at an end of j
-    assert u.boundary == "0.0"
+    assert u.layout.boundary == 0.0
     assert u.halo_bytes == 4 * (136 * 151 - 134 * 150)
     assert u.held == u.nbytes
     assert u.received >= u.nbytes - 134 * 150 * 4
     assert "cut 3 x 2, halo 1 below and 1 above, 1 below and 1 above" in str(told)
-    assert "u: 1.7 KiB of other tiles' cells around a tile; boundary 0.0" in str(told)
+    assert "u: 1.7 KiB of other tiles' elements around a tile; boundary 0.0" in str(told)
     assert "Legate brings all of it to each processor" in str(told)
     assert smooth.explain(f4(400, 300)).arrays["u"].held < 2 * u.nbytes
 
@@ -250,15 +253,15 @@ def test_results_of_unknown_size() -> None:
     assert told.arrays["y"].part == (None, 3)
     assert told.arrays["y"].part_bytes == 25_000 * 3 * 4
     assert "y: known when the body has returned" in str(told)
-    assert positive.explain(f4(100_000)).on(4).arrays["y"].how == "joined"
+    assert positive.explain(f4(100_000)).on(4).arrays["y"].how == "concatenated"
 
 
 def test_empty_calls_and_single_tiles() -> None:
     told = saxpy.explain(f4(0), f4(0), 2.0).on(8)
     assert told.count == 0
-    assert "no cell, so no body runs" in str(told)
+    assert "no element, so no body runs" in str(told)
     assert list(told.tiles()) == []
-    assert "no cell" in told._repr_html_()
+    assert "no element" in told._repr_html_()
     told = saxpy.explain(f4(100), f4(100), 2.0).on(8)
     assert (told.count, [s.tiles for s in told.shares]) == (1, [1, 0, 0, 0, 0, 0, 0, 0])
 
@@ -390,7 +393,7 @@ def test_errors_are_those_of_a_call_and_of_machines() -> None:
         saxpy.explain([1.0], f4(1), 2.0)
     told = saxpy.explain(f4(5), f4(5), 2.0)
     with pytest.raises(
-        xd.ArgumentError, match=r"kernel 'saxpy': kind='tpu' is no kind of processor\n.*\nHint: use one of"
+        xd.ArgumentError, match=r"kernel 'saxpy': kind='tpu' is not a kind of processor\n.*\nHint: use one of"
     ):
         told.on(8, "tpu")
     with pytest.raises(
@@ -413,7 +416,7 @@ def test_as_text() -> None:
         "matmul: A[m,k], B[k,n] -> sum C[m,n]\n"
         "on Legate, 8 CPUs (predicted): 8 tiles (2 x 2 x 2)\n"
         "\n"
-        "  index  extent  pieces  cells in each\n"
+        "  index  extent  pieces  elements in each\n"
         "  m       1,000       2  500\n"
         "  k         800       2  400\n"
         "  n       1,200       2  600\n"
@@ -422,7 +425,7 @@ def test_as_text() -> None:
     assert "  A[m, k]      1,000 x 800    float32  3.1 MiB  cut 2 x 2, shared by 2 " in text
     assert "cut 2 x 2; sum of 2 partial results, over k" in text
     assert "reads 1.7 MiB, writes 1.1 MiB, receives 1.4 MiB" in text
-    assert "Legate cuts the common space of 1,000 x 800 x 1,200 cells anew" in text
+    assert "Legate cuts the common space of 1,000 x 800 x 1,200 elements anew" in text
     assert size(1023) == "1023 B"
     assert size(3 << 40) == "3.0 TiB"
 
@@ -470,29 +473,22 @@ ARRAYS = [
 @pytest.mark.parametrize(("body", "arguments"), ARRAYS, ids=lambda v: getattr(v, "name", ""))
 @pytest.mark.parametrize("processors", [1, 4, 1000])
 def test_every_array_can_be_drawn(body, arguments, processors: int) -> None:
-    from xpdispatch.explain.pictures import picture
-
     scene = picture(body.explain(*arguments).on(processors, partitioning_threshold=1))
     for item in scene.items:
-        points = getattr(item, "points", None) or [getattr(item, "at", None) or item.start]
+        points = item.points if isinstance(item, Shape) else [item.at]
         assert all(0 <= x <= scene.width and 0 <= y <= scene.height for x, y in points), item
     root = ET.fromstring(svg(scene, LIGHT))
-    assert len(root) == len(scene.items) + 1 + sum(getattr(i, "arrow", False) for i in scene.items)
+    assert len(root) == len(scene.items) + 1
     assert "ink" not in svg(scene, DARK)
 
 
 def test_what_goes_together_has_one_color() -> None:
-    from xpdispatch.explain.pictures import PALETTE, picture
-    from xpdispatch.explain.scene import Shape
-
     scene = picture(saxpy.explain(f4(10**6), f4(10**6), 2.0).on(3))
     fills = [item.fill for item in scene.items if isinstance(item, Shape) and item.fill in PALETTE]
     assert fills == list(PALETTE[:3]) * 3  # x, y and z, from left to right
 
 
 def test_plot_gives_a_figure_and_a_file(tmp_path: Path) -> None:
-    from xpdispatch.explain.pictures import picture
-
     told = at_once()
     figure = told.plot(tmp_path / "told.png")
     assert (tmp_path / "told.png").read_bytes()[:4] == b"\x89PNG"

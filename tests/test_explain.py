@@ -476,7 +476,7 @@ def test_every_array_can_be_drawn(body, arguments, processors: int) -> None:
     scene = picture(body.explain(*arguments).on(processors, partitioning_threshold=1))
     for item in scene.items:
         points = item.points if isinstance(item, Shape) else [item.at]
-        assert all(0 <= x <= scene.width and 0 <= y <= scene.height for x, y in points), item
+        assert all(0 <= p.real <= scene.width and 0 <= p.imag <= scene.height for p in points), item
     root = ET.fromstring(svg(scene, LIGHT))
     assert len(root) == len(scene.items) + 1
     assert "ink" not in svg(scene, DARK)

@@ -11,7 +11,8 @@ from typing import Any
 
 from xpdispatch.errors import MissingError
 
-Point = tuple[float, float]
+Point = complex
+"""To the right, and 1j times down."""
 
 INK, FAINT = "ink", "faint"
 """Colors that the page decides: dark on a light one, light on a dark one."""
@@ -71,29 +72,27 @@ class Scene:
     title: str = ""
 
 
-def rectangle(left: float, top: float, right: float, bottom: float) -> tuple[Point, ...]:
-    """The corners of a rectangle."""
-    return (left, top), (right, top), (right, bottom), (left, bottom)
+def rectangle(start: Point, end: Point) -> tuple[Point, ...]:
+    """The corners of a rectangle, from the upper left and the lower right one."""
+    return start, complex(end.real, start.imag), end, complex(start.real, end.imag)
 
 
-def arrow(start: Point, length: float) -> Iterator[Shape]:
+def arrow(start: Point, length: float) -> tuple[Shape, Shape]:
     """An arrow to the right."""
-    x, y = start[0] + length, start[1]
-    yield Shape((start, (x, y)), edge=INK, width=1.6)
-    yield Shape(((x, y), (x - 8, y + 4), (x - 8, y - 4)), fill=INK, edge=None)
+    end = start + length
+    return Shape((start, end), edge=INK, width=1.6), Shape((end, end - 8 + 4j, end - 8 - 4j), fill=INK, edge=None)
 
 
 def hatching(points: Sequence[Point], step: float = 6.0) -> Iterator[Shape]:
     """White lines across a convex polygon, from the lower left to the upper right."""
-    sums = [x + y for x, y in points]
+    sums = [p.real + p.imag for p in points]
     at = math.floor(min(sums) / step) * step + step
     while at < max(sums):
-        ends: list[Point] = []
-        for (x1, y1), (x2, y2) in zip(points, (*points[1:], points[0]), strict=True):
-            a, b = x1 + y1 - at, x2 + y2 - at
-            if (a < 0) != (b < 0):
-                share = a / (a - b)
-                ends.append((x1 + share * (x2 - x1), y1 + share * (y2 - y1)))
+        ends = [
+            p + (at - a) / (b - a) * (q - p)
+            for p, q, a, b in zip(points, (*points[1:], points[0]), sums, (*sums[1:], sums[0]), strict=True)
+            if (a < at) != (b < at)
+        ]
         if len(ends) == 2:
             yield Shape(tuple(ends), width=0.9, opacity=0.6)
         at += step
@@ -116,7 +115,7 @@ def _n(value: float) -> str:
 
 
 def _polygon(shape: Shape, colors: dict[str, str]) -> str:
-    points = " ".join(f"{_n(x)},{_n(y)}" for x, y in shape.points)
+    points = " ".join(f"{_n(p.real)},{_n(p.imag)}" for p in shape.points)
     how = f'fill="{colors.get(shape.fill, shape.fill)}"' if shape.fill else 'fill="none"'
     if shape.edge:
         how += f' stroke="{colors.get(shape.edge, shape.edge)}" stroke-width="{_n(shape.width)}"'
@@ -126,10 +125,10 @@ def _polygon(shape: Shape, colors: dict[str, str]) -> str:
 
 
 def _text(label: Label, colors: dict[str, str]) -> str:
-    (x, y), weight = label.at, ' font-weight="600"' if label.bold else ""
+    family, weight = _MONO if label.mono else _SANS, ' font-weight="600"' if label.bold else ""
     return (
-        f'<text x="{_n(x)}" y="{_n(y + 0.35 * label.size)}" font-family="{_MONO if label.mono else _SANS}" '
-        f'font-size="{_n(label.size)}"{weight} text-anchor="{label.anchor}" '
+        f'<text x="{_n(label.at.real)}" y="{_n(label.at.imag + 0.35 * label.size)}" '
+        f'font-family="{family}" font-size="{_n(label.size)}"{weight} text-anchor="{label.anchor}" '
         f'fill="{colors.get(label.color, label.color)}">{escape(label.text)}</text>'
     )
 
@@ -165,7 +164,7 @@ def draw(scene: Scene, file: str | Path | None = None) -> Any:
     for z, item in enumerate(scene.items):
         if isinstance(item, Shape):
             patch = Polygon(
-                item.points,
+                [(p.real, p.imag) for p in item.points],
                 facecolor=colors.get(item.fill, item.fill) if item.fill else "none",
                 edgecolor=colors.get(item.edge, item.edge) if item.edge else "none",
                 linewidth=item.width * point,
@@ -177,7 +176,8 @@ def draw(scene: Scene, file: str | Path | None = None) -> Any:
             axes.add_patch(patch)
         else:
             axes.text(
-                *item.at,
+                item.at.real,
+                item.at.imag,
                 item.text,
                 fontsize=item.size * point,
                 ha={"middle": "center", "start": "left", "end": "right"}[item.anchor],

@@ -11,7 +11,7 @@ from xpdispatch.explain.drawing import draw
 from xpdispatch.explain.notebook import as_html, as_page
 from xpdispatch.explain.picture import picture
 from xpdispatch.explain.question import Machine, Question
-from xpdispatch.explain.report import assumptions, report
+from xpdispatch.explain.report import assumptions
 from xpdispatch.explain.text import as_rich, as_text
 from xpdispatch.legate.recipe import THRESHOLDS
 
@@ -89,18 +89,18 @@ class Explanation(Answer):
         return assumptions(self)
 
     def __str__(self) -> str:
-        return as_text(report(self))
+        return as_text(self)
 
     def __rich__(self) -> Any:
         """Tables for a terminal."""
-        return as_rich(report(self))
+        return as_rich(self)
 
     def _repr_html_(self) -> str:
-        return as_html(report(self), None if self.question.plan.empty else picture(self, titled=False))
+        return as_html(self)
 
     def to_html(self, file: str | Path) -> None:
         """Write what a notebook shows as a page of its own, which needs no other file and no network."""
-        Path(file).write_text(as_page(self.question.title, self._repr_html_()), encoding="utf-8")
+        Path(file).write_text(as_page(self), encoding="utf-8")
 
     def plot(self, file: str | Path | None = None) -> Any:
         """Draw every array cut into its tiles; what goes together has the same color.

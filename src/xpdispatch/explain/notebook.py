@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from xpdispatch.explain.drawing import Scene, svg
-from xpdispatch.explain.report import Report, Table
+from xpdispatch.explain.answer import Answer
+from xpdispatch.explain.drawing import svg
+from xpdispatch.explain.picture import picture
+from xpdispatch.explain.report import Table, assumptions, facts_of, tables_of, where_of
 
 _STYLE = """
 .xpd-explained { font: 14px/1.45 system-ui, sans-serif; color: inherit; }
@@ -22,21 +24,21 @@ _STYLE = """
 """
 
 
-def as_html(said: Report, drawn: Scene | None) -> str:
+def as_html(answer: Answer) -> str:
     """A fragment for a notebook."""
+    name, notation = map(escape, answer.question.title)
     parts = [
         f"<style>{_STYLE}</style>",
         '<div class="xpd-explained">',
-        f"<div><strong>{escape(said.name)}</strong>: <code>{escape(said.notation)}</code></div>",
-        f"<div>{escape(said.where)}</div>",
+        f"<div><strong>{name}</strong>: <code>{notation}</code></div>",
+        f"<div>{escape(where_of(answer))}</div>",
     ]
-    if drawn is not None:
-        parts.append(f'<div class="picture">{svg(drawn)}</div>')
-    parts += map(_table, said.tables)
-    if said.facts:
-        rows = "".join(f"<tr><td><strong>{escape(a)}</strong></td><td>{escape(b)}</td></tr>" for a, b in said.facts)
-        parts.append(f"<table><tbody>{rows}</tbody></table>")
-    parts += [f'<p class="note">{escape(note)}</p>' for note in said.notes]
+    if not answer.question.plan.empty:
+        parts.append(f'<div class="picture">{svg(picture(answer, titled=False))}</div>')
+    parts += map(_table, tables_of(answer))
+    rows = "".join(f"<tr><td><strong>{escape(a)}</strong></td><td>{escape(b)}</td></tr>" for a, b in facts_of(answer))
+    parts.append(f"<table><tbody>{rows}</tbody></table>")
+    parts += [f'<p class="note">{escape(note)}</p>' for note in assumptions(answer)]
     return "\n".join([*parts, "</div>"])
 
 
@@ -53,13 +55,13 @@ def _table(table: Table) -> str:
     return f"<table><thead>{cells(table.head, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
-def as_page(title: tuple[str, str], html: str) -> str:
-    """A whole page about a kernel of this name and notation, light or dark as the reader's system is."""
+def as_page(answer: Answer) -> str:
+    """A page of its own, light or dark as the reader's system is."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(': '.join(title))}</title>\n"
+        f"<title>{escape(': '.join(answer.question.title))}</title>\n"
         "<style>:root { color-scheme: light dark; } "
         "body { margin: 2em; background: Canvas; color: CanvasText; }</style>\n"
-        f"</head>\n<body>\n{html}\n</body>\n</html>\n"
+        f"</head>\n<body>\n{as_html(answer)}\n</body>\n</html>\n"
     )

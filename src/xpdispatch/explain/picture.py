@@ -6,13 +6,13 @@ and is hatched; a part to which several tiles add has them too, and a plus sign.
 
 from __future__ import annotations
 
-import colorsys
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise, product
+from itertools import islice, pairwise, product
+from typing import NamedTuple
 
 from xpdispatch.explain.answer import Answer
 from xpdispatch.explain.arrays import ArrayCut
@@ -26,62 +26,62 @@ PALETTE = ("#4c86b8", "#e39a3b", "#5d9b6b", "#c0567a", "#8671b5", "#3a9fa0", "#a
 MANY = "#9aa4b0"
 """Of what stands for many tiles."""
 
-_SHORTEST, _LONGEST = 42.0, 140.0
-_BAR = 30.0
+_SHORTEST, _LONGEST, _BAR = 42.0, 140.0, 30.0
+_PAD, _EDGE, _GAP = 48.0, 14.0, 7.0
 _MOST = 10
 """Pieces of an axis that are drawn; of more the first and the last ones."""
 _BANDS = 8
 """Colors that a shared part shows."""
-_PAD, _EDGE, _GAP = 48.0, 14.0, 7.0
 _COUNTED = 24
 """Extents up to which each element is drawn."""
 
-_OBLIQUE = ((0.0, 0.8), (0.8, 0.0), (-0.43, 0.3))
-_ISOMETRIC = ((0.0, 1.0), (0.866, 0.5), (-0.866, 0.5))
+_OBLIQUE = 0.8j, 0.8, -0.43 + 0.3j
+_ISOMETRIC = 1j, 0.866 + 0.5j, -0.866 + 0.5j
 """Where three axes go that are down, to the right, and towards the reader."""
 
 Item = Shape | Label
-Span = tuple[float, float, int | None]
-"""Where a piece of an axis is drawn, from and to, and its number; None for those left out."""
+At = Sequence[int | None]
+"""The numbers of a part's pieces, by axis; None for pieces that are left out."""
+
+
+class _Span(NamedTuple):
+    """Where a piece of an axis is drawn, and its number."""
+
+    start: float
+    end: float
+    piece: int | None
 
 
 def picture(answer: Answer, *, titled: bool = True) -> Scene:
     """The picture of an answer, with the kernel's name and notation on top where it is `titled`."""
     drawing, arrays = _Drawing(answer), list(answer.arrays.values())
-    x, y = _EDGE, 64.0 if titled else 8.0
-    tallest = 0.0
     items: list[Item] = []
+    x, top, tallest = _EDGE, 64j if titled else 8j, 0.0
     blocks = drawing.blocks(arrays)
     if blocks:
-        items += _moved(blocks, x + 18, y + 20)
-        wide, high = _far_corner(blocks)
-        x, tallest = x + wide + 70, high + 40
+        items += _moved(blocks, x + 18 + top + 20j)
+        corner = _corner(blocks)
+        x, tallest = x + corner.real + 70, corner.imag + 40
     for n, array in enumerate(arrays):
         if n and array.is_result and not arrays[n - 1].is_result:
-            items += arrow((x - 14, y + 59), 36)
+            items += arrow(x - 14 + top + 59j, 36)
             x += 50
-        panel, wide, high = drawing.panel(array)
-        items += _moved(panel, x, y)
-        x, tallest = x + wide + _PAD, max(tallest, high)
-    title, where, bottom = ": ".join(answer.question.title), where_of(answer), y + tallest + 12
-    texts = [Label((_EDGE, bottom + 16 * n), t, 11, "start", color=FAINT) for n, t in enumerate(drawing.legend)]
-    height = bottom + 16 * len(texts) + 8
+        panel, size = drawing.panel(array)
+        items += _moved(panel, x + top)
+        x, tallest = x + size.real + _PAD, max(tallest, size.imag)
+    bottom = top.imag + tallest + 12
+    lines = [Label(complex(_EDGE, bottom + 16 * n), t, 11, "start", color=FAINT) for n, t in enumerate(drawing.legend)]
+    height, title, where = bottom + 16 * len(lines) + 8, ": ".join(answer.question.title), where_of(answer)
     if titled:
-        texts.append(Label((_EDGE, 22), title, 14, "start", mono=True, bold=True))
-        texts.append(Label((_EDGE, 42), where, 12, "start", color=FAINT))
-    widths = [2 * _EDGE + (0.6 if t.mono else 0.56) * t.size * len(t.text) for t in texts]
-    return Scene(max([x - 10, *widths]), height, (*items, *texts), f"{title}; {where}")
+        lines.append(Label(_EDGE + 22j, title, 14, "start", mono=True, bold=True))
+        lines.append(Label(_EDGE + 42j, where, 12, "start", color=FAINT))
+    widths = [2 * _EDGE + (0.6 if line.mono else 0.56) * line.size * len(line.text) for line in lines]
+    return Scene(max([x - 10, *widths]), height, (*items, *lines), f"{title}; {where}")
 
 
-def colors_of(tiles: int) -> list[str]:
-    """A color for each tile."""
-    if tiles <= len(PALETTE):
-        return list(PALETTE[:tiles])
-    found = []
-    for t in range(tiles):
-        rgb = colorsys.hsv_to_rgb(0.57 + 0.9 * t / tiles, 0.52, 0.76 if t % 2 else 0.66)
-        found.append("#" + "".join(f"{round(255 * c):02x}" for c in rgb))
-    return found
+def color_of(tile: int) -> str:
+    """The color of a tile; of more than eight some have the same."""
+    return PALETTE[tile % len(PALETTE)]
 
 
 class _Drawing:
@@ -89,16 +89,9 @@ class _Drawing:
 
     def __init__(self, answer: Answer) -> None:
         self.tiling, self.legend = answer.tiling, dict[str, None]()
-        shapes = [array.shape for array in answer.arrays.values()]
-        self.longest = max(
-            [n for shape in (*shapes, [cut.extent for cut in answer.tiling.cuts]) for n in shape if n], default=1
-        )
-        self.colors = colors_of(answer.count) if answer.count <= 1 << 12 else []
-
-    @property
-    def step(self) -> float:
-        """The length of one element where elements can be told apart; else 0."""
-        return min(18.0, 200.0 / self.longest) if self.longest <= _COUNTED else 0.0
+        extents = [n for array in answer.arrays.values() for n in array.shape if n]
+        self.longest = max([*extents, *(cut.extent for cut in answer.tiling.cuts), 1])
+        self.step = min(18.0, 200.0 / self.longest) if self.longest <= _COUNTED else 0.0  # 0: elements are too small
 
     def length(self, extent: int | None) -> float:
         """How long an axis is drawn, the same for equal extents."""
@@ -110,179 +103,177 @@ class _Drawing:
 
     # -- one array ----------------------------------------------------------------------------------
 
-    def panel(self, array: ArrayCut) -> tuple[list[Item], float, float]:
-        """An array with its notation and its shape, from the origin on; then its width and height."""
+    def panel(self, array: ArrayCut) -> tuple[list[Item], Point]:
+        """An array with its notation and its shape, from the origin on, and the lower right corner of all that."""
         names, rank = _axis_names(array), len(array.shape)
-        spans = [self._spans_of(array, axis) for axis in range(rank)]
-        drawn = self._box(array, spans, names) if rank > 2 else self._flat(array, spans, names)
-        width, height = _far_corner(drawn)
-        height += 14 if rank > 2 else 0  # the name of an edge is below
-        below = [
-            line
-            for text in (shape_of(array.shape), *re.split(r"; |, (?=over|halo)", how(array)))
-            for line in textwrap.wrap(text, 30, break_long_words=False, break_on_hyphens=False)
+        spans: list[list[_Span]] = []
+        for axis, extent in enumerate(array.shape):
+            index, length = array.index(axis), self.length(extent)
+            spans.append([_Span(0.0, length, 0)] if index == WHOLE else _spans(length, self.tiling.cuts[index]))
+        items = self._box(array, spans, names) if rank > 2 else self._flat(array, spans, names)
+        corner = _corner(items)
+        texts = [shape_of(array.shape), *re.split(r"; |, (?=over|halo)", how(array))]
+        lines = [line for t in texts for line in textwrap.wrap(t, 30, break_long_words=False, break_on_hyphens=False)]
+        wide = max(corner.real, 7.6 * len(array.notation), *(6.2 * len(line) for line in lines))
+        left = max((wide - corner.real) / 2, 8 + 6.8 * len(names[-2]) if rank > 1 else 0)
+        middle, below = left + corner.real / 2, corner.imag + (74 if rank > 2 else 60)
+        head = Label(middle + 8j, array.notation, 12.5, mono=True, bold=True)
+        said = [
+            Label(complex(middle, below + 15 * n), line, 11, color=INK if n else FAINT) for n, line in enumerate(lines)
         ]
-        wide = max(width, 7.6 * len(array.notation), *(6.2 * len(line) for line in below))
-        shift = max((wide - width) / 2, 8 + 6.8 * len(names[-2]) if rank > 1 else 0)
-        wide, middle = max(wide, shift + width), shift + width / 2
-        head = Label((middle, 8), array.notation, 12.5, mono=True, bold=True)
-        text = [
-            Label((middle, height + 60 + 15 * n), line, 11, color=INK if n else FAINT) for n, line in enumerate(below)
-        ]
-        return [head, *_moved(drawn, shift, 44), *text], wide, height + 60 + 15 * len(below)
+        end = complex(max(wide, left + corner.real), below + 15 * len(lines))
+        return [head, *_moved(items, left + 44j), *said], end
 
-    def _spans_of(self, array: ArrayCut, axis: int) -> list[Span]:
-        index, length = array.index(axis), self.length(array.shape[axis])
-        return [(0.0, length, 0)] if index == WHOLE else _spans(length, self.tiling.cuts[index])
-
-    def _flat(self, array: ArrayCut, spans: list[list[Span]], names: Sequence[str]) -> list[Item]:
+    def _flat(self, array: ArrayCut, spans: list[list[_Span]], names: Sequence[str]) -> list[Item]:
         """An array of two axes or fewer, as a rectangle."""
-        one: list[Span] = [(0.0, _BAR, 0)]
-        rows, columns = [*[one] * (2 - len(spans)), *spans]
-        width, height = columns[-1][1], rows[-1][1]
+        rank, one = len(spans), [_Span(0.0, _BAR, 0)]
+        rows, columns = (*[one] * (2 - rank), *spans)
+        width, height = columns[-1].end, rows[-1].end
         items: list[Item] = []
-        for (top, bottom, r), (left, right, c) in product(rows, columns):
-            at = (r, c)[2 - len(spans) :]
-            items += self._part(rectangle(left, top, right, bottom), array, at)
-        if self.step and spans:  # a line between any two elements
-            across = [(self.step * n, 0.0, self.step * n, height) for n in range(1, round(width / self.step))]
-            if len(spans) == 2:
-                across += [(0.0, self.step * n, width, self.step * n) for n in range(1, round(height / self.step))]
-            items += [Shape(((a, b), (c, d)), width=0.7, opacity=0.45) for a, b, c, d in across]
+        for row, column in product(rows, columns):
+            corners = rectangle(complex(column.start, row.start), complex(column.end, row.end))
+            items += self._part(corners, array, (row.piece, column.piece)[2 - rank :])
+        if self.step and rank:  # a line between any two elements
+            across = [self.step * n + 0j for n in range(1, round(width / self.step))]
+            down = [self.step * n * 1j for n in range(1, round(height / self.step))] if rank == 2 else []
+            ends = [*((p, p + height * 1j) for p in across), *((p, p + width) for p in down)]
+            items += [Shape(line, width=0.7, opacity=0.45) for line in ends]
         if array.how == "halo":
             items += self._halo(array, rows, columns)
-        items.append(Shape(rectangle(0, 0, width, height), None, FAINT, 1.2))
-        if len(spans) == 2:
-            items.append(Label((-8, height / 2), names[0], 11, "end", mono=True))
-        if spans:
-            items.append(Label((width / 2, -10), names[-1], 11, mono=True))
+        items.append(Shape(rectangle(0, complex(width, height)), None, FAINT, 1.2))
+        if rank == 2:
+            items.append(Label(-8 + height / 2 * 1j, names[0], 11, "end", mono=True))
+        if rank:
+            items.append(Label(width / 2 - 10j, names[-1], 11, mono=True))
         return items
 
-    def _part(self, corners: tuple[Point, ...], array: ArrayCut, at: Sequence[int | None]) -> Iterator[Item]:
-        """A part of an array in the colors of the tiles that have it; `at` numbers the pieces of its axes."""
+    def _part(self, corners: tuple[Point, ...], array: ArrayCut, at: At) -> Iterator[Item]:
+        """A part of an array in the colors of the tiles that have it."""
+        middle = sum(corners) / 4
         if None in at:
             yield Shape(corners, MANY, "white", 0.8, opacity=0.35)
-            yield Label(_middle(corners), "…", 14)
+            yield Label(middle, "…", 14)
             return
         tiles = self._tiles_of(array, at)
         if len(tiles) > _BANDS:
             yield Shape(corners, MANY, "white", 0.8, opacity=0.55)
         else:
-            p0, p1, p2, p3 = corners
+            a, b, c, d = corners
+            along, across = (b - a) / len(tiles), (c - d) / len(tiles)
             for n, tile in enumerate(tiles):
-                low, high = n / len(tiles), (n + 1) / len(tiles)
-                band = _between(p0, p1, low), _between(p0, p1, high), _between(p3, p2, high), _between(p3, p2, low)
-                yield Shape(band, self.colors[tile] if self.colors else MANY, None)
-        x, y = _middle(corners)
+                band = a + n * along, a + (n + 1) * along, d + (n + 1) * across, d + n * across
+                yield Shape(band, color_of(tile), None)
         if len(tiles) > 1 and array.op:
             self.legend["+  tiles' partial results are combined"] = None
-            yield Shape(((x - 6, y), (x + 6, y)), width=3.0)
-            yield Shape(((x, y - 6), (x, y + 6)), width=3.0)
+            yield from (Shape((middle - arm, middle + arm), width=3.0) for arm in (6, 6j))
         elif len(tiles) > 1:
             self.legend["hatched: every tile of these colors has the full part"] = None
             yield from hatching(corners)
-        elif self.tiling.count <= 32 and min(_extent(corners)) > 15:
-            yield Label((x, y), str(tiles[0]), 10.5, color="white", bold=True)
+        elif self.tiling.count <= 32 and _narrow(corners) > 15:
+            yield Label(middle, str(tiles[0]), 10.5, color="white", bold=True)
         yield Shape(corners, None, "white", 1.4)
 
-    def _tiles_of(self, array: ArrayCut, at: Sequence[int | None]) -> list[int]:
+    def _tiles_of(self, array: ArrayCut, at: At) -> list[int]:
         """The numbers of the tiles that have this part, one more than can be shown at most."""
-        fixed = {array.index(axis): int(piece or 0) for axis, piece in enumerate(at)}
-        counts, found = self.tiling.counts, list[int]()
-        for pieces in product(*([fixed[i]] if i in fixed else range(n) for i, n in enumerate(counts))):
-            found.append(_number(counts, pieces))
-            if len(found) > _BANDS:
-                break
-        return found
+        fixed = {array.index(axis): piece for axis, piece in enumerate(at)}
+        choices = [[fixed[i]] if i in fixed else range(n) for i, n in enumerate(self.tiling.counts)]
+        return [self._number(pieces) for pieces in islice(product(*choices), _BANDS + 1)]
 
-    def _halo(self, array: ArrayCut, rows: list[Span], columns: list[Span]) -> Iterator[Shape]:
+    def _number(self, pieces: At) -> int:
+        """The number of a tile, in row-major order."""
+        number = 0
+        for n, piece in zip(self.tiling.counts, pieces, strict=True):
+            number = number * n + (piece or 0)
+        return number
+
+    def _halo(self, array: ArrayCut, rows: list[_Span], columns: list[_Span]) -> Iterator[Shape]:
         """The window of a tile in the middle, with a halo that is drawn wide enough to be seen."""
+        row, column = rows[len(rows) // 2], columns[len(columns) // 2]
         (above, below), (before, after) = ((0, 0), *array.halo)[-2:]
-        (top, bottom, _), (left, right, _) = rows[len(rows) // 2], columns[len(columns) // 2]
 
         def reach(elements: int, room: float) -> float:
             return min(room, elements * self.step or 6.0 + 2.0 * min(elements, 4)) if elements else 0.0
 
-        x0, x1 = left - reach(before, left), right + reach(after, columns[-1][1] - right)
-        y0, y1 = top - reach(above, top), bottom + reach(below, rows[-1][1] - bottom)
-        for strip in (
-            rectangle(x0, y0, x1, top),
-            rectangle(x0, bottom, x1, y1),
-            rectangle(x0, top, left, bottom),
-            rectangle(right, top, x1, bottom),
-        ):
-            if min(_extent(strip)) > 0.5:
-                yield Shape(strip, "white", None, opacity=0.45)
-        yield Shape(rectangle(x0, y0, x1, y1), None, INK, 2.0, dashed=True)
+        left, top = column.start - reach(before, column.start), row.start - reach(above, row.start)
+        right = column.end + reach(after, columns[-1].end - column.end)
+        bottom = row.end + reach(below, rows[-1].end - row.end)
+        yield Shape(rectangle(complex(left, top), complex(right, bottom)), None, INK, 2.0, dashed=True)
         larger = "" if self.step else " (drawn larger than it is)"
         self.legend[f"dashed: what one tile reads, with its halo{larger}"] = None
 
     # -- blocks -------------------------------------------------------------------------------------
 
-    def _box(self, array: ArrayCut, spans: list[list[Span]], names: Sequence[str]) -> list[Item]:
+    def _box(self, array: ArrayCut, spans: list[list[_Span]], names: Sequence[str]) -> list[Item]:
         """An array's last three axes as a box, the first of them into the depth; what is before is said in words."""
         depth, rows, columns = spans[-3:]
-        end = depth[-1][1]
-        towards = [(end - b, end - a, n) for a, b, n in reversed(depth)]
+        deep = depth[-1].end
+        near = [_Span(deep - end, deep - start, piece) for start, end, piece in reversed(depth)]
         items: list[Item] = []
-        for corners, (r, c, d), face, outside in _blocks((rows, columns, towards), _OBLIQUE):
+        for corners, (r, c, d), face, outside in _blocks((rows, columns, near), _OBLIQUE):
             if outside:
-                items += self._part(corners, array, [*[0] * (len(spans) - 3), d, r, c])
+                items += self._part(corners, array, (*[0] * (len(spans) - 3), d, r, c))
                 items += _shade(corners, face)
-        return _from_origin(items, _edge_labels((rows, columns, towards), _OBLIQUE, (names[-2], names[-1], names[-3])))
+        return [*items, *_edge_labels((rows, columns, near), _OBLIQUE, (names[-2], names[-1], names[-3]))]
 
     def blocks(self, arrays: Sequence[ArrayCut]) -> list[Item]:
         """The tiles as blocks of the space of three indices, with the arrays on its faces; empty for other spaces."""
-        tiling = self.tiling
+        cuts = self.tiling.cuts
         indices = [{a for a in array.layout.axes if a != WHOLE} for array in arrays]
-        if len(tiling.cuts) != 3 or not 2 <= tiling.count <= 64 or any(len(own) > 2 for own in indices):
+        if len(cuts) != 3 or not 2 <= self.tiling.count <= 64 or any(len(own) > 2 for own in indices):
             return []
-        spans = [
-            [(a + _GAP * k, b + _GAP * k, n) for k, (a, b, n) in enumerate(_spans(self.length(c.extent) * 0.85, c))]
-            for c in tiling.cuts
-        ]
+        drawn = [_spans(self.length(cut.extent) * 0.85, cut) for cut in cuts]
+        spans = [[_Span(a + _GAP * k, b + _GAP * k, n) for k, (a, b, n) in enumerate(axis)] for axis in drawn]
         items: list[Item] = []
-        for corners, place, face, outside in _blocks(spans, _ISOMETRIC):
-            if None in place:
+        for corners, at, face, outside in _blocks(spans, _ISOMETRIC):
+            if None in at:
                 continue
-            items.append(Shape(corners, self.colors[_number(tiling.counts, place)], "white", 1.2))
+            items.append(Shape(corners, color_of(self._number(at)), "white", 1.2))
             items += _shade(corners, face)
             if outside:
                 own = {0, 1, 2} - {face}
-                names = " ".join(a.name for a, others in zip(arrays, indices, strict=True) if others == own)
-                items.append(Label(_middle(corners), names, 14, bold=True, color="white", mono=True))
+                names = " ".join(array.name for array, has in zip(arrays, indices, strict=True) if has == own)
+                items.append(Label(sum(corners) / 4, names, 14, bold=True, color="white", mono=True))
         self.legend["each block is a tile, and its faces are the tile's parts of the arrays"] = None
-        return _from_origin(items, _edge_labels(spans, _ISOMETRIC, [shown(n) for n in tiling.indices]))
+        return [*items, *_edge_labels(spans, _ISOMETRIC, [shown(n) for n in self.tiling.indices])]
 
 
-def _spans(length: float, cut: Pieces) -> list[Span]:
+def _spans(length: float, cut: Pieces) -> list[_Span]:
     """Where the pieces of an axis are drawn."""
-    if 0 < cut.filled <= _MOST:
-        borders = [border / max(1, cut.extent) * length for border in cut.borders[: cut.filled + 1].tolist()]
-        return [(a, b, n) for n, (a, b) in enumerate(pairwise(borders))]
     if not cut.filled:
-        return [(0.0, length, None)]
+        return [_Span(0.0, length, None)]
+    if cut.filled <= _MOST:
+        places = [border / cut.extent * length for border in cut.borders[: cut.filled + 1].tolist()]
+        return [_Span(start, end, n) for n, (start, end) in enumerate(pairwise(places))]
     chosen: list[int | None] = [*range(4), None, *range(cut.filled - 3, cut.filled)]
     width = length / len(chosen)
-    return [(n * width, (n + 1) * width, piece) for n, piece in enumerate(chosen)]
+    return [_Span(n * width, (n + 1) * width, piece) for n, piece in enumerate(chosen)]
 
 
 def _blocks(
-    spans: Sequence[list[Span]], directions: Sequence[Point]
-) -> Iterator[tuple[tuple[Point, ...], tuple[int | None, ...], int, bool]]:
+    spans: Sequence[list[_Span]], directions: tuple[Point, Point, Point]
+) -> Iterator[tuple[tuple[Point, ...], At, int, bool]]:
     """The visible faces of the blocks of three axes, those behind first.
 
     Each has its corners, the pieces, the axis that it does not have, and whether it lies on the outside of all blocks.
     """
-    at = _projection(directions)
     down, right, near = spans
-    for (m0, m1, m), (k0, k1, k), (n0, n1, n) in product(reversed(down), right, near):
-        top = at(m0, k0, n0), at(m0, k1, n0), at(m0, k1, n1), at(m0, k0, n1)
-        side = at(m0, k1, n0), at(m0, k1, n1), at(m1, k1, n1), at(m1, k1, n0)
-        front = at(m0, k0, n1), at(m0, k1, n1), at(m1, k1, n1), at(m1, k0, n1)
-        outside = m0 == down[0][0], k1 == right[-1][1], n1 == near[-1][1]
-        for face, corners in enumerate((top, side, front)):
-            yield corners, (m, k, n), face, outside[face]
+    m, k, n = directions
+    origin = _origin(spans, directions)
+    for row, column, layer in product(reversed(down), right, near):
+        lengths = [(span.end - span.start) * step for span, step in zip((row, column, layer), directions, strict=True)]
+        first = origin + row.start * m + column.start * k + layer.start * n
+        outside = row == down[0], column == right[-1], layer == near[-1]
+        for face in range(3):
+            a, b = lengths[:face] + lengths[face + 1 :]
+            start = first + (lengths[face] if face else 0)  # a block shows its top, and the far ends of other axes
+            corners = start, start + b, start + a + b, start + a
+            yield corners, (row.piece, column.piece, layer.piece), face, outside[face]
+
+
+def _origin(spans: Sequence[list[_Span]], directions: tuple[Point, Point, Point]) -> Point:
+    """Where the corner lies from which three axes go, so that all lies right of and below 0."""
+    ends = [axis[-1].end * step for axis, step in zip(spans, directions, strict=True)]
+    return complex(-sum(min(0, end.real) for end in ends), -sum(min(0, end.imag) for end in ends))
 
 
 def _shade(corners: tuple[Point, ...], face: int) -> list[Shape]:
@@ -290,34 +281,16 @@ def _shade(corners: tuple[Point, ...], face: int) -> list[Shape]:
     return [Shape(corners, "#000000", None, opacity=(0.26, 0.12)[face - 1])] if face else []
 
 
-def _edge_labels(spans: Sequence[list[Span]], directions: Sequence[Point], names: Sequence[str]) -> list[Label]:
-    at = _projection(directions)
-    m, k, n = (axis[-1][1] for axis in spans)
-    places = (
-        (at(m / 2, 0, n), (-9, 0), "end"),
-        (at(m, k / 2, n), (-4, 12), "middle"),
-        (at(m, k, n / 2), (6, 10), "start"),
-    )
+def _edge_labels(
+    spans: Sequence[list[_Span]], directions: tuple[Point, Point, Point], names: Sequence[str]
+) -> list[Label]:
+    m, k, n = (axis[-1].end * step for axis, step in zip(spans, directions, strict=True))
+    origin = _origin(spans, directions)
     return [
-        Label((x + dx, y + dy), name, 12, anchor, mono=True)
-        for ((x, y), (dx, dy), anchor), name in zip(places, names, strict=True)
+        Label(origin + m / 2 + n - 9, names[0], 12, "end", mono=True),
+        Label(origin + m + k / 2 + n - 4 + 12j, names[1], 12, mono=True),
+        Label(origin + m + k + n / 2 + 6 + 10j, names[2], 12, "start", mono=True),
     ]
-
-
-def _projection(directions: Sequence[Point]) -> Callable[[float, float, float], Point]:
-    def at(*place: float) -> Point:
-        x, y = (sum(p * d[c] for p, d in zip(place, directions, strict=True)) for c in (0, 1))
-        return x, y
-
-    return at
-
-
-def _number(counts: Sequence[int], pieces: Sequence[int | None]) -> int:
-    """The number of a tile, in row-major order."""
-    number = 0
-    for n, piece in zip(counts, pieces, strict=True):
-        number = number * n + int(piece or 0)
-    return number
 
 
 def _axis_names(array: ArrayCut) -> list[str]:
@@ -329,38 +302,20 @@ def _axis_names(array: ArrayCut) -> list[str]:
     return words
 
 
-# -- geometry ---------------------------------------------------------------------------------------
-
-
-def _far_corner(items: Sequence[Item]) -> Point:
-    """How far the shapes go to the right and down."""
+def _corner(items: Sequence[Item]) -> Point:
+    """The lower right corner of all shapes."""
     points = [p for item in items if isinstance(item, Shape) for p in item.points]
-    return max(x for x, _ in points), max(y for _, y in points)
+    return complex(max(p.real for p in points), max(p.imag for p in points))
 
 
-def _from_origin(items: Sequence[Item], labels: Sequence[Label]) -> list[Item]:
-    """All of them moved so that the shapes begin at the origin."""
-    points = [p for item in items if isinstance(item, Shape) for p in item.points]
-    return _moved([*items, *labels], -min(x for x, _ in points), -min(y for _, y in points))
-
-
-def _moved(items: Sequence[Item], dx: float, dy: float) -> list[Item]:
+def _moved(items: Sequence[Item], by: Point) -> list[Item]:
     return [
-        replace(i, points=tuple((x + dx, y + dy) for x, y in i.points))
-        if isinstance(i, Shape)
-        else replace(i, at=(i.at[0] + dx, i.at[1] + dy))
+        replace(i, points=tuple(p + by for p in i.points)) if isinstance(i, Shape) else replace(i, at=i.at + by)
         for i in items
     ]
 
 
-def _between(start: Point, end: Point, share: float) -> Point:
-    return start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
-
-
-def _middle(points: Sequence[Point]) -> Point:
-    return sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
-
-
-def _extent(points: Sequence[Point]) -> tuple[float, float]:
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    return max(xs) - min(xs), max(ys) - min(ys)
+def _narrow(points: Sequence[Point]) -> float:
+    """The lesser of width and height."""
+    xs, ys = [p.real for p in points], [p.imag for p in points]
+    return min(max(xs) - min(xs), max(ys) - min(ys))

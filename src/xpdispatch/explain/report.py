@@ -23,18 +23,6 @@ class Table:
     right: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All that is said of a call, ready to be set in any form."""
-
-    name: str
-    notation: str
-    where: str
-    tables: tuple[Table, ...]
-    facts: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
-
-
 def size(nbytes: int) -> str:
     """Bytes for people, in powers of 1024."""
     for unit, name in _UNITS:
@@ -48,15 +36,27 @@ def shape_of(shape: Sequence[int | None]) -> str:
     return " x ".join("?" if n is None else f"{n:,}" for n in shape) or "0-d"
 
 
-def report(answer: Answer) -> Report:
-    """What is to be said of a call."""
-    return Report(
-        *answer.question.title,
-        where_of(answer),
-        (*_index_table(answer), _array_table(answer)),
-        () if answer.question.plan.empty else tuple(_facts(answer)),
-        assumptions(answer),
+def tables_of(answer: Answer) -> Iterator[Table]:
+    """How indices are cut, and how arrays are."""
+    indices = tuple(
+        (shown(name), f"{cut.extent:,}", f"{cut.filled:,}", _sizes(cut))
+        for name, cut in zip(answer.tiling.indices, answer.tiling.cuts, strict=True)
     )
+    if indices:
+        yield Table(("index", "extent", "pieces", "elements in each"), indices, (1, 2))
+    arrays = tuple(
+        (
+            array.notation,
+            shape_of(array.shape),
+            str(array.dtype),
+            size(array.nbytes),
+            how(array),
+            f"{shape_of(array.part)}, {'at most ' * (None in array.part)}{size(array.part_bytes)}",
+            size(array.received),
+        )
+        for array in answer.arrays.values()
+    )
+    yield Table(("array", "shape", "dtype", "bytes", "how", "a tile's part", "received"), arrays, (3, 6))
 
 
 def where_of(answer: Answer) -> str:
@@ -73,36 +73,12 @@ def where_of(answer: Answer) -> str:
     return f"{answer.machine}: {tiles}{empty}{rest}"
 
 
-def _index_table(answer: Answer) -> tuple[Table, ...]:
-    rows = [
-        (shown(name), f"{cut.extent:,}", f"{cut.filled:,}", _sizes(cut))
-        for name, cut in zip(answer.tiling.indices, answer.tiling.cuts, strict=True)
-    ]
-    return (Table(("index", "extent", "pieces", "elements in each"), tuple(rows), (1, 2)),) if rows else ()
-
-
 def _sizes(cut: Pieces) -> str:
     sizes = [int(b - a) for a, b in pairwise(cut.borders[: cut.filled + 1])] if cut.cells else []
     if len(set(sizes[:-1])) > 1:
         return f"{min(sizes):,} to {max(sizes):,}"
     last = sizes[-1] if sizes else cut.extent - (cut.filled - 1) * cut.size if cut.filled else 0
     return f"{cut.largest:,}" if last == cut.largest else f"{cut.largest:,}, the last {last:,}"
-
-
-def _array_table(answer: Answer) -> Table:
-    rows = tuple(
-        (
-            array.notation,
-            shape_of(array.shape),
-            str(array.dtype),
-            size(array.nbytes),
-            how(array),
-            f"{shape_of(array.part)}, {'at most ' * (None in array.part)}{size(array.part_bytes)}",
-            size(array.received),
-        )
-        for array in answer.arrays.values()
-    )
-    return Table(("array", "shape", "dtype", "bytes", "how", "a tile's part", "received"), rows, (3, 6))
 
 
 def how(array: ArrayCut) -> str:
@@ -125,7 +101,10 @@ def how(array: ArrayCut) -> str:
     return f"{said}, shared by {array.shared_by:,}" if array.shared_by > 1 else said
 
 
-def _facts(answer: Answer) -> Iterator[tuple[str, str]]:
+def facts_of(answer: Answer) -> Iterator[tuple[str, str]]:
+    """What else is to be said, each with what it is about."""
+    if answer.question.plan.empty:
+        return
     most, arrays = answer.largest, answer.arrays.values()
     yield (
         f"{'a thread' if answer.machine.engine == 'local' else 'a processor'}, at most",

@@ -60,8 +60,8 @@ class Answer:
         # By index the dimension of the common space along which Legate cuts it, or one after all of them.
         dims = [len(plan.extents) if source is None else source[1] for source in recipe.sources]
         numbers = [1 if s is None or not decision.counts else decision.counts[s[1]] for s in recipe.sources]
-        cells = recipe.cells or [0] * len(dims)
-        cuts = [Pieces(n, k, -(-(c or n) // k), c) for n, k, c in zip(plan.extents, numbers, cells, strict=True)]
+        grids = recipe.cells or [0] * len(dims)
+        cuts = [Pieces(n, k, -(-(g or n) // k), g) for n, k, g in zip(plan.extents, numbers, grids, strict=True)]
         order = sorted(range(len(dims)), key=dims.__getitem__)
         tiling = Tiling(plan.indices, tuple(cuts), tuple(order))
         fits = [fit.how for fit in (*recipe.operands, *recipe.results)]

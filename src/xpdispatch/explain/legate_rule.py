@@ -18,9 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from xpdispatch.explain.question import Machine, Question
 from xpdispatch.legate.recipe import Recipe
@@ -130,27 +128,17 @@ class _Turned:
         return _Turned([*self.axes[:dim], (extent, None), *self.axes[dim:]])
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """One of the aligned arrays of a launch.
-
-    Parameters
-    ----------
-    name : str
-    nbytes : int
-    mode : int
-        ``READ``, ``REDUCE`` or ``WRITE``.
-    axes : tuple of (int, int or None)
-        Of the common space: the extent, and which axis of the array it is.
-    before : tuple of int
-        Into how many pieces an earlier operation cut the axes of the common space; empty where that does not count.
-    """
+class _Member(NamedTuple):
+    """One of the aligned arrays of a launch, in the common space."""
 
     name: str
     nbytes: int
     mode: int
-    axes: tuple[tuple[int, int | None], ...]
+    extents: tuple[int, ...]
+    full: frozenset[int]
+    """Axes that must stay uncut for its sake."""
     before: Counts
+    """How an earlier operation cut it; empty where that does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,18 +149,15 @@ class Decision:
     ----------
     counts : tuple of int
         Into how many pieces each axis is cut; empty where there is one tile.
+    notes : tuple of str
+        Why, and what that rests on, in sentences.
     kept : bool
         The leading array stays as an earlier operation cut it.
-    guessed : bool
-        It rests on what earlier operations did.
-    why : str
-        In a sentence.
     """
 
     counts: Counts
-    kept: bool
-    guessed: bool
-    why: str
+    notes: tuple[str, ...]
+    kept: bool = False
 
 
 def decide(question: Question, recipe: Recipe, machine: Machine) -> Decision:
@@ -180,40 +165,43 @@ def decide(question: Question, recipe: Recipe, machine: Machine) -> Decision:
     members = list(_members(question, recipe, machine))
     if recipe.one_piece:
         why = "All runs in one tile: tiles would mean something else, or need more axes than Legate has."
-        return Decision((), kept=False, guessed=False, why=why)
+        return Decision((), (why,))
     if not members or question.plan.empty:
-        return Decision((), kept=False, guessed=False, why="No array is cut, so that there is one tile.")
-    full = frozenset(d for fit in _aligned(recipe) for d in fit.keep_whole)
-    full |= {d for m in members if m.mode == WRITE for d, (_, own) in enumerate(m.axes) if own is None}
+        return Decision((), ("No array is cut, so that there is one tile.",))
     if recipe.grid is not None:  # the least size of a tile counts for the elements that the grid's cells stand for
         shares = [n / extent for n, extent in zip(recipe.cells, question.plan.extents, strict=True) if n]
-        threshold = max(1, int(machine.partitioning_threshold * float(np.prod(shares))))
+        threshold = max(1, int(machine.partitioning_threshold * math.prod(shares)))
         machine = replace(machine, partitioning_threshold=threshold)
+    full = frozenset[int]().union(*(m.full for m in members))
 
     def kept(member: _Member) -> Counts:
         fits = member.before and all(member.before[d] == 1 for d in full)
-        return member.before if fits and _wide_enough([n for n, _ in member.axes], member.before, recipe.least) else ()
+        return member.before if fits and _wide_enough(member.extents, member.before, recipe.least) else ()
 
     leader = max(members, key=lambda m: (m.nbytes, bool(kept(m)), m.mode))
-    if kept(leader):
+    counts = kept(leader) or count_pieces(machine, leader.extents, full, recipe.least)
+    why = _why_anew(machine, leader.extents, full, counts)
+    if kept(leader) and max(counts) > 1:
         why = f"{leader.name} has the most bytes and leads: it stays as Legate cut it when it was written."
-        return Decision(kept(leader), kept=True, guessed=True, why=why)
-    extents = [n for n, _ in leader.axes]
-    counts = count_pieces(machine, extents, full, recipe.least)
-    return Decision(counts, kept=False, guessed=True, why=_why(machine, extents, full, counts))
+    return Decision(counts, (why, _EARLIER), bool(kept(leader)))
 
 
-def _why(machine: Machine, extents: Sequence[int], full: frozenset[int], counts: Counts) -> str:
-    many, total = machine.processors, math.prod(extents)
+_EARLIER = (
+    "Operands were written by Legate's own operations over whole arrays, with as many processors, and are not views; "
+    "arrays copied from NumPy, or cut otherwise before, can lead to another grid."
+)
+
+
+def _why_anew(machine: Machine, extents: Sequence[int], full: frozenset[int], counts: Counts) -> str:
+    many, total, least = machine.processors, math.prod(extents), machine.partitioning_threshold
     if counts and max(counts) == 1:
-        return f"With three axes and more Legate uses the prime factors 2 to 11 alone, and {many:,} has none that fits."
+        return f"With three axes and more Legate uses the prime factors 2 to 11 alone, and {many:,} has none of them."
     if counts:
         space = " x ".join(f"{n:,}" for n in extents)
         return f"Legate cuts the common space of {space} elements anew, for {many:,} processors."
     if many * machine.overdecompose_factor == 1:
         return "One processor, so that nothing is cut."
-    if total < machine.partitioning_threshold:
-        least = machine.partitioning_threshold
+    if total < least:
         return f"The common space has {total:,} elements, and below {least:,} Legate cuts nothing."
     if all(n == 1 or d in full for d, n in enumerate(extents)):
         return "No axis may be cut: each is full in every tile, or has one element."
@@ -223,21 +211,21 @@ def _why(machine: Machine, extents: Sequence[int], full: frozenset[int], counts:
 def _members(question: Question, recipe: Recipe, machine: Machine) -> Iterator[_Member]:
     def member(name: str, shape: tuple[int, ...], itemsize: int, mode: int, fit: Any, *, known: bool) -> _Member:
         axes = fit.turn(_Turned([(n, a) for a, n in enumerate(shape)])).axes
-        own = count_pieces(machine, shape) if known else ()
+        missing = [d for d, (_, own) in enumerate(axes) if own is None]
+        full = frozenset([*fit.keep_whole, *(missing if mode == WRITE else ())])
+        cut = count_pieces(machine, shape) if known else ()
         # Legate cannot follow earlier cuts where an axis is split in two; and what it knows of the memory behind a
         # view it keeps by the number of processors, and not of tiles.
-        counts = not fit.blocks and (machine.overdecompose_factor == 1 or fit.is_plain)
-        before = tuple(1 if a is None else own[a] for _, a in axes) if own and counts else ()
-        return _Member(name, math.prod(shape) * itemsize, mode, axes, before)
+        follows = not fit.blocks and (machine.overdecompose_factor == 1 or fit.is_plain)
+        before = tuple(1 if own is None else cut[own] for _, own in axes) if cut and follows else ()
+        return _Member(name, math.prod(shape) * itemsize, mode, tuple(n for n, _ in axes), full, before)
 
-    plan, boxes = question.plan, {b.operand for b in recipe.boxes if b.instead}
-    for p, (a, fit) in enumerate(zip(question.operands, recipe.operands, strict=True)):
-        if fit.how == "align" and p not in boxes:
-            name, known = plan.operands[p].name, not question.copied[p]
-            yield member(name, a.shape, a.dtype.itemsize, READ, fit, known=known)
-    for (dtype, shape), layout, given, fit in zip(
-        question.types, plan.results, question.given, recipe.results, strict=True
-    ):
+    plan, replaced = question.plan, {b.operand for b in recipe.boxes if b.instead}
+    for p, (a, layout, fit) in enumerate(zip(question.operands, plan.operands, recipe.operands, strict=True)):
+        if fit.how == "align" and p not in replaced:
+            yield member(layout.name, a.shape, a.dtype.itemsize, READ, fit, known=not question.copied[p])
+    results = zip(question.types, plan.results, question.given, recipe.results, strict=True)
+    for (dtype, shape), layout, given, fit in results:
         if fit.how == "align":
             mode, known = REDUCE if layout.op else WRITE, bool(layout.op) or given is not None
             yield member(layout.name, shape, dtype.itemsize, mode, fit, known=known)
@@ -247,9 +235,3 @@ def _members(question: Question, recipe: Recipe, machine: Machine) -> Iterator[_
         layout = plan.operands[b.operand]
         shape = tuple(plan.extents[a] for a in layout.axes)
         yield member(f"the bounds of {layout.name}", shape, 16 * (1 + len(b.tail)), READ, b.fit, known=True)
-
-
-def _aligned(recipe: Recipe) -> list[Any]:
-    grid = () if recipe.grid is None else (recipe.grid[1],)
-    fits = (*recipe.operands, *recipe.results, *grid, *(b.fit for b in recipe.boxes))
-    return [fit for fit in fits if fit.how == "align"]

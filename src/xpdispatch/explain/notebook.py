@@ -43,7 +43,7 @@ def as_html(answer: Answer) -> str:
 
 
 def _table(table: Table) -> str:
-    def cells(row: tuple[str, ...], tag: str) -> str:
+    def tagged(row: tuple[str, ...], tag: str) -> str:
         found = []
         for c, text in enumerate(row):
             css = ' class="n"' if c in table.right else ""
@@ -51,8 +51,8 @@ def _table(table: Table) -> str:
             found.append(f"<{tag}{css}>{shown}</{tag}>")
         return f"<tr>{''.join(found)}</tr>"
 
-    body = "".join(cells(row, "td") for row in table.rows)
-    return f"<table><thead>{cells(table.head, 'th')}</thead><tbody>{body}</tbody></table>"
+    body = "".join(tagged(row, "td") for row in table.rows)
+    return f"<table><thead>{tagged(table.head, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
 def as_page(answer: Answer) -> str:

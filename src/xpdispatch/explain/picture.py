@@ -126,8 +126,9 @@ class _Drawing:
 
     def _flat(self, array: ArrayCut, spans: list[list[_Span]], names: Sequence[str]) -> list[Item]:
         """An array of two axes or fewer, as a rectangle."""
-        rank, one = len(spans), [_Span(0.0, _BAR, 0)]
-        rows, columns = (*[one] * (2 - rank), *spans)
+        rank = len(spans)
+        rows = spans[0] if rank == 2 else [_Span(0.0, _BAR, 0)]
+        columns = spans[-1] if rank else [_Span(0.0, _BAR, 0)]
         width, height = columns[-1].end, rows[-1].end
         items: list[Item] = []
         for row, column in product(rows, columns):

@@ -74,7 +74,7 @@ def where_of(answer: Answer) -> str:
 
 
 def _sizes(cut: Pieces) -> str:
-    sizes = [int(b - a) for a, b in pairwise(cut.borders[: cut.filled + 1])] if cut.cells else []
+    sizes = [int(b - a) for a, b in pairwise(cut.borders[: cut.filled + 1])] if cut.grid else []
     if len(set(sizes[:-1])) > 1:
         return f"{min(sizes):,} to {max(sizes):,}"
     last = sizes[-1] if sizes else cut.extent - (cut.filled - 1) * cut.size if cut.filled else 0
@@ -148,16 +148,11 @@ def assumptions(answer: Answer) -> tuple[str, ...]:
             "Threads of one process share their memory, so that nothing is sent.",
             "Sizes of tiles are the library's own decision for this machine's cache.",
         )
-    found, arrays = [answer.cuts.why], answer.arrays.values()
+    found, arrays = list(answer.cuts.notes), answer.arrays.values()
     if answer.machine.predicted:
         found.append(
             "The grid is predicted by Legate 26.6's rule for automatic tasks, which the tests compare with real "
             "launches on 1 to 8 CPUs. On GPUs and on several nodes nothing was run."
-        )
-    if answer.cuts.guessed:
-        found.append(
-            "Operands were written by Legate's own operations over whole arrays, with as many processors, and are not "
-            "views; arrays copied from NumPy, or cut otherwise before, can lead to another grid."
         )
     found.append(
         "Received is what lies with other processors where each array is spread over those that read it. CPUs of one "

@@ -16,11 +16,11 @@ def as_text(answer: Answer) -> str:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines.append("")
         for row in rows:
-            cells = [
+            padded = [
                 text.rjust(w) if c in table.right else text.ljust(w)
                 for c, (text, w) in enumerate(zip(row, widths, strict=True))
             ]
-            lines.append("  " + "  ".join(cells).rstrip())
+            lines.append("  " + "  ".join(padded).rstrip())
     facts = list(facts_of(answer))
     if facts:
         width = max(len(label) for label, _ in facts)

@@ -26,10 +26,10 @@ class Explanation(Answer):
     ----------
     machine : Machine
         Engine, kind and number of processors.
-    indices : tuple of str
-    extents : tuple of int
-    pieces : dict of str to tuple of (int, int)
-        For each index where its pieces begin and end; empty ones do not count.
+    tiling : Tiling
+        Where the tiles lie.
+    cuts : Decision or None
+        How Legate decides that, and why; None in this process.
     arrays : dict of str to ArrayCut
         Operands, then results. A result of the same name as an operand is called ``name'``.
     shares : tuple of Share
@@ -37,8 +37,6 @@ class Explanation(Answer):
     cache : CacheCut
     temporaries : int or None
         Bytes that a body needs besides its arrays, measured on ones; None where that could not be measured.
-    assumptions : tuple of str
-        What the answer rests on.
     """
 
     def on(
@@ -83,20 +81,10 @@ class Explanation(Answer):
         machine = Machine("legate", processors, kind, overdecompose_factor, threshold, predicted=True)
         return self.on_legate(self.question, machine)
 
-    @property
-    def assumptions(self) -> tuple[str, ...]:
-        """What the answer rests on, in sentences."""
-        return assumptions(self)
-
-    def __str__(self) -> str:
-        return as_text(self)
-
-    def __rich__(self) -> Any:
-        """Tables for a terminal."""
-        return as_rich(self)
-
-    def _repr_html_(self) -> str:
-        return as_html(self)
+    assumptions = property(assumptions, doc="What the answer rests on: a tuple of sentences.")
+    __str__ = as_text
+    __rich__ = as_rich
+    _repr_html_ = as_html
 
     def to_html(self, file: str | Path) -> None:
         """Write what a notebook shows as a page of its own, which needs no other file and no network."""

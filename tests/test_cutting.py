@@ -363,7 +363,9 @@ def test_unaligned_arrays_and_kernels_without_indices_stay_whole() -> None:
 
 def cost_of(made: xd.Kernel, dtypes: list[Any], sizes: tuple[int, ...], *shapes: tuple[int, ...]) -> Cost:
     plan = made.plan(shapes, (), [None])
-    site = Site(plan, made.body, made.body.function, namespace_for("CPU"), "numpy", "CPU", (None,))
+    site = Site(
+        plan, made.definition.body, made.definition.body.function, namespace_for("CPU"), "numpy", "CPU", (None,)
+    )
     measured = measure(site, dtypes, [None], (), sizes)
     assert measured is not None
     return measured.cost
@@ -934,7 +936,7 @@ def test_results_of_every_kind_in_used_memory() -> None:
 
 def test_other_libraries_are_not_cut() -> None:
     plan = saxpy.plan([(10**7,), (10**7,)], (2.0,), [None])
-    site = Site(plan, saxpy.body, saxpy.body.function, np, "torch", "CPU", (None,))
+    site = Site(plan, saxpy.definition.body, saxpy.definition.body.function, np, "torch", "CPU", (None,))
     assert not Cutter(site, [np.float64] * 2, [None]).candidate(whole(plan))
 
 

@@ -186,7 +186,7 @@ def test_new_settings_end_the_short_way() -> None:
 
 
 def test_kernels_in_bodies_stay_in_this_process() -> None:
-    from xpdispatch.planning.body import inside_body
+    from xpdispatch.running.site import inside_body
 
     inner = kernel("x[i] -> y[i]")(lambda xp, x: x + float(inside_body.get()))
     outer = kernel("x[i] -> y[i]")(lambda xp, x: inner(x))

@@ -14,7 +14,7 @@ from xpdispatch.explain.legate_rule import Decision, decide
 from xpdispatch.explain.question import Machine, Question
 from xpdispatch.explain.tiling import Pieces, Tiling
 from xpdispatch.machine.threads import thread_count
-from xpdispatch.planning.tiles import Region
+from xpdispatch.planning.windows import Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Answer:
     def here(cls, question: Question) -> Self:
         """The answer for the machine that the call would run on as things are."""
         if question.engine == "legate":
-            from xpdispatch.legate.engine import machine_here
+            from xpdispatch.legate.engine import machine_here  # which starts Legate
 
             count, kind, factor, threshold = machine_here(question.definition.variants)
             return cls.on_legate(question, Machine("legate", count, kind, factor, threshold))
@@ -78,7 +78,7 @@ class Answer:
         cache: CacheCut,
     ) -> Self:
         """With all that the environment decides looked up now."""
-        temporaries = temporaries_of(question, machine, tiling.sizes, cache.sizes or tiling.sizes)
+        temporaries = temporaries_of(question, machine, cache.sizes or tiling.sizes)
         return cls(question, machine, tiling, decision, _arrays(question, tiling, fits), cache, temporaries)
 
     @property

@@ -13,8 +13,8 @@ import numpy as np
 
 from xpdispatch.explain.question import Machine
 from xpdispatch.explain.tiling import Tiling
-from xpdispatch.planning.plan import WHOLE, Layout
 from xpdispatch.planning.tiles import shown
+from xpdispatch.planning.windows import WHOLE, Layout
 
 How = Literal["cut", "full", "halo", "pointed", "sent", "concatenated"]
 

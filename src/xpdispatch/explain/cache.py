@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from xpdispatch.explain.question import Machine, Question
-from xpdispatch.legate.recipe import SMALL, is_simple
-from xpdispatch.planning.tiles import Region
-from xpdispatch.running import blocking
+from xpdispatch.running import costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ class CacheCut:
 def cut_for_cache(question: Question, machine: Machine, sizes: tuple[int, ...]) -> CacheCut:
     """How a tile of these sizes is cut, as the library itself decides it."""
     tile, why = _tile(question, machine, sizes)
-    return CacheCut(tile, blocking.count(sizes, tile)) if tile else CacheCut((), 1, why)
+    return CacheCut(tile, costs.count(sizes, tile)) if tile else CacheCut((), 1, why)
 
 
 def _tile(question: Question, machine: Machine, sizes: tuple[int, ...]) -> tuple[tuple[int, ...] | None, str]:
@@ -46,11 +43,8 @@ def _tile(question: Question, machine: Machine, sizes: tuple[int, ...]) -> tuple
         return None, f"{question.library} arrays are not cut"
     if not plan.indices:
         return None, "no index is split"
-    if not local and is_simple(plan, question.recipe(), body):
-        dtype, layout = question.types[0][0], plan.results[0]
-        if dtype.itemsize * math.prod(layout.tile_shape(sizes)) <= SMALL:
-            return None, "a task with so small a result runs the body at once"
-    region, cutter = _region_of(sizes), question.cutter(machine.variant, planned=not local)
+    region = tuple((0, n) for n in sizes)
+    cutter = question.cutter(machine.variant, planned=not local)
     if plan.empty or not cutter.candidate(region):
         return None, "it is too small to gain by it, or its parts depend on each other"
     cuts = cutter.cuts(region, question.operands, question.scalars)
@@ -61,8 +55,8 @@ def _tile(question: Question, machine: Machine, sizes: tuple[int, ...]) -> tuple
     return cuts.tile, "one thread does as well in one piece"
 
 
-def temporaries_of(question: Question, machine: Machine, sizes: tuple[int, ...], inner: tuple[int, ...]) -> int | None:
-    """Bytes that a body needs besides its arrays in a part `inner` of a tile of these sizes, by a run on ones in NumPy.
+def temporaries_of(question: Question, machine: Machine, sizes: tuple[int, ...]) -> int | None:
+    """Bytes that a body needs besides its arrays on a tile of these sizes, by a run on ones in NumPy.
 
     None where the body cannot be run so.
     """
@@ -71,10 +65,5 @@ def temporaries_of(question: Question, machine: Machine, sizes: tuple[int, ...],
     own_for_gpu = variant == "GPU" and "GPU" in question.definition.body.variants
     if plan.empty or plan.images or own_for_gpu or not sizes:
         return None
-    cost = question.cutter(variant, planned=not local).cost(_region_of(sizes), question.operands, question.scalars)
-    return None if cost is None else round(cost.live(inner))
-
-
-def _region_of(sizes: tuple[int, ...]) -> Region:
-    """The region of a tile of these sizes, wherever it lies."""
-    return tuple((0, n) for n in sizes)
+    cost = question.cutter(variant, planned=not local).cost(question.scalars)
+    return None if cost is None else round(cost.live(sizes))

@@ -10,10 +10,11 @@ from xpdispatch.explain.answer import Answer
 from xpdispatch.explain.drawing import draw
 from xpdispatch.explain.notebook import as_html, as_page
 from xpdispatch.explain.picture import picture
-from xpdispatch.explain.question import Machine, Question
+from xpdispatch.explain.question import Machine, ask
 from xpdispatch.explain.report import assumptions
 from xpdispatch.explain.text import as_rich, as_text
 from xpdispatch.legate.recipe import THRESHOLDS
+from xpdispatch.planning.definition import Call
 
 
 class Explanation(Answer):
@@ -110,6 +111,6 @@ class Explanation(Answer):
         return draw(picture(self), file)
 
 
-def explain_here(question: Question) -> Explanation:
+def explain_call(call: Call, engine: str) -> Explanation:
     """Explain a call on the machine that it would run on as things are."""
-    return Explanation.here(question)
+    return Explanation.here(ask(call, engine))

@@ -220,7 +220,7 @@ def _members(question: Question, recipe: Recipe, machine: Machine) -> Iterator[_
         before = tuple(1 if own is None else cut[own] for _, own in axes) if cut and follows else ()
         return _Member(name, math.prod(shape) * itemsize, mode, tuple(n for n, _ in axes), full, before)
 
-    plan, replaced = question.plan, {b.operand for b in recipe.boxes if b.instead}
+    plan, replaced = question.plan, {b.operand for b in recipe.rects if b.instead}
     for p, (a, layout, fit) in enumerate(zip(question.operands, plan.operands, recipe.operands, strict=True)):
         if fit.how == "align" and p not in replaced:
             yield member(layout.name, a.shape, a.dtype.itemsize, READ, fit, known=not question.copied[p])
@@ -231,7 +231,7 @@ def _members(question: Question, recipe: Recipe, machine: Machine) -> Iterator[_
             yield member(layout.name, shape, dtype.itemsize, mode, fit, known=known)
     if recipe.grid is not None:
         yield member("grid", recipe.grid[0], 1, READ, recipe.grid[1], known=True)
-    for b in recipe.boxes:
+    for b in recipe.rects:
         layout = plan.operands[b.operand]
         shape = tuple(plan.extents[a] for a in layout.axes)
         yield member(f"the bounds of {layout.name}", shape, 16 * (1 + len(b.tail)), READ, b.fit, known=True)

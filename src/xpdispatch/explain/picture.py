@@ -19,8 +19,8 @@ from xpdispatch.explain.arrays import ArrayCut
 from xpdispatch.explain.drawing import FAINT, INK, Label, Point, Scene, Shape, arrow, hatching, rectangle
 from xpdispatch.explain.report import how, shape_of, where_of
 from xpdispatch.explain.tiling import Pieces
-from xpdispatch.planning.plan import WHOLE
 from xpdispatch.planning.tiles import shown
+from xpdispatch.planning.windows import WHOLE
 
 PALETTE = ("#4c86b8", "#e39a3b", "#5d9b6b", "#c0567a", "#8671b5", "#3a9fa0", "#a9803f", "#7d8a99")
 MANY = "#9aa4b0"

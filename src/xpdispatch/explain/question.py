@@ -10,14 +10,16 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.arrays.namespaces import library_of, namespace_for
-from xpdispatch.calling.kernel import Arguments, Kernel
 from xpdispatch.language.boundaries import check_constant
 from xpdispatch.legate.recipe import Recipe, recipe_of_call, with_results
+from xpdispatch.planning.arguments import as_arrays, one_library, refuse_empty
+from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.running.cutting import Cutter
+from xpdispatch.running.dry_run import ResultTypes, result_types
 from xpdispatch.running.images import check_pointers
-from xpdispatch.running.local import as_arrays, one_library, refuse_empty
-from xpdispatch.running.sample import ResultTypes
+from xpdispatch.running.local import all_given
+from xpdispatch.running.ownership import known_to
 from xpdispatch.running.site import Site
 
 _MAX_DIM = 6
@@ -34,11 +36,9 @@ def stand_in(shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
     return np.broadcast_to(np.zeros((), np_dtype(dtype)), tuple(shape))
 
 
-def with_stand_ins(arguments: Arguments) -> Arguments:
-    """The arguments, with an array for each object that has nothing of one but a shape and a dtype."""
-    return Arguments(
-        [_array_like(a) for a in arguments.operands], [_array_like(a) for a in arguments.given], arguments.scalars
-    )
+def with_stand_ins(call: Call) -> Call:
+    """The call, with an array for each object that has nothing of one but a shape and a dtype."""
+    return replace(call, operands=tuple(map(_array_like, call.operands)), given=tuple(map(_array_like, call.given)))
 
 
 def _array_like(value: Any) -> Any:
@@ -98,7 +98,7 @@ class Question:
 
     Parameters
     ----------
-    definition : Kernel
+    definition : Definition
     engine : {"local", "legate"}
         The engine that runs the call here.
     library : str
@@ -115,7 +115,7 @@ class Question:
         For each operand whether the engine copies it from NumPy, so that Legate has not cut it before.
     """
 
-    definition: Kernel
+    definition: Definition
     engine: str
     library: str
     plan: Plan
@@ -138,16 +138,18 @@ class Question:
             site, given = self._site(variant), self.given
             if planned:
                 given = tuple(dtype for dtype, _ in self.types)
-                site = replace(site, dtypes=given, cut=True)
-            found = self._cutters[variant, planned] = Cutter(site, [a.dtype for a in self.operands], given)
+                site = replace(site, dtypes=given)
+            known, dtypes = known_to(site.function, self.scalars, site.xp), [a.dtype for a in self.operands]
+            found = self._cutters[variant, planned] = Cutter(self.definition, site, known, dtypes, given)
         return found
 
     def _site(self, variant: str) -> Site:
         """Where the tiles would run, with NumPy in place of CuPy."""
         dtypes = [a.dtype for a in self.operands]
         xp, body = namespace_for("CPU"), self.definition.body
-        casts, fusing = self.definition.casts(dtypes, xp), self.definition.fusing(self.plan)
-        return Site(self.plan, body, body.function_for(variant), xp, "numpy", variant, casts, fusing=fusing)
+        return Site(
+            self.plan, body, body.function_for(variant), xp, "numpy", variant, self.definition.casts(dtypes, xp)
+        )
 
     def recipe(self) -> Recipe:
         """How the arrays enter a launch on Legate."""
@@ -166,7 +168,7 @@ class Question:
         )
 
 
-def ask(kernel: Kernel, arguments: Arguments, engine: str) -> Question:
+def ask(call: Call, engine: str) -> Question:
     """All that a call's types, dtypes, shapes and scalars decide; runs the body on a sample, as a call on Legate does.
 
     Raises
@@ -174,13 +176,14 @@ def ask(kernel: Kernel, arguments: Arguments, engine: str) -> Question:
     XPDispatchError
         Whatever of them does not fit.
     """
-    library = "legate" if engine == "legate" else one_library(kernel, arguments)[0]
-    copied = tuple(engine == "legate" and library_of(a) in ("numpy", "number") for a in arguments.operands)
-    operands = as_arrays(kernel, [_plain(a) for a in arguments.operands], "numpy", namespace_for("CPU"))
-    held = zip(kernel.body.updated, arguments.given, strict=True)
-    given = [operands[u] if u is not None else _plain(g) for u, g in held]
+    definition, scalars = call.definition, call.scalars
+    library = "legate" if engine == "legate" else one_library(call)[0]
+    copied = tuple(engine == "legate" and library_of(a) in ("numpy", "number") for a in call.operands)
+    plain = replace(call, operands=tuple(map(_plain, call.operands)), given=tuple(map(_plain, call.given)))
+    operands = as_arrays(plain, "numpy", namespace_for("CPU"))
+    given = all_given(definition, operands, plain.given)
     dtypes = [a.dtype for a in operands]
-    plan = kernel.plan([a.shape for a in operands], arguments.scalars, [None if g is None else g.shape for g in given])
+    plan = definition.plan([a.shape for a in operands], scalars, [None if g is None else g.shape for g in given])
     check_pointers(plan, dtypes)
     for layout, dtype in zip(plan.operands, dtypes, strict=True):
         if layout.boundary is not None:
@@ -188,7 +191,5 @@ def ask(kernel: Kernel, arguments: Arguments, engine: str) -> Question:
     if plan.empty:
         refuse_empty(plan)
     known = tuple(None if g is None else g.dtype for g in given)
-    types = kernel.result_types(plan, dtypes, arguments.scalars, known)
-    return Question(
-        kernel, engine, library, with_results(plan, types), operands, known, types, arguments.scalars, copied
-    )
+    types = result_types(definition, plan, dtypes, scalars, known)
+    return Question(definition, engine, library, with_results(plan, types), operands, known, types, scalars, copied)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpdispatch.planning.tiles import Region
+from xpdispatch.planning.windows import Region
 
 
 class Pieces(NamedTuple):

@@ -35,9 +35,12 @@ _BANDS = 8
 _COUNTED = 24
 """Extents up to which each element is drawn."""
 
+_FLAT = 1j, 1.0, 0.0
 _OBLIQUE = 0.8j, 0.8, -0.43 + 0.3j
 _ISOMETRIC = 1j, 0.866 + 0.5j, -0.866 + 0.5j
 """Where three axes go that are down, to the right, and towards the reader."""
+_FRONT = 2
+"""The face that does not have the third of them."""
 
 Item = Shape | Label
 At = Sequence[int | None]
@@ -105,48 +108,51 @@ class _Drawing:
 
     def panel(self, array: ArrayCut) -> tuple[list[Item], Point]:
         """An array with its notation and its shape, from the origin on, and the lower right corner of all that."""
-        names, rank = _axis_names(array), len(array.shape)
-        spans: list[list[_Span]] = []
-        for axis, extent in enumerate(array.shape):
-            index, length = array.index(axis), self.length(extent)
-            spans.append([_Span(0.0, length, 0)] if index == WHOLE else _spans(length, self.tiling.cuts[index]))
-        items = self._box(array, spans, names) if rank > 2 else self._flat(array, spans, names)
+        names = _axis_names(array)
+        items = self._drawn(array, names)
         corner = _corner(items)
         texts = [shape_of(array.shape), *re.split(r"; |, (?=over|halo)", how(array))]
         lines = [line for t in texts for line in textwrap.wrap(t, 30, break_long_words=False, break_on_hyphens=False)]
         wide = max(corner.real, 7.6 * len(array.notation), *(6.2 * len(line) for line in lines))
-        left = max((wide - corner.real) / 2, 8 + 6.8 * len(names[-2]) if rank > 1 else 0)
-        middle, below = left + corner.real / 2, corner.imag + (74 if rank > 2 else 60)
+        left = max((wide - corner.real) / 2, 8 + 6.8 * len(names[-2]) if len(names) > 1 else 0)
+        middle, below = left + corner.real / 2, corner.imag + 62
         head = Label(middle + 8j, array.notation, 12.5, mono=True, bold=True)
         said = [
             Label(complex(middle, below + 15 * n), line, 11, color=INK if n else FAINT) for n, line in enumerate(lines)
         ]
         end = complex(max(wide, left + corner.real), below + 15 * len(lines))
-        return [head, *_moved(items, left + 44j), *said], end
+        return [head, *_moved(items, left + 28j), *said], end
 
-    def _flat(self, array: ArrayCut, spans: list[list[_Span]], names: Sequence[str]) -> list[Item]:
-        """An array of two axes or fewer, as a rectangle."""
-        rank = len(spans)
-        rows = spans[0] if rank == 2 else [_Span(0.0, _BAR, 0)]
-        columns = spans[-1] if rank else [_Span(0.0, _BAR, 0)]
-        width, height = columns[-1].end, rows[-1].end
+    def _drawn(self, array: ArrayCut, names: Sequence[str]) -> list[Item]:
+        """An array's last two axes as a rectangle, or the last three as a box; what is before is said in words."""
+        spans: list[list[_Span]] = []
+        for axis, extent in enumerate(array.shape):
+            index, length = array.index(axis), self.length(extent)
+            spans.append([_Span(0.0, length, 0)] if index == WHOLE else _spans(length, self.tiling.cuts[index]))
+        rank, missing = len(spans), [_Span(0.0, _BAR, 0)]
+        depth, rows, columns = [missing, missing, missing, *spans][-3:]
+        deep = depth[-1].end
+        near = [_Span(deep - end, deep - start, piece) for start, end, piece in reversed(depth)]
+        space, directions = (rows, columns, near), _OBLIQUE if rank > 2 else _FLAT
         items: list[Item] = []
-        for row, column in product(rows, columns):
-            corners = rectangle(complex(column.start, row.start), complex(column.end, row.end))
-            items += self._part(corners, array, (row.piece, column.piece)[2 - rank :])
-        if self.step and rank:  # a line between any two elements
-            across = [self.step * n + 0j for n in range(1, round(width / self.step))]
-            down = [self.step * n * 1j for n in range(1, round(height / self.step))] if rank == 2 else []
-            ends = [*((p, p + height * 1j) for p in across), *((p, p + width) for p in down)]
-            items += [Shape(line, width=0.7, opacity=0.45) for line in ends]
-        if array.how == "halo":
-            items += self._halo(array, rows, columns)
-        items.append(Shape(rectangle(0, complex(width, height)), None, FAINT, 1.2))
-        if rank == 2:
-            items.append(Label(-8 + height / 2 * 1j, names[0], 11, "end", mono=True))
-        if rank:
-            items.append(Label(width / 2 - 10j, names[-1], 11, mono=True))
-        return items
+        for corners, (r, c, d), face, outside in _blocks(space, directions):
+            if outside and (face == _FRONT or rank > 2):
+                at = (*[0] * (rank - 3), d, r, c)
+                items += self._part(corners, array, at[len(at) - rank :])
+                items += _shade(corners, face) if rank > 2 else []
+        if rank < 3:
+            items += self._elements(rank, complex(columns[-1].end, rows[-1].end))
+            items += self._halo(array, rows, columns) if array.how == "halo" else []
+        edges = ["", "", "", *names][-3:]
+        return [*items, *_edge_labels(space, directions, (edges[1], edges[2], edges[0]))]
+
+    def _elements(self, rank: int, end: Point) -> Iterator[Shape]:
+        """A line around an array, and white ones between any two elements where these can be told apart."""
+        for n in range(1, round(end.real / self.step) if self.step and rank else 0):
+            yield Shape((self.step * n, complex(self.step * n, end.imag)), width=0.7, opacity=0.45)
+        for n in range(1, round(end.imag / self.step) if self.step and rank == 2 else 0):
+            yield Shape((self.step * n * 1j, complex(end.real, self.step * n)), width=0.7, opacity=0.45)
+        yield Shape(rectangle(0, end), None, FAINT, 1.2)
 
     def _part(self, corners: tuple[Point, ...], array: ArrayCut, at: At) -> Iterator[Item]:
         """A part of an array in the colors of the tiles that have it."""
@@ -203,18 +209,6 @@ class _Drawing:
         self.legend[f"dashed: what one tile reads, with its halo{larger}"] = None
 
     # -- blocks -------------------------------------------------------------------------------------
-
-    def _box(self, array: ArrayCut, spans: list[list[_Span]], names: Sequence[str]) -> list[Item]:
-        """An array's last three axes as a box, the first of them into the depth; what is before is said in words."""
-        depth, rows, columns = spans[-3:]
-        deep = depth[-1].end
-        near = [_Span(deep - end, deep - start, piece) for start, end, piece in reversed(depth)]
-        items: list[Item] = []
-        for corners, (r, c, d), face, outside in _blocks((rows, columns, near), _OBLIQUE):
-            if outside:
-                items += self._part(corners, array, (*[0] * (len(spans) - 3), d, r, c))
-                items += _shade(corners, face)
-        return [*items, *_edge_labels((rows, columns, near), _OBLIQUE, (names[-2], names[-1], names[-3]))]
 
     def blocks(self, arrays: Sequence[ArrayCut]) -> list[Item]:
         """The tiles as blocks of the space of three indices, with the arrays on its faces; empty for other spaces."""
@@ -288,9 +282,13 @@ def _edge_labels(
     m, k, n = (axis[-1].end * step for axis, step in zip(spans, directions, strict=True))
     origin = _origin(spans, directions)
     return [
-        Label(origin + m / 2 + n - 9, names[0], 12, "end", mono=True),
-        Label(origin + m + k / 2 + n - 4 + 12j, names[1], 12, mono=True),
-        Label(origin + m + k + n / 2 + 6 + 10j, names[2], 12, "start", mono=True),
+        Label(origin + at, name, 11, anchor, mono=True)
+        for at, name, anchor in (
+            (m / 2 + n - 9, names[0], "end"),
+            (m + k / 2 + n + 11j, names[1], "middle"),
+            (m + k + n / 2 + 6 + 10j, names[2], "start"),
+        )
+        if name
     ]
 
 

@@ -6,6 +6,7 @@ and is hatched; a part to which several tiles add has them too, and a plus sign.
 
 from __future__ import annotations
 
+import colorsys
 import math
 import re
 import textwrap
@@ -82,9 +83,12 @@ def picture(answer: Answer, *, titled: bool = True) -> Scene:
     return Scene(max([x - 10, *widths]), height, (*items, *lines), f"{title}; {where}")
 
 
-def color_of(tile: int) -> str:
-    """The color of a tile; of more than eight some have the same."""
-    return PALETTE[tile % len(PALETTE)]
+def color_of(tile: int, tiles: int) -> str:
+    """The color of one of so many tiles."""
+    if tiles <= len(PALETTE):
+        return PALETTE[tile]
+    rgb = colorsys.hsv_to_rgb(0.57 + 0.9 * tile / tiles, 0.52, 0.76 if tile % 2 else 0.66)
+    return "#" + "".join(f"{round(255 * c):02x}" for c in rgb)
 
 
 class _Drawing:
@@ -169,7 +173,7 @@ class _Drawing:
             along, across = (b - a) / len(tiles), (c - d) / len(tiles)
             for n, tile in enumerate(tiles):
                 band = a + n * along, a + (n + 1) * along, d + (n + 1) * across, d + n * across
-                yield Shape(band, color_of(tile), None)
+                yield Shape(band, color_of(tile, self.tiling.count), None)
         if len(tiles) > 1 and array.op:
             self.legend["+  tiles' partial results are combined"] = None
             yield from (Shape((middle - arm, middle + arm), width=3.0) for arm in (6, 6j))
@@ -222,7 +226,7 @@ class _Drawing:
         for corners, at, face, outside in _blocks(spans, _ISOMETRIC):
             if None in at:
                 continue
-            items.append(Shape(corners, color_of(self._number(at)), "white", 1.2))
+            items.append(Shape(corners, color_of(self._number(at), self.tiling.count), "white", 1.2))
             items += _shade(corners, face)
             if outside:
                 own = {0, 1, 2} - {face}

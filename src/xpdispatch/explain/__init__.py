@@ -8,7 +8,7 @@ The modules, each of which imports from those before it only:
 
 =============  ===================================================================================================
 question       the call, and the machine it is asked about
-tiling         where the tiles lie, and sums over them
+tiling         where the tiles lie
 legate_rule    into how many pieces Legate will cut the common space of a launch
 arrays         each array's part of a tile, and what a processor reads, writes, receives and holds
 cache          how a tile is cut further for the cache, and what the body needs besides its arrays
@@ -21,13 +21,14 @@ notebook       report and picture as HTML
 explanation    the class that users get
 =============  ===================================================================================================
 
-It imports from `calling`, `legate.recipe`, `running` and what these stand on. Only a kernel's `explain` and the shell
-import it, when they are used: nothing that a call needs.
+It imports from the packages that come before it: `planning`, `running` and `legate`, whose engine alone needs Legate and
+is asked only what is here. A kernel's `explain` and the shell import this package when they are used.
 """
 
 from xpdispatch.explain.arrays import ArrayCut, Share
 from xpdispatch.explain.cache import CacheCut
 from xpdispatch.explain.explanation import Explanation
 from xpdispatch.explain.question import Machine
+from xpdispatch.explain.tiling import Tiling
 
-__all__ = ["ArrayCut", "CacheCut", "Explanation", "Machine", "Share"]
+__all__ = ["ArrayCut", "CacheCut", "Explanation", "Machine", "Share", "Tiling"]

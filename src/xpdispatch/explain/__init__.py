@@ -21,14 +21,14 @@ notebook       report and picture as HTML
 explanation    the class that users get
 =============  ===================================================================================================
 
-It imports from the packages that come before it: `planning`, `running` and `legate`, whose engine alone needs Legate and
-is asked only what is here. A kernel's `explain` and the shell import this package when they are used.
+It imports from the packages before it: `planning`, `running` and `legate`, whose engine alone needs Legate and is asked
+only about the machine that is here. A kernel's `explain` and the shell import this package when they are used.
 """
 
 from xpdispatch.explain.arrays import ArrayCut, Share
 from xpdispatch.explain.cache import CacheCut
 from xpdispatch.explain.explanation import Explanation
 from xpdispatch.explain.question import Machine
-from xpdispatch.explain.tiling import Tiling
+from xpdispatch.explain.tiling import Tiles
 
-__all__ = ["ArrayCut", "CacheCut", "Explanation", "Machine", "Share", "Tiling"]
+__all__ = ["ArrayCut", "CacheCut", "Explanation", "Machine", "Share", "Tiles"]

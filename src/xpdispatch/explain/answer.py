@@ -12,7 +12,7 @@ from xpdispatch.explain.arrays import ArrayCut, Share, shares_of
 from xpdispatch.explain.cache import CacheCut, cut_for_cache, temporaries_of
 from xpdispatch.explain.legate_rule import Decision, decide
 from xpdispatch.explain.question import Machine, Question
-from xpdispatch.explain.tiling import Pieces, Tiling
+from xpdispatch.explain.tiling import Pieces, Tiles
 from xpdispatch.machine.threads import thread_count
 from xpdispatch.planning.windows import Region
 
@@ -23,7 +23,7 @@ class Answer:
 
     question: Question = field(repr=False)
     machine: Machine
-    tiling: Tiling
+    tiling: Tiles
     cuts: Decision | None = field(repr=False)
     """What Legate decides; None in this process."""
     arrays: dict[str, ArrayCut] = field(repr=False)
@@ -48,7 +48,7 @@ class Answer:
         cache = cut_for_cache(question, machine, plan.extents)
         sizes = cache.sizes or plan.extents
         cuts = [Pieces(n, -(-n // size) if size else 1, size) for n, size in zip(plan.extents, sizes, strict=True)]
-        tiling = Tiling(plan.indices, tuple(cuts), tuple(range(len(cuts))))
+        tiling = Tiles(plan.indices, tuple(cuts), tuple(range(len(cuts))))
         return cls._of(question, machine, tiling, None, [""] * (len(plan.operands) + len(plan.results)), cache)
 
     @classmethod
@@ -63,7 +63,7 @@ class Answer:
         grids = recipe.cells or [0] * len(dims)
         cuts = [Pieces(n, k, -(-(g or n) // k), g) for n, k, g in zip(plan.extents, numbers, grids, strict=True)]
         order = sorted(range(len(dims)), key=dims.__getitem__)
-        tiling = Tiling(plan.indices, tuple(cuts), tuple(order))
+        tiling = Tiles(plan.indices, tuple(cuts), tuple(order))
         fits = [fit.how for fit in (*recipe.operands, *recipe.results)]
         return cls._of(question, machine, tiling, decision, fits, cut_for_cache(question, machine, tiling.sizes))
 
@@ -72,7 +72,7 @@ class Answer:
         cls,
         question: Question,
         machine: Machine,
-        tiling: Tiling,
+        tiling: Tiles,
         decision: Decision | None,
         fits: Sequence[str],
         cache: CacheCut,
@@ -111,7 +111,7 @@ class Answer:
         return Share(*(max(getattr(s, name) for s in self.shares) for name in Share.__slots__))
 
 
-def _arrays(question: Question, tiling: Tiling, fits: Sequence[str]) -> dict[str, ArrayCut]:
+def _arrays(question: Question, tiling: Tiles, fits: Sequence[str]) -> dict[str, ArrayCut]:
     plan, definition = question.plan, question.definition
     terms = (*definition.operands, *definition.signature.results)
     dtypes = [*(a.dtype for a in question.operands), *(dtype for dtype, _ in question.types)]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from xpdispatch.explain.question import Machine
-from xpdispatch.explain.tiling import Tiling
+from xpdispatch.explain.tiling import Tiles
 from xpdispatch.planning.tiles import shown
 from xpdispatch.planning.windows import WHOLE, Layout
 
@@ -33,7 +33,7 @@ class ArrayCut:
     is_result : bool
     fit : str
         How it enters a launch on Legate (:class:`xpdispatch.legate.recipe.Fit`); empty in this process.
-    tiling : Tiling
+    tiling : Tiles
     """
 
     layout: Layout
@@ -41,7 +41,7 @@ class ArrayCut:
     dtype: np.dtype[Any]
     is_result: bool
     fit: str
-    tiling: Tiling
+    tiling: Tiles
 
     def __repr__(self) -> str:
         return f"<{self.notation} of {self.dtype}, shape {self.shape}, {self.how}, a tile's part {self.part}>"
@@ -213,7 +213,7 @@ class Share:
     memory: int = 0
 
 
-def shares_of(arrays: Sequence[ArrayCut], tiling: Tiling, machine: Machine, temporaries: int) -> tuple[Share, ...]:
+def shares_of(arrays: Sequence[ArrayCut], tiling: Tiles, machine: Machine, temporaries: int) -> tuple[Share, ...]:
     """What each processor does; those without a tile do nothing."""
     many, launched = machine.processors, tiling.launched
     ends = [min(p, launched) if launched <= many else -(-p * launched // many) for p in range(many + 1)]

@@ -27,7 +27,7 @@ class Explanation(Answer):
     ----------
     machine : Machine
         Engine, kind and number of processors.
-    tiling : Tiling
+    tiling : Tiles
         Where the tiles lie.
     cuts : Decision or None
         How Legate decides that, and why; None in this process.

@@ -49,7 +49,7 @@ class Pieces(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Tiling:
+class Tiles:
     """The tiles of a call.
 
     Parameters

@@ -11,27 +11,23 @@ from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.runtime import array_module, synchronize, timed
 from xpdispatch.errors import (
     ArgumentError,
-    DisagreementError,
     DTypeError,
     EngineError,
     KernelError,
-    MemoryLimitError,
     MissingError,
     NotationError,
     PartitionError,
     PartitionWarning,
     PointerError,
     PortabilityError,
-    ReadOnlyError,
     ResultError,
     ShapeError,
-    SignatureError,
     UnsupportedError,
     XPDispatchError,
 )
 from xpdispatch.language.constraints import align, bloat, broadcast, image, min_extents, scale
 from xpdispatch.language.explicit import In, InOut, Out, Reduce
-from xpdispatch.language.notation import Signature, parse
+from xpdispatch.language.signature import Signature
 from xpdispatch.legate import driver as _driver
 from xpdispatch.machine.threads import threads
 from xpdispatch.planning.tiles import Tile
@@ -45,14 +41,12 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError",
     "DTypeError",
-    "DisagreementError",
     "EngineError",
     "Explanation",
     "In",
     "InOut",
     "Kernel",
     "KernelError",
-    "MemoryLimitError",
     "MissingError",
     "NotationError",
     "Out",
@@ -60,12 +54,10 @@ __all__ = [
     "PartitionWarning",
     "PointerError",
     "PortabilityError",
-    "ReadOnlyError",
     "Reduce",
     "ResultError",
     "ShapeError",
     "Signature",
-    "SignatureError",
     "Tile",
     "UnsupportedError",
     "XPDispatchError",
@@ -79,7 +71,6 @@ __all__ = [
     "kernel",
     "min_extents",
     "namespace_for",
-    "parse",
     "register_namespace",
     "scale",
     "synchronize",

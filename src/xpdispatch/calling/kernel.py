@@ -14,10 +14,11 @@ from xpdispatch.arrays import namespaces
 from xpdispatch.arrays.dtypes import casts, rules
 from xpdispatch.arrays.namespaces import REFUSED, VARIANTS, check_variants, conversion_of, library_of
 from xpdispatch.calling.engines import chosen, get_engine
-from xpdispatch.errors import ArgumentError, SignatureError, UnsupportedError, XPDispatchError
+from xpdispatch.errors import ArgumentError, UnsupportedError, XPDispatchError
 from xpdispatch.language.boundaries import boundaries_of
-from xpdispatch.language.notation import Signature, Term
+from xpdispatch.language.signature import Signature
 from xpdispatch.language.task_options import check_options
+from xpdispatch.language.terms import Term
 from xpdispatch.language.words import in_words
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.body import Body, core_of, inside_body, make_body, name_of, parameters_of, place_of
@@ -212,7 +213,7 @@ class Kernel(Generic[P, R]):
 
         Raises
         ------
-        SignatureError
+        ArgumentError
         """
         if boundary is None:
             haloed = {t.name for t in signature.operands if t.haloed}
@@ -324,18 +325,18 @@ class Kernel(Generic[P, R]):
 
     def _set_variant(self, variant: str, function: Callable[..., Any]) -> Kernel[P, R]:
         if not callable(function):
-            raise SignatureError(
+            raise ArgumentError(
                 f"the {variant} body is {function!r}, expected a function",
                 hint=f"write @{self.name}.{variant.lower()}_variant on the line before its def",
             ).complete(self.name, self.notation)
         wanted, got = list(inspect.signature(self.__wrapped__).parameters), list(inspect.signature(function).parameters)
         if wanted != got:
-            raise SignatureError(
+            raise ArgumentError(
                 f"the {variant} body has parameters ({', '.join(got)}), expected ({', '.join(wanted)})",
                 hint="give every variant's body the same parameters",
             ).complete(self.name, self.notation)
         if variant not in self.variants:
-            raise SignatureError(
+            raise ArgumentError(
                 f"the kernel has no {variant} variant, only {', '.join(self.variants)}",
                 hint=f"leave out variants=, or add {variant!r} to it",
             ).complete(self.name, self.notation)
@@ -571,14 +572,14 @@ def _check_fold(signature: Signature, merge: Callable[..., Any] | None) -> None:
     """``fold=`` is there where a result is folded and only there, and folded results have the same indices."""
     folds = [t for t in signature.results if t.op == "fold"]
     if merge is not None and not callable(merge):
-        raise SignatureError(f"fold={merge!r} is no function", hint="write def merge(xp, a, b), and fold=merge")
+        raise ArgumentError(f"fold={merge!r} is no function", hint="write def merge(xp, a, b), and fold=merge")
     if not folds:
         if merge is not None:
-            raise SignatureError("fold= is given, and no result is folded", hint="write fold before a result's name")
+            raise ArgumentError("fold= is given, and no result is folded", hint="write fold before a result's name")
         return
     first = folds[0]
     if merge is None:
-        raise SignatureError(
+        raise ArgumentError(
             f"nothing says how to fold {first.name!r}",
             column=first.column,
             hint="pass fold=merge to the decorator, with def merge(xp, a, b)",
@@ -590,7 +591,7 @@ def _check_fold(signature: Signature, merge: Callable[..., Any] | None) -> None:
                 hint="write the kernel in index notation, and merge with the old content after the call",
             )
         if {a.name for a in term.axes if a.kind == "split"} != {a.name for a in first.axes if a.kind == "split"}:
-            raise SignatureError(
+            raise ArgumentError(
                 f"folded results {first.name!r} and {term.name!r} have different indices",
                 column=term.column,
                 hint="give them the same indices: fold= merges all folded results at once",

@@ -14,7 +14,7 @@ import numpy as np
 from xpdispatch.arrays.dtypes import check_cast
 from xpdispatch.arrays.reductions import check_dtype, needs_sort_keys
 from xpdispatch.calling.kernel import Kernel
-from xpdispatch.errors import MemoryLimitError, ShapeError
+from xpdispatch.errors import EngineError, ShapeError
 from xpdispatch.language.boundaries import check_constant
 from xpdispatch.legate.leaf import Header, packed_header
 from xpdispatch.legate.recipe import Recipe, recipe_of_call, with_results
@@ -142,7 +142,7 @@ def check_room(
 
     Raises
     ------
-    MemoryLimitError
+    EngineError
     """
     limit, flag = memory_limit()
     if not limit or plan.empty:
@@ -164,7 +164,7 @@ def check_room(
             apart.append(held)
     needed = new + sum(map(_bytes, apart))
     if needed > limit:
-        raise MemoryLimitError(
+        raise EngineError(
             f"the call needs {needed / 2**20:,.0f} MiB for its arrays, {new / 2**20:,.0f} MiB of them for new ones, "
             f"and Legate has {limit / 2**20:,.0f} MiB in all",
             hint=f"start Legate with more memory (--{flag} takes MiB, in LEGATE_CONFIG or on the launcher's line), "

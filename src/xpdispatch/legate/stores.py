@@ -89,7 +89,7 @@ def hold(name: str, array: Any, known: Held | None = None, *, written: bool = Fa
 
     Raises
     ------
-    DTypeError, ArgumentError, ShapeError, ReadOnlyError
+    DTypeError, ArgumentError, ShapeError, ResultError
     """
     if isinstance(array, np.ndarray | np.generic):
         return _hold_numpy(name, np.asarray(array), written=written)
@@ -229,7 +229,7 @@ def check_writable(name: str, array: Any) -> None:
 
     Raises
     ------
-    ReadOnlyError
+    ResultError
     """
     flags = getattr(array, "flags", None)
     if flags is not None and not flags.writeable:

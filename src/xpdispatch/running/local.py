@@ -26,7 +26,7 @@ from xpdispatch.running.site import Site
 
 if TYPE_CHECKING:
     from xpdispatch.calling.kernel import Arguments, Kernel
-    from xpdispatch.language.notation import Signature
+    from xpdispatch.language.signature import Signature
     from xpdispatch.planning.plan import Plan
 
 

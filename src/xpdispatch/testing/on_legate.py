@@ -11,7 +11,7 @@ from xpdispatch.arrays.reductions import identity
 from xpdispatch.calling.engines import engine, get_engine
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.runtime import synchronize
-from xpdispatch.errors import DisagreementError, UnsupportedError, XPDispatchError
+from xpdispatch.errors import PartitionError, UnsupportedError, XPDispatchError
 from xpdispatch.planning.tiles import Region, describe, whole
 from xpdispatch.testing.comparison import Arrays, Difference, Reruns, compare
 from xpdispatch.testing.options import Clock, telling
@@ -42,7 +42,7 @@ def check_on_legate(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Checked:
     ------
     PartitionError
         The answer depends on the tiles, here and on NumPy.
-    DisagreementError
+    PartitionError
         Legate's answer is not NumPy's on the same tiles: a defect of xpdispatch, please report it.
     MissingError
         Legate is not installed.
@@ -114,7 +114,7 @@ def _compare(trial: Trial, expected: Arrays, tiles: Sequence[Region], got: Array
                 break
     if problem:
         check_partitioning(trial.kernel, **by_name(trial))  # if it is the kernel that is wrong, that is told better
-        raise DisagreementError(problem, details=f"  tiles: {shown}", hint=hint)
+        raise PartitionError(problem, details=f"  tiles: {shown}", hint=hint)
 
 
 def _told(answer: Arrays | Exception) -> str:

@@ -72,9 +72,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _is_failed_check(error: BaseException | None) -> bool:
-    from xpdispatch.errors import DisagreementError, PartitionError, PortabilityError
+    from xpdispatch.errors import PartitionError, PortabilityError
 
-    return isinstance(error, DisagreementError | PartitionError | PortabilityError)
+    return isinstance(error, PartitionError | PortabilityError)
 
 
 def _seed_of(seed: int | None) -> int:

@@ -29,7 +29,7 @@ def test_an_extent_of_thousands_of_digits_is_told_without_printing_it(value: int
 
 @pytest.mark.parametrize("text", ["x[i] -> y[:\u00b2]", "x[n\u00b2] -> y[n\u00b2]", "x\u00b9[i] -> y[i]"])
 def test_superscripts_are_word_characters_and_no_names(text: str) -> None:
-    with pytest.raises(NotationError, match="is no name\n"):
+    with pytest.raises(NotationError, match="is not a name\n"):
         Signature.parse(text)
 
 
@@ -46,7 +46,7 @@ def test_names_are_those_of_pythons_parameters(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["-> z[i=n, j=j]", "-> z[i=j, j=i]", "-> z[i=2*j, j=n]", "[i=j], [j=i] -> sum z[]"])
 def test_extents_that_are_made_of_extents_to_come(text: str) -> None:
-    with pytest.raises(NotationError, match="whose own extent is not settled before"):
+    with pytest.raises(NotationError, match="whose own extent is not known before it"):
         Signature.parse(text)
 
 

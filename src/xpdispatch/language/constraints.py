@@ -174,8 +174,8 @@ def bloat(var_source: str, *rest: Any, low_offsets: Any = None, high_offsets: An
     high = _counts("bloat", "high_offsets", high_offsets, least=0)
     if len(low) != len(high):
         raise ArgumentError(
-            f"bloat got {len(low)} low_offsets and {len(high)} high_offsets, expected as many of each",
-            hint="give one of each for each axis",
+            f"bloat got {len(low)} low_offsets and {len(high)} high_offsets, expected one of each for each axis",
+            hint=f"write bloat({_USAGE['bloat']}) for one axis",
         )
     return Constraint("bloat", names, low_offsets=low, high_offsets=high)
 

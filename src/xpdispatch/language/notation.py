@@ -42,9 +42,7 @@ def read(text: str) -> tuple[_Terms, _Terms]:
     line = " ".join(text.split()) if isinstance(text, str) else repr(text)
     try:
         if not isinstance(text, str):
-            raise NotationError(
-                f"the notation is a {type(text).__name__}, expected a str", hint='write @kernel("x[i] -> y[i]")'
-            )
+            raise NotationError(f"the notation is {text!r}, expected a str", hint='write @kernel("x[i] -> y[i]")')
         if len(line) > _LONGEST:
             line, count = f"{line[:60]} ...", len(line)
             raise NotationError(
@@ -171,12 +169,15 @@ class _Parser:
             column, name = self.token.column, self.take().text
         self.expect("[", hint=_bracket_hint(str(name), self.token.text))
         axes: list[Axis] = []
+        separator = ", "
         while self.token.text != "]":
             axes.append(self.axis(first=not axes, result=result, space=name is None))
-            if not self.accept(","):
+            comma = self.accept(",")
+            if not comma:
                 break
+            separator = ", " if self.token.column > comma.column + 1 else ","
         self.expect("]", hint="separate axes by ',', and end them with ']'")
-        return Term(name, tuple(axes), op, starred=star is not None, column=column)
+        return Term(name, tuple(axes), op, starred=star is not None, column=column, separator=separator)
 
     def axis(self, *, first: bool, result: bool, space: bool) -> Axis:
         column = self.token.column
@@ -326,7 +327,7 @@ def _check_names(operands: _Terms, results: _Terms) -> None:
     stars = [t for t in operands if t.starred]
     if len(stars) > 1 or any(r.name == t.name for t in stars for r in results):
         raise NotationError(
-            f"'*{stars[0].name}' stands for any number of operands: a kernel has one such name, and not for results",
+            f"'*{stars[0].name}' stands for any number of operands, expected one such name, on the left alone",
             column=stars[-1].column,
             hint="name the other arrays one by one",
         )
@@ -402,9 +403,9 @@ def _check_reductions(operands: _Terms, results: _Terms) -> None:
                 hint=f"write {term.name} without {term.op}",
             )
         if unknown and (len(indices) != 1 or free):
-            got = ", ".join([*map(repr, indices), *(["'...'"] if free else [])]) or "no index"
+            split = " and ".join([*map(repr, indices), *(["'...'"] if free else [])]) or "nothing"
             raise NotationError(
-                f"a kernel with '?' has {got}, expected exactly one split index and no '...'",
+                f"a kernel with '?' splits {split}, expected exactly one index and no '...'",
                 column=unknown.column,
                 hint="keep the other axes whole: x[i, :] -> y[?, :]",
             )

@@ -192,7 +192,7 @@ def check_images(signature: Signature) -> None:
             seen.append(owner[seen[-1]])
             if seen[-1] == name:
                 raise ArgumentError(
-                    f"image constraints form a circle: {' of '.join(map(repr, seen))}",
+                    f"image constraints form a circle: {' follows '.join(map(repr, seen))}",
                     hint="leave one of them out: some array must be cut by an index",
                 )
 

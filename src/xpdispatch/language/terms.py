@@ -153,7 +153,9 @@ class Term:
     starred : bool
         The operand stands for any number of arrays with these axes.
     column : int
-        Where its name stands in the line; takes no part in equality.
+        Where its name stands in the line.
+    separator : str
+        What is printed between axes, as its author writes it. Column and separator take no part in equality.
     """
 
     name: str | None
@@ -162,6 +164,7 @@ class Term:
     accumulate: bool = False
     starred: bool = False
     column: int = field(default=0, compare=False, repr=False)
+    separator: str = field(default=", ", compare=False, repr=False)
 
     @property
     def ellipsis(self) -> Axis | None:
@@ -185,12 +188,12 @@ class Term:
         axes = []
         for axis in self.axes:
             axes.append(replace(axis, column=inside))
-            inside += len(f"{axis}, ")
+            inside += len(f"{axis}{self.separator}")
         return replace(self, axes=tuple(axes), column=start)
 
     def __str__(self) -> str:
         head = f"{self.op} " if self.op else "*" if self.starred else ""
-        return f"{head}{self.name or ''}[{', '.join(map(str, self.axes))}]"
+        return f"{head}{self.name or ''}[{self.separator.join(map(str, self.axes))}]"
 
 
 def indices_of(terms: tuple[Term, ...]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, NoReturn, TypeAlias
 
 from xpdispatch.errors import NotationError
-from xpdispatch.language.terms import OPERATORS, Axis, Extent, Operator, Term, indices_of
+from xpdispatch.language.terms import ARITHMETIC, OPERATORS, Axis, Extent, Operator, Term, indices_of
 
 _Terms: TypeAlias = tuple[Term, ...]
 
@@ -28,7 +28,6 @@ _LONGEST = 10_000
 """Characters of a line; reading it takes time that grows with the square of its arrays."""
 _DEEPEST = 50
 """Parentheses and signs inside each other in an extent, so that no line exhausts the interpreter's stack."""
-_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "//": 2, "%": 2}
 
 
 def read(text: str) -> tuple[_Terms, _Terms]:
@@ -279,10 +278,10 @@ class _Parser:
     def sum(self, strength: int, depth: int) -> Iterator[str | int]:
         # Precedence climbing; yields postfix code as it goes.
         yield from self.atom(depth)
-        while (operator := self.token.text) in _PRECEDENCE and _PRECEDENCE[operator] > strength:
-            self.take()
-            yield from self.sum(_PRECEDENCE[operator], depth + 1)
-            yield operator
+        while self.token.text in ARITHMETIC and ARITHMETIC[self.token.text][0] > strength:
+            symbol = self.take().text
+            yield from self.sum(ARITHMETIC[symbol][0], depth + 1)
+            yield symbol
 
     def atom(self, depth: int) -> Iterator[str | int]:
         if depth > _DEEPEST:
@@ -308,9 +307,9 @@ def _bracket_hint(name: str, got: str) -> str:
 
 def _check_names(operands: _Terms, results: _Terms) -> None:
     for side, terms in (("operand", operands), ("result", results)):
-        seen: set[str | None] = {None}
+        seen: set[str | None] = set()
         for term in terms:
-            if term.name in seen - {None}:
+            if term.name and term.name in seen:
                 raise NotationError(
                     f"{side} {term.name!r} is named twice", column=term.column, hint="give each array its own name"
                 )

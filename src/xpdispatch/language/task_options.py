@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from xpdispatch.errors import ArgumentError
 
@@ -33,19 +32,13 @@ def check_options(options: Mapping[str, bool] | None) -> Mapping[str, bool]:
         )
     for name, value in options.items():
         if name in _REFUSED:
-            raise ArgumentError(f"options= sets {name!r}, which a kernel cannot have", hint=_REFUSED[str(name)])
+            raise ArgumentError(f"options= sets {name!r}, which a kernel cannot have", hint=_REFUSED[name])
         if name not in OPTIONS:
-            raise ArgumentError(f"options= sets {name!r}, which is unknown", hint=f"use {_listed()}")
-        _check_flag(name, value)
+            raise ArgumentError(
+                f"options= sets {name!r}, which is unknown", hint=f"use one of {', '.join(map(repr, OPTIONS))}"
+            )
+        if not isinstance(value, bool):
+            raise ArgumentError(
+                f"option {name!r} is {value!r}, expected True or False", hint=f"write options={{{name!r}: True}}"
+            )
     return MappingProxyType(dict(options))
-
-
-def _check_flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ArgumentError(
-            f"option {name!r} is {value!r}, expected True or False", hint=f"write options={{{name!r}: True}}"
-        )
-
-
-def _listed() -> str:
-    return f"{', '.join(map(repr, OPTIONS[:-1]))} or {OPTIONS[-1]!r}"

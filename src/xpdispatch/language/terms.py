@@ -15,12 +15,13 @@ OPERATORS: tuple[Operator, ...] = ("sum", "prod", "max", "min", "any", "all", "x
 _MOST_BITS = 4096
 """Of a number on the way to an extent, so that none takes long to compute."""
 ARITHMETIC = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "//": operator.floordiv,
-    "%": operator.mod,
+    "+": (1, operator.add),
+    "-": (1, operator.sub),
+    "*": (2, operator.mul),
+    "//": (2, operator.floordiv),
+    "%": (2, operator.mod),
 }
+"""By symbol: how strongly it binds, and what it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Extent:
                     raise ShapeError(
                         f"extent {self.text!r} divides by zero", hint="pass other scalars, or fix the arithmetic"
                     )
-                stack.append(ARITHMETIC[step](left, right))
+                stack.append(ARITHMETIC[step][1](left, right))
             else:
                 stack.append(variables[step])
             if stack[-1].bit_length() > _MOST_BITS:

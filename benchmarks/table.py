@@ -173,10 +173,10 @@ def on_threads(count: int, own: Callable[..., Any], values: tuple[Any, ...]) -> 
 
 def local_sides(name: str) -> Sides:
     made, values = KERNELS[name], ARGUMENTS[name]()
-    body, xp = made.body.function_for("CPU"), namespace_for("CPU")
+    body, xp = made.definition.body.function_for("CPU"), namespace_for("CPU")
 
     uncut = made.with_signature(made.signature)
-    uncut.cut = False
+    uncut.definition.cut = False
 
     sides = {
         "1 thread": partial(on_threads, 1, made, values),
@@ -331,10 +331,10 @@ def legate_sides(name: str, tasks: dict[str, Any]) -> Sides:
         "histogram": lambda x, bins: cn.bincount(x, minlength=bins),
         "counted": lambda x, bins: cn.bincount(x, minlength=bins),
         "matmul": lambda a, b: cn.matmul(a.astype(float), b.astype(float)),
-        "black_scholes": lambda *a: made.body.function_for("CPU")(cn, *a),
-        "softmax": lambda x: made.body.function_for("CPU")(cn, x),
-        "distances": lambda x, y: made.body.function_for("CPU")(cn, x, y),
-        "stencil": lambda u: made.body.function_for("CPU")(cn, u),
+        "black_scholes": lambda *a: made.definition.body.function_for("CPU")(cn, *a),
+        "softmax": lambda x: made.definition.body.function_for("CPU")(cn, x),
+        "distances": lambda x, y: made.definition.body.function_for("CPU")(cn, x, y),
+        "stencil": lambda u: made.definition.body.function_for("CPU")(cn, u),
     }
     if name in own:  # it has no Fourier transform on CPUs
         sides["cuPyNumeric"] = lambda: own[name](*values)

@@ -12,7 +12,8 @@ from xpdispatch.calling.engines import engine, get_engine
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.runtime import synchronize
 from xpdispatch.errors import PartitionError, UnsupportedError, XPDispatchError
-from xpdispatch.planning.tiles import Region, describe, whole
+from xpdispatch.planning.tiles import describe, whole
+from xpdispatch.planning.windows import Region
 from xpdispatch.testing.comparison import Arrays, Difference, Reruns, compare
 from xpdispatch.testing.options import Clock, telling
 from xpdispatch.testing.partitioning import Checked, check_alone, check_partitioning

@@ -54,7 +54,7 @@ def decorate(notation: str, body=lambda xp, x, n: x, **options) -> xd.Kernel:
         ("x[i-1..i] -> x[i]", {"boundary": "valid"}, TypeError, "'x' is read and written, and cannot be longer"),
         ("x[i] -> z[i]", {"boundary": "clip"}, TypeError, "boundary='clip' is given, and no operand has a halo"),
         ("x[i] -> fold z[]", {}, TypeError, "nothing says how to fold 'z'"),
-        ("x[i] -> fold z[]", {"fold": 3}, TypeError, "fold=3 is no function"),
+        ("x[i] -> fold z[]", {"fold": 3}, TypeError, "fold=3 is not a function"),
         ("x[i] -> z[i]", {"fold": max}, TypeError, "fold= is given, and no result is folded"),
         ("x[i] -> fold n[]", {"fold": max}, TypeError, "result 'n' is folded, which has no identity, and cannot be"),
         ("x[i] -> n[?]", {}, TypeError, "result 'n' has an extent that only the body knows, and cannot be a"),
@@ -362,7 +362,7 @@ def test_a_sample_that_raises_asks_for_dtype(on_legate: Engine) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         shy(on_legate.put(np.zeros(5)))
     assert "pass dtype= to the decorator" in caught.value.__notes__[-1]
-    known = kernel("x[i] -> y[i]", dtype="x")(shy.body.function)
+    known = kernel("x[i] -> y[i]", dtype="x")(shy.__wrapped__)
     np.testing.assert_array_equal(on_legate.get(known(on_legate.put(np.zeros(5)))), np.zeros(5))
 
 

@@ -26,8 +26,8 @@ It prints as the line that says it, and parsing that line gives an equal signatu
 printed line, so that whoever finds a fault, here or at a call, can point to it with a caret: ``column=axis.column``.
 A signature that is made of another with :func:`dataclasses.replace` prints what it then says.
 
-Nothing here knows arrays, shapes or engines (but ``boundaries`` fills in elements outside an array). A line that
-contradicts itself never becomes a signature: it is a NotationError, raised when the kernel is made.
+Nothing here knows arrays, shapes or engines. A line that contradicts itself never becomes a signature: it is a
+NotationError, raised when the kernel is made.
 
 The modules, each imports from those before it
 ----------------------------------------------
@@ -38,9 +38,9 @@ The modules, each imports from those before it
 ``constraints``
     Constraint, and the functions that make one.
 ``signature``
-    Signature: printing, columns, parsing, and whether constraints fit the terms.
+    Signature: printing, columns, parsing, and whether constraints fit the terms. Role.
 ``explicit``
-    Roles, and from roles and constraints to a signature.
+    The annotations, and from roles and constraints to a signature.
 ``boundaries``
     ``boundary=``: one mode or constant for each operand with a halo.
 ``task_options``

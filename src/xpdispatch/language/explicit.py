@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union, get_args, get_origin
 
 from xpdispatch.errors import ArgumentError
 from xpdispatch.language.constraints import BESIDE, Constraint, checked_constraints
-from xpdispatch.language.signature import Signature, check_images, check_named
-from xpdispatch.language.terms import OPERATORS, Axis, Operator, Term
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """What a body does with an array parameter: in, out, inout or reduce."""
-
-    kind: str
-    op: Operator | None = None
-
+from xpdispatch.language.signature import Role, Signature, check_images, check_named, in_roles
+from xpdispatch.language.terms import OPERATORS, Axis, Term
 
 In: TypeAlias = Annotated[Any, Role("in")]
 """Annotation of a parameter whose array the body reads."""
@@ -96,6 +86,16 @@ def signature_of(roles: dict[str, Role], constraints: Iterable[Constraint], take
         A constraint names something else than the roles do, contradicts another, or says too little.
     """
     constraints = checked_constraints(constraints)
+    try:
+        signature = _signature_of(roles, constraints, taken)
+        check_images(signature)
+    except ArgumentError as error:
+        error.notation, error.column = "; ".join([in_roles(roles), *map(str, constraints)]), None
+        raise
+    return signature
+
+
+def _signature_of(roles: dict[str, Role], constraints: Sequence[Constraint], taken: Collection[str]) -> Signature:
     for constraint in constraints:
         check_named(constraint, roles)
     groups = _groups(roles, constraints)
@@ -115,9 +115,7 @@ def signature_of(roles: dict[str, Role], constraints: Iterable[Constraint], take
             raise ArgumentError(
                 f"no operand gives the extents of {term.name!r}", hint="annotate one of its arrays with In or InOut"
             )
-    signature = Signature(operands, results, tuple(c for c in constraints if c.kind in BESIDE or not one_group))
-    check_images(signature)
-    return signature
+    return Signature(operands, results, tuple(c for c in constraints if c.kind in BESIDE or not one_group))
 
 
 def _groups(roles: dict[str, Role], constraints: Sequence[Constraint]) -> dict[str, str]:

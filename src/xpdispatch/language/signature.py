@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from xpdispatch.errors import ArgumentError
 from xpdispatch.language.constraints import BESIDE, Constraint, checked_constraints
 from xpdispatch.language.notation import read
-from xpdispatch.language.terms import Term, indices_of
+from xpdispatch.language.terms import Operator, Term, indices_of
+
+Access: TypeAlias = Literal["in", "out", "inout", "reduce"]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a body does with an array parameter; prints as the annotation that says so."""
+
+    kind: Access
+    op: Operator | None = None
+
+    def __str__(self) -> str:
+        return {"in": "In", "out": "Out", "inout": "InOut", "reduce": f"Reduce[{self.op!r}]"}[self.kind]
+
+
+def in_roles(roles: Mapping[str, Role]) -> str:
+    """Array parameters as a body annotates them."""
+    return ", ".join(f"{name}: {role}" for name, role in roles.items())
+
 
 _IN_NOTATION = {
     "align": "give the arrays the same indices: x[i], y[i] -> z[i]",
@@ -102,15 +122,18 @@ class Signature:
     @property
     def line(self) -> str:
         """The arrays without the constraints: index notation, or roles where it cannot express them."""
-        if not self._explicit:
-            return f"{', '.join(map(str, self.operands))} -> {', '.join(map(str, self.results))}".strip()
-        read = {t.name for t in self.operands}
-        written = {t.name for t in self.results}
-        roles = [f"{t.name}: In" for t in self.operands if t.name not in written]
+        if self._explicit:
+            return in_roles(self.roles)
+        return f"{', '.join(map(str, self.operands))} -> {', '.join(map(str, self.results))}".strip()
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """What the body does with each array, by name: the operands in order, then the other results."""
+        found = {str(t.name): Role("in") for t in self.operands}
         for term in self.results:
-            kind = f"Reduce[{term.op!r}]" if term.op else "InOut" if term.name in read else "Out"
-            roles.append(f"{term.name}: {kind}")
-        return ", ".join(roles)
+            kind: Access = "reduce" if term.op else "inout" if term.name in found else "out"
+            found[str(term.name)] = Role(kind, term.op)
+        return found
 
     @property
     def _explicit(self) -> bool:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.language.constraints import BESIDE, Constraint, align, broadcast
-from xpdispatch.language.explicit import Role, signature_of
-from xpdispatch.language.signature import Signature
+from xpdispatch.language.explicit import signature_of
+from xpdispatch.language.signature import Role, Signature
 from xpdispatch.language.terms import OPERATORS, Axis, Term
 
 _PLAIN_OPERATORS = tuple(op for op in OPERATORS if op != "fold")
@@ -155,10 +155,7 @@ def _whole(signature: Signature, index: str) -> Signature:
 def _constraint_changes(signature: Signature) -> Iterator[tuple[Signature, str]]:
     """Changes in the explicit spelling: one array more is aligned, combined or kept whole."""
     read = {t.name for t in signature.operands}
-    roles = {str(t.name): Role("in") for t in signature.operands}
-    for term in signature.results:
-        kind = "reduce" if term.op else "inout" if term.name in read else "out"
-        roles[str(term.name)] = Role(kind, term.op)
+    roles = signature.roles
     groups = [c for c in signature.constraints if c.kind == "align"]
     others = [c for c in signature.constraints if c.kind != "align"]
     loose = [n for n in roles if n not in {m for c in groups for m in c.names}]

@@ -66,8 +66,8 @@ def test_empty_tiles_are_launched_and_bodies_never_see_them(monkeypatch: pytest.
     from xpdispatch.legate import leaf
 
     regions: list[Any] = []
-    real = leaf._region
-    monkeypatch.setattr(leaf, "_region", lambda *a: regions.append(real(*a)) or regions[-1])
+    real = leaf.Task.region
+    monkeypatch.setattr(leaf.Task, "region", lambda *a: regions.append(real(*a)) or regions[-1])
 
     @kernel("x[i,:] -> y[i,:], max hi[]", dtype=("x", "x"))
     def body(xp, x):
@@ -153,7 +153,7 @@ def test_parts_are_put_together_in_the_order_of_the_tiles() -> None:
             out = tuple(cupynumeric.zeros(a.shape, dtype=np.float32) for a in got)
             cast = made(cupynumeric.array(x), out=out)
             xd.synchronize()
-        tiles = sorted({region for k, region in noted if k is made})
+        tiles = sorted({region for k, region in noted if k is made.definition})
         assert (len(tiles) > 2) == cuts_rows_for_parts()
         expected = make_trial(made, (x,), {}).run(tiles)
         for g, c, o, e in zip(got, cast, out, expected, strict=True):
@@ -213,7 +213,7 @@ def test_an_index_that_no_array_has_is_cut(each: xd.Kernel, n: int) -> None:
         got = each(*args)
         xd.synchronize()
     np.testing.assert_array_equal(np.asarray(got), each(*args))
-    assert len({region for k, region in noted if k is each}) > 2 or n == 1
+    assert len({region for k, region in noted if k is each.definition}) > 2 or n == 1
 
 
 @pytest.mark.skipif("LEGATE_MIN_CPU_CHUNK" in os.environ, reason="small tiles are forced on all of this run")
@@ -342,8 +342,8 @@ def test_every_kernel_has_all_variants(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = tasks.library, Library()
     monkeypatch.setattr(tasks, "library", fake)
     made = kernel("x[i] -> y[i]")(lambda xp, x: x)
-    tasks.task_of(made, Recipe((), (), (), True, ()))
-    del tasks._tasks[made, None]
+    tasks.task_of(made.definition, Recipe((), (), (), True, ()))
+    del tasks._tasks[made.definition]
     assert all(fake.infos[0].has_variant(lg.VariantCode[v]) for v in ("CPU", "OMP", "GPU"))
 
 

@@ -64,7 +64,7 @@ class Kernel(Generic[P, R]):
         self._arrays = tuple(at for at in range(len(body.slots)) if at not in body.scalar_at)
         self._more = tuple(at for at in body.given_at if at is not None and at >= len(body.slots))
         self._blank = (None,) * len(self._more)
-        self._by_position = 0 if body.keyword else len(body.slots)
+        self._by_position = -1 if body.keyword else len(body.slots)
         # Runners of calls, by what decides them: engine, types, dtypes, shapes, types of scalars and extents.
         self._runners = BoundedCache()
 

@@ -26,6 +26,9 @@ _tasks: WeakKeyDictionary[Definition, dict[object, Any]] = WeakKeyDictionary()
 """By kernel, and where Legate must know options when it registers the task by these and by how many stores there are;
 or by ``"joiner"``. Legate keeps a task for ever, but its function holds the kernel weakly."""
 
+_made = 0
+"""How many tasks there are."""
+
 _has_gpus = lg.get_machine().count(lg.TaskTarget.GPU) > 0
 
 
@@ -53,14 +56,16 @@ def joiner_of(definition: Definition) -> Any:
 
 
 def _registered(definition: Definition, which: object, register: Callable[[], Any]) -> Any:
+    global _made  # noqa: PLW0603
     own = _tasks.setdefault(definition, {})
     task = own.get(which)
     if task is None:
         try:
             task = own[which] = register()
+            _made += 1
         except OverflowError:
             raise EngineError(
-                f"this program has launched {_MOST_KERNELS:,} kernels on Legate, and there is room for no more",
+                f"this program has launched {_made} different kernels on Legate, and there is room for no more",
                 hint="decorate a body once, at module level, and not in a loop",
             ) from None
     return task

@@ -80,7 +80,7 @@ def _on_legate(trial: Trial, factor: int) -> tuple[list[Region], Arrays | Except
             arguments[layout.name] = np.full_like(held, identity(layout.op, held.dtype))
 
     def own() -> list[Region]:
-        return sorted({region for kernel, region in tiles if kernel is trial.kernel})
+        return sorted({region for definition, region in tiles if definition is trial.kernel.definition})
 
     synchronize()
     with legate.forced_tiles(factor) as tiles:

@@ -17,9 +17,8 @@ import right
 from xpdispatch import Kernel
 from xpdispatch.language.boundaries import padded
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.windows import WHOLE, Layout
 from xpdispatch.planning.tiles import Tile, whole
-from xpdispatch.planning.windows import Region
+from xpdispatch.planning.windows import WHOLE, Layout, Region
 from xpdispatch.testing.trial import make_trial, quiet
 
 ROOT = Path(__file__).parents[1]

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from xpdispatch.running.blocking import Cost, Growth, Volumes
+from xpdispatch.running.measure import measure
 
 import xpdispatch as xd
 from conftest import forced_cuts, make_engine, run_python
@@ -26,10 +28,8 @@ from xpdispatch.machine import threads as pool
 from xpdispatch.machine.collector import _Collector
 from xpdispatch.planning.tiles import whole
 from xpdispatch.running import blocking, executor, local
-from xpdispatch.running.blocking import Cost, Growth, Volumes
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.local import prepare
-from xpdispatch.running.measure import measure
 from xpdispatch.running.site import Site
 from xpdispatch.testing import check_partitioning
 

@@ -10,11 +10,10 @@ import pytest
 
 from xpdispatch import kernel
 from xpdispatch.arrays.namespaces import namespace_for
-from xpdispatch.running.site import inside_body
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import grid, whole
 from xpdispatch.running.executor import run
-from xpdispatch.running.site import Site
+from xpdispatch.running.site import Site, inside_body
 
 
 def tiled(

@@ -754,7 +754,7 @@ def test_all_of_four_bools(bits: int) -> None:
 
 def test_bits_are_combined_by_xor_alone() -> None:
     for op in ("or", "and", "bitwise_or"):
-        with pytest.raises(TypeError, match=f"Reduce\\['{op}'\\] names no operator"):
+        with pytest.raises(TypeError, match=f"Reduce\\['{op}'\\] does not name an operator"):
             Reduce[op]
     both = kernel("x[i] -> fold r[]", fold=lambda xp, a, b: xp.bitwise_or(a, b))(lambda xp, x: np.bitwise_or.reduce(x))
     x = 1 << rng.integers(0, 60, 9)
@@ -765,7 +765,7 @@ def test_a_reduction_without_an_operator() -> None:
     def body(xp, x: In, r: Reduce):
         r += xp.sum(x)
 
-    with pytest.raises(TypeError, match="parameter 'r' is a Reduce that names no operator"):
+    with pytest.raises(TypeError, match="parameter 'r' is a Reduce without an operator"):
         kernel(constraints=[broadcast("r")])(body)
 
 
@@ -827,11 +827,11 @@ def body_of_constraints(xp, x: In, y: Out, factor=1):
 @pytest.mark.parametrize(
     ("constraints", "message"),
     [
-        ([align("x", "foo")], "a constraint names 'foo', which is no array parameter of the body"),
-        ([align("factor", "y")], "a constraint names 'factor', which is no array parameter of the body"),
-        ([broadcast("foo")], "a constraint names 'foo'"),
-        ((1,), "constraints= holds 1, expected align, broadcast"),
-        ([None], "constraints= holds None, expected align, broadcast"),
+        ([align("x", "foo")], "align\\('x', 'foo'\\) names 'foo', which is not an array parameter of the body"),
+        ([align("factor", "y")], "align\\('factor', 'y'\\) names 'factor', which is not an array parameter"),
+        ([broadcast("foo")], "broadcast\\('foo'\\) names 'foo'"),
+        ((1,), "constraints= holds 1, expected a constraint such as align"),
+        ([None], "constraints= holds None, expected a constraint such as align"),
         (1, "constraints= got 1, expected a list of constraints"),
         (None, "constraints= got None, expected a list of constraints"),
         (align("x", "y"), "constraints= got one constraint, expected several"),

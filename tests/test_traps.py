@@ -235,7 +235,7 @@ def test_calls_whose_arrays_do_not_fit_are_refused(call: str, told: str | None) 
     if told is None:
         assert "no error" in done.stdout
     else:
-        assert "MemoryLimitError kernel '<lambda>': " + told in done.stdout
+        assert "EngineError kernel '<lambda>': " + told in done.stdout
         assert "and Legate has 150 MiB in all" in done.stdout
         assert FLAG in done.stdout
 

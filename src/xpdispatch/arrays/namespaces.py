@@ -17,7 +17,7 @@ import array_api_compat
 import numpy as np
 
 from xpdispatch.arrays import fourier as cpu
-from xpdispatch.errors import ArgumentError, MissingError, SignatureError, UnsupportedError
+from xpdispatch.errors import ArgumentError, MissingError, UnsupportedError
 from xpdispatch.machine.packages import install_command
 
 VARIANTS = ("CPU", "OMP", "GPU")
@@ -46,10 +46,10 @@ def check_variants(names: Sequence[str]) -> tuple[str, ...]:
 
     Raises
     ------
-    SignatureError
+    ArgumentError
     """
     if not isinstance(names, Sequence) or isinstance(names, str) or not names or any(n not in VARIANTS for n in names):
-        raise SignatureError(
+        raise ArgumentError(
             f"variants={names!r} are not some of Legate's",
             hint="write variants=('CPU',) or several of 'CPU', 'OMP' and 'GPU'",
         )

@@ -13,8 +13,8 @@ import numpy as np
 from xpdispatch.arrays import namespaces
 from xpdispatch.calling.binding import MISSING, bind, call_shown, kind_of
 from xpdispatch.calling.engines import chosen, engine_for, get_engine
-from xpdispatch.errors import SignatureError, XPDispatchError
-from xpdispatch.language.notation import Signature
+from xpdispatch.errors import ArgumentError, XPDispatchError
+from xpdispatch.language.signature import Signature
 from xpdispatch.language.words import in_words
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.arguments import check_call
@@ -142,7 +142,7 @@ class Kernel(Generic[P, R]):
 
         Raises
         ------
-        SignatureError
+        ArgumentError
         """
         if boundary is None:
             haloed = {t.name for t in signature.operands if t.haloed}
@@ -271,18 +271,18 @@ class Kernel(Generic[P, R]):
 
     def _set_variant(self, variant: str, function: Callable[..., Any]) -> Kernel[P, R]:
         if not callable(function):
-            raise SignatureError(
+            raise ArgumentError(
                 f"the {variant} body is {function!r}, expected a function",
                 hint=f"write @{self.name}.{variant.lower()}_variant on the line before its def",
             ).complete(self.name, self.notation)
         wanted, got = list(inspect.signature(self.__wrapped__).parameters), list(inspect.signature(function).parameters)
         if wanted != got:
-            raise SignatureError(
+            raise ArgumentError(
                 f"the {variant} body has parameters ({', '.join(got)}), expected ({', '.join(wanted)})",
                 hint="give every variant's body the same parameters",
             ).complete(self.name, self.notation)
         if variant not in self.definition.variants:
-            raise SignatureError(
+            raise ArgumentError(
                 f"the kernel has no {variant} variant, only {', '.join(self.definition.variants)}",
                 hint=f"leave out variants=, or add {variant!r} to it",
             ).complete(self.name, self.notation)

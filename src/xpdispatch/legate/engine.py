@@ -19,7 +19,8 @@ from xpdispatch.arrays.namespaces import VARIANTS, library_of, refuse_variant, s
 from xpdispatch.arrays.reductions import combined, from_sort_keys, identity, sort_keys
 from xpdispatch.arrays.scalars import scalars_key
 from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
-from xpdispatch.language.notation import Term, parse
+from xpdispatch.language.signature import Signature
+from xpdispatch.language.terms import Term
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.arguments import shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of, define
@@ -411,9 +412,9 @@ def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
     return from_sort_keys(keys, np.dtype(dtype))
 
 
-_ASSIGN = define(assign, parse("src[...] -> dst[...]"), cut=False)
-_FOLD = define(fold, parse("total[...], part[...] -> total[...]"), cut=False)
-_FROM_KEYS = define(from_keys, parse("keys[...] -> values[...]"), cut=False)
+_ASSIGN = define(assign, Signature.parse("src[...] -> dst[...]"), cut=False)
+_FOLD = define(fold, Signature.parse("total[...], part[...] -> total[...]"), cut=False)
+_FROM_KEYS = define(from_keys, Signature.parse("keys[...] -> values[...]"), cut=False)
 _runners = BoundedCache()
 """Of these, by definition and by the types and shapes of their stores; at most 256."""
 

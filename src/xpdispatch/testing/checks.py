@@ -32,7 +32,7 @@ def check_kernel(kernel: Kernel, /, *args: Any, **kwargs: Any) -> tuple[Partitio
 
     Raises
     ------
-    PartitionError, PortabilityError, DisagreementError
+    PartitionError, PortabilityError
         What the first check that failed has found.
 
     See Also

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import XPDispatchError
-from xpdispatch.language.constraints import BESIDE, align, beside, broadcast
-from xpdispatch.language.explicit import Role, signature_of
-from xpdispatch.language.notation import OPERATORS, Axis, Constraint, Signature, Term, parse
+from xpdispatch.language.constraints import BESIDE, Constraint, align, broadcast
+from xpdispatch.language.explicit import signature_of
+from xpdispatch.language.signature import Role, Signature
+from xpdispatch.language.terms import OPERATORS, Axis, Term
 
 _PLAIN_OPERATORS = tuple(op for op in OPERATORS if op != "fold")
 
@@ -84,9 +85,7 @@ def _made(kernel: Kernel, changes: Any) -> Iterator[Change]:
 
 def _read_again(signature: Signature) -> Signature:
     """A changed notation, once more through the checks of the parser."""
-    if signature.text or _explicit(signature):
-        return signature
-    return beside(parse(str(replace(signature, constraints=()))), signature.constraints)
+    return signature if _explicit(signature) else Signature.parse(signature.line, signature.constraints)
 
 
 def _explicit(signature: Signature) -> bool:
@@ -94,7 +93,7 @@ def _explicit(signature: Signature) -> bool:
 
 
 def _with(signature: Signature, operands: Sequence[Term], results: Sequence[Term]) -> Signature:
-    return replace(signature, operands=tuple(operands), results=tuple(results), text="")
+    return replace(signature, operands=tuple(operands), results=tuple(results))
 
 
 def _operator_changes(signature: Signature, result: int | None) -> Iterator[tuple[Signature, str]]:
@@ -157,13 +156,10 @@ def _whole(signature: Signature, index: str) -> Signature:
 def _constraint_changes(signature: Signature) -> Iterator[tuple[Signature, str]]:
     """Changes in the explicit spelling: one array more is aligned, combined or kept whole."""
     read = {t.name for t in signature.operands}
-    roles = {str(t.name): Role("in") for t in signature.operands}
-    for term in signature.results:
-        kind = "reduce" if term.op else "inout" if term.name in read else "out"
-        roles[str(term.name)] = Role(kind, term.op)
+    roles = signature.roles
     groups = [c for c in signature.constraints if c.kind == "align"]
     others = [c for c in signature.constraints if c.kind != "align"]
-    loose = [n for n in roles if n not in {m for c in groups for m in c.args}]
+    loose = [n for n in roles if n not in {m for c in groups for m in c.names}]
     changes: list[tuple[dict[str, Role], list[Constraint], str]] = []
     for name in loose:
         if name not in read and roles[name].kind == "out":
@@ -172,7 +168,7 @@ def _constraint_changes(signature: Signature) -> Iterator[tuple[Signature, str]]
                 changes.append((changed, [*groups, *others], f'annotate {name!r} with Reduce["{op}"]'))
     for name in loose:
         if groups:
-            more = align(*map(str, groups[0].args), name)
+            more = align(*groups[0].names, name)
             changes.append((roles, [more, *groups[1:], *others], f"write {more}"))
     if loose and not groups and len(roles) > 1:
         changes.append((roles, [align(*roles), *others], f"write {align(*roles)}"))

@@ -130,8 +130,6 @@ def _reproduce(kernel: Kernel, found: Failure, seed: int) -> str:
 def _column(kernel: Kernel, names: Sequence[str]) -> int | None:
     """Where an index, or an array, stands first in the notation."""
     signature = kernel.signature
-    if not signature.text:
-        return None
     for name in names:
         for term in (*signature.operands, *signature.results):
             if term.name == name:

@@ -8,7 +8,7 @@ import numpy as np
 
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError
-from xpdispatch.language.notation import Axis, Term
+from xpdispatch.language.terms import Axis, Term
 from xpdispatch.testing.trial import check_is_kernel
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import numpy as np
 from xpdispatch.arrays.reductions import check_dtype, combined
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, PartitionError, XPDispatchError
-from xpdispatch.language.notation import OPERATORS, Axis, Operator, Signature, Term, parse
+from xpdispatch.language.signature import Signature
+from xpdispatch.language.terms import OPERATORS, Axis, Operator, Term
 from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.body import parameters_of
 from xpdispatch.testing.notation_changes import with_axis
@@ -332,7 +333,7 @@ def _joined(signature: Signature, split: _Split, name: str) -> Signature | None:
 
 def _is_right(base: Kernel, signature: Signature, experiments: Sequence[Experiment], seed: int) -> bool:
     try:
-        made = Kernel(base.__wrapped__, parse(str(signature)), boundary=_boundary(signature))
+        made = Kernel(base.__wrapped__, Signature.parse(str(signature)), boundary=_boundary(signature))
     except XPDispatchError:  # the index contradicts those that are there
         return False
     return is_right(made, experiments, seed, 0.5)

@@ -126,7 +126,8 @@ def unshared(site: Site, known: Known, value: Any, arguments: Sequence[Any], oth
         shared = shared or (0 in value.stride() and value.numel() > 1)
     operands = [arguments[at] for at in site.body.operand_at]
     if shared or any(a is not None and share_memory(library, value, a) for a in (*operands, *others)):
-        return site.xp.asarray(value, copy=True)
+        # The namespace of a variant may be anything that bodies need.
+        return np.array(value) if library == "numpy" else site.xp.asarray(value, copy=True)
     return value
 
 

@@ -112,7 +112,7 @@ def part(array: np.ndarray, layout: Layout, region: Region) -> np.ndarray:
         if layout.boundary in (None, "clip"):
             array = array[(slice(None),) * axis + (slice(max(0, low), high),)]
         else:
-            array = padded(np, array, axis, low, high, layout.boundary)
+            array = padded(np, array, axis, low, high, array.shape[axis], layout.boundary)
     return array
 
 

@@ -12,7 +12,7 @@ class BoundedCache(dict[Any, Any]):
     """A dict that forgets its oldest entry instead of growing beyond 256."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if len(self) >= SIZE:
+        while len(self) >= SIZE:
             with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # another thread was first
                 del self[next(iter(self))]
         super().__setitem__(key, value)

@@ -101,7 +101,7 @@ CASES = [
 
 @pytest.mark.parametrize("cuts", ["whole", "cut"])
 @given(case=st.sampled_from(CASES), data=st.data())
-@settings(max_examples=400)
+@settings(max_examples=250)
 def test_any_overlap_in_this_process(case: Any, data: Any, cuts: str) -> None:
     made, reads, writes = case
     base = np.random.default_rng(0).integers(-99, 99, (11, 11))

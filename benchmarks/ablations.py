@@ -38,10 +38,12 @@ def without(mechanism: str, made: Kernel) -> tuple[Kernel, Callable[[], Abstract
 
     No other function here knows the library's internals. An empty name switches nothing off.
     """
-    own = made.with_signature(made.signature)
-    own.fuse, own.cut = mechanism != "fusing", mechanism != "cutting"
+    options = {**made.options, "fuse": mechanism != "fusing", "cut": mechanism != "cutting"}
+    own = Kernel(made.__wrapped__, made.signature, **options)
+    study = Cutter._study
     scopes: dict[str, Callable[[], AbstractContextManager[object]]] = {
-        "measuring": partial(mock.patch.object, Cutter, "_measured", lambda *_: None),  # what is guessed stays
+        # What is guessed of a body's costs stays, and whether it can be traced.
+        "measuring": partial(mock.patch.object, Cutter, "_study", lambda *given: (None, study(*given)[1])),
         "reuse of blocks": partial(mock.patch.object, memory, "_SMALLEST", sys.maxsize),
         "threads": partial(threads, 1),
         "scipy's FFT": partial(mock.patch.object, fourier, "_takes", lambda _: False),

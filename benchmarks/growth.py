@@ -34,7 +34,7 @@ def with_elements(rounds: int) -> Rows:
     rows = []
     for name in ("saxpy", "black_scholes"):
         made, xp = KERNELS[name], namespace_for("CPU")
-        body, values = made.body.function_for("CPU"), ARGUMENTS[name]()
+        body, values = made.definition.body.function_for("CPU"), ARGUMENTS[name]()
         for count in (10**3, 10**4, 10**5, 10**6, 3 * 10**6, 10**7, 3 * 10**7):
             given = [np.resize(v, count) if isinstance(v, np.ndarray) else v for v in values]
 
@@ -96,7 +96,7 @@ def in_memory() -> Rows:
     rows = []
     for name in ("copy", "saxpy", "histogram", "matmul", "fft2", "black_scholes", "stencil", "softmax", "distances"):
         made, values, xp = KERNELS[name], ARGUMENTS[name](), namespace_for("CPU")
-        body = made.body.function_for("CPU")
+        body = made.definition.body.function_for("CPU")
 
         row: dict[str, Any] = {"kernel": name}
         sides = {f"{n} thread{'s' * (n > 1)}": partial(on_threads, n, made, values) for n in (1, 2)} | {

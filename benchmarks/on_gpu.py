@@ -116,7 +116,9 @@ def fused_sides(cupy: Any, made: Any, values: tuple[Any, ...], out: Any) -> Side
     same = bool(cupy.array_equal(found, expected))
     near = same or bool(cupy.allclose(found, expected, rtol=1e-6))
     del found, expected
-    print(f"{made.body.name}: {'the same bits as' if same else 'near' if near else 'NOT'} what the body gives")
+    print(
+        f"{made.definition.body.name}: {'the same bits as' if same else 'near' if near else 'NOT'} what the body gives"
+    )
     if not near:
         raise SystemExit(1)
     source, sides["copy"] = values[0], lambda: cupy.copyto(out, source)
@@ -165,7 +167,7 @@ def program_rows(cupy: Any, rounds: int) -> list[dict]:
     for name in PROGRAMS:
         made = KERNELS[name]
         values = tuple(cupy.asarray(v) if isinstance(v, np.ndarray) else v for v in ARGUMENTS[name]())
-        body = made.body.function_for("GPU")
+        body = made.definition.body.function_for("GPU")
         sides = {"ours": lambda m=made, v=values: m(*v), "raw body": lambda b=body, v=values: b(xp, *v)}
         found = medians(cupy, sides, rounds)
         rows += [{"kernel": name, "side": side, "ms": ms, "over": ms / found["ours"]} for side, ms in found.items()]

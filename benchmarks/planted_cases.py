@@ -16,8 +16,9 @@ import planted
 import right
 from xpdispatch import Kernel
 from xpdispatch.language.boundaries import padded
-from xpdispatch.planning.plan import WHOLE, Layout, Plan
-from xpdispatch.planning.tiles import Region, Tile, whole
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import Tile, whole
+from xpdispatch.planning.windows import WHOLE, Layout, Region
 from xpdispatch.testing.trial import make_trial, quiet
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +66,7 @@ class Case:
 
     def call(self, xp: Any, tile: Tile, operands: list[Any], buffers: dict[int, Any], scalars: Any = None) -> list[Any]:
         """One run of the body."""
-        body = self.kernel.body
+        body = self.kernel.definition.body
         got = body.call(body.function, xp, tile, operands, buffers, self.scalars if scalars is None else scalars)
         if got is None:
             return [buffers[r] for r in range(body.results)]

@@ -15,8 +15,9 @@ import numpy as np
 
 from planted_cases import CannotBeSaid, Case, in_one_tile, part, told
 from xpdispatch.arrays.reductions import identity
-from xpdispatch.planning.plan import WHOLE, Layout, Plan
-from xpdispatch.planning.tiles import Region, Tile, is_empty, whole
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import Tile, is_empty, whole
+from xpdispatch.planning.windows import WHOLE, Layout, Region
 from xpdispatch.testing.trial import quiet
 
 UFUNCS = {"sum": np.add, "max": np.maximum}
@@ -26,7 +27,7 @@ def merged(case: Case, partials: list[Any]) -> np.ndarray:
     """Partial results, stacked along their first axis, folded by the kernel's own function."""
     total = partials[0][0]
     for value in partials[0][1:]:
-        total = case.kernel.body.merge(xnp, total, value)
+        total = case.kernel.definition.body.merge(xnp, total, value)
     return np.asarray(total)
 
 
@@ -39,7 +40,7 @@ def jax_answer(case: Case, count: int) -> list[Any]:
     from jax.sharding import Mesh, PartitionSpec
 
     jax.config.update("jax_enable_x64", True)  # noqa: FBT003
-    plan, cut, body = case.plan, case.cut, case.kernel.body
+    plan, cut, body = case.plan, case.cut, case.kernel.definition.body
     size = plan.extents[cut] // count
     if body.merge and body.results > 1:
         raise CannotBeSaid("not run: a fold of several results")

@@ -40,7 +40,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from xpdispatch import kernel, namespace_for, synchronize, threads
+from xpdispatch import Kernel, kernel, namespace_for, synchronize, threads
 from xpdispatch.machine.hardware import version_of
 from xpdispatch.machine.progress import Progress, progress_bar
 
@@ -176,10 +176,9 @@ def on_threads(count: int, own: Callable[..., Any], values: tuple[Any, ...]) -> 
 
 def local_sides(name: str) -> Sides:
     made, values = KERNELS[name], ARGUMENTS[name]()
-    body, xp = made.body.function_for("CPU"), namespace_for("CPU")
+    body, xp = made.definition.body.function_for("CPU"), namespace_for("CPU")
 
-    uncut = made.with_signature(made.signature)
-    uncut.cut = False
+    uncut = Kernel(made.__wrapped__, made.signature, **{**made.options, "cut": False})
 
     sides = {
         "1 thread": partial(on_threads, 1, made, values),
@@ -334,10 +333,10 @@ def legate_sides(name: str, tasks: dict[str, Any]) -> Sides:
         "histogram": lambda x, bins: cn.bincount(x, minlength=bins),
         "counted": lambda x, bins: cn.bincount(x, minlength=bins),
         "matmul": lambda a, b: cn.matmul(a.astype(float), b.astype(float)),
-        "black_scholes": lambda *a: made.body.function_for("CPU")(cn, *a),
-        "softmax": lambda x: made.body.function_for("CPU")(cn, x),
-        "distances": lambda x, y: made.body.function_for("CPU")(cn, x, y),
-        "stencil": lambda u: made.body.function_for("CPU")(cn, u),
+        "black_scholes": lambda *a: made.definition.body.function_for("CPU")(cn, *a),
+        "softmax": lambda x: made.definition.body.function_for("CPU")(cn, x),
+        "distances": lambda x, y: made.definition.body.function_for("CPU")(cn, x, y),
+        "stencil": lambda u: made.definition.body.function_for("CPU")(cn, u),
     }
     if name in own:  # it has no Fourier transform on CPUs
         sides["cuPyNumeric"] = lambda: own[name](*values)

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 
 import xpdispatch as xd
 from xpdispatch.arrays import namespaces
-from xpdispatch.running import blocking, cutting
+from xpdispatch.running import cutting
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
@@ -115,16 +115,9 @@ def cuts_rows_for_parts() -> bool:
 @contextmanager
 def forced_cuts(threads: int, cache: int = 64) -> Iterator[None]:
     """Cut calls in this process, and Legate's tasks, into tiles for a cache of a few cells, whatever that costs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XPDISPATCH_CACHE", str(cache))
-        patch.setattr(blocking, "_LEAST", 1)
-        patch.setattr(blocking, "_TILE", 0)
-        patch.setattr(blocking, "_WORSE", float("inf"))
-        patch.setattr(cutting, "_SHARED", 0)
-        namespaces.registrations += 1  # what was prepared without cuts is prepared anew
-        with xd.threads(threads):
-            yield
-    namespaces.registrations += 1
+    with pytest.MonkeyPatch.context() as patch, xd.threads(threads):
+        patch.setattr(cutting, "forced", cache)
+        yield
 
 
 def run_python(code: str, *, keep_config: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -170,12 +163,11 @@ def on_legate(request: pytest.FixtureRequest) -> Iterator[Engine]:
 @pytest.fixture(autouse=True)
 def registry() -> Iterator[None]:
     """A test may register namespaces; the next one finds the default ones."""
-    before = dict(namespaces._registry)
+    before = namespaces.registered
     yield
-    if namespaces._registry != before:
-        namespaces._registry.update(before)
+    if namespaces.registered is not before:
+        namespaces.registered = before
         namespaces.namespace_for.cache_clear()
-        namespaces.registrations += 1
 
 
 def registered_options(monkeypatch: pytest.MonkeyPatch) -> list[Any]:

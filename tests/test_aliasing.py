@@ -114,7 +114,7 @@ def test_any_overlap_in_this_process(case: Any, data: Any, cuts: str) -> None:
     outs = [view(draw, base, written_shape) for _ in range(writes)]
     if made is row_sums:
         outs = [o[:, 0] for o in outs]
-    if made.body.updates:
+    if made.definition.body.updates:
         outs = [operands[0]]
     if not all(o.flags.writeable for o in outs):
         return
@@ -159,7 +159,7 @@ def test_views_of_cupynumeric_arrays(made: Any, out: str, on_legate: Engine) -> 
     for first in NAMES:
         values = np.arange(144).reshape(12, 12)
         base = cupynumeric.array(values)
-        reads = len(made.operands)
+        reads = len(made.definition.operands)
         operands = [parts(cupynumeric, base)[n] for n in (first, "other corner")[:reads]]
         copies = [parts(np, values)[n].copy() for n in (first, "other corner")[:reads]]
         target = parts(np, values)[out]

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from xpdispatch.running.blocking import Cost, Growth, Volumes
+from xpdispatch.running.measure import measure
 
 import xpdispatch as xd
 from conftest import forced_cuts, make_engine, run_python
@@ -25,10 +27,8 @@ from xpdispatch.machine import memory as blocks
 from xpdispatch.machine import threads as pool
 from xpdispatch.planning.tiles import whole
 from xpdispatch.running import blocking, executor, local
-from xpdispatch.running.blocking import Cost, Growth, Volumes
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.local import prepare
-from xpdispatch.running.measure import measure
 from xpdispatch.running.site import Site
 from xpdispatch.testing import check_partitioning
 
@@ -363,7 +363,9 @@ def test_unaligned_arrays_and_kernels_without_indices_stay_whole() -> None:
 
 def cost_of(made: xd.Kernel, dtypes: list[Any], sizes: tuple[int, ...], *shapes: tuple[int, ...]) -> Cost:
     plan = made.plan(shapes, (), [None])
-    site = Site(plan, made.body, made.body.function, namespace_for("CPU"), "numpy", "CPU", (None,))
+    site = Site(
+        plan, made.definition.body, made.definition.body.function, namespace_for("CPU"), "numpy", "CPU", (None,)
+    )
     measured = measure(site, dtypes, [None], (), sizes)
     assert measured is not None
     return measured.cost
@@ -934,7 +936,7 @@ def test_results_of_every_kind_in_used_memory() -> None:
 
 def test_other_libraries_are_not_cut() -> None:
     plan = saxpy.plan([(10**7,), (10**7,)], (2.0,), [None])
-    site = Site(plan, saxpy.body, saxpy.body.function, np, "torch", "CPU", (None,))
+    site = Site(plan, saxpy.definition.body, saxpy.definition.body.function, np, "torch", "CPU", (None,))
     assert not Cutter(site, [np.float64] * 2, [None]).candidate(whole(plan))
 
 

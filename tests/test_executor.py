@@ -10,11 +10,10 @@ import pytest
 
 from xpdispatch import kernel
 from xpdispatch.arrays.namespaces import namespace_for
-from xpdispatch.planning.body import inside_body
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import grid, whole
 from xpdispatch.running.executor import run
-from xpdispatch.running.site import Site
+from xpdispatch.running.site import Site, inside_body
 
 
 def tiled(
@@ -24,12 +23,12 @@ def tiled(
     plan: Plan = made.plan(
         [a.shape for a in args],
         scalars,
-        [None if t is None else t.shape for t in targets or [None] * made.body.results],
+        [None if t is None else t.shape for t in targets or [None] * made.definition.body.results],
     )
     casts = made.casts([a.dtype for a in args], np)
-    site = Site(plan, made.body, made.body.function, namespace_for("CPU"), "numpy", "CPU", casts)
-    targets = list(targets or [None] * made.body.results)
-    for r, updated in enumerate(made.body.updated):
+    site = Site(plan, made.definition.body, made.definition.body.function, namespace_for("CPU"), "numpy", "CPU", casts)
+    targets = list(targets or [None] * made.definition.body.results)
+    for r, updated in enumerate(made.definition.body.updated):
         if updated is not None:
             targets[r] = args[updated]
     return run(site, args, targets, scalars, whole(plan), list(grid(plan, cuts)))

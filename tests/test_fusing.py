@@ -29,21 +29,21 @@ def fusing(made: Kernel) -> Fusing:
 def tiles_of(made: Kernel, *args: Any, **kwargs: Any) -> tuple[Any, int]:
     """What a second call answers, in tiles, and in how many of them the body ran."""
     ran = 0
-    body = made.body.function
+    body = made.definition.body.function
 
     def counting(xp, *values, **named):
         nonlocal ran
         ran += 1
         return body(xp, *values, **named)
 
-    object.__setattr__(made.body, "function", counting)
+    object.__setattr__(made.definition.body, "function", counting)
     try:
         with forced_cuts(2):
             made(*args, **kwargs)
             ran = 0
             return made(*args, **kwargs), ran
     finally:
-        object.__setattr__(made.body, "function", body)
+        object.__setattr__(made.definition.body, "function", body)
 
 
 def like(n: int = 1000, dtype: Any = float, seed: int = 0) -> np.ndarray:
@@ -152,7 +152,7 @@ def test_each_call_writes_its_body_down_anew() -> None:
 
 def test_fuse_false_runs_the_body_for_each_tile() -> None:
     made = kernel("x[i] -> z[i]", fuse=False)(lambda xp, x: x + 1)
-    assert not made.fuse
+    assert not made.definition.fuse
     found, ran = tiles_of(made, like())
     np.testing.assert_array_equal(found, like() + 1)
     assert ran > 10

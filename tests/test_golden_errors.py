@@ -167,13 +167,13 @@ def answer(typed: str, kernels: str, folder: str) -> str:
         text = "(no error)"
         names: dict[str, Any] = {"__name__": "typed"}
         exec(compile(kernels, "<typed>", "exec", dont_inherit=True), names)
-        registry = patch.dict(namespaces._registry)
+        registry = patch.object(namespaces, "registered", namespaces.registered)
         with registry, pytest.MonkeyPatch.context() as names["environment"], np.errstate(all="ignore"):
             try:
                 exec(compile(typed, "<typed>", "exec", dont_inherit=True), names)
             except Exception as error:
                 text = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
-        namespaces.registrations += 1
+        namespaces.namespace_for.cache_clear()
     text = text.replace(folder, "FOLDER").replace(str(SOURCE), "xpdispatch")
     text = re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"'[^']*/golden_errors.txt'", "", text))
     return re.sub(r"\n{2,}", "\n", re.sub(r"[ \t]+$", "", text, flags=re.M))

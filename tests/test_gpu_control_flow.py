@@ -163,7 +163,7 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     )
     monkeypatch.setattr(device, "_streams", {})
     monkeypatch.setattr(Stream, "made", [])
-    monkeypatch.setattr("xpdispatch.running.returned.library_of", lambda value: "cupy")
+    monkeypatch.setattr("xpdispatch.running.results.library_of", lambda value: "cupy")
     monkeypatch.setitem(sys.modules, "cupy", fake)
     xd.register_namespace("GPU", SimpleNamespace(name="fake", float64=np.float64))  # type: ignore[arg-type]
     yield fake

@@ -25,11 +25,13 @@ rng = np.random.default_rng(20261124)
 
 def run_in_tiles(made: Kernel, args: list[Any], cuts: dict[str, list[int]], scalars: tuple = ()) -> list[Any]:
     """The results of a kernel that allocates them, its tiles run in random order."""
-    count = made.body.results
+    count = made.definition.body.results
     plan = made.plan([a.shape for a in args], scalars, [None] * count)
     regions = list(grid(plan, cuts))
     order = np.random.default_rng(len(regions)).permutation(len(regions))
-    site = Site(plan, made.body, made.body.function, namespace_for("CPU"), "numpy", "CPU", (None,) * count)
+    site = Site(
+        plan, made.definition.body, made.definition.body.function, namespace_for("CPU"), "numpy", "CPU", (None,) * count
+    )
     return run(site, args, [None] * count, scalars, whole(plan), [regions[n] for n in order])
 
 

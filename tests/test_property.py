@@ -159,7 +159,9 @@ def test_local_under_any_tiling(program: Program, data: Any) -> None:
         n: data.draw(st.lists(st.integers(0, e), max_size=3)) for n, e in zip(plan.indices, plan.extents, strict=True)
     }
     regions = data.draw(st.permutations(list(grid(plan, cuts))))
-    site = Site(plan, made.body, made.body.function, namespace_for("CPU"), "numpy", "CPU", (None,))
+    site = Site(
+        plan, made.definition.body, made.definition.body.function, namespace_for("CPU"), "numpy", "CPU", (None,)
+    )
     (got,) = run(site, args, [None], (), whole(plan), regions)
     check(got, program.expected)
 

@@ -254,8 +254,8 @@ import xpdispatch as xd, cupynumeric, legate.core as lg
 from xpdispatch.legate import leaf
 
 told = []
-real, leaf.recorder = leaf._stores, []  # with a recorder tasks go the long way
-leaf._stores = lambda context, header: told.append(context.provenance) or real(context, header)
+run = leaf._run_task
+leaf._run_task = lambda *given: told.append(given[-1].provenance) or run(*given)
 
 @xd.kernel("x[i] -> y[i]")
 def twice(xp, x):

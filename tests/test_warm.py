@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from xpdispatch.running.short import COLD
 
 import xpdispatch as xd
 from conftest import Engine
 from xpdispatch import kernel
-from xpdispatch.running.short import COLD
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
@@ -186,7 +186,7 @@ def test_new_settings_end_the_short_way() -> None:
 
 
 def test_kernels_in_bodies_stay_in_this_process() -> None:
-    from xpdispatch.planning.body import inside_body
+    from xpdispatch.running.site import inside_body
 
     inner = kernel("x[i] -> y[i]")(lambda xp, x: x + float(inside_body.get()))
     outer = kernel("x[i] -> y[i]")(lambda xp, x: inner(x))

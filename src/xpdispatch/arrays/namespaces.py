@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -26,7 +27,18 @@ _DEFAULTS: dict[str, str | ModuleType | Callable[[], ModuleType]] = {
     "OMP": cpu.namespace,
     "GPU": "array_api_compat.cupy",
 }
-_registry = dict(_DEFAULTS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Registry:
+    """The namespace of each variant, or what makes it. It never changes, so that calls can be kept by it."""
+
+    entries: Mapping[str, Any]
+
+
+registered = Registry(_DEFAULTS)
+"""The one in force."""
+
 INSTALL = {
     "cupy": "pip install 'xpdispatch[cuda]' (CUDA 13; for CUDA 12: pip install cupy-cuda12x)",
     "legate": "pip install 'xpdispatch[legate]'",
@@ -58,10 +70,6 @@ def refuse_variant(have: Sequence[str], wanted: Sequence[str]) -> UnsupportedErr
     )
 
 
-registrations = 0
-"""How often a namespace was registered: what was prepared with another one is prepared anew."""
-
-
 def register_namespace(variant: str, namespace: str | ModuleType) -> None:
     """Choose the namespace that bodies of a Legate variant get, here and in Legate tasks.
 
@@ -87,9 +95,8 @@ def register_namespace(variant: str, namespace: str | ModuleType) -> None:
     """
     if variant not in VARIANTS:
         raise ArgumentError(f"variant {variant!r} is none of Legate's", hint="use 'CPU', 'OMP' or 'GPU'")
-    global registrations  # noqa: PLW0603  the registry is one for the process
-    registrations += 1
-    _registry[variant] = namespace
+    global registered  # noqa: PLW0603  the registry is one for the process
+    registered = Registry({**registered.entries, variant: namespace})
     namespace_for.cache_clear()
 
 
@@ -107,7 +114,7 @@ def namespace_for(variant: str) -> Any:
         By default ``array_api_compat.numpy`` (CPU, OMP) or ``array_api_compat.cupy`` (GPU). Where scipy is
         installed the former's ``fft`` is scipy's.
     """
-    entry = _registry[variant]
+    entry = registered.entries[variant]
     if isinstance(entry, str):
         return load(entry)
     return cpu.namespace() if entry is cpu.namespace else entry
@@ -115,7 +122,7 @@ def namespace_for(variant: str) -> Any:
 
 def is_default(variant: str) -> bool:
     """Whether a Legate variant has the namespace that it has from the start."""
-    return _registry[variant] == _DEFAULTS[variant]
+    return bool(registered.entries[variant] == _DEFAULTS[variant])
 
 
 def load(name: str) -> ModuleType:

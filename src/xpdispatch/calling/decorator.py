@@ -135,9 +135,6 @@ def kernel(
             f"@kernel has no option {name!r}",
             hint=f"write {near[0]}=" if near else f"the options are {', '.join(known)}",
         )
-    for name, value in (("deterministic", deterministic), ("cut", cut), ("fuse", fuse)):
-        if not isinstance(value, bool):
-            raise SignatureError(f"{name}= got {value!r}, expected True or False", hint=f"write {name}=True or False")
     if isinstance(constraints, Constraint):
         raise SignatureError(
             "constraints= got one constraint, expected several", hint=f"write constraints=[{constraints}]"
@@ -156,10 +153,6 @@ def kernel(
             else:
                 signature = _explicit(function, tuple(constraints))
             modes = {} if notation is not None else default_boundaries(signature)
-            if on_error not in ("deferred", "immediate"):
-                raise SignatureError(
-                    f"on_error={on_error!r} is unknown", hint="write on_error='deferred' or 'immediate'"
-                )
             return (FlexibleKernel if is_flexible(function, signature) else Kernel)(
                 function,
                 signature,

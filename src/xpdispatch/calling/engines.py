@@ -7,9 +7,9 @@ name         module                                    runs
 ``legate``   :mod:`xpdispatch.legate.engine`   as Legate tasks, on cuPyNumeric arrays
 ===========  ========================================  ==========================================
 
-The function is ``prepare(kernel, arguments)``. It settles all that the arguments' types, dtypes and shapes
-decide, and returns a callable that takes the :class:`~xpdispatch.calling.kernel.Arguments` of any call that is alike in
-these, and returns the list of results. Kernels keep what it returns.
+The function is ``prepare(call)``. It settles all that the arguments' types, dtypes and shapes decide, and returns a
+runner: a callable that takes the values of any call that is alike in these, and returns the list of results. Kernels
+keep what it returns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
 
+from xpdispatch.arrays.namespaces import library_of
 from xpdispatch.errors import ArgumentError
+from xpdispatch.planning.definition import Call
+from xpdispatch.running.site import inside_body
 
 ENGINES = {"local": "xpdispatch.running.local", "legate": "xpdispatch.legate.engine"}
 
@@ -48,6 +51,28 @@ def get_engine(name: str) -> Any:
             "and 'legate' runs them on Legate",
         )
     return import_module(ENGINES[name])
+
+
+def engine_for(call: Call) -> str:
+    """The name of the engine that runs a call.
+
+    Raises
+    ------
+    ArgumentError
+        There are cuPyNumeric arrays where they must not be.
+    """
+    if inside_body.get():
+        return "local"
+    wanted = chosen.get()
+    libraries = {library_of(v) for _, v in call.arrays()}
+    if "legate" in libraries:
+        if wanted == "local":
+            raise ArgumentError(
+                "got a cuPyNumeric array under engine('local')",
+                hint="convert with numpy.asarray(x), or leave the engine to the arguments",
+            )
+        return "legate"
+    return "legate" if wanted == "legate" and libraries <= {"numpy", "number"} else "local"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from xpdispatch.language.constraints import renamed
 from xpdispatch.language.notation import Signature, Term
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.body import name_of, parameters_of
+from xpdispatch.planning.definition import Definition
 
 Function = Callable[..., Any]
 
@@ -52,19 +53,25 @@ def is_flexible(function: Function, signature: Signature) -> bool:
 class FlexibleKernel(Kernel):
     """A kernel whose operands may be left out, or be any number."""
 
-    def __init__(self, function: Function, signature: Signature, *, boundary: Any = None, **options: Any) -> None:
-        self._given = function, signature, boundary
+    def __init__(self, function: Function, signature: Signature, **options: Any) -> None:
+        self._written = function, signature
         self._star = _star(signature)
         self._absent = _optional(function, signature)
         # Plain kernels by the operands left out and the number of starred ones; at most 256.
         self._plain = BoundedCache()
         spread_function, spread_signature = _spread(function, signature, 1)
-        super().__init__(spread_function, spread_signature, boundary=self._boundary(1, ()), **options)
+        boundary = self._boundary(options.get("boundary"), 1, ())
+        super().__init__(spread_function, spread_signature, **{**options, "boundary": boundary})
         # It shows as it was written.
-        self.signature, self.notation, self.__wrapped__ = signature, str(signature), function
+        self.options, self.__wrapped__ = options, function
         self._parameters = _own_parameters(function, signature)
-        self._describe(function)
-        self._remake = self._remaker(type(self), function, signature, boundary)
+        self._describe(function, signature)
+        self._remake = self._remaker(function, signature)
+
+    @property
+    def signature(self) -> Signature:
+        """How the arrays relate, as it was written."""
+        return self._written[1]
 
     def __call__(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the kernel; see the class for how arguments are passed."""
@@ -98,22 +105,22 @@ class FlexibleKernel(Kernel):
         return found
 
     def _make_plain(self, absent: tuple[str, ...], count: int) -> Kernel:
-        function, signature, _ = self._given
+        function, signature = self._written
         body, spread_signature = _spread(function, signature, count)
         kept = tuple(t for t in spread_signature.operands if t.name not in absent)
         if absent:
             _check_defined(kept, signature, absent)
             constraints = renamed(spread_signature, dict.fromkeys(absent, ()))
             spread_signature = replace(spread_signature, operands=kept, constraints=constraints, text="")
-        made = Kernel(body, spread_signature, boundary=self._boundary(count, absent), **self._options)
-        for variant, own in self.body.variants.items():
-            made.body.variants[variant] = _spread(own, signature, count)[0]
-        return made
+        options = {**self.options, "boundary": self._boundary(self.options.get("boundary"), count, absent)}
+        options["bodies"] = {
+            variant: _spread(own, signature, count)[0] for variant, own in (self.options.get("bodies") or {}).items()
+        }
+        return Kernel(body, spread_signature, **options)
 
-    def _boundary(self, count: int, absent: Sequence[str]) -> Any:
+    def _boundary(self, entry: Any, count: int, absent: Sequence[str]) -> Any:
         """``boundary=`` with the names that the operands of a plain kernel have."""
-        _, signature, entry = self._given
-        left = [t for t in signature.operands if t.name not in absent]
+        left = [t for t in self._written[1].operands if t.name not in absent]
         if not any(t.haloed for t in left):
             return None
         if not isinstance(entry, Mapping):
@@ -126,10 +133,9 @@ class FlexibleKernel(Kernel):
                 found[name] = mode
         return found
 
-    def _set_variant(self, variant: str, function: Function) -> Kernel:
-        super()._set_variant(variant, function)
+    def _define(self, definition: Definition) -> None:
+        super()._define(definition)
         self._plain.clear()
-        return self
 
 
 def _check_defined(kept: Sequence[Term], signature: Signature, absent: Sequence[str]) -> None:

@@ -10,15 +10,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from xpdispatch.calling.engines import get_engine
 from xpdispatch.errors import ArgumentError
 from xpdispatch.explain.cuts import Cuts, Rule, edges
-from xpdispatch.explain.question import Question, check_variant, whole_of
-from xpdispatch.legate.recipe import SMALL, THRESHOLDS, is_simple
+from xpdispatch.explain.question import Question, ask, check_variant, whole_of
+from xpdispatch.legate.recipe import THRESHOLDS
 from xpdispatch.machine.threads import thread_count
-from xpdispatch.planning.plan import WHOLE, Layout
-from xpdispatch.planning.tiles import Region, is_empty, shown
-from xpdispatch.running import blocking
+from xpdispatch.planning.definition import Call
+from xpdispatch.planning.tiles import is_empty, shown
+from xpdispatch.planning.windows import WHOLE, Layout, Region
+from xpdispatch.running import costs
 
 Kind = Literal["cpu", "omp", "gpu"]
 _Pieces = tuple[tuple[tuple[int, int], ...], ...]
@@ -221,7 +221,7 @@ class Explanation:
         UnsupportedError
             The kernel has no variant for them.
         """
-        name, notation = self.question.kernel.name, self.question.kernel.notation
+        name, notation = self.question.definition.name, self.question.definition.notation
         if kind not in THRESHOLDS:
             raise ArgumentError(
                 f"kind={kind!r} is no kind of processor", hint=f"use one of {', '.join(map(repr, THRESHOLDS))}"
@@ -308,7 +308,7 @@ class Explanation:
     def _array(self, n: int) -> ArrayCut:
         layout, itemsize = self._layouts[n], self.question.itemsizes[n]
         operand = n < len(self.question.operands)
-        term = (*self.question.kernel.operands, *self.question.kernel.signature.results)[n]
+        term = (*self.question.definition.operands, *self.question.definition.signature.results)[n]
         widest = max(self._edge_regions(), key=lambda region: self._read(n, region), default=whole_of(self.sizes))
         bounds = self._shape(n)
         counts = self.counts
@@ -446,7 +446,7 @@ class Explanation:
     @cached_property
     def cache(self) -> CacheCut:
         """Whether the body is cut for the cache, as the library itself decides it."""
-        if self.question.kernel.cut is False:
+        if self.question.definition.cut is False:
             return CacheCut((), 1, "the kernel says cut=False")
         if self.machine.kind == "gpu":
             return CacheCut((), 1, "tiles on GPUs are not cut further")
@@ -456,18 +456,18 @@ class Explanation:
         tile, why = _tile_for_cache(self.question, self.machine, sizes)
         if tile is None:
             return CacheCut((), 1, why)
-        return CacheCut(tile, blocking.count(sizes, tile))
+        return CacheCut(tile, costs.count(sizes, tile))
 
     @cached_property
     def temporaries(self) -> int | None:
         """Bytes that a body needs besides its arrays, by a run on ones in NumPy."""
         plan = self.question.plan
         variant = "CPU" if self.machine.engine == "local" else self.machine.kind.upper()
-        own = self.question.kernel.body.variants.get("GPU") is not None and variant == "GPU"
+        own = self.question.definition.body.variants.get("GPU") is not None and variant == "GPU"
         if plan.empty or plan.images or own or not self.sizes:
             return None
         cutter = self.question.cutter(variant, planned=self.machine.engine == "legate")
-        cost = cutter.cost(whole_of(self.sizes), self.question.operands, self.question.scalars)
+        cost = cutter.cost(self.question.scalars)
         if cost is None:
             return None
         return round(cost.live(self.cache.sizes or self.sizes))
@@ -526,13 +526,16 @@ class Explanation:
         return draw(picture(self), file)
 
 
-def explain_here(question: Question) -> Explanation:
+def explain_call(call: Call, engine: str) -> Explanation:
     """Explain a call on the machine that it would run on as things are."""
+    question = ask(call, engine)
     if question.engine == "legate":
-        count, kind, factor, threshold = get_engine("legate").machine_here(question.kernel.variants)
+        from xpdispatch.legate.engine import machine_here  # which starts Legate
+
+        count, kind, factor, threshold = machine_here(question.definition.variants)
         return _on_legate(question, Machine("legate", count, kind, factor, threshold))
     kind = "gpu" if question.library == "cupy" else "cpu"
-    check_variant(question.kernel, kind.upper())
+    check_variant(question.definition, kind.upper())
     machine = Machine("local", thread_count() if question.library == "numpy" else 1, kind)
     plan = question.plan
     pieces: _Pieces = tuple(((0, n),) for n in plan.extents)
@@ -542,12 +545,12 @@ def explain_here(question: Question) -> Explanation:
     sizes = found.cache.sizes
     if not sizes:
         return _settled(found)
-    pieces = tuple(tuple(blocking.pieces(0, n, size)) for n, size in zip(plan.extents, sizes, strict=True))
+    pieces = tuple(tuple(costs.pieces(0, n, size)) for n, size in zip(plan.extents, sizes, strict=True))
     return _settled(Explanation(question, machine, pieces, found._order, None, hows, (), one_piece=False))
 
 
 def _on_legate(question: Question, machine: Machine) -> Explanation:
-    check_variant(question.kernel, machine.kind.upper())
+    check_variant(question.definition, machine.kind.upper())
     plan, recipe = question.plan, question.recipe()
     rule = Rule(machine.processors, machine.overdecompose_factor, machine.partitioning_threshold)
     cuts = question.cuts(recipe, rule)
@@ -580,16 +583,12 @@ def _tile_for_cache(question: Question, machine: Machine, sizes: tuple[int, ...]
     """The tile of the cache, or why there is none."""
     cutter = question.cutter(machine.kind.upper(), planned=machine.engine == "legate")
     region = whole_of(sizes)
-    if machine.engine == "legate" and is_simple(question.plan, question.recipe(), question.kernel.body):
-        dtype, layout = question.types[0][0], question.plan.results[0]
-        if dtype.itemsize * math.prod(layout.tile_shape(sizes)) <= SMALL:
-            return None, "a task with so small a result runs the body at once"
     if question.plan.empty or not cutter.candidate(region):
         return None, "it is too small to gain by it, or its parts depend on each other"
     cuts = cutter.cuts(region, question.operands, question.scalars)
     if cuts.tile is None:
         return None, "tiles would cost more than the cache saves"
-    body, here = question.kernel.body, machine.engine == "local"
+    body, here = question.definition.body, machine.engine == "local"
     new = here and not body.buffers and not body.updates and all(g is None for g in question.given)
     cuts, _ = cuts.on(machine.processors if here else 1 + (machine.kind == "omp"), new=new)
     return cuts.tile, "" if cuts.tile else "one thread does as well in one piece"

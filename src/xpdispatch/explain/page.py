@@ -61,7 +61,7 @@ def _table(table: Table) -> str:
 
 def as_page(told: Explanation) -> str:
     """A whole page, light or dark as the reader's system is."""
-    title = f"{told.question.kernel.name}: {told.question.kernel.notation}"
+    title = f"{told.question.definition.name}: {told.question.definition.notation}"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from xpdispatch.explain.scene import FAINT, INK, Item, Label, Line, Point, Scene, Shape, hatching, rectangle
 from xpdispatch.explain.words import how, shape_of, where_of
-from xpdispatch.planning.plan import WHOLE, Layout
 from xpdispatch.planning.tiles import shown
+from xpdispatch.planning.windows import WHOLE, Layout
 
 if TYPE_CHECKING:
     from xpdispatch.explain.explanation import ArrayCut, Explanation
@@ -341,7 +341,7 @@ def picture(told: Explanation, *, titled: bool = True) -> Scene:
             x += _PAD + 24
         items += [_moved(item, x, top) for item in shapes]
         x += wide + _PAD + 22
-    title = f"{told.question.kernel.name}: {told.question.kernel.notation}"
+    title = f"{told.question.definition.name}: {told.question.definition.notation}"
     where = where_of(told)
     bottom = top + tallest + 12
     said = drawing.legend.values()

@@ -10,16 +10,18 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.arrays.namespaces import library_of, namespace_for, refuse_variant
-from xpdispatch.calling.kernel import Arguments, Kernel
 from xpdispatch.explain.cuts import READ, REDUCE, WRITE, Cuts, Member, Rule, Turned, cuts_of
 from xpdispatch.language.boundaries import check_constant
 from xpdispatch.legate.recipe import Recipe, recipe_of_call, with_results
+from xpdispatch.planning.arguments import as_arrays, one_library, refuse_empty
+from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan, Shape
-from xpdispatch.planning.tiles import Region
+from xpdispatch.planning.windows import Region
 from xpdispatch.running.cutting import Cutter
+from xpdispatch.running.dry_run import ResultTypes, result_types
 from xpdispatch.running.images import check_pointers
-from xpdispatch.running.local import as_arrays, one_library, refuse_empty
-from xpdispatch.running.sample import ResultTypes
+from xpdispatch.running.local import all_given
+from xpdispatch.running.ownership import known_to
 from xpdispatch.running.site import Site
 
 _MAX_DIM = 6
@@ -38,11 +40,9 @@ def stand_in(shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
     return np.broadcast_to(np.zeros((), np_dtype(dtype)), tuple(shape))
 
 
-def with_stand_ins(arguments: Arguments) -> Arguments:
-    """The arguments, with an array for each object that has nothing of one but a shape and a dtype."""
-    return Arguments(
-        [_array_like(a) for a in arguments.operands], [_array_like(a) for a in arguments.given], arguments.scalars
-    )
+def with_stand_ins(call: Call) -> Call:
+    """The call, with an array for each object that has nothing of one but a shape and a dtype."""
+    return replace(call, operands=tuple(map(_array_like, call.operands)), given=tuple(map(_array_like, call.given)))
 
 
 def _array_like(value: Any) -> Any:
@@ -64,7 +64,7 @@ class Question:
 
     Parameters
     ----------
-    kernel : Kernel
+    definition : Definition
     engine : {"local", "legate"}
         The engine that runs the call here.
     library : str
@@ -81,7 +81,7 @@ class Question:
         For each operand whether the engine copies it from NumPy, so that Legate has not cut it before.
     """
 
-    kernel: Kernel
+    definition: Definition
     engine: str
     library: str
     plan: Plan
@@ -101,9 +101,9 @@ class Question:
         """Where the tiles would run, with NumPy in place of CuPy."""
         dtypes = [a.dtype for a in self.operands]
         xp = namespace_for("CPU")
-        function = self.kernel.body.function_for(variant)
-        casts, fusing = self.kernel.casts(dtypes, xp), self.kernel.fusing(self.plan)
-        return Site(self.plan, self.kernel.body, function, xp, "numpy", variant, casts, fusing=fusing)
+        function = self.definition.body.function_for(variant)
+        casts = self.definition.casts(dtypes, xp)
+        return Site(self.plan, self.definition.body, function, xp, "numpy", variant, casts)
 
     def cutter(self, variant: str, *, planned: bool) -> Cutter:
         """What cuts a tile for the cache; on Legate the results' dtypes are planned before."""
@@ -112,8 +112,10 @@ class Question:
             site, given = self.site(variant), self.given
             if planned:
                 given = tuple(dtype for dtype, _ in self.types)
-                site = replace(site, dtypes=given, cut=True)
-            found = self._cutters[variant, planned] = Cutter(site, [a.dtype for a in self.operands], given)
+                site = replace(site, dtypes=given)
+            known = known_to(site.function, self.scalars, site.xp)
+            dtypes = [a.dtype for a in self.operands]
+            found = self._cutters[variant, planned] = Cutter(self.definition, site, known, dtypes, given)
         return found
 
     def recipe(self) -> Recipe:
@@ -127,7 +129,7 @@ class Question:
             self.types,
             inline,
             _MAX_DIM,
-            deterministic=self.kernel.deterministic,
+            deterministic=self.definition.deterministic,
             most_unbound=_UNBOUND,
             pointers=pointers,
         )
@@ -149,7 +151,7 @@ class Question:
             cells = int(np.prod(shape, dtype=object))
             return Member(name, shape, cells * itemsize, mode, turned, rule.cut(shape) if known else ())
 
-        boxes = {b.operand for b in recipe.boxes if b.instead}
+        boxes = {b.operand for b in recipe.rects if b.instead}
         sizes = self.itemsizes
         for p, (a, fit) in enumerate(zip(self.operands, recipe.operands, strict=True)):
             if fit.how == "align" and p not in boxes:
@@ -163,7 +165,7 @@ class Question:
                 yield member(layout.name, shape, dtype.itemsize, mode, fit, known=known)
         if recipe.grid is not None:
             yield member("grid", recipe.grid[0], 1, READ, recipe.grid[1], known=True)
-        for b in recipe.boxes:
+        for b in recipe.rects:
             layout = self.plan.operands[b.operand]
             shape = tuple(self.plan.extents[a] for a in layout.axes)
             yield member(f"boxes of {layout.name}", shape, 16 * (1 + len(b.tail)), READ, b.fit, known=True)
@@ -171,11 +173,11 @@ class Question:
 
 def _aligned(recipe: Recipe) -> list[Any]:
     grid = () if recipe.grid is None else (recipe.grid[1],)
-    boxes = (b.fit for b in recipe.boxes)
+    boxes = (b.fit for b in recipe.rects)
     return [fit for fit in (*recipe.operands, *recipe.results, *grid, *boxes) if fit.how == "align"]
 
 
-def ask(kernel: Kernel, arguments: Arguments, engine: str) -> Question:
+def ask(call: Call, engine: str) -> Question:
     """All that a call's types, dtypes, shapes and scalars decide; runs the body on a sample, as a call on Legate does.
 
     Raises
@@ -183,13 +185,14 @@ def ask(kernel: Kernel, arguments: Arguments, engine: str) -> Question:
     XPDispatchError
         Whatever of them does not fit.
     """
-    library = "legate" if engine == "legate" else one_library(kernel, arguments)[0]
-    copied = tuple(engine == "legate" and library_of(a) in ("numpy", "number") for a in arguments.operands)
-    operands = as_arrays(kernel, [_plain(a) for a in arguments.operands], "numpy", namespace_for("CPU"))
-    held = zip(kernel.body.updated, arguments.given, strict=True)
-    given = [operands[u] if u is not None else _plain(g) for u, g in held]
+    definition, scalars = call.definition, call.scalars
+    library = "legate" if engine == "legate" else one_library(call)[0]
+    copied = tuple(engine == "legate" and library_of(a) in ("numpy", "number") for a in call.operands)
+    plain = replace(call, operands=tuple(map(_plain, call.operands)), given=tuple(map(_plain, call.given)))
+    operands = as_arrays(plain, "numpy", namespace_for("CPU"))
+    given = all_given(definition, operands, plain.given)
     dtypes = [a.dtype for a in operands]
-    plan = kernel.plan([a.shape for a in operands], arguments.scalars, [None if g is None else g.shape for g in given])
+    plan = definition.plan([a.shape for a in operands], scalars, [None if g is None else g.shape for g in given])
     check_pointers(plan, dtypes)
     for layout, dtype in zip(plan.operands, dtypes, strict=True):
         if layout.boundary is not None:
@@ -197,21 +200,19 @@ def ask(kernel: Kernel, arguments: Arguments, engine: str) -> Question:
     if plan.empty:
         refuse_empty(plan)
     known = tuple(None if g is None else g.dtype for g in given)
-    types = kernel.result_types(plan, dtypes, arguments.scalars, known)
-    return Question(
-        kernel, engine, library, with_results(plan, types), operands, known, types, arguments.scalars, copied
-    )
+    types = result_types(definition, plan, dtypes, scalars, known)
+    return Question(definition, engine, library, with_results(plan, types), operands, known, types, scalars, copied)
 
 
-def check_variant(kernel: Kernel, variant: str) -> None:
+def check_variant(definition: Definition, variant: str) -> None:
     """Refuse a kind of processor for which the kernel has no variant.
 
     Raises
     ------
     UnsupportedError
     """
-    if variant not in kernel.variants:
-        raise refuse_variant(kernel.variants, [variant]).complete(kernel.name, kernel.notation)
+    if variant not in definition.variants:
+        raise refuse_variant(definition.variants, [variant]).complete(definition.name, definition.notation)
 
 
 def whole_of(sizes: Sequence[int]) -> Region:

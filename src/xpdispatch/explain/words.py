@@ -51,7 +51,7 @@ def shape_of(shape: Sequence[int | None]) -> str:
 
 def report(told: Explanation) -> Report:
     """What is to be said of a call."""
-    kernel = told.question.kernel
+    kernel = told.question.definition
     return Report(
         kernel.name,
         kernel.notation,
@@ -168,7 +168,7 @@ def _facts(told: Explanation) -> tuple[tuple[str, str], ...]:
 
 def _body(told: Explanation) -> str:
     variant = "CPU" if told.machine.engine == "local" and told.machine.kind == "cpu" else told.machine.kind.upper()
-    own = "a body of its own" if variant in told.question.kernel.body.variants else "the one body"
+    own = "a body of its own" if variant in told.question.definition.body.variants else "the one body"
     if told.machine.engine == "local":
         return f"{own}, on {told.question.library} arrays"
     return f"{own}, variant {variant}, on {'CuPy' if variant == 'GPU' else 'NumPy'} arrays"

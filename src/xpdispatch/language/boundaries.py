@@ -1,4 +1,4 @@
-"""What lies outside an array under a halo: what ``boundary=`` may say, and the cells that stand in.
+"""What lies outside an array under a halo: what ``boundary=`` may say.
 
 The modes are numpy.pad's, with its meanings (https://numpy.org/doc/stable/reference/generated/numpy.pad.html),
 beside ``"clip"``, ``"valid"`` and a constant.
@@ -97,34 +97,3 @@ def check_constant(name: str, boundary: Boundary, dtype: np.dtype[Any]) -> None:
             f"boundary={boundary!r} is no value of dtype {dtype}, which argument {name!r} has",
             hint="pass another constant, or an array of another dtype",
         )
-
-
-def source_cells(low: int, high: int, extent: int, boundary: Boundary) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """For each of the coordinates from `low` to before `high` the cell within the extent that stands in for it."""
-    cells = np.arange(low, high)
-    if boundary == "wrap":
-        return cells % extent
-    if boundary == "symmetric":
-        cells = cells % (2 * extent)
-        return np.minimum(cells, 2 * extent - 1 - cells)
-    if boundary == "reflect" and extent > 1:
-        cells = cells % (2 * extent - 2)
-        return np.minimum(cells, 2 * extent - 2 - cells)
-    return np.clip(cells, 0, extent - 1)
-
-
-def padded(
-    xp: Any, array: Any, axis: int, low: int, high: int, extent: int, boundary: Boundary, origin: int = 0
-) -> Any:
-    """The cells from `low` to before `high` along one axis, some of which lie outside of its extent; a copy.
-
-    `array` holds the cells from `origin` on: all that stand in for those outside.
-    """
-    device = {} if isinstance(array, np.ndarray) else {"device": array.device}
-    cells = source_cells(low, high, extent, boundary) - origin
-    found = xp.take(array, xp.asarray(cells, **device), axis=axis)
-    if isinstance(boundary, str):
-        return found
-    inside = np.zeros([high - low if a == axis else 1 for a in range(array.ndim)], bool)
-    inside[(slice(None),) * axis + (slice(max(0, -low), max(0, extent - low)),)] = True
-    return xp.where(xp.asarray(inside, **device), found, xp.asarray(boundary, dtype=array.dtype, **device))

@@ -10,14 +10,14 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from xpdispatch.arrays.namespaces import library_of
-from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError
+from xpdispatch.planning.definition import Definition
 
 _LOADS = ("LOAD_GLOBAL", "LOAD_DEREF")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
 
 
-def check_bodies(kernel: Kernel) -> None:
+def check_bodies(definition: Definition) -> None:
     """Refuse bodies that name Legate's arrays or cuPyNumeric's functions: no task can use them.
 
     Only what a body itself reads from globals and from around its definition is seen.
@@ -26,8 +26,8 @@ def check_bodies(kernel: Kernel) -> None:
     ------
     ArgumentError
     """
-    functions = {kernel.body.function_for(variant) for variant in kernel.variants}
-    for function in (*functions, kernel.body.merge):
+    functions = {definition.body.function_for(variant) for variant in definition.variants}
+    for function in (*functions, definition.body.merge):
         if not isinstance(function, FunctionType):
             continue
         for name, value in _read_by(function):

@@ -18,7 +18,7 @@ import numpy as np
 
 from xpdispatch.arrays import namespaces
 from xpdispatch.arrays.namespaces import load
-from xpdispatch.calling.kernel import Kernel
+from xpdispatch.planning.definition import Definition
 
 _SHARE = 0.75
 """How much of the memory that Legate left on a device CuPy may take."""
@@ -69,13 +69,13 @@ def ends_of(cupy: Any, boxes: Any) -> tuple[Any, Any]:
     return found[0], found[1]
 
 
-def keeps_to_stream(kernel: Kernel) -> bool:
+def keeps_to_stream(definition: Definition) -> bool:
     """Whether all that a kernel does on a GPU is known to be on the task's stream.
 
     A body for all variants works through CuPy, which uses the current stream. A body of its own for GPUs, or another
     namespace, may use streams of its own.
     """
-    return "GPU" not in kernel.body.variants and namespaces.is_default("GPU")
+    return "GPU" not in definition.body.variants and namespaces.is_default("GPU")
 
 
 class _Memory:

@@ -1,11 +1,11 @@
-"""What a call's shapes, dtypes and scalars decide of its launch, worked out once."""
+"""What a call's shapes, dtypes and scalars decide of its launch, worked out once; and the launch itself."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, zip_longest
 from typing import Any
 
 import legate.core as lg
@@ -13,17 +13,31 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import check_cast
 from xpdispatch.arrays.reductions import check_dtype, needs_sort_keys
-from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import MemoryLimitError, ShapeError
 from xpdispatch.language.boundaries import check_constant
+from xpdispatch.language.constraints import HINTS
+from xpdispatch.legate.fences import before_launch, runtime, submit
 from xpdispatch.legate.leaf import Header, packed_header
-from xpdispatch.legate.recipe import Recipe, recipe_of_call, with_results
-from xpdispatch.legate.releases import MOST_UNBOUND
-from xpdispatch.legate.stores import Held, memory_limit
-from xpdispatch.legate.tasks import task_of
+from xpdispatch.legate.recipe import Fit, Recipe, recipe_of_call, with_results
+from xpdispatch.legate.rects import rects_of
+from xpdispatch.legate.releases import MOST_UNBOUND, cutting_cells, least_extents, type_of_bytes
+from xpdispatch.legate.stores import Held, grid_store, memory_limit, store_behind
+from xpdispatch.legate.tasks import joiner_of, library, task_of
+from xpdispatch.planning.arguments import refuse_empty
+from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan, Shape, show_shape
+from xpdispatch.planning.windows import Layout
+from xpdispatch.running.cutting import same_elements
+from xpdispatch.running.dry_run import result_types
 from xpdispatch.running.images import check_pointers
-from xpdispatch.running.local import refuse_empty
+
+_LARGEST_SCALAR = 1_000_000
+_REDUCTIONS = {"sum": "ADD", "prod": "MUL", "max": "MAX", "min": "MIN", "any": "MAX", "all": "MIN", "xor": "XOR"}
+"""Legate's operator for each of ours. On bool, any and all are MAX and MIN: OR ends the process there."""
+
+_HINTS = {name: lg.ImageComputationHint[name] for name in HINTS}
+_HINTS["NO_HINT"] = lg.ImageComputationHint.MIN_MAX
+"""Bodies get all from the first to the last element; and along a promoted store Legate's exact image is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +46,45 @@ class Launch:
 
     Parameters
     ----------
+    definition : Definition
     plan : Plan
     recipe : Recipe
     types : tuple of (numpy.dtype, tuple of int)
         Dtype and shape of each result.
     keyed : tuple of bool
         For each result whether it is reduced over integers that sort as its floats do.
-    header : bytes
-        The part that the leaf needs.
+    header : object
+        The part that the leaf needs, as a scalar of Legate's.
     task : object
         The kernel's task as Legate knows it, or None where nothing is to be computed.
     tight : bool
         Whether the arrays fit in memory only as far as some are the same, so that each call is to be looked at.
     unlike : tuple of (int, int)
         The pairs of operands that are not cut alike, and so must not share memory.
+    in_place : tuple of (int or None)
+        For each result the operand that it is a buffer for.
+    in_step : tuple of tuple of bool
+        For each result and operand whether a task reads of the operand just what it writes, if both are one array.
+    alike : bool
+        All stores are cut alike, so that one that comes twice needs no partition of its own.
     """
 
+    definition: Definition
     plan: Plan
     recipe: Recipe
     types: tuple[tuple[np.dtype[Any], Shape], ...]
     keyed: tuple[bool, ...]
-    header: bytes
+    header: Any
     task: Any
     tight: bool
     unlike: tuple[tuple[int, int], ...]
+    in_place: tuple[int | None, ...]
+    in_step: tuple[tuple[bool, ...], ...]
+    alike: bool
 
 
 def make_launch(
-    kernel: Kernel, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]
+    definition: Definition, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]
 ) -> Launch:
     """Plan a call, learn what its results are, and fit its arrays together.
 
@@ -68,15 +93,17 @@ def make_launch(
     XPDispatchError
         Whatever of shapes, dtypes or memory does not fit.
     """
+    body = definition.body
     dtypes = [h.dtype for h in operands]
-    for term, dtype in zip(kernel.operands, dtypes, strict=True):
-        if term.name in kernel.boundaries:
-            check_constant(str(term.name), kernel.boundaries[term.name], dtype)
-    plan = kernel.plan([h.shape for h in operands], scalars, [None if g is None else g.shape for g in given])
+    for term, dtype in zip(definition.operands, dtypes, strict=True):
+        name = str(term.name)
+        if name in definition.boundaries:
+            check_constant(name, definition.boundaries[name], dtype)
+    plan = definition.plan([h.shape for h in operands], scalars, [None if g is None else g.shape for g in given])
     check_pointers(plan, dtypes)
     if plan.empty:
         refuse_empty(plan)
-    types = kernel.result_types(plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
+    types = result_types(definition, plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
     _check_ranks(types)
     tight = check_room(plan, types, operands, given)
     for layout, (dtype, _), g in zip(plan.results, types, given, strict=True):
@@ -91,22 +118,150 @@ def make_launch(
         types,
         [h.inline for h in operands],
         lg.LEGATE_MAX_DIM,
-        deterministic=kernel.deterministic,
+        deterministic=definition.deterministic,
         most_unbound=MOST_UNBOUND,
         pointers=[p for p, h in enumerate(operands) if h.followable],
     )
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
-    cast = tuple(layout.op is None and r in kernel.body.buffers for r, layout in enumerate(plan.results))
+    cast = tuple(layout.op is None and r in body.buffers for r, layout in enumerate(plan.results))
     planned = tuple(dtype for dtype, _ in types)
     header = packed_header(Header(plan, recipe, tuple(dtypes), planned, cast))
     keyed = tuple(
         layout.op is not None and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
         for layout, (dtype, _) in zip(plan.results, types, strict=True)
     )
-    task = None if plan.empty else task_of(kernel, recipe)
     cuts = [(fit, layout.shape) for fit, layout in zip(recipe.operands, plan.operands, strict=True)]
-    unlike = tuple((p, q) for p, q in combinations(range(len(cuts)), 2) if cuts[p] != cuts[q])
-    return Launch(plan, recipe, tuple(types), keyed, header, task, tight, unlike)
+    alone = len(plan.results) == 1 and not body.buffers and plan.results[0].op is None
+    in_step = tuple(
+        tuple(
+            alone and fit == recipe.results[r] and same_elements(layout, result)
+            for fit, layout in zip(recipe.operands, plan.operands, strict=True)
+        )
+        for r, result in enumerate(plan.results)
+    )
+    fits = (*recipe.operands, *recipe.results)
+    more = recipe.gathered or recipe.rects or recipe.images or recipe.grid
+    return Launch(
+        definition,
+        plan,
+        recipe,
+        tuple(types),
+        keyed,
+        lg.Scalar(header),
+        None if plan.empty else task_of(definition, recipe),
+        tight,
+        tuple((p, q) for p, q in combinations(range(len(cuts)), 2) if cuts[p] != cuts[q]),
+        tuple(updated if r in body.buffers else None for r, updated in enumerate(body.updated)),
+        in_step,
+        alike=not more
+        and all(fit == fits[0] and fit.is_plain for fit in fits)
+        and all(o.op is None and not o.accumulate for o in plan.results),
+    )
+
+
+def issue(launch: Launch, entries: Sequence[Any], results: Sequence[Any], places: Any, payload: bytes) -> None:
+    """Launch the task of a call over these stores; `places` is where tiles note down where they lie, if anywhere."""
+    recipe, options = launch.recipe, launch.definition.options
+    before_launch()
+    rects = [(b, rects_of(store_behind(entries[b.operand]), b)) for b in recipe.rects]
+    task = runtime.create_auto_task(library, launch.task)
+    if options:
+        task.set_concurrent(options.get("concurrent", False))
+        task.set_side_effect(options.get("has_side_effect", False))
+    if launch.alike:
+        variables = [task.add_input(entry) for entry in entries]
+        variables += [task.add_output(store) for store in results]
+        _constrain(task, launch, variables, (*recipe.operands, *recipe.results))
+    else:
+        _add_arrays(task, launch, entries, results, places, rects)
+    task.add_scalar_arg(launch.header)
+    if len(payload) <= _LARGEST_SCALAR:
+        task.add_scalar_arg(payload, type_of_bytes(len(payload)))
+    else:
+        task.add_scalar_arg(payload, (lg.uint8,))
+    if not recipe.cells:
+        submit(task)
+        return
+    shares = [n / extent for n, extent in zip(recipe.cells, launch.plan.extents, strict=True) if n]
+    with cutting_cells(math.prod(shares)):
+        submit(task)
+
+
+def _add_arrays(
+    task: Any, launch: Launch, entries: Sequence[Any], results: Sequence[Any], places: Any, rects: Sequence[Any]
+) -> None:
+    """Give a task its stores and constraints, as the recipe says."""
+    recipe = launch.recipe
+    instead = {b.operand: store for b, store in rects if b.instead}
+    extra = [] if recipe.grid is None else [(grid_store(recipe.grid[0]), recipe.grid[1])]
+    extra += [(s, b.fit) for b, s in rects if not b.instead]
+    fits = (*recipe.operands, *recipe.results, *(fit for _, fit in extra))
+    variables: list[Any] = []
+    for p, (entry, fit) in enumerate(zip(entries, recipe.operands, strict=True)):
+        if fit.how == "inline":
+            variables.append(None)
+            continue
+        entering = instead.get(p, entry)
+        if not fit.is_plain:
+            entering = fit.turn(store_behind(entering))
+        variables.append(task.add_input(entering, task.declare_partition()))
+    for store, layout, fit in zip(results, launch.plan.results, recipe.results, strict=True):
+        variables.append(
+            None if fit.how == "inline" else _add_result(task, store, layout, fit, one_piece=recipe.one_piece)
+        )
+    if places is not None:
+        task.add_output(places)
+    for store, fit in extra:
+        variables.append(task.add_input(fit.turn(store), task.declare_partition()))
+    ranks = [0 if e is None else store_behind(e).ndim for e in entries] + [0 if s is None else s.ndim for s in results]
+    _constrain(task, launch, variables, fits, ranks)
+    for function, ranges, hint in recipe.images:
+        for p in ranges:
+            task.add_constraint(lg.image(variables[function], variables[p], _HINTS[hint]))
+
+
+def _constrain(
+    task: Any, launch: Launch, variables: Sequence[Any], fits: Sequence[Fit], ranks: Sequence[int] = ()
+) -> None:
+    recipe = launch.recipe
+    for variable, fit, rank in zip_longest(variables, fits, ranks):
+        if fit.how == "broadcast" or (fit.how == "free" and rank):
+            task.add_constraint(lg.broadcast(variable))
+        elif fit.keep_whole:
+            task.add_constraint(lg.broadcast(variable, fit.keep_whole))
+    for group in recipe.aligned:
+        task.add_constraint(lg.align(*[variables[p] for p in group]))
+    if recipe.least:
+        first = next(v for v, fit in zip(variables, fits, strict=True) if fit.how == "align")
+        task.add_constraint(least_extents(first, recipe.least))
+
+
+def _add_result(task: Any, store: Any, layout: Layout, fit: Fit, *, one_piece: bool) -> Any:
+    if fit.how in ("unbound", "gathered"):
+        return task.add_output(store)
+    turned = fit.turn(store)
+    if layout.op and not one_piece:
+        return task.add_reduction(turned, int(lg.ReductionOpKind[_REDUCTIONS[layout.op]]), task.declare_partition())
+    variable = task.add_output(turned, task.declare_partition())
+    if layout.accumulate:
+        task.add_input(turned, variable)
+    return variable
+
+
+def issue_joiner(launch: Launch, results: list[Any], places: Any, into: Sequence[Any], payload: bytes) -> None:
+    """Launch the task that makes results of partial ones, and put its stores in the place of theirs."""
+    task = runtime.create_auto_task(library, joiner_of(launch.definition))
+    gathered = launch.recipe.gathered
+    for store in (places, *(results[r] for r in gathered)):
+        task.add_constraint(lg.broadcast(task.add_input(store)))
+    for r, store in zip(gathered, into, strict=True):
+        results[r] = store
+        variable = task.add_output(store)
+        if store.ndim:
+            task.add_constraint(lg.broadcast(variable))
+    task.add_scalar_arg(launch.header)
+    task.add_scalar_arg(payload)
+    submit(task)
 
 
 def _check_rows(plan: Plan) -> None:

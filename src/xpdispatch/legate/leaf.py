@@ -6,34 +6,37 @@ import hashlib
 import marshal
 import math
 import pickle
-from collections.abc import Callable, Sequence
-from contextvars import copy_context
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
 from xpdispatch.arrays import namespaces
 from xpdispatch.arrays.namespaces import load, namespace_for
 from xpdispatch.arrays.reductions import combine, identity, needs_sort_keys, sort_keys
-from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.legate import device, failures
 from xpdispatch.legate.failures import Failure
-from xpdispatch.legate.recipe import SMALL, Fit, Recipe, is_simple
+from xpdispatch.legate.recipe import Fit, Recipe
 from xpdispatch.legate.releases import data_of
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.threads import thread_count
-from xpdispatch.planning.body import inside_body
-from xpdispatch.planning.plan import Layout, Plan
-from xpdispatch.planning.tiles import Region, describe, is_empty, whole
+from xpdispatch.planning.definition import Definition
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import describe, is_empty, whole
+from xpdispatch.planning.windows import Layout, Region
+from xpdispatch.running import cutting
 from xpdispatch.running.cutting import Cutter
-from xpdispatch.running.executor import run
+from xpdispatch.running.executor import NOWHERE, Strategy, Whole, Work
 from xpdispatch.running.gathered import Gathered
+from xpdispatch.running.ownership import known_to
 from xpdispatch.running.parts import operand_part, part_of
-from xpdispatch.running.returned import add_notes, checked, note, values_of
+from xpdispatch.running.results import add_notes
 from xpdispatch.running.site import Site
+from xpdispatch.running.traced import can_be_traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +63,11 @@ class Header:
     cast: tuple[bool, ...]
 
 
-class Prepared(NamedTuple):
-    """What tasks with the same header have in common.
-
-    Attributes
-    ----------
-    header : Header
-    site : Site
-    cutter : Cutter or None
-        Cuts Legate's tile further, for the cache of the core that runs it.
-    short : callable or None
-        A way to run small tiles of whole arrays with one result, on which it answers True.
-    """
-
-    header: Header
-    site: Site
-    cutter: Cutter | None
-    short: Callable[[Any, tuple[Any, ...]], bool] | None
-
-
-recorder: list[tuple[Kernel, Region]] | None = None
+recorder: list[tuple[Definition, Region]] | None = None
 """Where the tiles of this process' tasks are noted down, for the checks that run the same ones with NumPy."""
+
+_tiles: WeakKeyDictionary[Definition, BoundedCache] = WeakKeyDictionary()
+"""What tasks with the same header have in common: by kernel, and by variant and header; at most 256 for a kernel."""
 
 
 _PICKLED = pickle.dumps(None, pickle.HIGHEST_PROTOCOL)[0]
@@ -88,6 +75,8 @@ _PICKLED = pickle.dumps(None, pickle.HIGHEST_PROTOCOL)[0]
 
 _DIGEST = 16
 """Bytes before the pickle of a header that stand for all of it."""
+
+_NO_VIEW = ("inline", "unbound", "gathered")
 
 _PLACES = -1
 """Stands for the store in which tiles note down their places, among those of partial results."""
@@ -115,67 +104,70 @@ def unpacked(sent: Any) -> Any:
     return pickle.loads(sent) if sent[0] == _PICKLED else marshal.loads(sent)  # noqa: S302  as said
 
 
-def make_leaf(kernel: Kernel, variant: str) -> Callable[[Any], None]:
-    """The function that Legate calls for one variant of a kernel."""
-    prepared = BoundedCache()  # by a header's digest; at most 256
-    who = f"kernel {kernel.name!r}, variant {variant}"
-
-    def prepare(key: Any, header: Header) -> Prepared:
-        site = _site(kernel, variant, header)
-        made = prepared[key] = Prepared(header, site, _cutter(kernel, header, site), _short_way(header, site))
-        return made
+def make_leaf(definition: Definition, variant: str) -> Callable[[Any], None]:
+    """The function that Legate calls for one variant of a kernel, which whoever launches it keeps alive."""
+    found, name = ref(definition), definition.name
 
     def leaf(context: Any) -> None:
-        failure: Failure | None = None
-        launch, site_of_call, ignored, where = -1, ("", 0), False, who
-        region: Region = ()
-        joined: dict[int, Any] = {}
-        unbound: dict[int, Any] = {}
-        short: Any = None
-        try:
-            sent = context.scalars
-            packed = sent[0].value()
-            key = bytes(packed[:_DIGEST]), namespaces.registrations, kernel.body.function_for(variant)
-            found: Prepared | None = prepared.get(key)
-            header = header_of(packed) if found is None else found.header
-            short = None if found is None or recorder is not None else found.short
-            if short is None:  # before all that can fail for the user's sake: what is unbound must be bound
-                stores, inputs, outputs = _stores(context, header)
-                unbound = _unbound(header.recipe, outputs)
-            launch, site_of_call, ignored, inline, scalars = unpacked(sent[1].value())
-            if short is not None:
-                if short(context, scalars):
-                    return
-                stores, inputs, outputs = _stores(context, header)
-            found = found or prepare(key, header)
-            region = _region(header, stores)
-            if not is_empty(region):
-                if recorder is not None:
-                    recorder.append((kernel, region))
-                with _quiet(), device.on_task_stream(variant, context):
-                    results = _run(found, region, inputs, outputs, inline, scalars)
-                joined = {r: region if r == _PLACES else results[r] for r in unbound}
-        except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
-            if short is not None and not region:
-                region = _tile_of(context, header)
-            if region:
-                where += f", tile {describe(header.plan, region)}"
-            failure = _failure(kernel, context, error, where, launch, site_of_call, region)
-        for r, store in unbound.items():
-            if r in joined:
-                with device.on_task_stream(variant, context):
-                    _bind(variant, store, joined[r])
-            else:
-                store.create_output_buffer((0,), True)  # noqa: FBT003
-        if failure is not None:
-            failures.hand_over(failure, context, ignored=ignored)
+        definition = found()
+        assert definition is not None  # noqa: S101  as said
+        _run_task(definition, variant, context)
 
-    leaf.__name__ = kernel.name
+    leaf.__name__ = name
     return leaf
 
 
+def _run_task(definition: Definition, variant: str, context: Any) -> None:
+    failure: Failure | None = None
+    launch, site_of_call, ignored = -1, ("", 0), False
+    where = f"kernel {definition.name!r}, variant {variant}"
+    region: Region = ()
+    results: dict[int, Any] = {}
+    unbound: dict[int, Any] = {}
+    try:
+        sent = context.scalars
+        task = _task_for(definition, variant, sent[0].value())
+        stores = task.stores(context)
+        unbound = task.unbound(stores)  # before all that can fail for the user's sake: what is unbound must be bound
+        launch, site_of_call, ignored, inline, scalars = unpacked(sent[1].value())
+        with _quiet(), device.on_task_stream(variant, context):
+            views = task.views(stores)
+            region = task.region(stores, views)
+            if not is_empty(region):
+                values = task.run(region, stores, views, inline, scalars)
+        if not is_empty(region):
+            if recorder is not None:
+                recorder.append((definition, task.place(stores)))
+            results = {r: task.place(stores) if r == _PLACES else values[r] for r in unbound}
+    except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
+        if region:
+            region = task.place(stores)
+            where += f", tile {describe(task.plan, region)}"
+        failure = _failure(definition, context, error, where, launch, site_of_call, region)
+    for r, store in unbound.items():
+        if r in results:
+            with device.on_task_stream(variant, context):
+                _bind(variant, store, results[r])
+        else:
+            store.create_output_buffer((0,), True)  # noqa: FBT003
+    if failure is not None:
+        failures.hand_over(failure, context, ignored=ignored)
+
+
+def _task_for(definition: Definition, variant: str, packed: Any) -> Task:
+    """What tasks with this header have in common."""
+    own = _tiles.get(definition)
+    if own is None:
+        own = _tiles.setdefault(definition, BoundedCache())
+    key = variant, bytes(packed[:_DIGEST]), namespaces.registered, cutting.forced
+    task: Task | None = own.get(key)
+    if task is None:
+        task = own[key] = Task(definition, variant, header_of(packed))
+    return task
+
+
 def _failure(
-    kernel: Kernel,
+    definition: Definition,
     context: Any,
     error: BaseException,
     where: str,
@@ -185,19 +177,11 @@ def _failure(
 ) -> Failure:
     """What is told of an exception, with the call that it belongs to."""
     if isinstance(error, XPDispatchError):
-        error.complete(kernel.name, kernel.notation)
+        error.complete(definition.name, definition.notation)
     if launch >= 0 and isinstance(error, Exception):
         add_notes(error, ["called at {}:{}".format(*site_of_call)])
     place = tuple(start for start, _ in region)
     return failures.describe(launch, place, error, where, short=context.can_raise_exception())
-
-
-def _unbound(recipe: Recipe, outputs: list[Any]) -> dict[int, Any]:
-    """The stores that every task must give a part, by result; that of the places is taken from the outputs."""
-    unbound = {r: outputs[r] for r, fit in enumerate(recipe.results) if fit.how in ("unbound", "gathered")}
-    if recipe.gathered:
-        unbound[_PLACES] = outputs.pop()
-    return unbound
 
 
 def _quiet() -> Any:
@@ -208,149 +192,176 @@ def _quiet() -> Any:
     return np.errstate(all="ignore")
 
 
-def _stores(context: Any, header: Header) -> tuple[list[Any], list[Any], list[Any]]:
-    """Stores of operands, results and the grid, None for what is inline; then what is read and written."""
-    given = iter(context.inputs)
-    inputs = [None if fit.how == "inline" else data_of(next(given)) for fit in header.recipe.operands]
-    grid = [] if header.recipe.grid is None else [data_of(next(given))]
-    written, folded = iter(context.outputs), iter(context.reductions)
-    outputs: list[Any] = []
-    for layout, fit in zip(header.plan.results, header.recipe.results, strict=True):
-        if fit.how == "inline":
-            outputs.append(None)
-        else:
-            reduced = layout.op and not header.recipe.one_piece and fit.how != "gathered"
-            outputs.append(data_of(next(folded if reduced else written)))
-    stores = [*inputs, *outputs, *grid]
-    if header.recipe.gathered:
-        outputs.append(data_of(next(written)))
-    return stores, inputs, outputs
+class Task:
+    """What tasks with the same header have in common, and how they run.
+
+    Stores are in one list: of operands, results, the grid, and the places of tiles; None for what is inline.
+    """
+
+    def __init__(self, definition: Definition, variant: str, header: Header) -> None:
+        self.header, self.plan, self.recipe = header, header.plan, header.recipe
+        self.definition = ref(definition)
+        self.site = _site(definition, variant, header)
+        self.count = len(self.recipe.operands)
+        replaced = self.recipe.replaced
+        operands = ["inline" if p in replaced else fit.how for p, fit in enumerate(self.recipe.operands)]
+        self.hows = [*operands, *(fit.how for fit in self.recipe.results)]
+        self.arrays = np if self.site.library == "numpy" else load("cupy")
+        self.cutters = BoundedCache()
+        """By whether scalars are such that the body may keep what it returns; two at most."""
+        plan, body = self.plan, self.site.body
+        halos = any(layout.boundary is not None for layout in plan.operands)
+        moved = body.wants_tile or halos or plan.images or self.recipe.cells or self.recipe.gathered
+        self.anywhere = not moved and self.site.library == "numpy"
+        """Whether the body does the same wherever a tile lies: to look that up takes 3 us an index."""
+
+    def stores(self, context: Any) -> list[Any]:
+        """The stores of a task."""
+        recipe = self.recipe
+        given = iter(context.inputs)
+        found = [None if fit.how == "inline" else data_of(next(given)) for fit in recipe.operands]
+        grid = [] if recipe.grid is None else [data_of(next(given))]
+        written, folded = iter(context.outputs), iter(context.reductions)
+        for layout, fit in zip(self.plan.results, recipe.results, strict=True):
+            if fit.how == "inline":
+                found.append(None)
+            else:
+                reduced = layout.op and not recipe.one_piece and fit.how != "gathered"
+                found.append(data_of(next(folded if reduced else written)))
+        found += grid
+        if recipe.gathered:
+            found.append(data_of(next(written)))
+        return found
+
+    def views(self, stores: Sequence[Any]) -> list[Any]:
+        """The stores as arrays; None for what is inline, of unknown size, or holds rects."""
+        return [None if how in _NO_VIEW else _view(self.arrays, s) for how, s in zip(self.hows, stores, strict=False)]
+
+    def unbound(self, stores: Sequence[Any]) -> dict[int, Any]:
+        """The stores that every task must give a part, by result."""
+        fits = enumerate(self.recipe.results)
+        found = {r: stores[self.count + r] for r, fit in fits if fit.how in ("unbound", "gathered")}
+        if self.recipe.gathered:
+            found[_PLACES] = stores[-1]
+        return found
+
+    def region(self, stores: Sequence[Any], views: Sequence[Any]) -> Region:
+        """The tile, which begins at 0 where it does not matter where it lies."""
+        if not self.anywhere:
+            return self.place(stores)
+        extents = zip(self.recipe.sources, self.plan.extents, strict=True)
+        return tuple([(0, extent if at is None else views[at[0]].shape[at[1]]) for at, extent in extents])
+
+    def place(self, stores: Sequence[Any]) -> Region:
+        """The tile."""
+        region = []
+        for source, extent in zip(self.recipe.sources, self.plan.extents, strict=True):
+            if source is None:
+                region.append((0, extent))
+                continue
+            position, dim = source
+            domain = stores[position].domain
+            low, high = domain.lo[dim], domain.hi[dim]
+            # An empty domain's upper end can be -1, read as an unsigned number.
+            region.append((low, high + 1 if high < 2**63 else low))
+        for i, count in enumerate(self.recipe.cells):
+            if count:
+                start, stop = region[i]
+                extent = self.plan.extents[i]
+                region[i] = (start * extent // count, stop * extent // count)
+        return tuple(region)
+
+    def run(
+        self,
+        region: Region,
+        stores: Sequence[Any],
+        views: Sequence[Any],
+        inline: Sequence[Any],
+        scalars: Sequence[Any],
+    ) -> list[Any]:
+        """Run the body on the tile, and write what goes to stores of a known size."""
+        body, plan, recipe = self.site.body, self.plan, self.recipe
+        operands, origins = self._operands(region, stores, views, inline)
+        targets = self._targets(region, views)
+        for r in body.buffers:
+            updated = body.updated[r]
+            if updated is not None:
+                operands[updated] = targets[r]
+        strategy, regions, workers = self._choose(region, operands, targets, scalars)
+        arguments = body.arguments(operands, scalars)
+        place = (lambda: self.place(stores)) if self.anywhere else None
+        results = strategy.run(Work(arguments, targets, region, regions, workers, origins, place))
+        for layout, fit, target, value in zip(plan.results, recipe.results, targets, results, strict=True):
+            if layout.op and fit.how not in ("gathered", "inline"):
+                _fold(layout, target, value, one_piece=recipe.one_piece)
+        return results
+
+    def _operands(
+        self, region: Region, stores: Sequence[Any], views: Sequence[Any], inline: Sequence[Any]
+    ) -> tuple[list[Any], Mapping[int, int]]:
+        """The operands' parts, and the first element of those that do not begin where the tile says."""
+        origins: dict[int, int] = {}
+        operands = []
+        for p, (fit, layout) in enumerate(zip(self.recipe.operands, self.plan.operands, strict=True)):
+            if fit.how == "inline":
+                operands.append(_inline(self.site, self.arrays, inline[p], layout, region))
+            elif p in self.recipe.replaced:
+                operands.append(_borders(self.arrays, stores[p], fit, self.header.operands[p]))
+                origins[p] = layout.held_from(region)
+            elif fit.how == "image":
+                part = fit.turn_back(views[p])
+                # Where nothing points to it, its other axes come empty too.
+                operands.append(part if part.size else part.reshape((0, *layout.shape[1:])))
+                origins[p] = int(stores[p].domain.lo[0])
+            else:
+                operands.append(fit.turn_back(views[p]))
+        return operands, origins or NOWHERE
+
+    def _targets(self, region: Region, views: Sequence[Any]) -> list[Any]:
+        """Where results go; None where only the body knows how much comes."""
+        targets: list[Any] = []
+        for r, (fit, layout) in enumerate(zip(self.recipe.results, self.plan.results, strict=True)):
+            if fit.how in ("unbound", "gathered"):
+                targets.append(None)
+            elif fit.how == "inline":
+                sizes = [stop - start for start, stop in region]
+                targets.append(self.arrays.empty(layout.tile_shape(sizes), dtype=self.header.dtypes[r]))
+            else:
+                targets.append(fit.turn_back(views[self.count + r]))
+        return targets
+
+    def _choose(
+        self, region: Region, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
+    ) -> tuple[Strategy, Sequence[Region], int]:
+        site = self.site
+        key = tuple([type(s) for s in scalars])
+        cutter: Cutter | Strategy | None = self.cutters.get(key)
+        if cutter is None:
+            definition = self.definition()
+            assert definition is not None  # noqa: S101  whoever launched the task keeps it
+            known = known_to(site.function, scalars, site.xp)
+            if site.library == "numpy":
+                cutter = Cutter(definition, site, known, self.header.operands, self.header.dtypes)
+            elif can_be_traced(definition, self.plan):
+                from xpdispatch.running.generated import Generated  # which others need not import
+
+                cutter = Generated(site, known)
+            else:
+                cutter = Whole(site, known)
+            self.cutters[key] = cutter
+        if not isinstance(cutter, Cutter):
+            return cutter, (region,), 1
+        threads = thread_count() if site.variant == "OMP" else 1
+        return cutter.choose(region, operands, targets, scalars, threads, new=False)
 
 
-def _tile_of(context: Any, header: Header) -> Region:
-    return _region(header, _stores(context, header)[0])
-
-
-def _region(header: Header, stores: Sequence[Any]) -> Region:
-    region = []
-    for source, extent in zip(header.recipe.sources, header.plan.extents, strict=True):
-        if source is None:
-            region.append((0, extent))
-            continue
-        position, dim = source
-        domain = stores[position].domain
-        low, high = domain.lo[dim], domain.hi[dim]
-        # An empty domain's upper end can be -1, read as an unsigned number.
-        region.append((low, high + 1 if high < 2**63 else low))
-    for i, cells in enumerate(header.recipe.cells):
-        if cells:
-            start, stop = region[i]
-            extent = header.plan.extents[i]
-            region[i] = (start * extent // cells, stop * extent // cells)
-    return tuple(region)
-
-
-def _site(kernel: Kernel, variant: str, header: Header) -> Site:
+def _site(definition: Definition, variant: str, header: Header) -> Site:
     xp = namespace_for(variant)
     library = "cupy" if variant == "GPU" else "numpy"
-    function = kernel.body.function_for(variant)
-    casts = kernel.casts(header.operands, xp)
+    body = definition.body
+    casts = definition.casts(header.operands, xp)
     planned = tuple(None if cast else dtype for dtype, cast in zip(header.dtypes, header.cast, strict=True))
-    fusing = kernel.fusing(header.plan)
-    return Site(header.plan, kernel.body, function, xp, library, variant, casts, planned, cut=True, fusing=fusing)
-
-
-def _cutter(kernel: Kernel, header: Header, site: Site) -> Cutter | None:
-    return Cutter(site, header.operands, header.dtypes) if kernel.cut and site.library == "numpy" else None
-
-
-def _short_way(header: Header, site: Site) -> Callable[[Any, tuple[Any, ...]], bool] | None:
-    """The short way, or None where there is none.
-
-    It does what :func:`_run` does of them, with nothing left to decide.
-    """
-    plan, recipe, body = header.plan, header.recipe, site.body
-    if site.library != "numpy" or not is_simple(plan, recipe, body):
-        return None
-    function, xp, places, planned = site.function, site.xp, body.places, header.dtypes[0]
-    quiet = copy_context()
-    quiet.run(_in_body)
-
-    def short(context: Any, scalars: tuple[Any, ...]) -> bool:
-        target = _view(np, data_of(context.outputs[0]))
-        if target.nbytes > SMALL:
-            return False
-        if not target.size:
-            return True
-        operands = [_view(np, data_of(array)) for array in context.inputs]
-        for operand in operands:
-            operand.setflags(False)  # noqa: FBT003  to write; by name it takes twice as long, and by .flags three times
-        given = operands, (), scalars
-        try:
-            value = quiet.copy().run(function, xp, *[given[where][p] for where, p in places])
-            if type(value) is not np.ndarray or value.shape != target.shape or value.dtype != planned:
-                region = _tile_of(context, header)
-                sizes = [stop - start for start, stop in region]
-                value = checked(site, 0, values_of(site, value, {})[0], sizes, None, target)
-        except Exception as error:
-            note(error, site, _tile_of(context, header))
-            raise
-        target[...] = value
-        return True
-
-    return short
-
-
-def _in_body() -> None:
-    """What holds in this context from here on."""
-    inside_body.set(True)
-    np.seterr(all="ignore")
-
-
-def _run(
-    prepared: Prepared,
-    region: Region,
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
-    inline: Sequence[Any],
-    scalars: tuple[Any, ...],
-) -> list[Any]:
-    header, site, cutter, _ = prepared
-    plan, recipe = header.plan, header.recipe
-    arrays = np if site.library == "numpy" else load("cupy")
-    sizes = [stop - start for start, stop in region]
-    operands = [
-        _inline(site, arrays, inline[p], layout, region)
-        if store is None
-        else _borders(arrays, store, fit, header.operands[p])
-        if p in recipe.replaced
-        else _windowed(site, layout, fit, region, _view(arrays, store))
-        for p, (store, fit, layout) in enumerate(zip(inputs, recipe.operands, plan.operands, strict=True))
-    ]
-    targets = [
-        None
-        if fit.how in ("unbound", "gathered")
-        else arrays.empty(layout.tile_shape(sizes), dtype=dtype)
-        if store is None
-        else fit.turn_back(_view(arrays, store))
-        for store, fit, layout, dtype in zip(outputs, recipe.results, plan.results, header.dtypes, strict=True)
-    ]
-    for r in site.body.buffers:
-        updated = site.body.updated[r]
-        if updated is not None:
-            operands[updated] = targets[r]
-    origins = {p: int(inputs[p].domain.lo[0]) for p, fit in enumerate(recipe.operands) if fit.how == "image"}
-    regions: Sequence[Region] = (region,)
-    workers = 1
-    if cutter is not None and cutter.candidate(region):
-        threads = thread_count() if site.variant == "OMP" else 1
-        cuts, workers = cutter.cuts(region, operands, scalars).on(threads, new=False)
-        regions = cuts.regions(region)
-    results = run(site, operands, targets, scalars, region, regions, workers, origins)
-    for r, (layout, target, value) in enumerate(zip(plan.results, targets, results, strict=True)):
-        if recipe.results[r].how not in ("gathered", "inline"):
-            _fold(layout, target, value, one_piece=recipe.one_piece)
-    return results
+    return Site(header.plan, body, body.function_for(variant), xp, library, variant, casts, planned)
 
 
 def _bind(variant: str, store: Any, value: Any) -> None:
@@ -362,24 +373,28 @@ def _bind(variant: str, store: Any, value: Any) -> None:
         (np.asarray(room) if arrays is np else device.view(arrays, room))[...] = cells
 
 
-def make_joiner(kernel: Kernel, variant: str) -> Callable[[Any], None]:
+def make_joiner(definition: Definition, variant: str) -> Callable[[Any], None]:
     """The function of the second task, which puts partial results together in the order of their tiles."""
+    found, name = ref(definition), definition.name
 
     def joiner(context: Any) -> None:
+        definition = found()
+        assert definition is not None  # noqa: S101  whoever launches it keeps it
         failure: Failure | None = None
-        launch, ignored, where = -1, False, f"kernel {kernel.name!r}, variant {variant}"
+        launch, site_of_call, ignored = -1, ("", 0), False
         try:
             launch, site_of_call, ignored = pickle.loads(context.scalars[1].value())
             header = header_of(context.scalars[0].value())
-            site = _site(kernel, variant, header)
+            site = _site(definition, variant, header)
             with _quiet(), device.on_task_stream(variant, context):
                 _put_together(header, site, [data_of(s) for s in context.inputs], [data_of(s) for s in context.outputs])
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
-            failure = _failure(kernel, context, error, where, launch, site_of_call, ())
+            where = f"kernel {name!r}, variant {variant}"
+            failure = _failure(definition, context, error, where, launch, site_of_call, ())
         if failure is not None:
             failures.hand_over(failure, context, ignored=ignored)
 
-    joiner.__name__ = kernel.name
+    joiner.__name__ = name
     return joiner
 
 
@@ -409,14 +424,6 @@ def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Se
     gathered.finish(site, results, whole(plan))
 
 
-def _windowed(site: Site, layout: Layout, fit: Fit, region: Region, array: Any) -> Any:
-    """An operand's part of the tile: with a halo it is cut out here, for the task got all of the array."""
-    array = fit.turn_back(array)
-    if fit.how == "image" and not array.size:
-        return array.reshape((0, *layout.shape[1:]))  # where nothing points to it, its other axes come empty too
-    return array if layout.boundary is None else operand_part(site, array, layout, region, whole(site.plan))
-
-
 def _borders(arrays: Any, store: Any, fit: Fit, dtype: np.dtype[Any]) -> Any:
     """The borders of ranges that boxes were made of."""
     if arrays is not np:
@@ -439,8 +446,7 @@ def _view(arrays: Any, store: Any) -> Any:
 
 def _fold(layout: Layout, target: Any, value: Any, *, one_piece: bool) -> None:
     op = layout.op
-    if op is None:
-        return  # the executor wrote it
+    assert op is not None  # noqa: S101  the executor wrote the others
     if not one_piece and needs_sort_keys(op, value.dtype):
         value = sort_keys(op, value)
     if one_piece and not layout.accumulate:

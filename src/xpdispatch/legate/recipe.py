@@ -14,7 +14,7 @@ An index that no store is cut along gets a grid, a store of its own, so that Leg
 cells stands for a stretch of the index, and nothing of the index' extent is allocated.
 
 An operand that another points to is cut by Legate's image, along the pointers: the cells of the other store itself
-where they are int64 and it has one axis to point to, else boxes (Legate's rects) that a task makes of them.
+where they are int64 and it has one axis to point to, else rects (Legate's rects) that a task makes of them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xpdispatch.planning.body import Body
-from xpdispatch.planning.plan import WHOLE, Layout, Plan, Shape
+from xpdispatch.planning.plan import Plan, Shape
+from xpdispatch.planning.windows import WHOLE, Layout
 
 _LARGEST_GRID = 2**16
 """Cells, one byte each."""
@@ -117,8 +117,8 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class Boxes:
-    """A store of boxes to be made of an operand with pointers.
+class Rects:
+    """A store of rects to be made of an operand with pointers.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class Boxes:
     borders : bool
         It holds borders of ranges.
     instead : bool
-        The boxes take the operand's place, for its values can be read off them.
+        The rects take the operand's place, for its values can be read off them.
     tail : tuple of int
         Extents of the other axes of the arrays that it points to.
     fit : Fit
@@ -156,9 +156,9 @@ class Recipe:
         start; None where no store has the index.
     gathered : tuple of int
         The results that a second task puts together.
-    boxes : tuple of Boxes
+    rects : tuple of Rects
     images : tuple of (int, tuple of int, str)
-        The array with the pointers, those that it points to (operands first, then results and boxes that stand
+        The array with the pointers, those that it points to (operands first, then results and rects that stand
         for no operand) and Legate's hint.
     least : tuple of int
         The least extents of a tile in the common space; empty where there are none.
@@ -174,22 +174,16 @@ class Recipe:
     one_piece: bool
     sources: tuple[tuple[int, int] | None, ...]
     gathered: tuple[int, ...] = ()
-    boxes: tuple[Boxes, ...] = ()
+    rects: tuple[Rects, ...] = ()
     images: tuple[tuple[int, tuple[int, ...], str], ...] = ()
     least: tuple[int, ...] = ()
     grid: tuple[Shape, Fit] | None = None
     cells: tuple[int, ...] = ()
 
     @property
-    def is_plain(self) -> bool:
-        """Whether a launch has the call's arrays alone, as they are."""
-        more = self.gathered or self.boxes or self.images or self.least or self.grid
-        return not more and all(fit.is_plain for fit in (*self.operands, *self.results))
-
-    @property
     def replaced(self) -> tuple[int, ...]:
-        """The operands whose place boxes take."""
-        return tuple(b.operand for b in self.boxes if b.instead)
+        """The operands whose place rects take."""
+        return tuple(b.operand for b in self.rects if b.instead)
 
 
 def make_recipe(
@@ -236,7 +230,7 @@ def make_recipe(
         axes = tuple(i for i, n in enumerate(cells) if n)
         layouts.append(Layout("grid", axes, tuple(cells[i] for i in axes)))
         fits.append(None)
-    images, boxes = _follow(plan, layouts, fits, pointers) if plan.images and not one_piece else ([], [])
+    images, rects = _follow(plan, layouts, fits, pointers) if plan.images and not one_piece else ([], [])
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
@@ -246,7 +240,7 @@ def make_recipe(
             fits[position] = fit
         aligned.append(tuple(members))
     if one_piece:
-        aligned, gathered, images, boxes, cells = [], (), [], [], ()
+        aligned, gathered, images, rects, cells = [], (), [], [], ()
         fits = [
             fit if fit and fit.how not in ("align", "gathered", "image") else _whole(layout)
             for fit, layout in zip(fits[:known], layouts, strict=False)
@@ -260,7 +254,7 @@ def make_recipe(
         one_piece,
         tuple(sources),
         tuple(gathered),
-        tuple(Boxes(p, borders, place == p, tail, done[place]) for p, borders, tail, place in boxes),
+        tuple(Rects(p, borders, place == p, tail, done[place]) for p, borders, tail, place in rects),
         tuple((place, tuple(members), hint) for place, members, hint in images),
         () if one_piece else _least(plan, layouts, done, cells),
         (tuple(int(n or 0) for n in layouts[known].shape), done[known]) if cells else None,
@@ -270,15 +264,6 @@ def make_recipe(
 
 THRESHOLDS = {"cpu": 1 << 14, "omp": 1 << 17, "gpu": 1 << 20}
 """Cells of the common space below which Legate cuts nothing, by the kind of processor, unless it is told otherwise."""
-
-SMALL = 1 << 18
-"""Bytes of a result up to which a task's own time counts, and cuts for the cache do not."""
-
-
-def is_simple(plan: Plan, recipe: Recipe, body: Body) -> bool:
-    """Whether tasks on CPUs whose result is small run the body at once, with nothing left to decide."""
-    return recipe.is_plain and body.is_plain and not (plan.results[0].op or plan.windowed or plan.images)
-
 
 Types = Sequence[tuple[np.dtype[Any], Shape]]
 """Dtype and shape of each result."""
@@ -352,12 +337,12 @@ def _cells(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit | None]) ->
 def _follow(
     plan: Plan, layouts: list[Layout], fits: list[Fit | None], pointers: Sequence[int]
 ) -> tuple[list[tuple[int, list[int], str]], list[tuple[int, bool, tuple[int, ...], int]]]:
-    """The images of a launch, and the boxes that some need: operand, kind, tail and place among the arrays.
+    """The images of a launch, and the rects that some need: operand, kind, tail and place among the arrays.
 
-    Boxes that stand for no operand are added to the arrays.
+    Rects that stand for no operand are added to the arrays.
     """
     images: list[tuple[int, list[int], str]] = []
-    boxes: list[tuple[int, bool, tuple[int, ...], int]] = []
+    rects: list[tuple[int, bool, tuple[int, ...], int]] = []
     for function, ranges, borders, hint in plan.images:
         fit = fits[function]
         tails: dict[tuple[int, ...], list[int]] = {}
@@ -373,19 +358,19 @@ def _follow(
         for n, (tail, members) in enumerate(tails.items()):
             place = function
             if borders and n == 0:
-                boxes.append((function, borders, tail, place))
+                rects.append((function, borders, tail, place))
             elif borders or tail or function not in pointers:
                 place = len(layouts)
                 layouts.append(layouts[function])
                 fits.append(fits[function])
-                boxes.append((function, borders, tail, place))
+                rects.append((function, borders, tail, place))
                 for _, others, _ in images:
                     if function in others:
                         others.append(place)
             images.append((place, members, hint))
             for p in members:
                 fits[p] = Fit("image", dims=_natural(layouts[p]))
-    return images, boxes
+    return images, rects
 
 
 def _how(fit: Fit | None) -> str:

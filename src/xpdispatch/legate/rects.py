@@ -1,4 +1,4 @@
-"""Stores of boxes, Legate's rects: what pointers stand for, in the form that Legate's image follows."""
+"""Stores of rects, Legate's rects: what pointers stand for, in the form that Legate's image follows."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import legate.core as lg
 import numpy as np
 from legate.core.types import int64, rect_type
 
-from xpdispatch.legate.recipe import Boxes
+from xpdispatch.legate.recipe import Rects
 from xpdispatch.legate.releases import data_of, task_info
 from xpdispatch.legate.tasks import library
 
 
-def boxes_of(store: Any, kind: Boxes) -> Any:
-    """Launch the task that makes boxes of pointers; those without a cell end before they begin."""
+def rects_of(store: Any, kind: Rects) -> Any:
+    """Launch the task that makes rects of pointers; those without a cell end before they begin."""
     count = store.shape[0] - 1
     ends = [store.slice(0, slice(0, count)), store.slice(0, slice(1, count + 1))] if kind.borders else [store]
     runtime = lg.get_legate_runtime()
-    boxes = runtime.create_store(rect_type(1 + len(kind.tail)), tuple(ends[0].shape))
+    rects = runtime.create_store(rect_type(1 + len(kind.tail)), tuple(ends[0].shape))
     task = runtime.create_auto_task(library, _registered())
     variables = [task.add_input(end, task.declare_partition()) for end in ends]
-    variables.append(task.add_output(boxes))
+    variables.append(task.add_output(rects))
     task.add_constraint(lg.align(*variables))
     task.add_scalar_arg(kind.tail or (0,), (int64,))
     task.execute()
-    return boxes
+    return rects
 
 
 @cache
 def _registered() -> Any:
     task = library.get_new_task_id()
-    # No task for GPUs: CuPy has no type for boxes.
-    library.register_task(task_info(library, task, "xpdispatch.boxes", [(lg.VariantCode.CPU, _leaf)]))
+    # No task for GPUs: CuPy has no type for rects.
+    library.register_task(task_info(library, task, "xpdispatch.rects", [(lg.VariantCode.CPU, _leaf)]))
     return task
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
+from xpdispatch.language.notation import Term
 from xpdispatch.legate.releases import STORES, interface_of, memory, plain_store
 from xpdispatch.planning.plan import Shape
 
@@ -38,6 +39,8 @@ class Held:
     value: Any
     shape: Shape
     dtype: np.dtype[Any]
+    entry: Any = None
+    """What is added to a task: the store, or the LogicalArray that it is of, which is quicker."""
 
     @property
     def inline(self) -> bool:
@@ -81,7 +84,7 @@ def _numpy_type(code: Any) -> np.dtype[Any] | None:
     return np.dtype(name) if hasattr(lg, "bool_" if name == "bool" else name) else None
 
 
-def hold(name: str, array: Any, known: Held | None = None, *, written: bool = False) -> Held:
+def hold(term: Term, array: Any, known: Held | None = None, *, written: bool = False) -> Held:
     """An array as Legate takes it: the store behind it, or a copy of a NumPy array made now.
 
     What tasks write, or update in place, is `written`. `known` is what an array of the same type, shape and dtype
@@ -92,7 +95,13 @@ def hold(name: str, array: Any, known: Held | None = None, *, written: bool = Fa
     DTypeError, ArgumentError, ShapeError, ReadOnlyError
     """
     if isinstance(array, np.ndarray | np.generic):
-        return _hold_numpy(name, np.asarray(array), written=written)
+        return _hold_numpy(str(term.name), np.asarray(array), written=written)
+    if known is not None and known.shape and not isinstance(array, STORES):
+        column = next(iter(interface_of(str(term.name), array)["data"].values()))
+        store = plain_store(column)
+        if store is not None and not (store.transformed or store.unbound):
+            return Held(store, None, known.shape, known.dtype, column)
+    name = str(term.name)
     store = store_of(name, array)
     if stretched(store):
         if written:
@@ -101,15 +110,15 @@ def hold(name: str, array: Any, known: Held | None = None, *, written: bool = Fa
         if isinstance(array, np.ndarray):
             return _hold_numpy(name, array, written=False)
         store = store_of(name, array)
-    if known is not None:
-        return Held(_in_region(store) if not known.shape else store, None, known.shape, known.dtype)
     dtype = _numpy_type(store.type.code)
     if dtype is None:
         raise DTypeError(
             f"argument {name!r} has Legate type {store.type}, which arrays cannot have",
             hint="use bool, integers, floats or complex numbers",
         )
-    return Held(_in_region(store), None, tuple(store.shape), dtype)
+    shape = tuple(store.shape)
+    held = _in_region(store)
+    return Held(held, None, shape, dtype, held)
 
 
 _STRETCHED = re.compile(r"(?:Promote|Broadcast)\([a-z_]*dim: \d+, dim_size: (\d+)\)")
@@ -179,7 +188,7 @@ def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Hel
     if array.ndim == 0 and written:
         scalar = new_store((), native)
         fill(scalar, array.astype(native)[()])
-        return Held(scalar, None, (), native)
+        return Held(scalar, None, (), native, scalar)
     if array.ndim == 0 or array.size == 0:
         return Held(None, np.array(array, dtype=native), array.shape, native)
     if array.ndim > lg.LEGATE_MAX_DIM:
@@ -191,7 +200,12 @@ def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Hel
     # array is also aligned, without which Legate ends the process.
     own = np.array(array, dtype=native, order="C", copy=True)
     store = lg.get_legate_runtime().create_store_from_buffer(kind, own.shape, own, read_only=not written)
-    return Held(store, None, own.shape, native)
+    return Held(store, None, own.shape, native, store)
+
+
+def store_behind(entry: Any) -> Any:
+    """The store of what is added to a task."""
+    return entry if isinstance(entry, lg.LogicalStore) else entry.data
 
 
 def new_store(shape: Shape, dtype: np.dtype[Any]) -> Any:

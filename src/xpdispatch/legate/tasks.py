@@ -5,78 +5,85 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import legate.core as lg
 from legate.core.task import ADD, InputStore, OutputStore, PyTask, ReductionStore, VariantInvoker
 
-from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import EngineError
 from xpdispatch.legate.device import keeps_to_stream
 from xpdispatch.legate.leaf import make_joiner, make_leaf
 from xpdispatch.legate.recipe import Recipe
 from xpdispatch.legate.releases import task_info
+from xpdispatch.planning.definition import Definition
 
 _MOST_KERNELS = 100_000
 
 library = lg.get_legate_runtime().find_or_create_library(
     "xpdispatch", config=lg.ResourceConfig(max_tasks=_MOST_KERNELS, max_dyn_tasks=_MOST_KERNELS - 1)
 )[0]
-_tasks: dict[tuple[Kernel, object], Any] = {}
-"""By kernel and, where Legate must know options when it registers the task, these and how many stores there are; or
-``"joiner"``."""
+_tasks: WeakKeyDictionary[Definition, dict[object, Any]] = WeakKeyDictionary()
+"""By kernel, and where Legate must know options when it registers the task by these and by how many stores there are;
+or by ``"joiner"``. Legate keeps a task for ever, but its function holds the kernel weakly."""
+
+_made = 0
+"""How many tasks there are."""
 
 _has_gpus = lg.get_machine().count(lg.TaskTarget.GPU) > 0
 
 
-def task_of(kernel: Kernel, recipe: Recipe) -> Any:
+def task_of(definition: Definition, recipe: Recipe) -> Any:
     """The kernel's task, with all of its variants."""
-    options = _options_of(kernel, recipe)
+    options = _options_of(definition, recipe)
     if not options:
-        return _registered(kernel, None, lambda: _register(kernel, make_leaf))
-    counts = _counts(kernel, recipe)
-    return _registered(kernel, (counts, options), lambda: _register_with(kernel, counts, options))
+        return _registered(definition, None, lambda: _register(definition, make_leaf))
+    counts = _counts(definition, recipe)
+    return _registered(definition, (counts, options), lambda: _register_with(definition, counts, options))
 
 
-def _options_of(kernel: Kernel, recipe: Recipe) -> tuple[str, ...]:
+def _options_of(definition: Definition, recipe: Recipe) -> tuple[str, ...]:
     """The options that Legate must know when it registers the task; others are set at each launch."""
     allocates = any(fit.how in ("unbound", "gathered") for fit in recipe.results)
-    on_stream = _has_gpus and "GPU" in kernel.variants and keeps_to_stream(kernel)
-    wanted = {"has_allocations": allocates, "elide_device_ctx_sync": on_stream, **kernel.options}
+    on_stream = _has_gpus and "GPU" in definition.variants and keeps_to_stream(definition)
+    wanted = {"has_allocations": allocates, "elide_device_ctx_sync": on_stream, **definition.options}
     wanted["has_allocations"] |= allocates
     return tuple(name for name in ("has_allocations", "elide_device_ctx_sync") if wanted[name])
 
 
-def joiner_of(kernel: Kernel) -> Any:
+def joiner_of(definition: Definition) -> Any:
     """The task that puts a kernel's partial results together."""
-    return _registered(kernel, "joiner", lambda: _register(kernel, make_joiner))
+    return _registered(definition, "joiner", lambda: _register(definition, make_joiner))
 
 
-def _registered(kernel: Kernel, which: object, register: Callable[[], Any]) -> Any:
-    task = _tasks.get((kernel, which))
+def _registered(definition: Definition, which: object, register: Callable[[], Any]) -> Any:
+    global _made  # noqa: PLW0603
+    own = _tasks.setdefault(definition, {})
+    task = own.get(which)
     if task is None:
         try:
-            task = _tasks[kernel, which] = register()
+            task = own[which] = register()
+            _made += 1
         except OverflowError:
             raise EngineError(
-                f"this program has launched {len(_tasks)} different kernels on Legate, and there is room for no more",
+                f"this program has launched {_made} different kernels on Legate, and there is room for no more",
                 hint="decorate a body once, at module level, and not in a loop",
             ) from None
     return task
 
 
-def _register(kernel: Kernel, make: Callable[[Kernel, str], Any]) -> Any:
+def _register(definition: Definition, make: Callable[[Definition, str], Any]) -> Any:
     task = library.get_new_task_id()
-    variants = [(lg.VariantCode[v], make(kernel, v)) for v in kernel.variants]
-    library.register_task(task_info(library, task, kernel.name, variants))
+    variants = [(lg.VariantCode[v], make(definition, v)) for v in definition.variants]
+    library.register_task(task_info(library, task, definition.name, variants))
     return task
 
 
-def _counts(kernel: Kernel, recipe: Recipe) -> tuple[int, int, int]:
+def _counts(definition: Definition, recipe: Recipe) -> tuple[int, int, int]:
     """How many inputs, outputs and reductions a launch has."""
     inputs = sum(fit.how != "inline" for fit in recipe.operands)
-    inputs += sum(not b.instead for b in recipe.boxes) + (recipe.grid is not None)
+    inputs += sum(not b.instead for b in recipe.rects) + (recipe.grid is not None)
     outputs, reductions = int(bool(recipe.gathered)), 0
-    for term, fit in zip(kernel.signature.results, recipe.results, strict=True):
+    for term, fit in zip(definition.signature.results, recipe.results, strict=True):
         if fit.how == "inline":
             continue
         reduces = bool(term.op) and not recipe.one_piece and fit.how != "gathered"
@@ -93,20 +100,20 @@ class _ToLeaf(VariantInvoker):  # type: ignore[misc]  # Legate's class is not ty
         function(context)
 
 
-def _register_with(kernel: Kernel, counts: tuple[int, int, int], options: Sequence[str]) -> Any:
+def _register_with(definition: Definition, counts: tuple[int, int, int], options: Sequence[str]) -> Any:
     """Register a task with options.
 
     Only Legate's own class for tasks in Python takes them, and with them a function whose parameters are counted
     at every launch.
     """
-    leaves = {lg.VariantCode[v]: make_leaf(kernel, v) for v in kernel.variants}
+    leaves = {lg.VariantCode[v]: make_leaf(definition, v) for v in definition.variants}
 
     def function(context: Any) -> None:
         leaves[lg.VariantCode(context.get_variant_kind())](context)
 
     kinds = (InputStore, OutputStore, ReductionStore[ADD])
     annotations = [kind for kind, n in zip(kinds, counts, strict=True) for _ in range(n)] + [bytes, bytes]
-    function.__name__ = function.__qualname__ = kernel.name
+    function.__name__ = function.__qualname__ = definition.name
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter(f"p{n}", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple
 
 from xpdispatch.errors import SignatureError
@@ -17,10 +17,6 @@ _HIDDEN = ("xp", "tile")
 _NO_SELF = (
     "a kernel in a class is a static method: write def body(xp, ...), and pass what it needs of self as arguments"
 )
-
-
-inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
-"""True while a body runs: kernels called there stay in this process, on whole arrays."""
 
 
 class Slot(NamedTuple):
@@ -71,14 +67,36 @@ class Body:
     buffers: tuple[int, ...]
     updated: tuple[int | None, ...]
     merge: Callable[..., Any] | None = None
-    variants: dict[str, Callable[..., Any]] = field(default_factory=dict, compare=False)
-    places: tuple[tuple[int, int], ...] = field(init=False)
-    """For each parameter where its value is: 0 operands, 1 buffers, 2 scalars; and the position there."""
+    variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    operand_at: tuple[int, ...] = field(init=False)
+    """For each operand the position of its parameter."""
+    scalar_at: tuple[int, ...] = field(init=False)
+    """For each scalar the same."""
+    buffer_at: dict[int, int] = field(init=False)
+    """For each buffer, by result, the same."""
+    given_at: tuple[int | None, ...] = field(init=False)
+    """For each result where a call has the array to be written: the position of a parameter, or one after them all.
+
+    None where the result is an operand, too.
+    """
     in_place: frozenset[int] = field(init=False)
     """The operands that the body may write."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "places", tuple(_place(slot, self.buffers) for slot in self.slots))
+        found: dict[str, dict[int, int]] = {"operand": {}, "result": {}, "scalar": {}}
+        for position, slot in enumerate(self.slots):
+            for what, places in found.items():
+                n = getattr(slot, what)
+                if n is not None:
+                    places[n] = position
+        results, more = found["result"], count(len(self.slots))
+        given = (
+            None if u is not None else results[r] if r in results else next(more) for r, u in enumerate(self.updated)
+        )
+        object.__setattr__(self, "operand_at", tuple(found["operand"][p] for p in range(len(found["operand"]))))
+        object.__setattr__(self, "scalar_at", tuple(found["scalar"].values()))
+        object.__setattr__(self, "buffer_at", {r: results[r] for r in self.buffers})
+        object.__setattr__(self, "given_at", tuple(given))
         object.__setattr__(self, "in_place", frozenset(self.updated[r] for r in self.buffers))
 
     def function_for(self, variant: str | None) -> Callable[..., Any]:
@@ -86,38 +104,27 @@ class Body:
         return self.variants.get(variant, self.function) if variant else self.function
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it gives one result, and takes operands and scalars alone, by position."""
-        return self.results == 1 and not (self.buffers or self.wants_tile or self.keyword)
-
-    @property
     def updates(self) -> bool:
         """Whether some operand is a result, too."""
         return any(operand is not None for operand in self.updated)
 
-    def call(
-        self,
-        function: Callable[..., Any],
-        xp: Any,
-        tile: Any,
-        operands: Sequence[Any],
-        buffers: Mapping[int, Any],
-        scalars: Sequence[Any],
-    ) -> Any:
-        """Run one tile and return what the function returns."""
-        values = (operands, buffers, scalars)
-        arguments = [values[where][position] for where, position in self.places]
-        leading = (xp, tile) if self.wants_tile else (xp,)
+    def arguments(self, operands: Sequence[Any], scalars: Sequence[Any]) -> list[Any]:
+        """One value for each parameter; None for buffers that are not operands."""
+        found: list[Any] = [None] * len(self.slots)
+        for at, value in zip((*self.operand_at, *self.scalar_at), (*operands, *scalars), strict=True):
+            found[at] = value
+        return found
+
+    def positional(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of the body's variants that takes all of its parameters by position."""
         if not self.keyword:
-            return function(*leading, *arguments)
-        first = len(arguments) - len(self.keyword)
-        return function(*leading, *arguments[:first], **dict(zip(self.keyword, arguments[first:], strict=True)))
+            return function
+        last = -len(self.keyword)
 
+        def call(*arguments: Any) -> Any:
+            return function(*arguments[:last], **dict(zip(self.keyword, arguments[last:], strict=True)))
 
-def _place(slot: Slot, buffers: tuple[int, ...]) -> tuple[int, int]:
-    if slot.result is not None and slot.result in buffers:
-        return 1, slot.result
-    return (0, slot.operand) if slot.operand is not None else (2, int(slot.scalar or 0))
+        return call
 
 
 def core_of(function: Any) -> Any:
@@ -192,7 +199,12 @@ def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict
     return parameters
 
 
-def make_body(function: Callable[..., Any], signature: Signature, merge: Callable[..., Any] | None = None) -> Body:
+def make_body(
+    function: Callable[..., Any],
+    signature: Signature,
+    merge: Callable[..., Any] | None,
+    variants: Mapping[str, Callable[..., Any]],
+) -> Body:
     """Tie a function's parameters to a signature's operands and results.
 
     Raises
@@ -244,6 +256,7 @@ def make_body(function: Callable[..., Any], signature: Signature, merge: Callabl
         buffers=_buffers(signature, parameters),
         updated=tuple(operands.index(n) if n in operands else None for n in results),
         merge=merge,
+        variants=variants,
     )
 
 

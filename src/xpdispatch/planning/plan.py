@@ -11,23 +11,10 @@ from typing import Any, NamedTuple
 from xpdispatch.errors import ShapeError
 from xpdispatch.language.boundaries import Boundary
 from xpdispatch.language.constraints import names_in, whole_axes
-from xpdispatch.language.notation import Axis, Operator, Signature, Term, check_extent, in_digits
-
-WHOLE = -1
-"""Stands for the index of an axis that every tile holds whole."""
+from xpdispatch.language.notation import Axis, Signature, Term, check_extent, in_digits
+from xpdispatch.planning.windows import PLAIN, WHOLE, Layout, Reach
 
 Shape = tuple[int, ...]
-
-
-class Reach(NamedTuple):
-    """What of an axis goes with each cell of its index: a block of `scale` cells, and a halo around it."""
-
-    below: int = 0
-    above: int = 0
-    scale: int = 1
-
-
-_PLAIN = Reach()
 
 
 class Image(NamedTuple):
@@ -49,71 +36,6 @@ class Image(NamedTuple):
     ranges: tuple[int, ...]
     borders: bool
     hint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How one array of a call is cut.
-
-    Parameters
-    ----------
-    name : str
-    axes : tuple of int
-        For each axis the position of its index in :attr:`Plan.indices`, or ``WHOLE``. An axis of
-        extent 1 that broadcasts against a longer one is whole.
-    shape : tuple of (int or None)
-        None where only the body knows (a bare ``:`` of a result).
-    op : Operator or None
-        How partial results are combined (results only).
-    accumulate : bool
-        The content before the call takes part.
-    reaches : tuple of Reach
-        For each axis; empty where every reach is the plain one, so that it costs nothing.
-    boundary : Boundary or None
-        What lies outside an operand with a halo.
-    joined : bool
-        The first axis is ``?``: tiles are joined along it, in the order of the one index.
-    """
-
-    name: str
-    axes: tuple[int, ...]
-    shape: tuple[int | None, ...]
-    op: Operator | None = None
-    accumulate: bool = False
-    reaches: tuple[Reach, ...] = ()
-    boundary: Boundary | None = None
-    joined: bool = False
-
-    def tile_shape(self, sizes: Sequence[int]) -> tuple[Any, ...]:
-        """The shape of this array's part of a tile with these sizes of the indices; None as in `shape`.
-
-        Halos count in full.
-        """
-        if not self.reaches:
-            return tuple([n if a == WHOLE else sizes[a] for a, n in zip(self.axes, self.shape, strict=True)])
-        return tuple(
-            n if a == WHOLE else r.below + r.scale * sizes[a] + r.above
-            for a, n, r in zip(self.axes, self.shape, self.reaches, strict=True)
-        )
-
-    def array_extent(self, axis: int, cells: int) -> int:
-        """The extent of an axis for so many cells of its index."""
-        if not self.reaches:
-            return cells
-        below, above, scale = self.reaches[axis]
-        return scale * cells + (below + above if self.boundary == "valid" else 0)
-
-    def window(self, axis: int, start: int, stop: int) -> tuple[int, int]:
-        """The cells of an axis that go with these of its index; outside the array where a halo is.
-
-        Under ``"valid"`` the operand begins with the halo, so that nothing lies outside.
-        """
-        if not self.reaches:
-            return start, stop
-        below, above, scale = self.reaches[axis]
-        if self.boundary == "valid":
-            return start * scale, stop * scale + below + above
-        return start * scale - below, stop * scale + above
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +213,7 @@ def _least(
                     f"{constraint} is for {_axes_in_words(len(extents))}, and {name!r} has {len(layout.axes)}",
                     hint="give min_extents one integer for each axis",
                 )
-            for a, extent, reach in zip(layout.axes, extents, layout.reaches or repeat(_PLAIN), strict=False):
+            for a, extent, reach in zip(layout.axes, extents, layout.reaches or repeat(PLAIN), strict=False):
                 if a != WHOLE:
                     least[a] = max(least[a], -(-extent // reach.scale))
     return tuple(least) if max(least, default=1) > 1 else ()
@@ -345,9 +267,9 @@ def _axes_in_words(count: int) -> str:
 
 def _reaches(term: Term, shape: Sequence[int | None]) -> tuple[Reach, ...]:
     found = [Reach(a.below, a.above, a.scale) for a in term.named]
-    if all(r == _PLAIN for r in found):
+    if all(r == PLAIN for r in found):
         return ()
-    return (_PLAIN,) * (len(shape) - len(found)) + tuple(found)
+    return (PLAIN,) * (len(shape) - len(found)) + tuple(found)
 
 
 def _define(term: Term, shape: Shape, extents: _Extents, *, valid: bool) -> None:

@@ -14,10 +14,8 @@ import numpy as np
 
 from xpdispatch.arrays.randoms import uniform
 from xpdispatch.errors import ArgumentError
-from xpdispatch.planning.plan import WHOLE, Layout, Plan
-
-Region = tuple[tuple[int, int], ...]
-"""For each index of a plan its first cell and the one after its last."""
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.windows import WHOLE, Layout, Region
 
 
 def whole(plan: Plan) -> Region:
@@ -45,37 +43,6 @@ def is_empty(region: Region) -> bool:
         if stop <= start:
             return True
     return False
-
-
-def selection(layout: Layout, region: Region, domain: Region) -> tuple[slice, ...]:
-    """The slices that cut an array's part of `region` out of an array that holds its part of `domain`.
-
-    Halos are clipped to the array.
-    """
-    if not layout.reaches:
-        return tuple(
-            [  # a list is quicker than a generator, at every tile
-                slice(None) if a == WHOLE else slice(region[a][0] - domain[a][0], region[a][1] - domain[a][0])
-                for a in layout.axes
-            ]
-        )
-    slices = []
-    for axis, a in enumerate(layout.axes):
-        if a == WHOLE:
-            slices.append(slice(None))
-            continue
-        low, high = layout.window(axis, *region[a])
-        origin = max(0, layout.window(axis, *domain[a])[0])
-        slices.append(slice(max(0, low) - origin, min(high, int(layout.shape[axis] or 0)) - origin))
-    return tuple(slices)
-
-
-_ALL = slice(None)
-
-
-def slices_of(region: Region, starts: Sequence[int]) -> list[slice]:
-    """By index the slice that cuts `region` out of an array that begins there, and last, where WHOLE points, all."""
-    return [*[slice(a - o, b - o) for (a, b), o in zip(region, starts, strict=True)], _ALL]
 
 
 def describe(plan: Plan, region: Region) -> str:
@@ -164,14 +131,8 @@ class Tile:
         """
         layout, axis = self._axis((operand, axis))
         axis %= len(layout.axes)
-        if not layout.reaches:
-            return 0, 0
-        below, above, scale = layout.reaches[axis]
-        if layout.boundary == "clip":
-            start, stop = self._region[layout.axes[axis]]
-            below = min(below, start * scale)
-            above = min(above, int(layout.shape[axis] or 0) - stop * scale)
-        return below, above
+        a = layout.axes[axis]
+        return (0, 0) if a == WHOLE else layout.halo(axis, *self._region[a])
 
     def __repr__(self) -> str:
         return f"<Tile {describe(self._plan, self._region)}, variant {self.variant}>"

@@ -1,4 +1,8 @@
-"""The tiles of one call or task, decided once for all that are alike."""
+"""Which strategy runs a call, and on which tiles: decided once for calls that are alike.
+
+Where rounding may depend on the cuts, these depend on shapes, dtypes, scalars and the cache alone: not on threads,
+clocks, data, or what ran before.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,19 @@ import numpy as np
 from xpdispatch.arrays.scalars import scalars_key
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.hardware import cache_bytes, keep_small_blocks
-from xpdispatch.planning.plan import Layout
-from xpdispatch.planning.tiles import Region, is_empty
-from xpdispatch.running import blocking
-from xpdispatch.running.blocking import Cost, Volumes
-from xpdispatch.running.measure import Measured, measure
+from xpdispatch.planning.definition import Definition
+from xpdispatch.planning.tiles import is_empty
+from xpdispatch.planning.windows import Layout, Region
+from xpdispatch.running import costs
+from xpdispatch.running.costs import Cost, Volumes
+from xpdispatch.running.dry_run import Measured, measure
+from xpdispatch.running.executor import ByTile, Strategy, Whole
+from xpdispatch.running.ownership import Known
 from xpdispatch.running.site import Site
+from xpdispatch.running.traced import Traced, can_be_traced
+
+forced = 0
+"""Where it is not 0, calls are cut into tiles that fill so many bytes at most, whatever that costs; checks set it."""
 
 _STREAMED = 2
 """A body that makes nothing but its results reads nothing twice, so its tiles may be so many times larger."""
@@ -24,8 +35,17 @@ _THIN = 2
 """A body that makes no more than so many times its results goes through memory about as fast as through the cache: what
 one thread gains by tiles it loses where it puts new results together."""
 
-_MEASURED = 16
-"""A body is tried out on a tile whose arrays fill so many caches at most."""
+_SHARED = 16
+"""A call that costs less than so many caches through memory is done before a second thread is of use."""
+
+_LARGE = 1 << 20
+"""Bytes of an operand from which on it pays to trace the body, where that saves a copy of the result."""
+
+_MANY = 8
+"""Tiles from which on it pays: it takes as long as the Python of a few tiles."""
+
+_FETCHED = 32 << 20
+"""The same where results are new: the system hands out so much, or more, page by page, and results have their own."""
 
 
 class _Span(NamedTuple):
@@ -34,10 +54,6 @@ class _Span(NamedTuple):
     sizes: tuple[int, ...]
     cache: int
     fortran: bool
-
-
-_SHARED = 16
-"""A call that costs less than so many caches through memory is done before a second thread is of use."""
 
 
 class Cuts(NamedTuple):
@@ -52,7 +68,7 @@ class Cuts(NamedTuple):
     shared : bool
         There is enough to do for several threads.
     steps : int
-        Of the program that the body can be run as; 0 where it is none.
+        Of its trace; 0 where there is none.
     """
 
     tile: tuple[int, ...] | None
@@ -63,7 +79,7 @@ class Cuts(NamedTuple):
     def on(self, threads: int, *, new: bool) -> tuple[Cuts, int]:
         """The cuts in this process, and how many of the threads work; `new` says that the results are new arrays."""
         workers = threads if self.shared else 1
-        # A program of one step has nothing that would keep to the cache.
+        # A trace of one step has nothing that would keep to the cache.
         as_well = self.steps == 1 or (self.thin and new and not (self.steps and self.shared))
         return self._replace(tile=None) if as_well and workers == 1 else self, workers
 
@@ -72,30 +88,42 @@ class Cuts(NamedTuple):
         if self.tile is None:
             return (domain,)
         keep_small_blocks()
-        return blocking.regions(domain, self.tile)
+        return costs.regions(domain, self.tile)
+
+
+class Choice(NamedTuple):
+    """How a call runs."""
+
+    strategy: Strategy
+    regions: Sequence[Region]
+    workers: int
 
 
 class Cutter:
-    """Cuts calls of one plan and one set of dtypes for the cache.
-
-    Where rounding may depend on the cuts, these depend on shapes, dtypes, scalars and the cache alone: not on threads,
-    clocks, data, or what ran before.
+    """Chooses for calls of one plan and one set of dtypes.
 
     Parameters
     ----------
+    definition : Definition
     site : Site
+    known : Known
     dtypes : sequence of dtype
         The operands'.
     given : sequence of (dtype or None)
         Of the arrays that are written.
     """
 
-    def __init__(self, site: Site, dtypes: Sequence[Any], given: Sequence[Any]) -> None:
+    def __init__(
+        self, definition: Definition, site: Site, known: Known, dtypes: Sequence[Any], given: Sequence[Any]
+    ) -> None:
         self.site, self.dtypes, self.given = site, tuple(dtypes), tuple(given)
-        # Bodies' costs by the sizes of the run and, where sums of floats depend on it, by scalars; tiles by that,
-        # the sizes of what is cut and the order of its axes, and so what is tried out; candidates by sizes and cache;
-        # at most 256 each.
-        self._costs, self._tiles, self._trials, self._candidates = (BoundedCache() for _ in range(4))
+        plain = site.library == "numpy"
+        self.traced = Traced(site, known) if plain and can_be_traced(definition, site.plan) else None
+        self.whole, self.by_tile = Whole(site, known), ByTile(site, known)
+        self.cut = definition.cut and plain
+        # What dry runs tell, by types of scalars or, where sums of floats depend on it, their values; cuts by that, the
+        # sizes of what is cut and the order of its axes; candidates by sizes and cache; at most 256 each.
+        self._dry_runs, self._cuts, self._candidates = BoundedCache(), BoundedCache(), BoundedCache()
         self._volumes = Volumes(site.plan, tuple(np.dtype(d).itemsize for d in (*self.dtypes, *self._expected())))
 
     def _expected(self) -> list[Any]:
@@ -106,9 +134,38 @@ class Cutter:
             for found in zip(self.site.casts, known, self.given, strict=True)
         ]
 
+    def choose(
+        self,
+        domain: Region,
+        operands: Sequence[Any],
+        targets: Sequence[Any],
+        scalars: Sequence[Any],
+        threads: int,
+        *,
+        new: bool,
+    ) -> Choice:
+        """The strategy, the tiles and the threads for a call on these arrays."""
+        regions: Sequence[Region] = (domain,)
+        workers = 1
+        if self.candidate(domain):
+            cuts, workers = self.cuts(domain, operands, scalars).on(threads, new=new)
+            regions = cuts.regions(domain)
+        if self.traced is not None and not self.traced.why_not:
+            least = _FETCHED if any(t is None for t in targets) else _LARGE
+            if len(regions) >= _MANY or (len(regions) == 1 and any(a.nbytes >= least for a in operands)):
+                return Choice(self.traced, regions, workers)
+        return Choice(self.whole if len(regions) == 1 else self.by_tile, regions, workers)
+
+    def fixed(self, domain: Region, operands: Sequence[Any]) -> bool:
+        """Whether all calls over this domain run the body on the whole."""
+        large = self.traced is not None and any(a.nbytes >= _LARGE for a in operands)
+        return not large and not self.candidate(domain)
+
     def candidate(self, domain: Region) -> bool:
         """Whether calls over this domain may be cut; says no to small ones at little cost."""
-        key = (cache_bytes(), *(stop - start for start, stop in domain))
+        if not self.cut:
+            return False
+        key = (forced or cache_bytes(), *(stop - start for start, stop in domain))
         found: bool | None = self._candidates.get(key)
         if found is None:
             found = self._candidates[key] = not is_empty(domain) and self._is_candidate(key[0], key[1:])
@@ -116,61 +173,44 @@ class Cutter:
 
     def _is_candidate(self, cache: int, sizes: tuple[int, ...]) -> bool:
         plan = self.site.plan
-        if not sizes or len(plan.spaces) > 1 or plan.images or plan.least or self.site.library != "numpy":
+        if not sizes or len(plan.spaces) > 1 or plan.images or plan.least:
             return False
-        cost = blocking.guess(self._volumes)
-        if not blocking.large_enough(self._volumes, sizes, cost, cache):
+        guess = costs.guess(self._volumes)
+        if not (forced or costs.large_enough(self._volumes, sizes, guess, cache)):
             return False
-        return blocking.count(sizes, self._first_guess(_Span(sizes, cache, fortran=False))) > 1
+        order = costs.order_of(self._volumes, sizes, fortran=False)
+        return costs.count(sizes, costs.tile_sizes(self._volumes, sizes, guess, cache, order)) > 1
 
     def cuts(self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
         """How a call on these arrays is cut."""
-        span = self._span(domain, operands)
-        measured = self._tried(span, scalars)
-        found: Cuts | None = self._tiles.get((span, measured))
+        span = _Span(tuple([stop - start for start, stop in domain]), forced or cache_bytes(), _is_fortran(operands))
+        key, measured, steps = self._dry_run(scalars)
+        found: Cuts | None = self._cuts.get((span, key))
         if found is None:
-            found = self._tiles[span, measured] = self._decide(span, measured)
+            found = self._cuts[span, key] = self._decide(span, measured, steps)
         return found
 
-    def cost(self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any]) -> Cost | None:
-        """What the body needs besides its arrays; None where it does not run on ones, or on a tile of this plan."""
-        measured = self._tried(self._span(domain, operands), scalars)
+    def cost(self, scalars: Sequence[Any]) -> Cost | None:
+        """What the body needs besides its arrays; None where it does not run on ones."""
+        _, measured, _ = self._dry_run(scalars)
         return None if measured is None else measured.cost
 
-    def _span(self, domain: Region, operands: Sequence[Any]) -> _Span:
-        return _Span(tuple([stop - start for start, stop in domain]), cache_bytes(), _is_fortran(operands))
-
-    def _tried(self, span: _Span, scalars: Sequence[Any]) -> Measured | None:
-        tried: tuple[tuple[int, ...] | None] | None = self._trials.get(span)
-        if tried is None:
-            tried = self._trials[span] = (self._trial(span),)
-        return None if tried[0] is None else self._measured(tried[0], scalars)
-
-    def _trial(self, span: _Span) -> tuple[int, ...] | None:
-        """The sizes of a tile on which the body is tried out; None where that would cost as much as it may save."""
-        trial = self._first_guess(span)
-        return trial if sum(self._volumes.parts(trial)) <= _MEASURED * span.cache else None
-
-    def _first_guess(self, span: _Span) -> tuple[int, ...]:
-        order = blocking.order_of(self._volumes, span.sizes, fortran=span.fortran)
-        return blocking.tile_sizes(self._volumes, span.sizes, blocking.guess(self._volumes), span.cache, order)
-
-    def _decide(self, span: _Span, measured: Measured | None) -> Cuts:
+    def _decide(self, span: _Span, measured: Measured | None, steps: int) -> Cuts:
         sizes, cache, fortran = span
         volumes = self._volumes
-        cost = blocking.guess(volumes)
+        cost = costs.guess(volumes)
         if measured is not None:
             itemsizes = tuple(np.dtype(d).itemsize for d in (*self.dtypes, *measured.dtypes))
             volumes, cost = Volumes(self.site.plan, itemsizes), measured.cost
-        order = blocking.order_of(volumes, sizes, fortran=fortran)
+        order = costs.order_of(volumes, sizes, fortran=fortran)
         made = self._made(volumes, sizes, cost)
-        tile = blocking.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, order)
-        pays = blocking.worth_while(volumes, sizes, tile, cost)
+        tile = costs.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, order)
+        pays = costs.count(sizes, tile) > 1 if forced else costs.worth_while(volumes, sizes, tile, cost)
         return Cuts(
             tile if pays else None,
             thin=made <= _THIN and not cost.rounds,
-            shared=blocking.traffic(volumes, sizes, cost) >= _SHARED * cache,
-            steps=0 if measured is None else measured.steps,
+            shared=bool(forced) or costs.traffic(volumes, sizes, cost) >= _SHARED * cache,
+            steps=steps,
         )
 
     def _made(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
@@ -178,17 +218,26 @@ class Cutter:
         results = sum(volumes.parts(sizes)[len(self.dtypes) :])
         return cost.made(sizes) / max(1, results)
 
-    def _measured(self, sizes: tuple[int, ...], scalars: Sequence[Any]) -> Measured | None:
-        found = self._run(("types", sizes, tuple(type(v) for v in scalars)), sizes, scalars)
-        if self._rounds(found):
-            return self._run(("values", sizes, scalars_key(scalars, integers=True)), sizes, scalars)
-        return found
+    def _dry_run(self, scalars: Sequence[Any]) -> tuple[Any, Measured | None, int]:
+        """What decides it, what the body costs, and the steps of its trace."""
+        by_type: Any = ("types", *map(type, scalars))
+        by_value: Any = ("values", scalars_key(scalars, integers=True))
+        found: tuple[Measured | None, int] | None = self._dry_runs.get(by_type)
+        if found is None:
+            found = self._dry_runs[by_type] = self._dry_runs[by_value] = self._study(scalars)
+        if not self._rounds(found[0]):
+            return by_type, *found
+        found = self._dry_runs.get(by_value)
+        if found is None:
+            found = self._dry_runs[by_value] = self._study(scalars)
+        return by_value, *found
 
-    def _run(self, key: Any, sizes: Sequence[int], scalars: Sequence[Any]) -> Measured | None:
-        known: tuple[Measured | None] | None = self._costs.get(key)
-        if known is None:
-            known = self._costs[key] = (measure(self.site, self.dtypes, self.given, scalars, sizes),)
-        return known[0]
+    def _study(self, scalars: Sequence[Any]) -> tuple[Measured | None, int]:
+        studied = self.traced.study(self.dtypes, self.given, scalars) if self.traced is not None else None
+        if studied is not None:
+            program, measured = studied
+            return measured, program.steps
+        return measure(self.site, self.dtypes, self.given, scalars), 0
 
     def _rounds(self, measured: Measured | None) -> bool:
         """Whether some result depends on the cuts to the last bits."""
@@ -204,8 +253,8 @@ def _is_fortran(operands: Sequence[Any]) -> bool:
     return bool(ranked) and all(a.flags.fnc for a in ranked)
 
 
-def same_cells(operand: Layout, result: Layout) -> bool:
-    """Whether a tile reads of an operand just the cells that it writes of a result with the same memory."""
+def same_elements(operand: Layout, result: Layout) -> bool:
+    """Whether a tile reads of an operand just the elements that it writes of a result with the same memory."""
     return (
         operand.axes == result.axes
         and operand.shape == result.shape

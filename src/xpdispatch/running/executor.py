@@ -1,62 +1,46 @@
-"""The tile executor: runs a plan's tiles in this process, one after another or on several threads.
+"""The tile executor: runs a body on the arrays of one call, in this process.
 
-Calls on arrays of this process, Legate's leaf tasks (on the tile that Legate gave) and the checks share it. What is
-true of one is then true of all.
+Calls on arrays of this process, Legate's leaf tasks (on the tile that Legate gave) and the checks share it. There are
+three strategies, each made once for calls that are alike:
+
+- :class:`Whole` runs the body once, and what it returns is the result;
+- :class:`ByTile` runs it on one tile after another, or on several threads, and puts the results together;
+- :class:`~xpdispatch.running.traced.Traced` does the same with NumPy's functions in place of the body, as far as its
+  trace holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
-from typing import Any
-
-import numpy as np
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from xpdispatch.arrays.namespaces import share_memory
 from xpdispatch.arrays.reductions import combine
 from xpdispatch.machine.threads import run_in_order
-from xpdispatch.planning.body import inside_body
-from xpdispatch.planning.plan import Layout
-from xpdispatch.planning.tiles import Region, Tile, is_empty, selection
-from xpdispatch.running.fusing import Programs, may_be_programs
+from xpdispatch.planning.tiles import Tile, is_empty
+from xpdispatch.planning.windows import Layout, Region, slices_of
 from xpdispatch.running.gathered import Gathered
-from xpdispatch.running.images import NOWHERE, follow
-from xpdispatch.running.parts import allocated, buffer, operand_part, part_of, protected, window_part
-from xpdispatch.running.returned import checked, note, unshared, values_of, write
-from xpdispatch.running.short import make_quick
-from xpdispatch.running.site import Site
+from xpdispatch.running.images import follow
+from xpdispatch.running.ownership import Known
+from xpdispatch.running.parts import allocated, buffer, operand_part, part_of, read_only
+from xpdispatch.running.results import checked, note, unshared, values_of, write
+from xpdispatch.running.site import Site, inside_body
 
-_LARGE = 1 << 20
-"""Bytes of an operand from which on it pays to write down what the body does, where that saves a copy of the result."""
-
-_MANY = 8
-"""Tiles from which on it pays: it takes as long as the Python of a few tiles."""
-
-_FETCHED = 32 << 20
-"""The same where results are new: the system hands out so much, or more, page by page, and results have their own."""
+NOWHERE: Mapping[int, int] = MappingProxyType({})
 
 
-def run(
-    site: Site,
-    operands: Sequence[Any],
-    targets: Sequence[Any],
-    scalars: Sequence[Any],
-    domain: Region,
-    regions: Sequence[Region],
-    workers: int = 1,
-    origins: Mapping[int, int] = NOWHERE,
-) -> list[Any]:
-    """Run the body on every region and put the results together.
+class Work(NamedTuple):
+    """The arrays of one call, and how it is cut.
 
-    Parameters
+    Attributes
     ----------
-    site : Site
-    operands : sequence of array
-        Each operand's part of `domain`, with its halo as far as the array goes.
+    arguments : sequence of object
+        One for each parameter of the body: of each operand its part of `domain`, or all of it where it has a boundary.
     targets : sequence of (array or None)
-        For each result without an operator where to write its part of `domain`; None allocates. A result
-        with an operator is never written but returned, for the caller to fold.
-    scalars : sequence of object
+        For each result without an operator where to write its part of `domain`; None allocates. A result with an
+        operator is never written but returned, for the caller to fold.
     domain : Region
         What the arrays span.
     regions : sequence of Region
@@ -64,150 +48,243 @@ def run(
     workers : int
         Threads for several tiles. The results are the same for any number, to the last bit.
     origins : mapping of int to int
-        By position the first cell of the operands that are pointed to, where they are not whole.
-
-    Returns
-    -------
-    list of (array or None)
-        One for each result, over `domain`; None where every region was empty.
+        By operand, the first element along the first axis that is there, where it is another one than `domain` says.
+    place : callable or None
+        Looks up where the domain lies, where it begins at 0 for the body does the same wherever it lies.
     """
-    token = inside_body.set(True)
-    try:
-        operands = protected(site, operands)
-        if len(regions) == 1 and regions[0] == domain:
-            return _run_whole(site, operands, targets, scalars, domain, origins)
-        tiles = _Tiles(site, operands, targets, scalars, domain, [r for r in regions if not is_empty(r)], origins)
-        if workers > 1 and len(tiles.regions) > 1:
-            run_in_order(len(tiles.regions), tiles.compute, tiles.combine if tiles.ordered else None, workers)
-        else:
-            for k in range(len(tiles.regions)):
-                tiles.combine(k, tiles.compute(k))
-        tiles.gathered.finish(site, tiles.results, domain)
-        return tiles.results
-    finally:
-        inside_body.reset(token)
+
+    arguments: Sequence[Any]
+    targets: Sequence[Any]
+    domain: Region
+    regions: Sequence[Region]
+    workers: int = 1
+    origins: Mapping[int, int] = NOWHERE
+    place: Callable[[], Region] | None = None
+
+    def placed(self, region: Region) -> Region:
+        """Where a tile lies."""
+        if self.place is None:
+            return region
+        return tuple((o + a, o + b) for (o, _), (a, b) in zip(self.place(), region, strict=True))
 
 
-def _run_whole(
-    site: Site,
-    operands: Sequence[Any],
-    targets: Sequence[Any],
-    scalars: Sequence[Any],
-    region: Region,
-    origins: Mapping[int, int],
-) -> list[Any]:
-    """The one tile that is the whole domain: what the body returns is the result, without another copy."""
-    if is_empty(region):
-        return [None if layout.op else t for layout, t in zip(site.plan.results, targets, strict=True)]
-    if _is_large(site, operands, targets) and may_be_programs(site, operands, targets):
-        programs = Programs(site, operands, scalars, list(targets), region, (region,), Lock())
-        if programs.run(0):
-            return programs.results
-    buffers = {r: buffer(site, r, targets[r], region) for r in site.body.buffers} if site.body.buffers else {}
-    if site.plan.windowed and not site.cut:
-        operands = [operand_part(site, a, o, region, region) for a, o in zip(operands, site.plan.operands, strict=True)]
-    if site.library == "cupy":
-        from xpdispatch.running.generated import results_of  # which others need not import
+class Strategy(Protocol):
+    """A way to run a body."""
 
-        generated = results_of(site, [b - a for a, b in region], operands, buffers, targets, scalars)
-        if generated is not None:
-            return generated
-    values = _call(site, operands, buffers, scalars, region, targets, origins)
-    results: list[Any] = []
-    for r, (layout, value) in enumerate(zip(site.plan.results, values, strict=True)):
-        if buffers and value is buffers.get(r):
-            results.append(value)
-        elif layout.op or targets[r] is None:
-            results.append(unshared(site, value, (*operands, *buffers.values(), *results)))
-        else:
-            write(site, targets[r], value)
-            results.append(targets[r])
-    return results
+    def run(self, work: Work) -> list[Any]:
+        """One value for each result, over the domain; None where every region was empty."""
 
 
-def _is_large(site: Site, operands: Sequence[Any], targets: Sequence[Any]) -> bool:
-    """Whether a program would save more than it takes to write it down."""
-    if not site.may_fuse:
-        return False
-    least = _FETCHED if any(t is None for t in targets) else _LARGE
-    return any(a.nbytes >= least for a in operands)
+class Runs:
+    """What runs of a site's body have in common: how arguments are made ready, and what comes back is checked."""
+
+    def __init__(self, site: Site, known: Known) -> None:
+        plan, body = site.plan, site.body
+        self.site, self.known = site, known
+        self.function = body.positional(site.function)
+        numpy = site.library == "numpy"
+        self.read_only = [at for p, at in enumerate(body.operand_at) if numpy and p not in body.in_place]
+        self.windowed = [(p, at, plan.operands[p]) for p, at in enumerate(body.operand_at) if plan.operands[p].reaches]
+        self.buffers = [(r, at, plan.results[r]) for r, at in body.buffer_at.items()]
+        self.several = body.results > 1
+
+    def ready(self, arguments: Sequence[Any]) -> list[Any]:
+        """The arguments, of which a body that writes an input fails instead of changing the caller's array."""
+        found = list(arguments)
+        for at in self.read_only:
+            found[at] = read_only(found[at])
+        return found
+
+    def call(
+        self,
+        arguments: list[Any],
+        work: Work,
+        region: Region,
+        targets: Sequence[Any],
+        before: Callable[[], Sequence[Any]] | None = None,
+        wait: Callable[[], None] | None = None,
+    ) -> tuple[Sequence[Any], Mapping[int, Any]]:
+        """Run the body on one tile: its values of all results, checked, and what it could write.
+
+        `before` gives the results of earlier tiles, once `wait` returns.
+        """
+        site = self.site
+        plan = site.plan
+        buffers = {}
+        try:
+            for r, at, _ in self.buffers:
+                buffers[r] = arguments[at] = buffer(site, r, targets[r], region)
+            windows = follow(site, arguments, work.origins) if plan.images else None
+            leading = (
+                (site.xp, Tile(plan, region, site.xp, site.variant, windows)) if site.body.wants_tile else (site.xp,)
+            )
+            returned = self.function(*leading, *arguments)
+            if wait is not None:
+                wait()
+            earlier = before() if before is not None else (None,) * len(targets)
+            sizes = [stop - start for start, stop in region]
+            values = [
+                checked(site, r, got, layout.tile_shape(sizes), earlier[r], targets[r])
+                for (r, layout), got in zip(enumerate(plan.results), values_of(site, returned, buffers), strict=True)
+            ]
+        except Exception as error:
+            note(error, site, work.placed(region))
+            raise
+        return self._apart(values, buffers, targets) if self.several else values, buffers
+
+    def _apart(self, values: list[Any], buffers: Mapping[int, Any], targets: Sequence[Any]) -> list[Any]:
+        """The values, copied where writing one result would change another before it is written itself."""
+        layouts, library = self.site.plan.results, self.site.library
+        written = [t for t, layout in zip(targets, layouts, strict=True) if t is not None and layout.op is None]
+        return [
+            self.site.xp.asarray(v, copy=True)
+            if v is not buffers.get(r) and any(share_memory(library, v, t) for t in written)
+            else v
+            for r, v in enumerate(values)
+        ]
 
 
-class _Tiles:
+class Whole(Runs):
+    """The body runs once, on the domain: what it returns is the result, without another copy."""
+
+    def run(self, work: Work) -> list[Any]:
+        """One value for each result, over the domain; None where that is empty."""
+        site, domain, targets = self.site, work.domain, work.targets
+        layouts = site.plan.results
+        if is_empty(domain):
+            return [None if layout.op else t for layout, t in zip(layouts, targets, strict=True)]
+        token = inside_body.set(True)
+        try:
+            arguments = self.ready(work.arguments)
+            for p, at, layout in self.windowed:
+                arguments[at] = operand_part(site, arguments[at], layout, domain, domain, work.origins.get(p))
+            values, buffers = self.call(arguments, work, domain, targets)
+        finally:
+            inside_body.reset(token)
+        given = [arguments[at] for at in site.body.operand_at]
+        results: list[Any] = []
+        for r, (layout, value, target) in enumerate(zip(layouts, values, targets, strict=True)):
+            if value is buffers.get(r):
+                results.append(value)
+            elif layout.op or target is None:
+                results.append(unshared(site, self.known, value, [*given, *buffers.values(), *results]))
+            else:
+                write(site, target, value)
+                results.append(target)
+        return results
+
+
+class ByTile(Runs):
+    """The body runs on one tile after another, or on several threads."""
+
+    def run(self, work: Work) -> list[Any]:
+        """One value for each result, over the domain; None where every region was empty."""
+        token = inside_body.set(True)
+        try:
+            return self.tiles(work).run(work.workers)
+        finally:
+            inside_body.reset(token)
+
+    def tiles(self, work: Work) -> Tiles:
+        """The tiles of one call, and their results as far as they are put together."""
+        return Tiles(self, work)
+
+
+class Tiles:
     """Several tiles of one call, and their results as far as they are put together.
 
     The first tile says what the others must agree with, and so comes before they are checked. Each tile writes its
     part of the results without an operator; what has an order is combined in the order of the tiles.
     """
 
-    def __init__(
-        self,
-        site: Site,
-        operands: Sequence[Any],
-        targets: Sequence[Any],
-        scalars: Sequence[Any],
-        domain: Region,
-        regions: Sequence[Region],
-        origins: Mapping[int, int],
-    ) -> None:
-        self.site, self.operands, self.targets, self.scalars = site, operands, targets, scalars
-        self.domain, self.regions, self.origins = domain, regions, origins
-        layouts = site.plan.results
-        self.results = [None if layout.op else t for layout, t in zip(layouts, targets, strict=True)]
+    def __init__(self, runs: Runs, work: Work) -> None:
+        site = runs.site
+        plan, body = site.plan, site.body
+        self.runs, self.work = runs, work
+        self.regions = [r for r in work.regions if not is_empty(r)]
+        self.arguments = runs.ready(work.arguments)
+        self.results = [None if o.op else t for o, t in zip(plan.results, work.targets, strict=True)]
         self.gathered = Gathered()
-        self.ordered = any(layout.op or layout.joined for layout in layouts)
-        self._part = window_part if site.cut else operand_part
-        self._plain = [o for o in (*site.plan.operands, *layouts) if not o.reaches and o.axes]
-        self._written = any(t is not None for t in targets)
-        self._quick = make_quick(site, operands, scalars, self.results, targets[0], domain, regions)
-        self._allocating = Lock()
-        self._programs: Programs | None = None
-        if len(regions) >= _MANY and may_be_programs(site, operands, targets):
-            self._programs = Programs(site, operands, scalars, self.results, domain, regions, self._allocating)
+        self.ordered = any(layout.op or layout.joined for layout in plan.results)
+        self.allocating = Lock()
+        self.starts = [start for start, _ in work.domain]
+        # Most arrays of a call are cut alike: positions of parameters, and of results, by the indices of their axes.
+        self.alike: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
+        for p, at in enumerate(body.operand_at):
+            layout = plan.operands[p]
+            if layout.axes and not layout.reaches:
+                self.alike.setdefault(layout.axes, ([], []))[0].append(at)
+        for r, layout in enumerate(plan.results):
+            if layout.axes and not layout.reaches:
+                self.alike.setdefault(layout.axes, ([], []))[1].append(r)
+        self.blocked = [(r, layout) for r, layout in enumerate(plan.results) if layout.reaches]
+        self.written = any(t is not None for t in work.targets)
+
+    def run(self, workers: int) -> list[Any]:
+        """Compute all tiles, and put the results together."""
+        count = len(self.regions)
+        if workers > 1 and count > 1:
+            run_in_order(count, self.compute, self.combine if self.ordered else None, workers)
+        else:
+            for k in range(count):
+                self.combine(k, self.compute(k))
+        self.gathered.finish(self.runs.site, self.results, self.work.domain)
+        return self.results
+
+    # What holds Python's lock in a tile is what other threads wait for, so that every line is to be cheap.
+
+    def parts(self, region: Region) -> tuple[list[Any], dict[tuple[int, ...], tuple[slice, ...]]]:
+        """The arguments of a tile, and the slices that cut arrays by the indices of their axes."""
+        site, work = self.runs.site, self.work
+        arguments, slices = list(self.arguments), slices_of(region, self.starts)
+        chosen = {}
+        for axes, (positions, _) in self.alike.items():
+            own = chosen[axes] = tuple([slices[a] for a in axes])
+            for at in positions:
+                arguments[at] = arguments[at][own]
+        for p, at, layout in self.runs.windowed:
+            arguments[at] = operand_part(site, arguments[at], layout, region, work.domain, work.origins.get(p))
+        return arguments, chosen
+
+    def own(
+        self, arrays: Sequence[Any], chosen: Mapping[tuple[int, ...], tuple[slice, ...]], region: Region
+    ) -> list[Any]:
+        """A tile's part of arrays that are results, or where they go; None where there is none."""
+        found = list(arrays)
+        for axes, (_, positions) in self.alike.items():
+            for r in positions:
+                if found[r] is not None:
+                    found[r] = found[r][chosen[axes]]
+        for r, layout in self.blocked:
+            if found[r] is not None:
+                found[r] = part_of(found[r], layout, region, self.work.domain)
+        return found
 
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Run the body on tile `k`, and write its part of the results without an operator."""
-        # What holds Python's lock here is what other threads wait for, so every line is to be cheap.
-        if self._programs is not None and self._programs.run(k):
-            return ()
-        wait = after_first if k else None
-        return self._quick(k, wait) if k and self._quick is not None else self._by_body(k, wait)
-
-    def _by_body(self, k: int, wait: Callable[[], None] | None) -> Sequence[Any]:
-        site, region, domain = self.site, self.regions[k], self.domain
+        site, region = self.runs.site, self.regions[k]
+        arguments, chosen = self.parts(region)
+        targets = self.own(self.work.targets, chosen, region) if self.written else self.work.targets
+        values, buffers = self.runs.call(arguments, self.work, region, targets, self.before, after_first if k else None)
         layouts = site.plan.results
-        chosen: dict[tuple[int, ...], tuple[slice, ...]] = {}  # most arrays of a call are cut alike
-        for layout in self._plain:
-            if layout.axes not in chosen:
-                chosen[layout.axes] = selection(layout, region, domain)
-
-        def part(array: Any, layout: Layout) -> Any:
-            if not layout.axes:
-                return array
-            return part_of(array, layout, region, domain) if layout.reaches else array[chosen[layout.axes]]
-
-        parts = [
-            self._part(site, a, o, region, domain) if o.reaches else part(a, o)
-            for a, o in zip(self.operands, site.plan.operands, strict=True)
-        ]
-        written: Sequence[Any] = self.targets
-        if self._written:
-            written = [None if t is None else part(t, o) for t, o in zip(self.targets, layouts, strict=True)]
-        buffers = {r: buffer(site, r, written[r], region) for r in site.body.buffers} if site.body.buffers else {}
-        values = _call(site, parts, buffers, self.scalars, region, written, self.origins, self._before, wait)
-        for r, (layout, value) in enumerate(zip(layouts, values, strict=True)):
-            if layout.joined or layout.op == "fold":
-                continue
-            with self._allocating:  # while the first tile runs here, others may be run as programs
-                if self.results[r] is None:
-                    self.results[r] = allocated(site, layout, value, domain)
-            if not layout.op and value is not buffers.get(r):
-                write(site, part(self.results[r], layout), value)
+        if any([a is None for a in self.results]):  # noqa: C419  a list is quicker, at every tile
+            self._allocate(layouts, values)
+        parts = self.own(self.results, chosen, region)
+        for r, layout in enumerate(layouts):
+            if not (layout.op or layout.joined) and values[r] is not buffers.get(r):
+                write(site, parts[r], values[r])
         if k == 0:
             self._combine(0, values)
         return values
 
-    def _before(self) -> Sequence[Any]:
+    def _allocate(self, layouts: Sequence[Layout], values: Sequence[Any]) -> None:
+        with self.allocating:  # while the first tile runs here, others may have run by their trace
+            for r, (layout, value) in enumerate(zip(layouts, values, strict=True)):
+                if self.results[r] is None and not (layout.joined or layout.op == "fold"):
+                    self.results[r] = allocated(self.runs.site, layout, value, self.work.domain)
+
+    def before(self) -> Sequence[Any]:
+        """The results of earlier tiles, for checks."""
         return self.gathered.before(self.results)
 
     def combine(self, k: int, values: Sequence[Any]) -> None:
@@ -216,52 +293,9 @@ class _Tiles:
             self._combine(k, values)
 
     def _combine(self, k: int, values: Sequence[Any]) -> None:
-        region = self.regions[k]
-        for r, (layout, value) in enumerate(zip(self.site.plan.results, values, strict=True)):
+        region, runs = self.regions[k], self.runs
+        for r, (layout, value) in enumerate(zip(runs.site.plan.results, values, strict=True)):
             if layout.joined or layout.op == "fold":
-                self.gathered.add(r, region, value)
+                self.gathered.add(r, region, unshared(runs.site, runs.known, value, [*self.arguments, *values[:r]]))
             elif layout.op:
-                combine(layout.op, part_of(self.results[r], layout, region, self.domain), value)
-
-
-def _call(
-    site: Site,
-    operands: Sequence[Any],
-    buffers: dict[int, Any],
-    scalars: Sequence[Any],
-    region: Region,
-    targets: Sequence[Any],
-    origins: Mapping[int, int],
-    before: Callable[[], Sequence[Any]] | None = None,
-    wait: Callable[[], None] | None = None,
-) -> Sequence[Any]:
-    """Call the body and check what it returns; `before` gives the results of earlier tiles, once `wait` returns."""
-    try:
-        operands, windows = follow(site, operands, origins) if site.plan.images else (operands, None)
-        tile = Tile(site.plan, region, site.xp, site.variant, windows) if site.body.wants_tile else None
-        returned = site.body.call(site.function, site.xp, tile, operands, buffers, scalars)
-        sizes = [stop - start for start, stop in region]
-        if wait is not None:
-            wait()
-        earlier = (None,) * len(targets) if before is None else before()
-        if site.body.results == 1 and type(returned) is np.ndarray:
-            return (checked(site, 0, returned, sizes, earlier[0], targets[0]),)
-        values = [
-            checked(site, r, got, sizes, earlier[r], targets[r])
-            for r, got in enumerate(values_of(site, returned, buffers))
-        ]
-    except Exception as error:
-        note(error, site, region)
-        raise
-    return _apart(site, values, buffers, targets) if len(values) > 1 else values
-
-
-def _apart(site: Site, values: Sequence[Any], buffers: dict[int, Any], targets: Sequence[Any]) -> list[Any]:
-    """The values, copied where writing one result would change another before it is written itself."""
-    written = [t for t, layout in zip(targets, site.plan.results, strict=True) if t is not None and layout.op is None]
-    return [
-        site.xp.asarray(v, copy=True)
-        if v is not buffers.get(r) and any(share_memory(site.library, v, t) for t in written)
-        else v
-        for r, v in enumerate(values)
-    ]
+                combine(layout.op, part_of(self.results[r], layout, region, self.work.domain), value)

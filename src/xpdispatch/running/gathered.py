@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from xpdispatch.errors import ResultError
-from xpdispatch.planning.plan import WHOLE, Layout
-from xpdispatch.planning.tiles import Region
+from xpdispatch.planning.windows import WHOLE, Layout, Region
 from xpdispatch.running.parts import full_shape, part_of
-from xpdispatch.running.returned import add_notes, as_array, write
+from xpdispatch.running.results import add_notes, as_array, write
 from xpdispatch.running.site import Site
 
 

@@ -1,6 +1,6 @@
-"""Bodies that do arithmetic on single cells, run on CuPy arrays as one CUDA kernel each.
+"""Bodies that do arithmetic on single elements, run on CuPy arrays as one CUDA kernel each.
 
-What the body does is written down for each call (:mod:`xpdispatch.running.tracing`), and from that comes the text of a
+The body is traced in each call (:mod:`xpdispatch.running.tracing`), and from that comes the text of a
 :class:`cupy.ElementwiseKernel`. It reads each operand once and writes each result once, where the body would launch a
 kernel and make an array for every operation. Broadcasting, strides and the stream are CuPy's business.
 
@@ -10,7 +10,7 @@ Numbers are computed as NumPy has them, in the same dtypes and in the same order
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,15 +18,19 @@ import numpy as np
 from xpdispatch.arrays import namespaces
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.machine.caches import BoundedCache
+from xpdispatch.planning.tiles import is_empty
 from xpdispatch.running.cuda import PREAMBLE, NoSource, check_cast, ctype, expression
-from xpdispatch.running.fusing import write_down
-from xpdispatch.running.site import Fusing, Site
+from xpdispatch.running.executor import Whole, Work
+from xpdispatch.running.ownership import Known
+from xpdispatch.running.parts import operand_part
+from xpdispatch.running.site import Site
+from xpdispatch.running.traced import Traced
 from xpdispatch.running.tracing import Constant, Input, Program, Step
 
 SMALLEST = 1 << 24
 """Bytes of a tile's arrays from which on it is worth while.
 
-To write a step down takes the host some 6 us, about as long as to launch a kernel for it, and 30 us come on top; a
+To trace a step takes the host some 6 us, about as long as to launch a kernel for it, and 30 us come on top; a
 device moves so many bytes in 5 to 20 us. In smaller arrays the host is what takes the time, and nothing is gained.
 """
 
@@ -136,7 +140,6 @@ def run(
     source: Source,
     program: Program,
     operands: Sequence[Any],
-    buffers: Mapping[int, Any],
     results: Sequence[Any],
 ) -> None:
     """Compute a tile by one launch, and write its results.
@@ -148,10 +151,9 @@ def run(
         That of the program.
     program : Program
     operands : sequence of array
-    buffers : mapping of int to array
-        What the body may write, by result.
     results : sequence of array
-        Of the program's shapes and dtypes; they may share memory with operands, but not with each other.
+        Of the program's shapes and dtypes; they may share memory with operands, but not with each other. What the body
+        may write is among them.
 
     Raises
     ------
@@ -163,7 +165,7 @@ def run(
     for value in program.values:
         if isinstance(value, Input):
             where, position = value.place
-            array = buffers[position] if where else operands[position]
+            array = results[position] if where else operands[position]
             arrays.append(array if value.key is None else array[value.key])
     if 0 in results[0].shape:
         return
@@ -190,61 +192,55 @@ def _clash(cupy: Any, array: Any, target: Any) -> bool:
     return bool(read != written)
 
 
-def results_of(
-    site: Site,
-    sizes: Sequence[int],
-    operands: Sequence[Any],
-    buffers: Mapping[int, Any],
-    targets: Sequence[Any],
-    scalars: Sequence[Any],
-) -> list[Any] | None:
-    """What the body makes of the one tile of a call on CuPy arrays; None where it is to run itself.
+class Generated(Traced):
+    """On CuPy arrays: the body's trace as one kernel, where there is one, else the body on the whole.
 
-    It is written down at every call, for it may read what changes between calls. What is new is allocated on the
-    current device, where CuPy's own functions would put it.
-
-    Parameters
-    ----------
-    site : Site
-    sizes : sequence of int
-        Of the tile.
-    operands : sequence of array
-    buffers : mapping of int to array
-        What the body may write, by result.
-    targets : sequence of (array or None)
-        Where the results go; None allocates.
-    scalars : sequence of object
+    It is traced at every call, for it may read what changes between calls. What is new is allocated on the current
+    device, where CuPy's own functions would put it.
     """
-    fusing = site.fusing
-    size = sum(int(a.nbytes) for a in (*operands, *targets) if a is not None)
-    if fusing is None or fusing.why_not or size < SMALLEST:
-        return None
-    if "GPU" in site.body.variants or not namespaces.is_default("GPU"):
-        fusing.why_not = "the body or its namespace was made for GPUs"
-        return None
-    program = write_down(site, sizes, operands, buffers, targets, scalars)
-    if program is None:
-        return None
-    cupy: Any = load("cupy")
-    made = [program.values[n] for n in program.results]
-    try:
-        source = source_of(program)
-        _check_variety(fusing, source)
-        results = [
-            cupy.empty(value.shape, dtype=value.dtype) if target is None else target
-            for value, target in zip(made, targets, strict=True)
-        ]
-        if any(a.shape != value.shape for a, value in zip(results, made, strict=True)):
+
+    def __init__(self, site: Site, known: Known) -> None:
+        super().__init__(site, known)
+        self.whole = Whole(site, known)
+        self.sources: set[Source] = set()
+        if "GPU" in site.body.variants or not namespaces.is_default("GPU"):
+            self.why_not = "the body or its namespace was made for GPUs"
+
+    def run(self, work: Work) -> list[Any]:
+        """One value for each result, over the domain."""
+        found = None if self.why_not or is_empty(work.domain) else self._by_kernel(work)
+        return self.whole.run(work) if found is None else found
+
+    def _by_kernel(self, work: Work) -> list[Any] | None:
+        body, domain, targets = self.site.body, work.domain, work.targets
+        arguments = list(work.arguments)
+        for p, at, layout in self.windowed:
+            arguments[at] = operand_part(self.site, arguments[at], layout, domain, domain, work.origins.get(p))
+        operands = [arguments[at] for at in body.operand_at]
+        if sum(int(a.nbytes) for a in (*operands, *targets) if a is not None) < SMALLEST:
             return None
-        run(cupy, source, program, operands, buffers, results)
-    except Exception as error:  # noqa: BLE001  nothing is written yet; the body runs next, and says what is wrong
-        fusing.why_not = str(error) if isinstance(error, NoSource) else f"{type(error).__name__}: {error}"
-        return None
-    return results
+        program = self.trace([stop - start for start, stop in domain], arguments, targets, targets)
+        if program is None:
+            return None
+        cupy: Any = load("cupy")
+        made = [program.values[n] for n in program.results]
+        try:
+            source = source_of(program)
+            self._check_variety(source)
+            results = [
+                cupy.empty(value.shape, dtype=value.dtype) if target is None else target
+                for value, target in zip(made, targets, strict=True)
+            ]
+            if any(a.shape != value.shape for a, value in zip(results, made, strict=True)):
+                return None
+            run(cupy, source, program, operands, results)
+        except Exception as error:  # noqa: BLE001  nothing is written yet; the body runs next, and says what is wrong
+            self.why_not = str(error) if isinstance(error, NoSource) else f"{type(error).__name__}: {error}"
+            return None
+        return results
 
-
-def _check_variety(fusing: Fusing, source: Source) -> None:
-    """Stop where a body does something new in every call, each of which would be compiled."""
-    if source not in fusing.trusted and len(fusing.trusted) >= _VARIETY:
-        raise NoSource("the body does something else in every call")
-    fusing.trusted[source] = source
+    def _check_variety(self, source: Source) -> None:
+        """Stop where a body does something new in every call, each of which would be compiled."""
+        if source not in self.sources and len(self.sources) >= _VARIETY:
+            raise NoSource("the body does something else in every call")
+        self.sources.add(source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,6 @@ from xpdispatch.errors import DTypeError, PointerError
 from xpdispatch.planning.plan import Image, Plan
 from xpdispatch.running.parts import read_only
 from xpdispatch.running.site import Site
-
-NOWHERE: Mapping[int, int] = MappingProxyType({})
 
 
 def check_pointers(plan: Plan, dtypes: Sequence[np.dtype[Any]]) -> None:
@@ -33,45 +30,42 @@ def check_pointers(plan: Plan, dtypes: Sequence[np.dtype[Any]]) -> None:
             )
 
 
-def follow(
-    site: Site, operands: Sequence[Any], origins: Mapping[int, int] = NOWHERE
-) -> tuple[list[Any], dict[str, tuple[int, int]]]:
-    """Cut the operands that others point to, and let the pointers count from the first cell of the part.
+def follow(site: Site, arguments: list[Any], origins: Mapping[int, int]) -> dict[str, tuple[int, int]]:
+    """Cut the operands that others point to, and let the pointers count from the first element of the part.
 
     Parameters
     ----------
     site : Site
-    operands : sequence of array
-        Each operand's part of a tile; those that are pointed to may be whole.
+    arguments : list of object
+        Of a tile, in the order of the body's parameters; operands that are pointed to may be there in full.
     origins : mapping of int to int
-        The first cell that is there of those that are not whole, by position.
+        The first element that is there of those that are not, by operand.
 
     Returns
     -------
-    operands : list of array
-    windows : dict of str to (int, int)
-        First cell and number of cells of each part, by operand.
+    dict of str to (int, int)
+        First element and number of elements of each part, by operand.
 
     Raises
     ------
     PointerError
-        A pointer to no cell.
+        A pointer to no element.
     """
-    parts = list(operands)
     windows: dict[str, tuple[int, int]] = {}
     if site.library not in ("numpy", "cupy"):
-        return parts, windows  # one tile, of arrays that may be tracers, which have no values to follow
+        return windows  # one tile, of arrays that may be tracers, which have no values to follow
+    at = site.body.operand_at
     for image in site.plan.images:
-        pointers = parts[image.function]
+        pointers = arguments[at[image.function]]
         low, high = _ends(site, image, pointers)
         for p in image.ranges:
             origin = origins.get(p, 0)
-            parts[p] = parts[p][low - origin : high - origin]
+            arguments[at[p]] = arguments[at[p]][low - origin : high - origin]
             windows[site.plan.operands[p].name] = low, high - low
         if low:
             pointers = pointers - pointers.dtype.type(low)
-            parts[image.function] = read_only(pointers) if site.library == "numpy" else pointers
-    return parts, windows
+            arguments[at[image.function]] = read_only(pointers) if site.library == "numpy" else pointers
+    return windows
 
 
 def _ends(site: Site, image: Image, pointers: Any) -> tuple[int, int]:

@@ -9,74 +9,66 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.arrays.reductions import check_dtype, identity
-from xpdispatch.language.boundaries import Boundary, padded
-from xpdispatch.machine import memory as blocks
-from xpdispatch.planning.plan import WHOLE, Layout
-from xpdispatch.planning.tiles import Region, selection
+from xpdispatch.language.boundaries import Boundary
+from xpdispatch.machine import memory
+from xpdispatch.planning.windows import Layout, Outside, Region
 from xpdispatch.running.site import Site
 
 
 def part_of(array: Any, layout: Layout, region: Region, domain: Region) -> Any:
-    """A view of an array's part of `region`, where the array holds its part of `domain`."""
+    """A view of a result's part of `region`, where the array holds its part of `domain`."""
     # Indexing a 0-d array with () would give a scalar.
-    return array[selection(layout, region, domain)] if layout.axes else array
+    return array[layout.cut(region, domain)[0]] if layout.axes else array
 
 
-def operand_part(site: Site, array: Any, layout: Layout, region: Region, domain: Region) -> Any:
-    """An operand's part with its halo: a view, but where cells outside the array are made up."""
-    if not layout.reaches:
-        return part_of(array, layout, region, domain)
-    origin = [0 if a == WHOLE else max(0, layout.window(k, *domain[a])[0]) for k, a in enumerate(layout.axes)]
-    chosen: list[slice] = []
-    outside: list[tuple[int, int, int, Boundary]] = []
-    boundary = layout.boundary
-    for axis, a in enumerate(layout.axes):
-        if a == WHOLE:
-            chosen.append(slice(None))
-            continue
-        low, high = layout.window(axis, *region[a])
-        extent = int(layout.shape[axis] or 0)
-        if (low < 0 or high > extent) and boundary is not None and boundary not in ("clip", "valid"):
-            # Any cell can be the one that stands in, so that all that are here are taken.
-            outside.append((axis, low, high, boundary))
-            chosen.append(slice(None))
-        else:
-            chosen.append(slice(max(0, low) - origin[axis], min(high, extent) - origin[axis]))
-    part = array[tuple(chosen)]
-    for axis, low, high, mode in outside:
-        part = padded(site.xp, part, axis, low, high, int(layout.shape[axis] or 0), mode, origin[axis])
+def operand_part(
+    site: Site, array: Any, layout: Layout, region: Region, domain: Region, first: int | None = None
+) -> Any:
+    """An operand's part with its halo: a view, but where elements outside the array are made up."""
+    if not layout.axes:
+        return array
+    slices, outside = layout.cut(region, domain, first)
+    part = array[slices]
+    for beyond in outside:
+        extent = int(layout.shape[beyond.axis] or 0)
+        part = padded(site.xp, part, beyond, extent, layout.boundary, layout.origin(beyond.axis, domain))
     return read_only(part) if outside and site.library == "numpy" else part
 
 
-def window_part(site: Site, array: Any, layout: Layout, region: Region, domain: Region) -> Any:
-    """An operand's part with its halo, of an array that is `domain`'s own window: always a view."""
-    if not layout.reaches:
-        return part_of(array, layout, region, domain)
-    chosen: list[slice] = []
-    for axis, a in enumerate(layout.axes):
-        if a == WHOLE:
-            chosen.append(slice(None))
-            continue
-        (low, high), origin = layout.window(axis, *region[a]), layout.window(axis, *domain[a])[0]
-        if layout.boundary in (None, "clip"):
-            extent = int(layout.shape[axis] or 0)
-            low, high, origin = max(0, low), min(high, extent), max(0, origin)
-        chosen.append(slice(low - origin, high - origin))
-    return array[tuple(chosen)]
+def source_elements(low: int, high: int, extent: int, boundary: Boundary) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """For each of the coordinates from `low` to before `high` the element within the extent that stands in for it."""
+    found = np.arange(low, high)
+    if boundary == "wrap":
+        return found % extent
+    if boundary == "symmetric":
+        found = found % (2 * extent)
+        return np.minimum(found, 2 * extent - 1 - found)
+    if boundary == "reflect" and extent > 1:
+        found = found % (2 * extent - 2)
+        return np.minimum(found, 2 * extent - 2 - found)
+    return np.clip(found, 0, extent - 1)
 
 
-def protected(site: Site, operands: Sequence[Any]) -> Sequence[Any]:
-    """Read-only views, so that a body that writes an input fails instead of changing the caller's array."""
-    if site.library != "numpy":
-        return operands
-    in_place = site.body.in_place
-    return [array if p in in_place else read_only(array) for p, array in enumerate(operands)]
+def padded(xp: Any, array: Any, beyond: Outside, extent: int, boundary: Any, origin: int = 0) -> Any:
+    """The elements of a window along one axis, some of which lie outside of its extent; a copy.
+
+    `array` holds the elements from `origin` on: all that stand in for those outside.
+    """
+    axis, low, high = beyond
+    device = {} if isinstance(array, np.ndarray) else {"device": array.device}
+    elements = source_elements(low, high, extent, boundary) - origin
+    found = xp.take(array, xp.asarray(elements, **device), axis=axis)
+    if isinstance(boundary, str):
+        return found
+    inside = np.zeros([high - low if a == axis else 1 for a in range(array.ndim)], bool)
+    inside[(slice(None),) * axis + (slice(max(0, -low), max(0, extent - low)),)] = True
+    return xp.where(xp.asarray(inside, **device), found, xp.asarray(boundary, dtype=array.dtype, **device))
 
 
 def read_only(array: Any) -> Any:
-    """A view that cannot be written."""
-    view = array.view(np.ndarray)
-    view.setflags(write=False)
+    """A view of a NumPy array that cannot be written: a body that writes an input fails."""
+    view = array.view(np.ndarray) if type(array) is not np.ndarray else array.view()
+    view.setflags(False)  # type: ignore[call-arg]  # noqa: FBT003  to write; by name it takes twice as long
     return view
 
 
@@ -94,7 +86,7 @@ def buffer(site: Site, r: int, target: Any, region: Region) -> Any:
 
 
 def allocated(site: Site, layout: Layout, value: Any, domain: Region) -> Any:
-    """Room for a result over the whole domain, of which this is a tile's: empty, or the identity of its operator."""
+    """Room for a result over the domain, of which this is a tile's: empty, or the identity of its operator."""
     if layout.op is None and site.library == "numpy":  # tiles and all in one order of axes
         return room(layout, value.shape, value.dtype, domain, "F" if value.flags.fnc else "C")
     shape = full_shape(layout, value.shape, domain)
@@ -104,26 +96,11 @@ def allocated(site: Site, layout: Layout, value: Any, domain: Region) -> Any:
 
 
 def room(layout: Layout, part: Sequence[int], dtype: Any, domain: Region, order: Literal["C", "F"]) -> Any:
-    """Room for a result of NumPy's over the whole domain, where a tile's part has this shape."""
-    return blocks.empty(full_shape(layout, part, domain), dtype, order)
+    """Room for a result of NumPy's over the domain, where a tile's part has this shape."""
+    return memory.empty(full_shape(layout, part, domain), dtype, order)
 
 
 def full_shape(layout: Layout, part: Sequence[int], domain: Region) -> tuple[int, ...]:
-    """The shape of a result over the whole domain; extents that only the body knows are those of a tile's part."""
+    """The shape of a result over the domain; extents that only the body knows are those of a tile's part."""
     wanted = layout.tile_shape([stop - start for start, stop in domain])
     return tuple(p if n is None else n for n, p in zip(wanted, part, strict=True))
-
-
-def window_shape(layout: Layout, region: Region) -> tuple[int, ...]:
-    """The shape of an operand's part with its halo, where no cell is made up."""
-    shape = []
-    for axis, (a, n) in enumerate(zip(layout.axes, layout.shape, strict=True)):
-        extent = int(n or 0)
-        if a == WHOLE:
-            shape.append(extent)
-            continue
-        low, high = layout.window(axis, *region[a])
-        if layout.boundary in (None, "clip"):
-            low, high = max(0, low), min(high, extent)
-        shape.append(high - low)
-    return tuple(shape)

@@ -96,8 +96,8 @@ def make_arguments(kernel: Kernel, words: Sequence[str], seed: int | None) -> di
         A word cannot be read, or names no argument.
     """
     rng = None if seed is None else np.random.default_rng(seed)
-    arrays = {s.name for s in kernel.body.slots if s.scalar is None}
-    known = [s.name for s in kernel.body.slots]
+    arrays = {s.name for s in kernel.definition.body.slots if s.scalar is None}
+    known = [s.name for s in kernel.definition.body.slots]
     found: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")

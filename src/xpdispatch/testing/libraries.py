@@ -14,8 +14,9 @@ import array_api_compat
 import numpy as np
 
 from xpdispatch.arrays.dtypes import LackingDTypeError, np_dtype
-from xpdispatch.calling.kernel import Arguments, Kernel
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError
+from xpdispatch.planning.definition import Call
 from xpdispatch.running import local
 
 INSTALL = {
@@ -78,7 +79,7 @@ def chosen_libraries(names: Sequence[str] | None) -> dict[str, str]:
     return {name: "" for name in known if name in names}
 
 
-def answer_on(name: str, kernel: Kernel, arguments: Arguments) -> Answer:
+def answer_on(name: str, kernel: Kernel, call: Call) -> Answer:
     """A kernel's results on a library, as NumPy arrays; the arguments are NumPy's, and copied.
 
     Raises
@@ -89,12 +90,12 @@ def answer_on(name: str, kernel: Kernel, arguments: Arguments) -> Answer:
     """
     _check_usable(name)
     if name == "jax.numpy":
-        if kernel.body.buffers or any(u is not None for u in kernel.body.updated):
+        if kernel.definition.body.buffers or any(u is not None for u in kernel.definition.body.updated):
             raise Skip("JAX arrays are immutable, and the kernel writes to what it is given")
-        arguments = arguments._replace(given=[None] * len(arguments.given))  # the body never sees out=
+        call = replace(call, given=(None,) * len(call.given))  # the body never sees out=
     with _mode(name, kernel):
         try:
-            results = _run(kernel, _converted(arguments, name), name)
+            results = _run(_converted(call, name), name)
         except TypeError as error:
             if name == "jax.numpy" and "immutable" in str(error):
                 raise Skip("JAX arrays are immutable, and the body assigns to cells: array_api_extra.at") from None
@@ -131,7 +132,7 @@ def _mode(name: str, kernel: Kernel) -> Iterator[None]:
         yield
 
 
-def _converted(arguments: Arguments, name: str) -> Arguments:
+def _converted(call: Call, name: str) -> Call:
     """A copy of the arguments in a library; one array that is given twice stays one, and numbers stay numbers."""
     made: dict[int, Any] = {}
 
@@ -142,8 +143,8 @@ def _converted(arguments: Arguments, name: str) -> Arguments:
             made[id(value)] = _from_numpy(name, np.array(value, order="C"))
         return made[id(value)]
 
-    scalars = tuple(_own_copy(value) for value in arguments.scalars)
-    return Arguments([put(v) for v in arguments.operands], [put(v) for v in arguments.given], scalars)
+    scalars = tuple(_own_copy(value) for value in call.scalars)
+    return replace(call, operands=tuple(map(put, call.operands)), given=tuple(map(put, call.given)), scalars=scalars)
 
 
 def _own_copy(scalar: Any) -> Any:
@@ -172,23 +173,18 @@ def _to_numpy(name: str, value: Any) -> np.ndarray[Any, Any]:
     return np.asarray(value.get() if name == "cupy" else value)
 
 
-def _run(kernel: Kernel, arguments: Arguments, name: str) -> list[Any]:
-    """Call the kernel in this process, whatever engine is chosen."""
+def _run(call: Call, name: str) -> list[Any]:
+    """Run a call in this process, whatever engine is chosen."""
+    definition = call.definition
     try:
-        call = local.prepare(kernel, arguments)
+        site = local.site_of(call)
     except LackingDTypeError as error:
         raise Skip(str(error).splitlines()[0]) from error
-    if name != "numpy" and not any(True for _ in arguments.arrays(kernel)):
+    if name != "numpy" and not any(True for _ in call.arrays()):
         # Nothing tells the library where no array is passed, and the kernel would run on NumPy.
         xp: Any = import_module(name)
         xp = array_api_compat.array_namespace(xp.asarray(0))
         library = name.split(".", maxsplit=1)[0]
-        site = replace(
-            call.site,
-            xp=xp,
-            library=library,
-            function=kernel.body.function_for("GPU" if name == "cupy" else None),
-            casts=kernel.casts([], xp),
-        )
-        call = replace(call, site=site)
-    return call(arguments)
+        function = definition.body.function_for("GPU" if name == "cupy" else None)
+        site = replace(site, xp=xp, library=library, function=function, casts=definition.casts([], xp))
+    return local.prepare_at(call, site)(call.values)

@@ -55,7 +55,7 @@ def mends(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator
 def freer(kernel: Kernel) -> Iterator[Change]:
     """Changes that split one axis more, and combine nothing that was not combined before."""
     signature = kernel.signature
-    taken = set(signature.indices) | {s.name for s in kernel.body.slots}
+    taken = set(signature.indices) | {s.name for s in kernel.definition.body.slots}
     fresh = next(n for n in "ijklmnpqrstuvwabc" if n not in taken)
     names: dict[str, list[tuple[int, int]]] = {}
     anonymous: list[list[tuple[int, int]]] = []

@@ -12,7 +12,8 @@ from xpdispatch.calling.engines import engine, get_engine
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.runtime import synchronize
 from xpdispatch.errors import DisagreementError, UnsupportedError, XPDispatchError
-from xpdispatch.planning.tiles import Region, describe, whole
+from xpdispatch.planning.tiles import describe, whole
+from xpdispatch.planning.windows import Region
 from xpdispatch.testing.comparison import Arrays, Difference, Reruns, compare
 from xpdispatch.testing.options import Clock, telling
 from xpdispatch.testing.partitioning import Checked, check_alone, check_partitioning
@@ -79,7 +80,7 @@ def _on_legate(trial: Trial, factor: int) -> tuple[list[Region], Arrays | Except
             arguments[layout.name] = np.full_like(held, identity(layout.op, held.dtype))
 
     def own() -> list[Region]:
-        return sorted({region for kernel, region in tiles if kernel is trial.kernel})
+        return sorted({region for definition, region in tiles if definition is trial.kernel.definition})
 
     synchronize()
     with legate.forced_tiles(factor) as tiles:

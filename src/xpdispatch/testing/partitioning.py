@@ -15,6 +15,7 @@ from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import PartitionError, PartitionWarning, XPDispatchError
 from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.tiles import is_empty
+from xpdispatch.running.dry_run import result_types
 from xpdispatch.testing import report
 from xpdispatch.testing.comparison import Reruns, compare
 from xpdispatch.testing.mending import Change, freer, mends
@@ -149,26 +150,26 @@ def check_alone(trial: Trial) -> Sequence[np.ndarray[Any, Any]]:
         The body breaks a rule that holds however the arrays are cut.
     """
     kernel = trial.kernel
-    before = variables_of(kernel.body.function)
+    before = variables_of(kernel.definition.body.function)
     for name, value in _seen.get(kernel, {}).items():
         if before.get(name, value) != value:
             raise report.outside_error(kernel, name, "has changed since the last check")
     _seen[kernel] = before
-    for name, by in rebound_elsewhere(kernel.body.function, before):
+    for name, by in rebound_elsewhere(kernel.definition.body.function, before):
         raise report.outside_error(kernel, name, f"is bound anew by {by}")
     try:
         first = trial.run(poison=POISONS[0])
         second = trial.run(poison=POISONS[1])
     except Fault as fault:
         raise report.fault_error(kernel, fault) from fault.__cause__
-    after = variables_of(kernel.body.function)
+    after = variables_of(kernel.definition.body.function)
     for name, value in before.items():
         if after.get(name, value) != value:
             raise report.outside_error(kernel, name, "is changed by the body")
     for r, (a, b) in enumerate(zip(first, second, strict=True)):
         if same_bits(a, b):
             continue
-        if r in kernel.body.buffers and trial.plan.results[r].op is None:
+        if r in kernel.definition.body.buffers and trial.plan.results[r].op is None:
             again = trial.run(poison=POISONS[0])[r]
             if same_bits(a, again):
                 raise report.unwritten_error(kernel, r, a, b)
@@ -207,11 +208,12 @@ def _experiments(
 def _check_sample(trial: Trial, whole: Sequence[np.ndarray[Any, Any]], skipped: list[str]) -> None:
     """On Legate dtypes and open extents are learnt on a sample: they must be those of the answer."""
     given = [None if g is None else np_dtype(g.dtype) for g in trial.given]
-    for r, updated in enumerate(trial.kernel.body.updated):
+    for r, updated in enumerate(trial.kernel.definition.body.updated):
         if updated is not None:
             given[r] = trial.operands[updated].dtype
     try:
-        types = trial.kernel.result_types(trial.plan, [a.dtype for a in trial.operands], trial.scalars, given)
+        dtypes = [a.dtype for a in trial.operands]
+        types = result_types(trial.kernel.definition, trial.plan, dtypes, trial.scalars, given)
     except Exception as error:  # noqa: BLE001  whatever a body raises
         skipped.append(
             f"the sample of ones that Legate would need: the body raised {type(error).__name__} on it, so pass dtype="

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.calling.kernel import Arguments, Kernel
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import PortabilityError, XPDispatchError
+from xpdispatch.planning.definition import Call
 from xpdispatch.testing.libraries import INSTALL, Answer, Skip, answer_on, backends, chosen_libraries
 from xpdispatch.testing.options import current, telling
 from xpdispatch.testing.remedies import remedy_of
@@ -127,9 +128,9 @@ def portability_of(
     keywords = dict(kwargs)
     out = keywords.pop("out", None)
     kernel = kernel.plain_for(args, keywords)
-    arguments = kernel.bind(tuple(args), keywords, out)
+    call = kernel.bind(args, keywords, out)
     expected: Answer | None = None
-    found = _on_numpy(kernel, arguments)
+    found = _on_numpy(kernel, call)
     if isinstance(found, _Fault):
         faults.append(found)
     else:
@@ -146,7 +147,7 @@ def portability_of(
                     raise Skip(reason)
                 if trial.plan.empty:
                     raise Skip("the body does not run over extent 0; give it a cell")
-                fault = _fault_on(name, trial, arguments, expected)
+                fault = _fault_on(name, trial, call, expected)
             except Skip as skip:
                 skipped.append((name, str(skip)))
                 continue
@@ -160,11 +161,11 @@ def portability_of(
 # -- one library: run and compare --------------------------------------------------------------------------
 
 
-def _on_numpy(kernel: Kernel, arguments: Arguments) -> Answer | _Fault:
+def _on_numpy(kernel: Kernel, call: Call) -> Answer | _Fault:
     """The answer to compare with; what even NumPy's arrays do not have is a fault as on any library."""
     try:
         with quiet():
-            return answer_on("numpy", kernel, arguments)
+            return answer_on("numpy", kernel, call)
     except Exception as error:
         if isinstance(error, XPDispatchError):
             error.complete(kernel.name, kernel.notation)
@@ -173,10 +174,10 @@ def _on_numpy(kernel: Kernel, arguments: Arguments) -> Answer | _Fault:
         raise
 
 
-def _fault_on(name: str, trial: Trial, arguments: Arguments, expected: Answer | None) -> _Fault | None:
+def _fault_on(name: str, trial: Trial, call: Call, expected: Answer | None) -> _Fault | None:
     with quiet():
         try:
-            got = answer_on(name, trial.kernel, arguments)
+            got = answer_on(name, trial.kernel, call)
         except Skip:
             raise
         except Exception as error:  # noqa: BLE001  whatever a body or a library raises
@@ -252,7 +253,7 @@ def _raised(kernel: Kernel, name: str, error: Exception) -> _Fault:
 def _place(kernel: Kernel, name: str, error: Exception) -> list[str]:
     """The line of the body that raised, with the failing part of it marked."""
     variant = {"numpy": "CPU", "cupy": "GPU"}.get(name)
-    code = getattr(unwrap(kernel.body.function_for(variant)), "__code__", None)
+    code = getattr(unwrap(kernel.definition.body.function_for(variant)), "__code__", None)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if code and f.filename == code.co_filename]
     if not frames:
         return []

@@ -10,8 +10,9 @@ import numpy as np
 
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import PartitionError
-from xpdispatch.planning.plan import WHOLE, Layout, Plan
-from xpdispatch.planning.tiles import Region, describe, is_empty, shown
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import describe, is_empty, shown
+from xpdispatch.planning.windows import WHOLE, Layout, Region
 from xpdispatch.testing.mending import Change
 from xpdispatch.testing.search import Finding
 from xpdispatch.testing.tilings import Tiling
@@ -48,7 +49,7 @@ def partition_error(
     details += [f"  data: {_DATA[found.data]}", f"  reproduce: {_reproduce(kernel, found, seed)}"]
     hint = _advice(trial, found)
     if mended:
-        gone = " without boundary=" if kernel.boundaries and not mended.kernel.boundaries else ""
+        gone = " without boundary=" if kernel.definition.boundaries and not mended.kernel.definition.boundaries else ""
         hint = f"{mended.words}: {mended.kernel.notation}{gone} (checked: then it is right)"
     if whole_from_each:
         hint = "every tile gives the whole result: let the body work on its tile alone, tile.size and tile.coords"

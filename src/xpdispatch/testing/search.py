@@ -14,7 +14,7 @@ import numpy as np
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import MissingError
 from xpdispatch.machine.progress import Progress
-from xpdispatch.planning.plan import WHOLE
+from xpdispatch.planning.windows import WHOLE
 from xpdispatch.testing.comparison import Difference, Reruns, compare
 from xpdispatch.testing.options import Clock, Data, OwnClock
 from xpdispatch.testing.tilings import MOST_TILES, Tiling, adversarial, tilings
@@ -58,20 +58,23 @@ class Experiment:
         return _answered(self.trial.precise())
 
     def attempt(self, tiling: Tiling) -> Finding | None:
-        """Run under a tiling, and compare."""
+        """Run under a tiling by every strategy, and compare."""
         self.tried += 1
-        try:
-            got = self.trial.run(tiling)
-        except Exception as error:  # noqa: BLE001  whatever a body raises is what is looked for
-            return None if self.data == "a NaN" else Finding(self.data, tiling, error=error)
-        found = compare(self.expected, got, self._reruns(tiling))
-        return None if found is None else Finding(self.data, tiling, found)
+        for strategy in self.trial.strategies:
+            try:
+                got = self.trial.run(tiling, strategy=strategy)
+            except Exception as error:  # noqa: BLE001  whatever a body raises is what is looked for
+                return None if self.data == "a NaN" else Finding(self.data, tiling, error=error)
+            found = compare(self.expected, got, self._reruns(tiling, strategy))
+            if found is not None:
+                return Finding(self.data, tiling, found)
+        return None
 
-    def _reruns(self, tiling: Tiling) -> Reruns:
+    def _reruns(self, tiling: Tiling, strategy: str) -> Reruns:
         def both(pair: tuple[Trial, Any] | None) -> tuple[Any, Any] | None:
             if pair is not None:
                 with suppress(Exception):  # a body that refuses the precision
-                    return pair[1], pair[0].run(tiling)
+                    return pair[1], pair[0].run(tiling, strategy=strategy)
             return None
 
         def moved(seed: int, *, coarse: bool = False) -> tuple[Any, Any, tuple[Any, Any] | None]:
@@ -235,7 +238,7 @@ def is_right(kernel: Kernel, experiments: Sequence[Experiment], seed: int, secon
 def by_name(trial: Trial) -> dict[str, Any]:
     """The call of a trial, every argument by its name."""
     values: dict[str, Any] = {}
-    for slot in trial.kernel.body.slots:
+    for slot in trial.kernel.definition.body.slots:
         if slot.operand is not None:
             values[slot.name] = np.array(trial.operands[slot.operand])
         elif slot.scalar is not None:

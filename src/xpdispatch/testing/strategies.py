@@ -65,7 +65,7 @@ def arguments(
     check_is_kernel(kernel)
     extents = {name for term in kernel.signature.operands for name in _names(term)}
     extents |= set(kernel.signature.free_names)
-    for slot in kernel.body.slots:
+    for slot in kernel.definition.body.slots:
         has_default = kernel.__signature__.parameters[slot.name].default is not kernel.__signature__.empty
         if slot.scalar is not None and slot.name not in scalars and slot.name not in extents and not has_default:
             raise ArgumentError(
@@ -99,7 +99,7 @@ def _draw(
         cells = known.setdefault(axis.name, draw(size)) if axis.name else draw(size)
         if axis.kind != "split":
             return cells
-        valid = kernel.boundaries.get(str(term.name)) == "valid"
+        valid = kernel.definition.boundaries.get(str(term.name)) == "valid"
         return cells * axis.scale + (axis.below + axis.above if valid else 0)
 
     for name in kernel.signature.free_names:
@@ -124,7 +124,7 @@ def _draw(
             low = 0 if kind.kind in "bu" else -9
             cells = st.integers(low, 1 if kind.kind == "b" else 9)
             result[str(term.name)] = draw(hnp.arrays(np.int64, shape, elements=cells)).astype(kind)
-    for slot in kernel.body.slots:
+    for slot in kernel.definition.body.slots:
         if slot.scalar is not None and slot.name not in result and slot.name in known:
             result[slot.name] = known[slot.name]
     return result

@@ -17,7 +17,8 @@ from xpdispatch.language.notation import OPERATORS, Axis, Operator, Signature, T
 from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.body import parameters_of
 from xpdispatch.planning.plan import Plan, plan
-from xpdispatch.planning.tiles import Region, Tile, selection
+from xpdispatch.planning.tiles import Tile
+from xpdispatch.planning.windows import Region
 from xpdispatch.testing.options import Clock, current, telling
 from xpdispatch.testing.search import Experiment, is_right
 from xpdispatch.testing.trial import Fault, Trial, make_trial, quiet, small_integers
@@ -130,7 +131,7 @@ def _suggest(body: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
     boundary = _boundary(signature)
     if boundary:
         undecided.append("the halo is right with boundary='valid'; pass that to the decorator")
-    taken = {s.name for s in base.body.slots} | {str(t.name) for t in base.signature.results}
+    taken = {s.name for s in base.definition.body.slots} | {str(t.name) for t in base.signature.results}
     named = _name_extents(base, _renamed(signature, taken), experiments[-1].trial)
     return Suggestion(str(named), boundary, undecided)
 
@@ -252,7 +253,8 @@ def _run_parts(
         terms[p] = replace(terms[p], axes=(*terms[p].axes[:a], axis, *terms[p].axes[a + 1 :]))
     signature = Signature(tuple(terms), (Term("_", (), "sum"),))
     boundaries: Any = {str(terms[p].name): "valid" for p, _, axis in axes if axis.above}
-    made = plan(signature, [a.shape for a in trial.operands], trial.kernel.sizes(trial.scalars), [None], boundaries)
+    sized = {name: int(trial.scalars[s]) for name, s in trial.kernel.definition.sized}
+    made = plan(signature, [a.shape for a in trial.operands], sized, [None], boundaries)
     parts = []
     for region in (((0, cut),), ((cut, cells),)):
         try:
@@ -263,15 +265,16 @@ def _run_parts(
 
 
 def _run_part(trial: Trial, made: Plan, region: Region) -> list[Any]:
-    body, xp = trial.kernel.body, trial.site.xp
+    body, xp = trial.kernel.definition.body, trial.site.xp
     domain = ((0, made.extents[0]),)
     arrays = [
-        a[selection(layout, region, domain)] if layout.axes else a
+        a[layout.cut(region, domain)[0]] if layout.axes else a
         for a, layout in zip(trial.operands, made.operands, strict=True)
     ]
     tile = Tile(made, region, xp, "CPU") if body.wants_tile else None
     with quiet():
-        returned = body.call(body.function, xp, tile, [np.array(a) for a in arrays], {}, trial.scalars)
+        given = body.arguments([np.array(a) for a in arrays], trial.scalars)
+        returned = body.positional(body.function)(*((xp,) if tile is None else (xp, tile)), *given)
     values = returned if isinstance(returned, tuple | list) else (returned,)
     return [np.asarray(v) for v in values]
 
@@ -368,7 +371,7 @@ def _renamed(signature: Signature, taken: set[str]) -> Signature:
 
 def _name_extents(base: Kernel, signature: Signature, trial: Trial) -> Signature:
     """Whole axes of results whose extent is an integer argument get its name."""
-    slots = [s for s in base.body.slots if s.scalar is not None]
+    slots = [s for s in base.definition.body.slots if s.scalar is not None]
     results = list(signature.results)
     for slot in slots:
         value = trial.scalars[int(slot.scalar or 0)]

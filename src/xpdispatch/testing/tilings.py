@@ -13,7 +13,7 @@ import numpy as np
 
 from xpdispatch.errors import ArgumentError, ShapeError
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.tiles import Region
+from xpdispatch.planning.windows import Region
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

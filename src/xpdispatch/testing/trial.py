@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.arrays.namespaces import library_of
-from xpdispatch.calling.kernel import Arguments, Kernel
+from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, XPDispatchError
-from xpdispatch.language.boundaries import check_constant
+from xpdispatch.planning.arguments import as_arrays
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.tiles import Region, whole
+from xpdispatch.planning.tiles import whole
+from xpdispatch.planning.windows import Region
 from xpdispatch.running import local
-from xpdispatch.running.executor import run
+from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
+from xpdispatch.running.ownership import known_to
 from xpdispatch.running.site import Site
+from xpdispatch.running.traced import Traced, can_be_traced
 from xpdispatch.testing.tilings import Tiling
 
 POISONS = (0xA5, 0x5A)
@@ -60,6 +63,8 @@ class Trial:
     pickled : tuple of (bytes or None)
         Each scalar as a task gets it; None where it cannot be pickled.
     site : Site
+    traced : Traced or None
+        Runs the body by its trace, where it may have one.
     """
 
     kernel: Kernel
@@ -68,6 +73,7 @@ class Trial:
     scalars: tuple[Any, ...]
     pickled: tuple[bytes | None, ...]
     site: Site = field(repr=False)
+    traced: Traced | None = field(repr=False, default=None)
 
     @property
     def plan(self) -> Plan:
@@ -92,13 +98,22 @@ class Trial:
             self,
             operands=tuple(a.astype(_higher(a.dtype)) for a in self.operands),
             given=tuple(None if g is None else g.astype(_higher(g.dtype)) for g in self.given),
-            site=replace(self.site, casts=casts),
+            site=(site := replace(self.site, casts=casts)),
+            traced=None if self.traced is None else Traced(site, self.traced.known),
         )
 
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The strategies that calls of this kernel can take under a tiling."""
+        return ("by tile",) if self.traced is None or self.traced.why_not else ("by tile", "traced")
+
     def run(
-        self, tiling: Tiling | Sequence[Region] | None = None, poison: int = POISONS[0]
+        self,
+        tiling: Tiling | Sequence[Region] | None = None,
+        poison: int = POISONS[0],
+        strategy: str = "by tile",
     ) -> list[np.ndarray[Any, Any]]:
-        """The results under a tiling or on the tiles themselves, as new arrays; by default on one tile.
+        """The results under a tiling or on the tiles themselves, as new arrays; by default whole.
 
         Raises
         ------
@@ -107,21 +122,26 @@ class Trial:
         Exception
             What the body raised.
         """
-        body = self.kernel.body
-        pristine = self.operands
+        definition = self.kernel.definition
+        body, pristine = definition.body, self.operands
         operands = [np.array(a, copy=True, order="K") for a in pristine]
         targets: list[Any] = [None if g is None else _poisoned(g.shape, g.dtype, poison) for g in self.given]
         for r, updated in enumerate(body.updated):
             if updated is not None:
                 old = operands[updated]
                 targets[r] = old if r in body.buffers else _poisoned(old.shape, old.dtype, poison)
-        targets = local.targets_of(self.kernel, self.site, targets, None)
-        witness = _Witness(self, poison)
-        site = replace(self.site, function=witness)
+        targets = local.targets_of(definition, self.site, targets, None)
         domain = whole(self.plan)
         regions = [domain] if tiling is None else tiling.regions(self.plan) if isinstance(tiling, Tiling) else tiling
+        known = known_to(self.site.function, self.scalars, self.site.xp)
+        runs: Strategy
+        if strategy == "traced" and self.traced is not None:
+            runs = self.traced
+        else:
+            site = replace(self.site, function=_Witness(self, poison))
+            runs = Whole(site, known) if tiling is None else ByTile(site, known)
         with quiet():
-            results = run(site, operands, targets, self.scalars, domain, regions)
+            results = runs.run(Work(body.arguments(operands, self.scalars), targets, domain, regions))
         for p, (array, before) in enumerate(zip(operands, pristine, strict=True)):
             if p not in body.in_place and not same_bits(array, before):
                 raise written_input(self.plan.operands[p].name)
@@ -166,24 +186,24 @@ def make_trial(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> T
         keywords = dict(kwargs)
         out = keywords.pop("out", None)
         kernel = kernel.plain_for(args, keywords)
-        arguments: Arguments = kernel.bind(tuple(args), keywords, out)
-        for name, value in arguments.arrays(kernel):
+        call = kernel.bind(args, keywords, out)
+        for name, value in call.arrays():
             if library_of(value) not in ("numpy", "number"):
                 raise ArgumentError(
                     f"argument {name!r} is a {type(value).__qualname__}, expected a NumPy array",
                     hint=f"checks run on NumPy: pass numpy.asarray({name})",
                 )
-        call = local.prepare(kernel, arguments)
-        operands = local.as_arrays(kernel, arguments.operands, "numpy", call.site.xp)
-        for layout, array in zip(call.site.plan.operands, operands, strict=True):
-            if layout.boundary is not None:
-                check_constant(layout.name, layout.boundary, array.dtype)
+        site = local.site_of(call)
+        operands = as_arrays(call, "numpy", site.xp)
     except XPDispatchError as error:
         error.complete(kernel.name, kernel.notation)
         raise
-    given = tuple(np.asarray(g) if g is not None else None for g in arguments.given)
-    pickled = tuple(_pickled(s) for s in arguments.scalars)
-    return Trial(kernel, tuple(operands), given, arguments.scalars, pickled, call.site)
+    given = tuple(np.asarray(g) if g is not None else None for g in call.given)
+    pickled = tuple(_pickled(s) for s in call.scalars)
+    traced = None
+    if can_be_traced(kernel.definition, site.plan):
+        traced = Traced(site, known_to(site.function, call.scalars, site.xp))
+    return Trial(kernel, tuple(operands), given, call.scalars, pickled, site, traced)
 
 
 class _Witness:
@@ -196,30 +216,29 @@ class _Witness:
     def __init__(self, trial: Trial, poison: int) -> None:
         self.trial = trial
         self.poison = poison
-        self.function = trial.site.function
-        self.places = trial.kernel.body.places
-        self.lead = 2 if trial.kernel.body.wants_tile else 1
+        self.body = trial.kernel.definition.body
+        self.function = self.body.positional(trial.site.function)
+        self.lead = 2 if self.body.wants_tile else 1
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         """Run the body once; its arguments are the executor's."""
-        body, results = self.trial.kernel.body, self.trial.plan.results
+        body, results = self.body, self.trial.plan.results
         values = [*args, *keywords.values()]
         guarded: dict[int, tuple[Any, Any, Any]] = {}
         scalars: list[tuple[int, Any]] = []
-        for position, (where, which) in enumerate(self.places, start=self.lead):
-            if where == 1 and results[which].op is None:
-                real = values[position]
-                outer, inner = _guarded(real, self.poison, keep=body.updated[which] is not None)
-                guarded[which] = real, outer, inner
-                values[position] = inner
-            elif where == 2:
-                values[position] = _unpickled(self.trial.pickled[which], values[position])
-                scalars.append((which, values[position]))
-        count = len(args)
+        for r, at in body.buffer_at.items():
+            if results[r].op is None:
+                real = values[self.lead + at]
+                outer, inner = _guarded(real, self.poison, keep=body.updated[r] is not None)
+                guarded[r] = real, outer, inner
+                values[self.lead + at] = inner
+        for which, at in enumerate(body.scalar_at):
+            value = values[self.lead + at] = _unpickled(self.trial.pickled[which], values[self.lead + at])
+            scalars.append((which, value))
         try:
-            returned = self.function(*values[:count], **dict(zip(keywords, values[count:], strict=True)))
+            returned = self.function(*values)
         except ValueError as error:
-            if "read-only" in str(error) and self._runs_on_copies(values, count, keywords):
+            if "read-only" in str(error) and self._runs_on_copies(values):
                 raise written_input(self._operand_names()) from error
             raise
         for which, (real, outer, inner) in guarded.items():
@@ -231,20 +250,19 @@ class _Witness:
             return type(returned)(real_of.get(id(v), v) for v in returned)
         return real_of.get(id(returned), returned)
 
-    def _runs_on_copies(self, values: Sequence[Any], count: int, keywords: dict[str, Any]) -> bool:
+    def _runs_on_copies(self, values: Sequence[Any]) -> bool:
         """Whether the body runs where it may write its operands, so that these are what it wrote."""
-        values = list(values)
-        for position, (where, _) in enumerate(self.places, start=self.lead):
-            if where == 0:
-                values[position] = np.array(values[position])
+        copies = list(values)
+        for at in self.body.operand_at:
+            copies[self.lead + at] = np.array(copies[self.lead + at])
         try:
-            self.function(*values[:count], **dict(zip(keywords, values[count:], strict=True)))
+            self.function(*copies)
         except Exception:  # noqa: BLE001  whatever a body raises
             return False
         return True
 
     def _operand_names(self) -> str:
-        names = [o.name for p, o in enumerate(self.trial.plan.operands) if p not in self.trial.kernel.body.in_place]
+        names = [o.name for p, o in enumerate(self.trial.plan.operands) if p not in self.body.in_place]
         return names[0] if len(names) == 1 else " or ".join(names)
 
     def _check_guard(self, name: str, outer: Any, inner: Any) -> None:
@@ -259,7 +277,7 @@ class _Witness:
         inner[...] = kept
 
     def _check_scalars(self, scalars: Sequence[tuple[int, Any]]) -> None:
-        names = [s.name for s in self.trial.kernel.body.slots if s.scalar is not None]
+        names = [s.name for s in self.body.slots if s.scalar is not None]
         for which, value in scalars:
             before = self.trial.pickled[which]
             after = _pickled(value)

@@ -214,7 +214,7 @@ class AutoTask:
         return self._add("reduction", store, variable, redop)
 
     def add_scalar_arg(self, value, dtype=None):
-        self._scalars.append(Scalar(value, dtype))
+        self._scalars.append(value if isinstance(value, Scalar) else Scalar(value, dtype))
 
     def add_constraint(self, constraints):
         self._constraints += constraints

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,8 +12,10 @@ from xpdispatch.arrays.dtypes import check_cast, np_dtype
 from xpdispatch.arrays.namespaces import library_of, share_memory
 from xpdispatch.arrays.reductions import check_dtype
 from xpdispatch.errors import ResultError
-from xpdispatch.planning.plan import Layout, show_shape
-from xpdispatch.planning.tiles import Region, describe
+from xpdispatch.planning.plan import show_shape
+from xpdispatch.planning.tiles import describe
+from xpdispatch.planning.windows import Layout, Region
+from xpdispatch.running.ownership import Known
 from xpdispatch.running.site import Site
 
 
@@ -45,12 +46,14 @@ def values_of(site: Site, returned: Any, buffers: dict[int, Any]) -> Sequence[An
     )
 
 
-def checked(site: Site, r: int, value: Any, sizes: Sequence[int], before: Any, target: Any) -> Any:
-    """The value as an array of the right library, shape and dtype, cast where ``dtype=`` says so."""
+def checked(site: Site, r: int, value: Any, wanted: tuple[Any, ...], before: Any, target: Any) -> Any:
+    """The value as an array of the right library, shape and dtype, cast where ``dtype=`` says so.
+
+    `before` is the same result of an earlier tile, `target` the array to which it goes, if there is one.
+    """
     layout = site.plan.results[r]
     if type(value) is not np.ndarray or site.library != "numpy":
         value = as_array(site, layout, value)
-    wanted = layout.tile_shape(sizes)
     shape = tuple(value.shape)
     if shape != wanted and (
         len(shape) != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, shape, strict=True))
@@ -72,7 +75,7 @@ def checked(site: Site, r: int, value: Any, sizes: Sequence[int], before: Any, t
                     hint="return the same extent for every tile, or write '?' for an extent that depends on the values",
                 )
     planned = site.dtypes[r] if site.dtypes else None
-    if planned is not None and planned != value.dtype:  # "in (None, ...)" would not do: float64 == None in NumPy
+    if planned is not None and planned != value.dtype:
         raise ResultError(
             f"the body returned dtype {value.dtype} for result {layout.name!r}, but {planned} on a sample of ones",
             hint="return one dtype for all values, or pass dtype= to the decorator",
@@ -101,27 +104,25 @@ def as_array(site: Site, layout: Layout, value: Any) -> Any:
     return value
 
 
-_OWN_REFERENCES = 5
-"""What :func:`sys.getrefcount` says in :func:`_unshared` of an array that nobody else holds."""
+def unshared(site: Site, known: Known, value: Any, others: Sequence[Any]) -> Any:
+    """The value itself, or a copy where it may share memory with what outlives the call.
 
-
-def unshared(site: Site, value: Any, others: Sequence[Any]) -> Any:
-    """The value itself, or a copy where it may share memory with something that outlives the call.
-
-    That is an operand, another result, or whatever else holds the very array: a scalar, a closure, a global.
+    That is an operand, a buffer, another result (`others`), or whatever else the body can reach again.
     """
     if site.library == "jax":
         return value
-    if sys.getrefcount(value) > _OWN_REFERENCES:
-        return site.xp.asarray(value, copy=True)
-    if site.library == "numpy":
-        if value.flags.owndata:
-            return value
-        if not value.flags.writeable:
-            return value.copy()
-    if site.library == "torch" and 0 in value.stride() and value.numel() > 1:
-        return site.xp.asarray(value, copy=True)
-    if any(a is not None and share_memory(site.library, value, a) for a in others):
+    shared = known.shares(site.library, value)
+    if not shared and site.library == "numpy":
+        if value.flags.owndata:  # of the arrays of the call, it can be a result before it alone
+            shared = any(value is a for a in others)
+        else:
+            base = value.base
+            while isinstance(base, np.ndarray) and base.base is not None:
+                base = base.base
+            shared = not value.flags.writeable or not isinstance(base, np.ndarray)
+    if site.library == "torch":
+        shared = shared or (0 in value.stride() and value.numel() > 1)
+    if shared or any(a is not None and share_memory(site.library, value, a) for a in others):
         return site.xp.asarray(value, copy=True)
     return value
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 
-from xpdispatch.planning.plan import WHOLE, Layout, Plan
-from xpdispatch.planning.tiles import Region
+from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.windows import WHOLE, Layout, Region
 
 _LEAST = 3
 """A call that fits so many caches is not cut: what it would gain is less than a thread takes to start."""
@@ -57,8 +57,10 @@ class Cost:
 
     Parameters
     ----------
-    live : Growth
-        Of temporaries, at once.
+    peaks : tuple of Growth
+        Of arrays that the body makes and that are there at once, where that may be most.
+    kept : Growth
+        Of its results among them.
     made : Growth
         Of all arrays that the body makes.
     work : Growth
@@ -67,10 +69,15 @@ class Cost:
         Results may depend on the cuts to the last bits: not all that is done is done to single cells.
     """
 
-    live: Growth = Growth()
+    peaks: tuple[Growth, ...] = ()
+    kept: Growth = Growth()
     made: Growth = Growth()
     work: Growth = Growth()
     rounds: bool = True
+
+    def live(self, sizes: Sequence[int]) -> float:
+        """Bytes of temporaries that are there at once, on a tile of these sizes."""
+        return max(0.0, max((peak(sizes) for peak in self.peaks), default=0.0) - self.kept(sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ class Volumes:
 def guess(volumes: Volumes) -> Cost:
     """What a body that nobody knows may need: as much as its arrays, each broadcast to all cells."""
     every_index = tuple(range(len(volumes.plan.extents)))
-    return Cost(live=Growth(((every_index, max(16, volumes.per_cell())),)))
+    return Cost(peaks=(Growth(((every_index, max(16, volumes.per_cell())),)),))
 
 
 def order_of(volumes: Volumes, sizes: Sequence[int], *, fortran: bool) -> list[int]:

@@ -1,0 +1,172 @@
+"""Waiting for Legate: the thread that may use it, how far the program may run ahead, and failures that arrive late."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from typing import Any
+
+import legate.core as lg
+
+from xpdispatch.errors import EngineError
+from xpdispatch.legate import driver, failures, garbage
+from xpdispatch.machine import exits
+
+runtime = lg.get_legate_runtime()
+_thread = threading.main_thread().ident
+"""The thread that may use Legate; None in a forked process, in which it does not run."""
+_kept: list[Any] = []
+"""Stores of unknown size, and kernels with tasks under way, since the last blocking fence.
+
+To drop such a store whose tasks have not ended waits for them, with Python's lock held, without which they cannot end.
+"""
+_ahead = 0
+"""Launches since the last blocking fence."""
+_MOST_AHEAD = max(100, driver.window() // 16)
+_AHEAD_IN_STREAMS = 100
+"""How many there may be, and after how many to look whether a Scope keeps tasks back, where fewer may be.
+
+To drop a store is an operation for Legion, which holds the program up while too many operations are under way;
+and Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
+ahead stands still for ever. The driver module widens Legion's window, but not where Legate was imported first.
+"""
+DEFERRED, IGNORED = int(lg.ExceptionMode.DEFERRED), int(lg.ExceptionMode.IGNORED)
+failures.joined = runtime.node_count > 1
+
+
+def check_thread() -> None:
+    """Refuse Legate on other threads than its own, where it would end the process.
+
+    Raises
+    ------
+    EngineError
+    """
+    if threading.get_ident() == _thread:
+        return
+    if _thread is None:
+        raise EngineError(
+            "Legate is used in a process that was forked from one in which it runs, and has none of its threads",
+            hint="use multiprocessing's start method 'spawn', or NumPy arrays in the forked process",
+        )
+    raise EngineError(
+        f"Legate is used from thread {threading.current_thread().name!r}, but another thread started it",
+        hint="use Legate from the thread that started it, and not inside a kernel's body",
+    )
+
+
+def keep(value: Any) -> None:
+    """Keep a store, or a kernel, until its tasks have ended."""
+    _kept.append(value)
+
+
+def before_launch() -> None:
+    """Wait where the program is too far ahead, and keep the garbage collector off from here on."""
+    global _ahead  # noqa: PLW0603
+    looks = _ahead % _AHEAD_IN_STREAMS == _AHEAD_IN_STREAMS - 1
+    too_far = _ahead >= _MOST_AHEAD or (looks and lg.Scope.parallel_policy().streaming)
+    if too_far and not streams_strictly():
+        wait()
+    _ahead += 1
+    garbage.pause()
+
+
+def submit(task: Any) -> None:
+    """Launch a task; Legate carries its failures where the user's Scope defers them, or for several processes."""
+    mode = lg.Scope.exception_mode()
+    try:
+        if failures.joined and mode not in (DEFERRED, IGNORED):
+            with lg.Scope(exception_mode=lg.ExceptionMode.IGNORED), lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED):
+                task.throws_exception(Exception)
+                task.execute()
+        else:
+            if mode == DEFERRED:
+                task.throws_exception(Exception)
+            task.execute()
+    except ValueError as error:
+        if not streams_strictly():
+            raise
+        raise _cannot_stream("an array that lies in memory of NumPy's") from error
+
+
+def synchronize() -> None:
+    """Wait for every launch so far, and raise the first exception of a body, if any."""
+    if _thread is None:
+        return  # a forked process has launched nothing
+    check_thread()
+    if streams_strictly():
+        raise _cannot_stream("a wait")
+    _settle()
+    garbage.resume()
+    failures.raise_first()
+
+
+def _settle() -> None:
+    """Wait for every launch so far, and fetch the failure that Legate carries for us or for the user's Scope."""
+    wait()
+    if lg.Scope.exception_mode() == DEFERRED:
+        _fetch()
+
+
+def wait() -> None:
+    """Wait for every launch so far, and fetch the failure that Legate carries for us, if any."""
+    global _ahead  # noqa: PLW0603
+    runtime.issue_execution_fence(block=True)
+    _ahead = 0
+    _kept.clear()
+    # In the user's own deferred scope it stays with Legate, which raises it where that is left.
+    if failures.joined and lg.Scope.exception_mode() != DEFERRED:
+        _fetch()
+
+
+def _fetch() -> None:
+    """Keep the first failure that Legate carries, and let it forget all."""
+    try:
+        # Legate raises what is pending on leaving a deferred scope into immediate mode, and nowhere else.
+        with (
+            failures.collecting(),
+            lg.Scope(exception_mode=lg.ExceptionMode.IMMEDIATE),
+            lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED),
+        ):
+            pass
+    except failures.Carrier as carrier:
+        failures.keep(carrier.failure)
+
+
+def streams_strictly() -> bool:
+    """Whether Legate keeps launches back, so that to wait for them is an error."""
+    modes = getattr(lg, "StreamingMode", None)  # since 26.01
+    return modes is not None and lg.Scope.parallel_policy().streaming_mode == modes.STRICT
+
+
+def _cannot_stream(what: str) -> EngineError:
+    return EngineError(
+        f"{what}, inside a Scope of StreamingMode.STRICT, whose tasks start when it is left",
+        hint="make arrays by cuPyNumeric, and wait and read results after the Scope; or use StreamingMode.RELAXED",
+    )
+
+
+def _after_fork() -> None:
+    global _thread  # noqa: PLW0603
+    _thread = None
+    failures.take()  # they are the parent's to report
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _report_at_exit() -> None:
+    if _thread is None:
+        return
+    _settle()
+    error = failures.take()
+    if error is not None:
+        exits.fail()
+        with suppress(Exception):  # nobody may be there to read it
+            traceback.print_exception(error, file=sys.stderr)
+
+
+runtime.add_shutdown_callback(_report_at_exit)
+exits.watch(_report_at_exit, runtime.finish)

@@ -1,0 +1,134 @@
+"""A call's arguments, before anything runs: what is refused, their one library, and numbers as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from xpdispatch.arrays.dtypes import no_promotion
+from xpdispatch.arrays.namespaces import REFUSED, conversion_of, library_of
+from xpdispatch.errors import ArgumentError, EngineError, ShapeError
+from xpdispatch.language.notation import Signature
+from xpdispatch.planning.definition import Call
+from xpdispatch.planning.plan import Plan
+
+
+def check_call(call: Call, shown: str) -> None:
+    """Refuse what is not an array where one is wanted, and arrays where none is.
+
+    `shown` is how such a call is written.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    definition = call.definition
+    body = definition.body
+    for slot in body.slots:
+        if slot.scalar is not None:
+            sized = any(slot.name == name for name, _ in definition.sized)
+            _check_scalar(slot.name, call.scalars[slot.scalar], shown, sized=sized)
+    for p, (term, value) in enumerate(zip(definition.operands, call.operands, strict=True)):
+        _check_array(str(term.name), value, number_ok=p not in body.updated)
+    for term, value in zip(definition.signature.results, call.given, strict=True):
+        if value is not None:
+            _check_array(str(term.name), value, number_ok=False)
+
+
+def _check_scalar(name: str, value: Any, shown: str, *, sized: bool) -> None:
+    library = library_of(value)
+    if library in ("number", "object", "list", "tuple") or isinstance(value, np.generic):
+        return
+    hint = f"add {name}[] (0-d) or {name}[...] to the notation, or check the order: {shown}"
+    if sized:
+        hint = f"{name!r} is an extent of the notation: pass int({name})"
+    raise ArgumentError(
+        f"argument {name!r} is an array, but the notation does not name it, so it is a scalar", hint=hint
+    )
+
+
+def _check_array(name: str, value: Any, *, number_ok: bool) -> None:
+    library = library_of(value)
+    if library in REFUSED:
+        raise ArgumentError(f"argument {name!r} is a {library}, expected an array", hint=REFUSED[library])
+    if library == "object" or (not number_ok and (library == "number" or isinstance(value, np.generic))):
+        kind = type(value).__name__
+        of, remedy = conversion_of(value)
+        what = "None" if value is None else f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
+        raise ArgumentError(f"argument {name!r} is {what}{of}, expected an array", hint=remedy)
+
+
+def one_library(call: Call) -> tuple[str, Any]:
+    """The one library of a call's arrays, and one of them.
+
+    Raises
+    ------
+    ArgumentError, EngineError
+    """
+    found: dict[str, tuple[str, Any]] = {}
+    for name, value in call.arrays():
+        library = library_of(value)
+        if library != "number":
+            found.setdefault(library, (name, value))
+    if len(found) > 1:
+        (first, (a, _)), (second, (b, _)) = list(found.items())[:2]
+        raise ArgumentError(
+            f"argument {b!r} is a {second} array, but {a!r} is a {first} array",
+            hint="pass arrays of one library; convert with xp.asarray or from_dlpack first",
+        )
+    for library, (name, value) in found.items():
+        if library == "legate":
+            raise EngineError(
+                f"argument {name!r} is a Legate array in a call inside a kernel's body, which runs in this process",
+                hint=f"pass {name!r} to the outer kernel as an argument",
+            )
+        return library, value
+    return "numpy", None
+
+
+def as_arrays(call: Call, library: str, xp: Any) -> list[Any]:
+    """The operands as arrays; Python numbers take the dtype that promotion gives.
+
+    Raises
+    ------
+    DTypeError
+    """
+    arrays = [np.asarray(v) if isinstance(v, np.generic) else v for v in call.operands]
+    known = [v for v in arrays if library_of(v) != "number"]
+    device = {} if not known or library == "numpy" else {"device": array_api_compat.device(known[0])}
+    for position, value in enumerate(arrays):
+        if library_of(value) == "number":
+            try:
+                dtype = (np if library == "numpy" else xp).result_type(*(a.dtype for a in known), value)
+                arrays[position] = xp.asarray(value, dtype=dtype, **device)
+            except (OverflowError, TypeError, RuntimeError) as error:  # torch's overflow is a RuntimeError
+                raise no_promotion(str(call.definition.operands[position].name), value, error) from error
+    return arrays
+
+
+def shared_results(signature: Signature, first: int, second: int) -> ArgumentError:
+    """The error for two results that would be written over each other."""
+    names = signature.results[first].name, signature.results[second].name
+    return ArgumentError(
+        f"the arrays given for results {names[0]!r} and {names[1]!r} share memory",
+        hint="pass arrays that do not overlap",
+    )
+
+
+def refuse_empty(plan: Plan) -> None:
+    """Max and min over no element have no answer.
+
+    Raises
+    ------
+    ShapeError
+    """
+    for layout in plan.results:
+        if layout.op in ("max", "min", "fold") and not layout.accumulate:
+            gone: Sequence[str] = [n for n, extent in zip(plan.indices, plan.extents, strict=True) if extent == 0]
+            raise ShapeError(
+                f"{layout.op} of result {layout.name!r} over no cell: {', '.join(gone)} has extent 0",
+                hint="pass arrays with at least one cell, or handle the empty case before the call",
+            )

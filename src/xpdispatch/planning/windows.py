@@ -1,0 +1,171 @@
+"""How one array of a call is cut: the only arithmetic of windows, halos and blocks. Pure: no arrays.
+
+Along each axis an array belongs to an index of the call, or is unsplit (``WHOLE``). With the elements from `start` to
+before `stop` of the index go those from ``scale * start - below`` to before ``scale * stop + above`` of the axis. What
+of that lies outside of the array is made up, or left out, as the boundary says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from xpdispatch.language.boundaries import Boundary
+from xpdispatch.language.notation import Operator
+
+WHOLE = -1
+"""Stands for the index of an axis that every tile holds in full."""
+
+Region = tuple[tuple[int, int], ...]
+"""For each index of a plan its first element and the one after its last."""
+
+
+class Reach(NamedTuple):
+    """What of an axis goes with each element of its index: a block of `scale` elements, and a halo around it."""
+
+    below: int = 0
+    above: int = 0
+    scale: int = 1
+
+
+PLAIN = Reach()
+
+
+class Outside(NamedTuple):
+    """An axis along which a window goes beyond the array: from `low` to before `high`, where `low` may be negative."""
+
+    axis: int
+    low: int
+    high: int
+
+
+_ALL = slice(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How one array of a call is cut.
+
+    Parameters
+    ----------
+    name : str
+    axes : tuple of int
+        For each axis the position of its index in :attr:`Plan.indices`, or ``WHOLE``. An axis of
+        extent 1 that broadcasts against a longer one is whole.
+    shape : tuple of (int or None)
+        None where only the body knows (a bare ``:`` of a result).
+    op : Operator or None
+        How partial results are combined (results only).
+    accumulate : bool
+        The content before the call takes part.
+    reaches : tuple of Reach
+        For each axis; empty where every reach is the plain one, so that it costs nothing.
+    boundary : Boundary or None
+        What lies outside an operand with a halo.
+    joined : bool
+        The first axis is ``?``: tiles are concatenated along it, in the order of the one index.
+    """
+
+    name: str
+    axes: tuple[int, ...]
+    shape: tuple[int | None, ...]
+    op: Operator | None = None
+    accumulate: bool = False
+    reaches: tuple[Reach, ...] = ()
+    boundary: Boundary | None = None
+    joined: bool = False
+
+    def tile_shape(self, sizes: Sequence[int]) -> tuple[Any, ...]:
+        """The shape of this array's part of a tile with these sizes of the indices; None as in `shape`.
+
+        Halos count in full.
+        """
+        if not self.reaches:
+            return tuple([n if a == WHOLE else sizes[a] for a, n in zip(self.axes, self.shape, strict=True)])
+        return tuple(
+            n if a == WHOLE else r.below + r.scale * sizes[a] + r.above
+            for a, n, r in zip(self.axes, self.shape, self.reaches, strict=True)
+        )
+
+    def array_extent(self, axis: int, count: int) -> int:
+        """The extent of an axis for so many elements of its index."""
+        if not self.reaches:
+            return count
+        below, above, scale = self.reaches[axis]
+        return scale * count + (below + above if self.boundary == "valid" else 0)
+
+    def window(self, axis: int, start: int, stop: int) -> tuple[int, int]:
+        """The elements of an axis that go with these of its index; outside the array where a halo is.
+
+        Under ``"valid"`` the operand begins with the halo, so that nothing lies outside.
+        """
+        if not self.reaches:
+            return start, stop
+        below, above, scale = self.reaches[axis]
+        if self.boundary == "valid":
+            return start * scale, stop * scale + below + above
+        return start * scale - below, stop * scale + above
+
+    def held(self, axis: int, start: int, stop: int) -> tuple[int, int]:
+        """The same, without what nothing stands in for: what a body gets."""
+        low, high = self.window(axis, start, stop)
+        if self.reaches and self.boundary in (None, "clip"):
+            return max(0, low), min(high, int(self.shape[axis] or 0))
+        return low, high
+
+    def held_shape(self, region: Region) -> tuple[int, ...]:
+        """The shape of what a body gets of an operand on a tile."""
+        ends = [
+            (0, int(n or 0)) if a == WHOLE else self.held(axis, *region[a])
+            for axis, (a, n) in enumerate(zip(self.axes, self.shape, strict=True))
+        ]
+        return tuple([high - low for low, high in ends])
+
+    def held_from(self, region: Region) -> int:
+        """The first element along the first axis that a body gets on a tile."""
+        a = self.axes[0]
+        return 0 if a == WHOLE else self.held(0, *region[a])[0]
+
+    def halo(self, axis: int, start: int, stop: int) -> tuple[int, int]:
+        """Elements of the halo below and above that a body gets on a tile."""
+        if not self.reaches:
+            return 0, 0
+        below, above, scale = self.reaches[axis]
+        if self.boundary == "valid":
+            return below, above
+        low, high = self.held(axis, start, stop)
+        return start * scale - low, high - stop * scale
+
+    def origin(self, axis: int, domain: Region) -> int:
+        """The first element along an axis of the array that holds a domain; arrays with a boundary are held in full."""
+        a = self.axes[axis]
+        if a == WHOLE or self.boundary is not None:
+            return 0
+        return domain[a][0] * (self.reaches[axis].scale if self.reaches else 1)
+
+    def cut(self, region: Region, domain: Region, first: int | None = None) -> tuple[tuple[slice, ...], list[Outside]]:
+        """The slices that cut the part of `region` out of an array that holds `domain`, and what is beyond them.
+
+        Along an axis with something outside all is taken: any element may be the one that stands in. `first` is the
+        first element along the first axis, where it is another one than usual.
+        """
+        slices: list[slice] = []
+        outside: list[Outside] = []
+        for axis, a in enumerate(self.axes):
+            if a == WHOLE:
+                slices.append(_ALL)
+                continue
+            low, high = self.held(axis, *region[a])
+            if self.reaches and (low < 0 or high > int(self.shape[axis] or 0)):
+                outside.append(Outside(axis, low, high))
+                slices.append(_ALL)
+            else:
+                origin = self.origin(axis, domain) if axis or first is None else first
+                slices.append(slice(low - origin, high - origin))
+        return tuple(slices), outside
+
+
+def slices_of(region: Region, starts: Sequence[int]) -> list[slice]:
+    """By index the slice that cuts `region` out of an array that begins there, and last, where WHOLE points, all."""
+    return [*[slice(a - o, b - o) for (a, b), o in zip(region, starts, strict=True)], _ALL]

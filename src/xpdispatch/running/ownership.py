@@ -1,0 +1,141 @@
+"""Whether what a body returns may be handed on as it is: only where nothing but the body's own call can reach it.
+
+That is decided by what a body can see: its arguments, and what its code reads from around it. A body that reads only
+modules, functions and constants from there, and gets only numbers and texts beside its arrays, has nowhere to keep an
+array. Where that cannot be known, results are copied.
+"""
+
+from __future__ import annotations
+
+import dis
+import enum
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType, ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpdispatch.arrays.namespaces import REFUSED, library_of, share_memory
+
+_NUMBERS = (bool, int, float, complex, np.generic)
+_CONSTANTS = (*_NUMBERS, str, bytes, type(None), type(...), slice, range, np.dtype, enum.Enum)
+_LIBRARIES = frozenset(
+    "array_api_compat array_api_extra array_api_strict builtins cmath cupy functools itertools jax math numba numpy "  # noqa: SIM905
+    "operator scipy torch typing xpdispatch _operator".split()
+)
+"""Packages whose functions keep no array that they return."""
+_STORES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "STORE_NAME"})
+_ANYTHING = frozenset({"globals", "vars", "setattr", "exec", "eval", "__import__"})
+
+
+class Known(NamedTuple):
+    """What a body can reach besides its arguments.
+
+    Attributes
+    ----------
+    keeps : bool
+        It may keep what it returns, somewhere that is not looked into.
+    arrays : tuple of (callable, object)
+        How to look up each array that it reads from around it, and the array that was there.
+    """
+
+    keeps: bool
+    arrays: tuple[tuple[Callable[[], Any], Any], ...] = ()
+
+    def shares(self, library: str, value: Any) -> bool:
+        """Whether a value may be reached again, or may share memory with what can."""
+        return self.keeps or any(
+            look() is not seen or value is seen or library_of(seen) != library or share_memory(library, value, seen)
+            for look, seen in self.arrays
+        )
+
+
+def known_to(function: Callable[..., Any], scalars: Sequence[Any], xp: Any) -> Known:
+    """What a body can reach, given scalars of these types."""
+    if _root(getattr(xp, "__name__", "")) not in _LIBRARIES or not all(isinstance(s, _CONSTANTS) for s in scalars):
+        return Known(keeps=True)
+    arrays: list[tuple[Callable[[], Any], Any]] = []
+    keeps = any(not _is_harmless(look, value, arrays, set()) for look, value in [(lambda: function, function)])
+    return Known(keeps, tuple(arrays))
+
+
+def _is_harmless(
+    look: Callable[[], Any], value: Any, arrays: list[tuple[Callable[[], Any], Any]], seen: set[int]
+) -> bool:
+    """Whether nothing can be kept in a value that a body reads; arrays are noted down."""
+    if isinstance(value, _CONSTANTS) or id(value) in seen:
+        return True
+    seen.add(id(value))
+    if isinstance(value, ModuleType):
+        return _root(value.__name__) in _LIBRARIES
+    if library_of(value) not in ("object", "number", *REFUSED):
+        arrays.append((look, value))
+        return True
+    if isinstance(value, partial):
+        parts = [value.func, *value.args, *value.keywords.values()]
+        return all(_is_harmless(lambda part=part: part, part, arrays, seen) for part in parts)  # type: ignore[misc]
+    if isinstance(value, FunctionType):
+        if _root(value.__module__ or "") in _LIBRARIES:
+            return True
+        return all(_is_harmless(*read, arrays, seen) for read in _read_by(value))
+    if isinstance(value, type | np.ufunc | BuiltinFunctionType | MethodDescriptorType):
+        return _root(getattr(value, "__module__", None) or "numpy") in _LIBRARIES
+    return _root(type(value).__module__) in _LIBRARIES - {"functools", "builtins"}
+
+
+class _Unknown:
+    """Stands for what a function reaches in a way that is not looked into."""
+
+
+def _read_by(function: FunctionType) -> Iterator[tuple[Callable[[], Any], Any]]:
+    """How to look up what a function reads from around it, and the value."""
+    names, cells, stores = _code_reads(function.__code__)
+    if stores or function.__dict__.keys() - {"__wrapped__", "__signature__"}:
+        yield _Unknown, _Unknown()
+    around = function.__globals__
+    for name in names:
+        if name in around:
+            yield partial(around.get, name), around[name]
+        elif name in _ANYTHING:
+            yield _Unknown, _Unknown()
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        if name in cells:
+            try:
+                value = cell.cell_contents
+            except ValueError:  # not assigned yet
+                yield _Unknown, _Unknown()
+            else:
+                yield partial(getattr, cell, "cell_contents"), value
+    for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        yield partial(lambda value: value, value), value
+
+
+@lru_cache(maxsize=1000)
+def _code_reads(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """The global names and the closure's cells that code reads, and whether it writes any of them or attributes."""
+    names: dict[str, None] = {}
+    cells: dict[str, None] = {}
+    stores = False
+    for step in dis.get_instructions(code):
+        name = step.opname
+        if name in ("LOAD_GLOBAL", "LOAD_NAME"):
+            names[step.argval] = None
+        elif name == "IMPORT_NAME":
+            stores |= _root(step.argval) not in _LIBRARIES
+        elif name.startswith(("LOAD_", "COPY_")) and step.argval in code.co_freevars:
+            cells[step.argval] = None
+        elif name == "STORE_DEREF":
+            stores |= step.argval in code.co_freevars
+        stores |= name in _STORES
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            inner, inner_cells, inner_stores = _code_reads(constant)
+            names |= dict.fromkeys(inner)
+            cells |= dict.fromkeys(c for c in inner_cells if c in code.co_freevars)
+            stores |= inner_stores
+    return tuple(names), tuple(cells), stores
+
+
+def _root(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]

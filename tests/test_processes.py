@@ -83,8 +83,7 @@ def test_caches_stay_bounded_under_threads(switching: Any) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(plain._prepared) <= 256 + len(threads)
-    assert len(plain._plans) <= 256 + len(threads)
+    assert len(plain._runners) <= 256 + len(threads)
 
 
 def test_exceptions_stay_with_the_thread_that_called(switching: Any) -> None:

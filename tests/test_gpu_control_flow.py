@@ -182,7 +182,7 @@ def test_a_gpu_task_gets_the_gpu_namespace_and_body(fake_cupy: Any) -> None:
         seen.append((xp.name, tile.variant, tile.start("i")))
         return a * x + y, np.sum(x)
 
-    plan = body.plan([(20,), (20,)], (2.0,), [None, None])
+    plan = body.definition.plan([(20,), (20,)], (2.0,), [None, None])
     recipe = make_recipe(plan, [False] * 4, 6, one_piece=False)
     x, y, z, s = np.arange(5.0), np.ones(5), np.zeros(5), np.zeros(())
     inputs, outputs = [Store(x, (10,)), Store(y, (10,))], [Store(z, (10,))]
@@ -196,7 +196,7 @@ def test_a_gpu_task_gets_the_gpu_namespace_and_body(fake_cupy: Any) -> None:
 
 def test_a_gpu_task_binds_results_of_unknown_size(fake_cupy: Any) -> None:
     made = kernel("x[i] -> y[?], n[i]", dtype=("x", "x"))(lambda xp, x: (x[x > 2], 2 * x))
-    plan = made.plan([(20,)], (), [None, None])
+    plan = made.definition.plan([(20,)], (), [None, None])
     recipe = make_recipe(plan, [False] * 3, 6, one_piece=False)
     call = {"plan": plan, "recipe": recipe, "dtypes": (np.dtype(float),) * 2, "scalars": ()}
     y, n = Unbound(), np.zeros(5)
@@ -216,7 +216,7 @@ def test_a_gpu_task_binds_results_of_unknown_size(fake_cupy: Any) -> None:
 def doubled(x: np.ndarray, y: np.ndarray) -> None:
     """Run a tile of a kernel that doubles `x` into `y`."""
     made = kernel("x[i,j] -> y[i,j]")(lambda xp, x: 2 * x)
-    plan = made.plan([(20, x.shape[1])], (), [None])
+    plan = made.definition.plan([(20, x.shape[1])], (), [None])
     recipe = make_recipe(plan, [False] * 2, 6, one_piece=False)
     run_leaf(made, "GPU", [Store(x)], [Store(y)], [], plan=plan, recipe=recipe, dtypes=(x.dtype,), scalars=())
     failures.raise_first()
@@ -267,7 +267,7 @@ def test_a_limit_that_the_user_set_stays(fake_cupy: Any) -> None:
 
 def test_partial_results_are_put_together_on_the_stream_of_the_second_task(fake_cupy: Any) -> None:
     made = kernel("x[i] -> sum s[]", dtype="x", deterministic=True)(lambda xp, x: np.sum(x))
-    plan = made.plan([(9,)], (), [None])
+    plan = made.definition.plan([(9,)], (), [None])
     recipe = make_recipe(plan, [False] * 2, 6, one_piece=False, gathered=(0,))
     call = {"plan": plan, "recipe": recipe, "dtypes": (np.dtype(float),), "scalars": ()}
     x, parts, places, total = np.arange(9.0), Unbound(), Unbound(np.int64), np.zeros(1)
@@ -345,7 +345,7 @@ def test_a_gpu_body_that_is_set_later_gets_a_task_of_its_own(monkeypatch: pytest
 def test_a_gpu_task_without_cupy_binds_what_legate_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     made = kernel("x[i] -> y[?]", dtype="x")(lambda xp, x: x)
-    plan = made.plan([(5,)], (), [None])
+    plan = made.definition.plan([(5,)], (), [None])
     recipe = make_recipe(plan, [False] * 2, 6, one_piece=False)
     y = Unbound()
     run_leaf(made, "GPU", [Store(np.ones(5))], [y], [], plan=plan, recipe=recipe, dtypes=(np.dtype(float),), scalars=())
@@ -357,7 +357,7 @@ def test_a_gpu_task_without_cupy_binds_what_legate_waits_for(monkeypatch: pytest
 def test_a_gpu_task_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     made = kernel("x[i] -> y[i]")(lambda xp, x: x)
-    plan = made.plan([(5,)], (), [None])
+    plan = made.definition.plan([(5,)], (), [None])
     recipe = make_recipe(plan, [False] * 2, 6, one_piece=False)
     stores = [Store(np.ones(5))], [Store(np.zeros(5))], []
     run_leaf(made, "GPU", *stores, plan=plan, recipe=recipe, dtypes=(np.dtype(float),), scalars=())

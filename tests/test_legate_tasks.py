@@ -238,7 +238,7 @@ def test_a_result_alone_of_every_rank(shape: tuple[int, ...]) -> None:
 
     assert_same(on_both(clear, rng.normal(size=shape)), np.zeros(shape))
     extents = ", ".join(f"i{n}={e}" for n, e in enumerate(shape))
-    made = kernel(f"-> z[{extents}]", dtype="float64")(clear.body.function)
+    made = kernel(f"-> z[{extents}]", dtype="float64")(clear.__wrapped__)
     assert_same(on_both(made, z=rng.normal(size=shape)), np.zeros(shape))
     assert made().shape == shape
 

@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import xpdispatch as xd
-from conftest import Engine, forced_tiles, noted_tiles, tiles_of
+from conftest import Engine, forced_tiles, noted_tiles, run_tiles, tiles_of
 from xpdispatch import In, Kernel, Out, align, kernel
-from xpdispatch.arrays.namespaces import namespace_for
-from xpdispatch.planning.tiles import grid, whole
-from xpdispatch.running.executor import run
-from xpdispatch.running.site import Site
+from xpdispatch.planning.tiles import grid
+from xpdispatch.running.dry_run import result_types
 from xpdispatch.testing import Tiling, check_partitioning
 
 rng = np.random.default_rng(20261124)
@@ -26,13 +24,10 @@ rng = np.random.default_rng(20261124)
 def run_in_tiles(made: Kernel, args: list[Any], cuts: dict[str, list[int]], scalars: tuple = ()) -> list[Any]:
     """The results of a kernel that allocates them, its tiles run in random order."""
     count = made.definition.body.results
-    plan = made.plan([a.shape for a in args], scalars, [None] * count)
+    plan = made.definition.plan([a.shape for a in args], scalars, [None] * count)
     regions = list(grid(plan, cuts))
     order = np.random.default_rng(len(regions)).permutation(len(regions))
-    site = Site(
-        plan, made.definition.body, made.definition.body.function, namespace_for("CPU"), "numpy", "CPU", (None,) * count
-    )
-    return run(site, args, [None] * count, scalars, whole(plan), [regions[n] for n in order])
+    return run_tiles(made, plan, args, scalars, [regions[n] for n in order])
 
 
 MODES = ["edge", "reflect", "symmetric", "wrap", 2.5]
@@ -274,8 +269,8 @@ def test_the_sample_of_a_clipped_halo_is_an_inner_tile() -> None:
         assert tile.halo("x", 0) == (1, 2)
         return xp.stack([x[:-3], x[3:]], axis=1)
 
-    plan = stacked.plan([(9,)], (), [None])
-    ((dtype, shape),) = stacked.result_types(plan, [np.dtype("f4")], (), [None])
+    plan = stacked.definition.plan([(9,)], (), [None])
+    ((dtype, shape),) = result_types(stacked.definition, plan, [np.dtype("f4")], (), [None])
     assert dtype == np.float32
     assert shape == (9, 2)
 
@@ -383,7 +378,7 @@ def test_the_smallest_tile(notation: str, engine: Engine) -> None:
     cells = 40 * made.signature.operands[0].axes[0].scale
     sizes = engine.get(made(engine.put(np.zeros(cells))))
     assert sizes.min() >= 4 // made.signature.operands[0].axes[0].scale
-    plan = made.plan([(cells,)], (), [None])
+    plan = made.definition.plan([(cells,)], (), [None])
     bound = 4 // made.signature.operands[0].axes[0].scale
     for tiling in (Tiling((("i", tuple(range(41))),)), Tiling((("i", (1, 2, 39)),))):
         assert all(b - a >= bound for ((a, b),) in tiling.regions(plan))
@@ -449,7 +444,7 @@ def test_random_numbers_of_cells(engine: Engine) -> None:
     with xd.engine("legate" if engine.name.startswith("legate") else "local"):
         found = noise(40, 30, 7)
     z = np.asarray(found)
-    plan = noise.plan([], (40, 30, 7), [None])
+    plan = noise.definition.plan([], (40, 30, 7), [None])
     in_tiles = run_in_tiles(noise, [], {"i": [3, 17], "j": [11]}, (40, 30, 7))
     np.testing.assert_array_equal(in_tiles[0], z)
     assert plan.extents == (40, 30)

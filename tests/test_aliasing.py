@@ -263,15 +263,17 @@ def test_no_launch_has_one_array_both_whole_and_cut(
     import cupynumeric
 
     from xpdispatch.legate import engine
+    from xpdispatch.legate.stores import store_behind
 
-    real, launched = engine._execute, []
+    real, launched = engine.issue, []
 
-    def spy(kernel: Any, launch: Any, operands: Any, *rest: Any) -> None:
-        if kernel is made:
-            launched.append(operands[0].store.overlaps(operands[1].store))
-        real(kernel, launch, operands, *rest)
+    def spy(launch: Any, entries: Any, *rest: Any) -> None:
+        if launch.definition is made.definition:
+            first, second = map(store_behind, entries)
+            launched.append(first.overlaps(second))
+        real(launch, entries, *rest)
 
-    monkeypatch.setattr(engine, "_execute", spy)
+    monkeypatch.setattr(engine, "issue", spy)
     x = np.arange(16).reshape(4, 4)
     expected = made(x, x)
     for _ in range(50):

@@ -21,7 +21,11 @@ from hypothesis import HealthCheck, settings
 
 import xpdispatch as xd
 from xpdispatch.arrays import namespaces
+from xpdispatch.planning.tiles import whole
 from xpdispatch.running import cutting
+from xpdispatch.running.executor import ByTile, Work
+from xpdispatch.running.ownership import Known
+from xpdispatch.running.site import Site
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
@@ -83,14 +87,26 @@ def _strict() -> Any:
     return array_api_strict
 
 
-def forced_tiles(factor: int = 4) -> Any:
-    """Four tiles to a processor however small the array, so that ragged and empty ones occur.
+def forced_tiles(factor: int = 4) -> AbstractContextManager[Any]:
+    """Four tiles to a processor on Legate however small the array, so that ragged and empty ones occur.
 
     Before Legate 26.3 this needs ``LEGATE_MIN_CPU_CHUNK=1`` in the environment of the tests.
     """
     from xpdispatch.legate.releases import cutting
 
     return cutting(factor)
+
+
+def noted_tiles(factor: int = 4) -> AbstractContextManager[list[Any]]:
+    """Forced tiles, and a list of those that ran, which :func:`tiles_of` reads."""
+    from xpdispatch.calling.engines import get_engine
+
+    return get_engine("legate").forced_tiles(factor)
+
+
+def tiles_of(made: xd.Kernel, noted: list[Any]) -> list[Any]:
+    """The tiles on which a kernel of this name ran, in order."""
+    return sorted({tile for kernel, tile in noted if kernel.name == made.name})
 
 
 def cuts_rows_for_parts() -> bool:
@@ -106,6 +122,15 @@ def forced_cuts(threads: int, cache: int = 64) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, xd.threads(threads):
         patch.setattr(cutting, "forced", cache)
         yield
+
+
+def run_tiles(made: xd.Kernel, plan: Any, operands: Any, scalars: Any, tiles: Any) -> list[Any]:
+    """The results that a kernel allocates, its body run on these tiles of the plan one after the other."""
+    body = made.definition.body
+    nothing = (None,) * body.results
+    site = Site(plan, body, body.function, namespaces.namespace_for("CPU"), "numpy", "CPU", nothing)
+    work = Work(body.arguments(operands, scalars), nothing, whole(plan), tiles)
+    return ByTile(site, Known(keeps=True)).run(work)
 
 
 def run_python(code: str, *, keep_config: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:

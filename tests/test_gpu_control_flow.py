@@ -143,7 +143,7 @@ def header_of(inputs: list, call: dict[str, Any]) -> Header:
 def run_leaf(made: xd.Kernel, variant: str, inputs: list, outputs: list, reductions: list, **call: Any) -> None:
     """Run the function that Legate would call for one tile."""
     payload = (0, ("script.py", 1), False, [None] * len(call["plan"].operands), call["scalars"])
-    make_leaf(made, variant)(context_of(header_of(inputs, call), payload, inputs, outputs, reductions))
+    make_leaf(made.definition, variant)(context_of(header_of(inputs, call), payload, inputs, outputs, reductions))
     assert not entered
 
 
@@ -163,9 +163,9 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     )
     monkeypatch.setattr(device, "_streams", {})
     monkeypatch.setattr(Stream, "made", [])
-    monkeypatch.setattr("xpdispatch.running.returned.library_of", lambda value: "cupy")
+    monkeypatch.setattr("xpdispatch.running.results.library_of", lambda value: "cupy")
     monkeypatch.setitem(sys.modules, "cupy", fake)
-    xd.register_namespace("GPU", SimpleNamespace(name="fake", float64=np.float64))  # type: ignore[arg-type]
+    xd.register_namespace("GPU", SimpleNamespace(name="fake", float64=np.float64, asarray=np.array))  # type: ignore[arg-type]
     yield fake
     xd.register_namespace("GPU", "array_api_compat.cupy")
 
@@ -182,7 +182,7 @@ def test_a_gpu_task_gets_the_gpu_namespace_and_body(fake_cupy: Any) -> None:
         seen.append((xp.name, tile.variant, tile.start("i")))
         return a * x + y, np.sum(x)
 
-    plan = body.plan([(20,), (20,)], (2.0,), [None, None])
+    plan = body.definition.plan([(20,), (20,)], (2.0,), [None, None])
     recipe = make_recipe(plan, [False] * 4, 6, one_piece=False)
     x, y, z, s = np.arange(5.0), np.ones(5), np.zeros(5), np.zeros(())
     inputs, outputs = [Store(x, (10,)), Store(y, (10,))], [Store(z, (10,))]
@@ -196,7 +196,7 @@ def test_a_gpu_task_gets_the_gpu_namespace_and_body(fake_cupy: Any) -> None:
 
 def test_a_gpu_task_binds_results_of_unknown_size(fake_cupy: Any) -> None:
     made = kernel("x[i] -> y[?], n[i]", dtype=("x", "x"))(lambda xp, x: (x[x > 2], 2 * x))
-    plan = made.plan([(20,)], (), [None, None])
+    plan = made.definition.plan([(20,)], (), [None, None])
     recipe = make_recipe(plan, [False] * 3, 6, one_piece=False)
     call = {"plan": plan, "recipe": recipe, "dtypes": (np.dtype(float),) * 2, "scalars": ()}
     y, n = Unbound(), np.zeros(5)
@@ -216,7 +216,7 @@ def test_a_gpu_task_binds_results_of_unknown_size(fake_cupy: Any) -> None:
 def doubled(x: np.ndarray, y: np.ndarray) -> None:
     """Run a tile of a kernel that doubles `x` into `y`."""
     made = kernel("x[i,j] -> y[i,j]")(lambda xp, x: 2 * x)
-    plan = made.plan([(20, x.shape[1])], (), [None])
+    plan = made.definition.plan([(20, x.shape[1])], (), [None])
     recipe = make_recipe(plan, [False] * 2, 6, one_piece=False)
     run_leaf(made, "GPU", [Store(x)], [Store(y)], [], plan=plan, recipe=recipe, dtypes=(x.dtype,), scalars=())
     failures.raise_first()
@@ -267,7 +267,7 @@ def test_a_limit_that_the_user_set_stays(fake_cupy: Any) -> None:
 
 def test_partial_results_are_put_together_on_the_stream_of_the_second_task(fake_cupy: Any) -> None:
     made = kernel("x[i] -> sum s[]", dtype="x", deterministic=True)(lambda xp, x: np.sum(x))
-    plan = made.plan([(9,)], (), [None])
+    plan = made.definition.plan([(9,)], (), [None])
     recipe = make_recipe(plan, [False] * 2, 6, one_piece=False, gathered=(0,))
     call = {"plan": plan, "recipe": recipe, "dtypes": (np.dtype(float),), "scalars": ()}
     x, parts, places, total = np.arange(9.0), Unbound(), Unbound(np.int64), np.zeros(1)
@@ -277,7 +277,7 @@ def test_partial_results_are_put_together_on_the_stream_of_the_second_task(fake_
     assert [p.tolist() for p in places.bound] == [[5, 9], [0, 5]]
     given = [Store(np.concatenate(places.bound)), Store(np.concatenate(parts.bound))]
     context = context_of(header_of([Store(x)], call), (1, ("script.py", 1), False), given, [Store(total)], [])
-    make_joiner(made, "GPU")(context)
+    make_joiner(made.definition, "GPU")(context)
     failures.raise_first()
     assert total[0] == 36.0
     assert not entered
@@ -337,15 +337,17 @@ def test_a_gpu_body_that_is_set_later_gets_a_task_of_its_own(monkeypatch: pytest
 
     made = add_one()
     assert options_of(made, monkeypatch).elide_device_ctx_sync
+    before = made.definition
     made.gpu_variant(lambda xp, x: x + 1)
     assert options_of(made, monkeypatch) is None
-    assert len([k for k, _ in tasks._tasks if k is made]) == 2
+    assert made.definition is not before
+    assert {made.definition, before} <= {*tasks._tasks}
 
 
 def test_a_gpu_task_without_cupy_binds_what_legate_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     made = kernel("x[i] -> y[?]", dtype="x")(lambda xp, x: x)
-    plan = made.plan([(5,)], (), [None])
+    plan = made.definition.plan([(5,)], (), [None])
     recipe = make_recipe(plan, [False] * 2, 6, one_piece=False)
     y = Unbound()
     run_leaf(made, "GPU", [Store(np.ones(5))], [y], [], plan=plan, recipe=recipe, dtypes=(np.dtype(float),), scalars=())
@@ -357,7 +359,7 @@ def test_a_gpu_task_without_cupy_binds_what_legate_waits_for(monkeypatch: pytest
 def test_a_gpu_task_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     made = kernel("x[i] -> y[i]")(lambda xp, x: x)
-    plan = made.plan([(5,)], (), [None])
+    plan = made.definition.plan([(5,)], (), [None])
     recipe = make_recipe(plan, [False] * 2, 6, one_piece=False)
     stores = [Store(np.ones(5))], [Store(np.zeros(5))], []
     run_leaf(made, "GPU", *stores, plan=plan, recipe=recipe, dtypes=(np.dtype(float),), scalars=())

@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import xpdispatch as xd
-from conftest import Engine
+from conftest import Engine, forced_tiles, noted_tiles, run_tiles, tiles_of
 from xpdispatch import In, Kernel, Out, align, kernel
-from xpdispatch.arrays.namespaces import namespace_for
-from xpdispatch.planning.tiles import grid, whole
-from xpdispatch.running.executor import run
-from xpdispatch.running.site import Site
+from xpdispatch.planning.tiles import grid
+from xpdispatch.running.dry_run import result_types
 from xpdispatch.testing import Tiling, check_partitioning
 
 rng = np.random.default_rng(20261124)
@@ -26,13 +24,10 @@ rng = np.random.default_rng(20261124)
 def run_in_tiles(made: Kernel, args: list[Any], cuts: dict[str, list[int]], scalars: tuple = ()) -> list[Any]:
     """The results of a kernel that allocates them, its tiles run in random order."""
     count = made.definition.body.results
-    plan = made.plan([a.shape for a in args], scalars, [None] * count)
+    plan = made.definition.plan([a.shape for a in args], scalars, [None] * count)
     regions = list(grid(plan, cuts))
     order = np.random.default_rng(len(regions)).permutation(len(regions))
-    site = Site(
-        plan, made.definition.body, made.definition.body.function, namespace_for("CPU"), "numpy", "CPU", (None,) * count
-    )
-    return run(site, args, [None] * count, scalars, whole(plan), [regions[n] for n in order])
+    return run_tiles(made, plan, args, scalars, [regions[n] for n in order])
 
 
 MODES = ["edge", "reflect", "symmetric", "wrap", 2.5]
@@ -181,8 +176,6 @@ def test_an_unknown_extent_after_a_failure(on_legate: Engine) -> None:
 
 def test_halos_and_blocks_are_cut_on_legate(on_legate: Engine) -> None:
     """Not in one piece: several tiles, a view of the halo in each, and the answer of NumPy."""
-    from xpdispatch.legate import engine as legate
-
     x = rng.normal(size=(24, 9))
     halo = kernel("u[i-2..i+1, j-1..j] -> v[i, j]", boundary="reflect")(
         lambda xp, tile, u: windows(u, (tile.size("i"), tile.size("j")), (3, 1))
@@ -193,10 +186,10 @@ def test_halos_and_blocks_are_cut_on_legate(on_legate: Engine) -> None:
     )
     for made, data in ((halo, x), (alone, x[:, 0].copy()), (block, x)):
         xd.synchronize()
-        with legate.forced_tiles(4) as tiles:
+        with noted_tiles() as tiles:
             got = on_legate.get(made(on_legate.put(data)))
         np.testing.assert_allclose(got, made(data), rtol=1e-12)
-        assert len([1 for k, _ in tiles if k is made]) > 2
+        assert len(tiles_of(made, tiles)) > 2
 
 
 def later(xp, a, b):
@@ -276,8 +269,8 @@ def test_the_sample_of_a_clipped_halo_is_an_inner_tile() -> None:
         assert tile.halo("x", 0) == (1, 2)
         return xp.stack([x[:-3], x[3:]], axis=1)
 
-    plan = stacked.plan([(9,)], (), [None])
-    ((dtype, shape),) = stacked.result_types(plan, [np.dtype("f4")], (), [None])
+    plan = stacked.definition.plan([(9,)], (), [None])
+    ((dtype, shape),) = result_types(stacked.definition, plan, [np.dtype("f4")], (), [None])
     assert dtype == np.float32
     assert shape == (9, 2)
 
@@ -353,14 +346,12 @@ def test_a_tile_gets_what_it_points_to() -> None:
 
 
 def test_images_are_cut_on_legate(on_legate: Engine) -> None:
-    from xpdispatch.legate import engine as legate
-
     starts, columns, values, x = compressed(40, 23)
     sizes = kernel("s[i..i+1], c[:] -> n[i]", boundary="valid", constraints=[xd.image("s", "c")])(
         lambda xp, s, c: xp.full(s.shape[0] - 1, c.shape[0])
     )
     xd.synchronize()
-    with legate.forced_tiles(4):
+    with forced_tiles():
         most = on_legate.get(sizes(on_legate.put(starts), on_legate.put(columns))).max()
     assert most < len(columns)
     doubled = on_legate.put(np.concatenate([x, x]))[23:]  # a view, of which Legate has no image
@@ -387,7 +378,7 @@ def test_the_smallest_tile(notation: str, engine: Engine) -> None:
     cells = 40 * made.signature.operands[0].axes[0].scale
     sizes = engine.get(made(engine.put(np.zeros(cells))))
     assert sizes.min() >= 4 // made.signature.operands[0].axes[0].scale
-    plan = made.plan([(cells,)], (), [None])
+    plan = made.definition.plan([(cells,)], (), [None])
     bound = 4 // made.signature.operands[0].axes[0].scale
     for tiling in (Tiling((("i", tuple(range(41))),)), Tiling((("i", (1, 2, 39)),))):
         assert all(b - a >= bound for ((a, b),) in tiling.regions(plan))
@@ -453,7 +444,7 @@ def test_random_numbers_of_cells(engine: Engine) -> None:
     with xd.engine("legate" if engine.name.startswith("legate") else "local"):
         found = noise(40, 30, 7)
     z = np.asarray(found)
-    plan = noise.plan([], (40, 30, 7), [None])
+    plan = noise.definition.plan([], (40, 30, 7), [None])
     in_tiles = run_in_tiles(noise, [], {"i": [3, 17], "j": [11]}, (40, 30, 7))
     np.testing.assert_array_equal(in_tiles[0], z)
     assert plan.extents == (40, 30)

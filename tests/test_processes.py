@@ -83,8 +83,7 @@ def test_caches_stay_bounded_under_threads(switching: Any) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(plain._prepared) <= 256 + len(threads)
-    assert len(plain._plans) <= 256 + len(threads)
+    assert len(plain._runners) <= 256 + len(threads)
 
 
 def test_exceptions_stay_with_the_thread_that_called(switching: Any) -> None:
@@ -132,9 +131,9 @@ def test_kernels_in_kernels_with_threads_do_not_stand_still() -> None:
 SCRIPT = """
 import multiprocessing, os, sys, warnings
 import numpy as np, xpdispatch as xd
-from xpdispatch.running import blocking
+from xpdispatch.running import cutting
 warnings.simplefilter("ignore", DeprecationWarning)
-blocking._TILE, blocking._WORSE, blocking._LEAST = 0, 1e9, 1
+cutting.forced = 64
 
 @xd.kernel("x[i] -> y[i], sum s[]")
 def both(xp, x, a):
@@ -167,7 +166,6 @@ def test_pools_of_processes_after_threads_were_used(method: str, before: str, af
     path.write_text(SCRIPT.format(method=method, before=before, after=after))
     done = run_python(
         f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, {str(path)!r}], timeout=100))",
-        XPDISPATCH_CACHE="64",
     )
     assert "all right" in done.stdout, done.stderr
     assert done.returncode == 0, done.stderr
@@ -212,8 +210,8 @@ INTERRUPTED = """
 import os, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell that started the tests may ignore it
 import numpy as np, xpdispatch as xd
-from xpdispatch.running import blocking
-blocking._TILE, blocking._WORSE, blocking._LEAST = 0, 1e9, 1
+from xpdispatch.running import cutting
+cutting.forced = 64
 
 @xd.kernel("x[i] -> y[i]")
 def slow(xp, x):
@@ -249,7 +247,7 @@ print("all right")
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interrupt_leaves_arrays_valid_and_threads_usable(threads: int) -> None:
-    done = run_python(f"import sys; sys.argv = ['-', '{threads}']\n{INTERRUPTED}", XPDISPATCH_CACHE="64")
+    done = run_python(f"import sys; sys.argv = ['-', '{threads}']\n{INTERRUPTED}")
     assert "all right" in done.stdout, done.stderr + done.stdout
     took = [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("took")]
     assert len(took) == 3

@@ -10,13 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import xpdispatch as xd
-from conftest import forced_tiles
+from conftest import forced_tiles, run_tiles
 from xpdispatch import kernel
-from xpdispatch.arrays.namespaces import namespace_for
 from xpdispatch.arrays.reductions import combine, identity
-from xpdispatch.planning.tiles import grid, whole
-from xpdispatch.running.executor import run
-from xpdispatch.running.site import Site
+from xpdispatch.planning.tiles import grid
 
 EXACT = ["int8", "int32", "int64", "uint8", "uint64"]
 INEXACT = ["float16", "float32", "float64", "complex64", "complex128"]
@@ -152,17 +149,14 @@ def test_local(program: Program) -> None:
 @settings(max_examples=300)
 def test_local_under_any_tiling(program: Program, data: Any) -> None:
     made, args = program.kernel, program.args
-    plan = made.plan([a.shape for a in args], (), [None])
+    plan = made.definition.plan([a.shape for a in args], (), [None])
     if plan.empty:
         return
     cuts = {
         n: data.draw(st.lists(st.integers(0, e), max_size=3)) for n, e in zip(plan.indices, plan.extents, strict=True)
     }
     regions = data.draw(st.permutations(list(grid(plan, cuts))))
-    site = Site(
-        plan, made.definition.body, made.definition.body.function, namespace_for("CPU"), "numpy", "CPU", (None,)
-    )
-    (got,) = run(site, args, [None], (), whole(plan), regions)
+    (got,) = run_tiles(made, plan, args, (), regions)
     check(got, program.expected)
 
 

@@ -22,7 +22,7 @@ class BoundedCache(dict[Any, Any]):
         self.bound = bound
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if len(self) >= self.bound:
+        while len(self) >= self.bound:
             with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # another thread was first
                 del self[next(iter(self))]
         super().__setitem__(key, value)

@@ -214,7 +214,7 @@ for call in {calls!r}:
     try:
         exec(call)
         said[call] = "no error"
-    except MemoryError as error:
+    except RuntimeError as error:
         said[call] = f"{{type(error).__name__}} {{error}}"
     xd.synchronize()
 print(json.dumps(said))

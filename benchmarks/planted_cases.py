@@ -15,11 +15,10 @@ import numpy as np
 import planted
 import right
 from xpdispatch import Kernel
-from xpdispatch.language.boundaries import padded
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.windows import WHOLE, Layout
 from xpdispatch.planning.tiles import Tile, whole
-from xpdispatch.planning.windows import Region
+from xpdispatch.planning.windows import Layout, Region
+from xpdispatch.running.parts import padded
 from xpdispatch.testing.trial import make_trial, quiet
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +67,11 @@ class Case:
     def call(self, xp: Any, tile: Tile, operands: list[Any], buffers: dict[int, Any], scalars: Any = None) -> list[Any]:
         """One run of the body."""
         body = self.kernel.definition.body
-        got = body.call(body.function, xp, tile, operands, buffers, self.scalars if scalars is None else scalars)
+        arguments = body.arguments(operands, self.scalars if scalars is None else scalars)
+        for r, at in body.buffer_at.items():
+            if arguments[at] is None:
+                arguments[at] = buffers[r]
+        got = body.positional(body.function)(xp, *[tile] * body.wants_tile, *arguments)
         if got is None:
             return [buffers[r] for r in range(body.results)]
         return list(got) if isinstance(got, tuple) else [got]
@@ -108,14 +111,12 @@ def in_one_tile(name: str) -> list[np.ndarray]:
 
 
 def part(array: np.ndarray, layout: Layout, region: Region) -> np.ndarray:
-    """An operand's cells that go with a region."""
-    for axis, a in enumerate(layout.axes):
-        low, high = (0, array.shape[axis]) if a == WHOLE else layout.window(axis, *region[a])
-        if layout.boundary in (None, "clip"):
-            array = array[(slice(None),) * axis + (slice(max(0, low), high),)]
-        else:
-            array = padded(np, array, axis, low, high, layout.boundary)
-    return array
+    """An operand's elements that go with a region."""
+    slices, outside = layout.cut(region, tuple((0, stop) for _, stop in region))
+    found = array[slices]
+    for beyond in outside:
+        found = padded(np, found, beyond, array.shape[beyond.axis], layout.boundary)
+    return found
 
 
 def verdict(case: Case, got: list[Any]) -> Outcome:

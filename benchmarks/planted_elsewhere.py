@@ -16,9 +16,8 @@ import numpy as np
 from planted_cases import CannotBeSaid, Case, in_one_tile, part, told
 from xpdispatch.arrays.reductions import identity
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.windows import WHOLE, Layout
 from xpdispatch.planning.tiles import Tile, is_empty, whole
-from xpdispatch.planning.windows import Region
+from xpdispatch.planning.windows import WHOLE, Layout, Region
 from xpdispatch.testing.trial import quiet
 
 UFUNCS = {"sum": np.add, "max": np.maximum}

@@ -12,6 +12,9 @@ in a process for each number of CPUs, they are the tutorial's way, which is a bo
 legate.core.task, and cuPyNumeric's own functions. Sides that are not installed are left out.
 
 With --all what overheads.py and growth.py measure comes after it, and goes to the same file.
+
+With --ablate another table comes in its place, and goes to results/ablations.json: what each call in this process
+takes with one of the library's mechanisms switched off, over what it takes with all of them. Above 1 it pays.
 """
 
 from __future__ import annotations
@@ -37,8 +40,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from xpdispatch import kernel, namespace_for, synchronize, threads
-from xpdispatch.machine.hardware import version_of
+from xpdispatch import Kernel, kernel, namespace_for, synchronize, threads
+from xpdispatch.machine.packages import version_of
 from xpdispatch.machine.progress import Progress, progress_bar
 
 Sides = dict[str, Callable[[], Any]]
@@ -175,8 +178,7 @@ def local_sides(name: str) -> Sides:
     made, values = KERNELS[name], ARGUMENTS[name]()
     body, xp = made.definition.body.function_for("CPU"), namespace_for("CPU")
 
-    uncut = made.with_signature(made.signature)
-    uncut.definition.cut = False
+    uncut = Kernel(made.__wrapped__, made.signature, **{**made.options, "cut": False})
 
     sides = {
         "1 thread": partial(on_threads, 1, made, values),
@@ -376,12 +378,30 @@ def rows_on_legate(names: list[str], rounds: int, cpus: int, tell: Callable[[str
     return rows
 
 
+# -- without one mechanism ------------------------------------------------------------------------------------------
+
+
+def ablations(names: list[str], rounds: int, tell: Callable[[str, str], None]) -> list[dict[str, Any]]:
+    from ablations import kmeans, points_and_centers, sides_of
+
+    kernels, arguments = {**KERNELS, "kmeans": kmeans}, {**ARGUMENTS, "kmeans": points_and_centers}
+    rows = []
+    for name in names:
+        made, values = kernels[name], arguments[name]()
+        for count, way in ((1, "1 thread"), (2, "2 threads")):
+            tell(name, way)
+            found = medians(sides_of(name, made, values, count), rounds)
+            own = found.pop("all")
+            rows.append({"kernel": name, "way": way, "ms": own * 1e3} | {m: s / own for m, s in found.items()})
+    return rows
+
+
 # -- the table --------------------------------------------------------------------------------------------------------
 
 
-def show(rows: list[dict[str, Any]]) -> None:
+def show(rows: list[dict[str, Any]], title: str) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(title="our time over theirs; below 1 we are faster")
+    table = Table(title=title)
     for column in columns:
         table.add_column(column, justify="left" if column in ("kernel", "way") else "right")
     for row in rows:
@@ -419,22 +439,29 @@ def tell(progress: Progress, names: list[str], name: str, where: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", nargs="*", default=list(KERNELS), choices=list(KERNELS))
+    parser.add_argument("--only", nargs="*", choices=[*KERNELS, "kmeans"], help="kmeans with --ablate alone")
     parser.add_argument("--json", help="write the figures to this file as well")
     parser.add_argument("--all", action="store_true", help="overheads, growth and memory as well")
+    parser.add_argument("--ablate", action="store_true", help="without one mechanism each, in the place of all this")
     parser.add_argument("--cpus", type=int, help=argparse.SUPPRESS)  # one of the processes on Legate
     args = parser.parse_args()
+    if "kmeans" in (args.only or ()) and not args.ablate:
+        parser.error("kmeans is in the table of --ablate alone")
+    args.only = args.only or [*KERNELS, *["kmeans"] * args.ablate]
     if args.cpus:
         print_rows_on_legate(args.only, args.rounds, args.cpus)
         return
-    parts = [rows_here]
-    if find_spec("cupynumeric"):
+    title, parts = "our time over theirs; below 1 we are faster", [rows_here]
+    if args.ablate:
+        title, parts = "time without a mechanism over the time with all; above 1 it pays", [ablations]
+        args.json = args.json or Path(__file__).with_name("results") / "ablations.json"
+    elif find_spec("cupynumeric"):
         parts += [partial(rows_on_legate, cpus=cpus) for cpus in (1, 2)]
     rows: list[dict[str, Any]] = []
     for part in parts:
         with progress_bar() as progress:
             found = part(args.only, args.rounds, tell=partial(tell, progress, args.only))
-        show(found)
+        show(found, title)
         rows += found
     more = {script: beside(script, args.rounds) for script in ("overheads", "growth")} if args.all else {}
     if args.json:

@@ -200,7 +200,7 @@ def difference(body: Kernel, arguments: Any, factor: int | None, options: Any = 
     with nullcontext() if factor is None else cutting(factor), xd.engine("legate"):
         given = [a() if callable(a) else a for a in arguments]
         named = {name: a() if callable(a) else a for name, a in (options or {}).items()}
-        told = body.explain(*given, **named)
+        answer = body.explain(*given, **named)
         before, leaf.recorder = leaf.recorder, tiles
         try:
             body(*given, **named)
@@ -208,10 +208,10 @@ def difference(body: Kernel, arguments: Any, factor: int | None, options: Any = 
         finally:
             leaf.recorder = before
     real = sorted(region for of, region in tiles if of.name == body.name)
-    if real == sorted(told.tiles()):
+    if real == sorted(answer.tiles()):
         return ""
     shapes = [getattr(a, "shape", a) for a in given]
-    return f"{body!r} {shapes} factor {factor}: {real[:3]} of {len(real)}, but {told.counts} foretold"
+    return f"{body!r} {shapes} factor {factor}: {real[:3]} of {len(real)}, but {answer.counts} foretold"
 
 
 def compare(factor: int | None) -> tuple[int, list[str]]:

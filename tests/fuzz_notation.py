@@ -24,7 +24,7 @@ else:
     instrumented = nullcontext()
 with instrumented:
     from xpdispatch.errors import NotationError, XPDispatchError
-    from xpdispatch.language.notation import Signature, parse
+    from xpdispatch.language.signature import Signature
     from xpdispatch.planning.plan import plan
 
 HERE = Path(__file__).resolve().parent
@@ -55,14 +55,14 @@ VALUES = (0, 1, 3, 7, -1, 10**18, 10**5000)
 def check(text: str) -> Signature | None:
     """Parse a text; what is read is printed, read again and planned for, and what is not is told about in full."""
     try:
-        signature = parse(text)
+        signature = Signature.parse(text)
     except NotationError as error:
         assert error.problem and error.hint is not None and str(error)
         assert error.column is None or 0 <= error.column <= len(error.notation), (text, error.column)
         return None
     canonical = Signature(signature.operands, signature.results)
-    assert parse(str(canonical)) == signature, (text, str(canonical))
-    assert parse(str(signature)) == signature
+    assert Signature.parse(str(canonical)) == signature, (text, str(canonical))
+    assert Signature.parse(str(signature)) == signature
     for value in VALUES:
         _plan(signature, value)
     return signature

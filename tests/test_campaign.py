@@ -17,7 +17,7 @@ from campaign.programs import MODES
 from campaign.shrinking import shrunk
 from campaign.source import snippet
 from campaign.stress import stress
-from xpdispatch.language import boundaries
+from xpdispatch.running import parts
 
 
 @pytest.mark.parametrize("first", range(0, 500, 100))
@@ -59,13 +59,13 @@ def test_every_kind_of_program_is_drawn() -> None:
 
 
 def test_a_fault_is_found_and_its_program_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = boundaries.source_cells
+    real = parts.source_elements
 
     def one_off(low: int, high: int, extent: int, boundary: Any) -> Any:
-        cells = real(low, high, extent, boundary)
-        return np.minimum(cells + 1, extent - 1) if boundary == "wrap" else cells
+        found = real(low, high, extent, boundary)
+        return np.minimum(found + 1, extent - 1) if boundary == "wrap" else found
 
-    monkeypatch.setattr(boundaries, "source_cells", one_off)
+    monkeypatch.setattr(parts, "source_elements", one_off)
     for seed in range(200):
         failure = check(program(seed), ENGINES[:1])
         if failure is not None:

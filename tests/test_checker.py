@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from right import RIGHT, Right
 from xpdispatch import In, Out, align, broadcast, kernel
 from xpdispatch.testing import Tiling, check_partitioning, checking, draw, suggest, tilings
 from xpdispatch.testing.comparison import Reruns, compare
+from xpdispatch.testing.search import Experiment
 from xpdispatch.testing.trial import make_trial
 
 rng = np.random.default_rng(20261124)
@@ -21,7 +24,7 @@ x = rng.normal(size=17)
 
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.name)
 def test_planted_bugs_are_found(bug: Planted) -> None:
-    for seed in range(20):
+    for seed in range(3):
         made, args, kwargs = bug.make(np.random.default_rng(seed))
         with pytest.raises(xd.PartitionError) as caught, checking(seed=seed):
             check_partitioning(made, *args, **kwargs)
@@ -78,8 +81,34 @@ def test_the_reproduce_line_reproduces() -> None:
     tiling, data = line.split('tiling="')[1].split('"')[0], line.split('data="')[1].split('"')[0]
     again = message_of(bad, x, x[:5], seed=3, tiling=tiling, data=data)
     assert again.splitlines()[3:8] == message.splitlines()[3:8]
+
+
+def test_what_was_never_cut_is_not_called_right() -> None:
+    double = kernel("x[i] -> y[i]")(lambda xp, x: 2 * x)
     with checking(tiling="one tile"):
-        assert check_partitioning(bad, x, x[:5]).tilings == 2
+        done = check_partitioning(double, x)
+    assert done.tilings == 0
+    assert repr(done) == "<nothing was cut; skipped all tilings: checking(tiling='one tile') makes one tile>"
+    assert "no index has two elements; pass larger arrays" in repr(check_partitioning(double, x[:1]))
+    mean = kernel("x[:] -> y[]")(lambda xp, x: xp.mean(x))
+    assert repr(check_partitioning(mean, x)) == "<nothing was cut; skipped all tilings: the notation splits no axis>"
+
+
+def test_checks_need_no_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    ranks = kernel("x[i] -> y[i]")(lambda xp, x: xp.argsort(xp.argsort(x)))
+    assert "Hint: keep i whole: x[:i] -> y[:i] (checked: then it is right)" in message_of(ranks, x)
+    assert check_partitioning(kernel("x[i] -> y[i]")(lambda xp, x: 2 * x), x).tilings > 50
+
+
+def test_what_is_found_is_made_small() -> None:
+    long = np.arange(60.0)
+    first = kernel("x[i], y[j] -> z[i, j]")(lambda xp, x, y: x[:, None] * 0 + (y[:1] < 0) + y[None, :])
+    for tiling in ("i: 5 30 44, j: 9 33; backward", "j: 0 17 17 50 60; 12", "j: 59"):
+        trial = make_trial(first, (x, -long), {})
+        experiment = Experiment("the arguments", trial, trial.run())
+        found = experiment.attempt(Tiling.parse(tiling))
+        assert str(experiment.smallest(found).tiling) == "j: 1"
 
 
 def total_variation(xp, x):
@@ -111,7 +140,7 @@ def overwrite(xp, x: In, s: Out):
     ],
     ids=lambda value: value.notation if isinstance(value, xd.Kernel) else "",
 )  # fmt: skip
-def test_the_hint_mends_the_kernel(made: xd.Kernel, args: tuple, hint: str) -> None:
+def test_the_hint_fixes_the_kernel(made: xd.Kernel, args: tuple, hint: str) -> None:
     message = message_of(made, *args)
     assert f"Hint: {hint}" in message
     assert "(checked: then it is right)" in message
@@ -135,7 +164,7 @@ def test_what_a_body_must_not_do() -> None:
         x.base[0] = 1
         return x * 1
 
-    assert "leaves 1 of 17 cells of result 'y' unwritten, the first is y[0]" in only(
+    assert "leaves 1 of 17 elements of result 'y' unwritten, the first is y[0]" in only(
         "x[i] -> y[i]", partly, x, np.zeros(17)
     )
     assert "the answer depends on what result 'y' held before the call" in only(
@@ -196,12 +225,12 @@ def test_misuse() -> None:
         pass
     with pytest.raises(TypeError, match="data='mine' is unknown"), checking(data="mine"):
         pass
-    for text, message in [("i 3", "is no cut of an index"), ("i: 3; sideways", "is no order of tiles")]:
+    for text, message in [("i 3", "is not a cut of an index"), ("i: 3; sideways", "is not an order of tiles")]:
         with pytest.raises(TypeError, match=message):
             Tiling.parse(text)
     with pytest.raises(ValueError, match="cuts i at \\(99,\\), which has extent 17"), checking(tiling="i: 99"):
         check_partitioning(saxpy, x, x, 2.0)
-    assert "an index has no cell" in repr(check_partitioning(saxpy, x[:0], x[:0], 2.0))
+    assert "an index has no element" in repr(check_partitioning(saxpy, x[:0], x[:0], 2.0))
 
 
 def test_what_was_skipped_is_said() -> None:
@@ -230,6 +259,17 @@ def test_comparing_exactly_and_within_rounding() -> None:
     third = np.asarray([1 / 3, np.nan, np.inf])
     assert compare([third], [third * (1 + 2e-16)], reruns) is None
     assert compare([third], [third.astype("f4")], reruns).where is None
+
+
+@pytest.mark.parametrize("wrong", [0.5, np.inf, -np.inf, np.nan])
+def test_an_infinity_in_place_of_a_number_is_a_difference(wrong: float) -> None:
+    right = np.asarray([1.0, np.inf, -np.inf])
+    for place in range(3):
+        other = np.where(np.arange(3) == place, wrong, right)
+        reruns = Reruns(partial(tuple, ([right], [other])))
+        same = np.array_equal(other, right)
+        assert (compare([right], [other]) is None) == same
+        assert (compare([right], [other], reruns) is None) == same
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-200, 1e200])
@@ -266,10 +306,10 @@ def test_a_wrong_kernel_does_not_hide_behind_another_column() -> None:
 def test_tilings_as_text() -> None:
     for text in ("one tile", "i: 5 11", "i: 5 11, j: 2; backward", "...-1: 0 3; 17"):
         assert str(Tiling.parse(text)) == text
-    plan = kernel("x[i] -> y[i]")(lambda xp, x: x).plan([(9,)], (), [None])
+    plan = kernel("x[i] -> y[i]")(lambda xp, x: x).definition.plan([(9,)], (), [None])
     assert Tiling.parse("i: 3 3; backward").regions(plan) == [((3, 9),), ((3, 3),), ((0, 3),)]
     assert draw(plan, Tiling.parse("i: 4"), [((0, 4),)]) == ["  i |====|-----|  0:4 4:9"]
-    long = kernel("x[i] -> y[i]")(lambda xp, x: x).plan([(1000,)], (), [None])
+    long = kernel("x[i] -> y[i]")(lambda xp, x: x).definition.plan([(1000,)], (), [None])
     assert len(draw(long, Tiling.parse("i: 1 500"))[0]) < 80
 
 
@@ -283,7 +323,9 @@ def test_arrays_that_nothing_aligns_are_cut_apart() -> None:
 def test_the_strategy_draws_tilings_of_the_plan() -> None:
     from hypothesis import find
 
-    plan = kernel("A[m, k], B[k, n] -> sum C[m, n]")(lambda xp, A, B: A @ B).plan([(4, 5), (5, 6)], (), [None])
+    plan = kernel("A[m, k], B[k, n] -> sum C[m, n]")(lambda xp, A, B: A @ B).definition.plan(
+        [(4, 5), (5, 6)], (), [None]
+    )
     found = find(tilings(plan), lambda t: len(t.indices) == 2 and len(t.regions(plan)) >= 6)
     assert len(found.regions(plan)) >= 6
 
@@ -398,7 +440,7 @@ def test_a_read_only_array_of_the_body_s_own_is_not_blamed_on_an_operand() -> No
     assert not isinstance(caught.value, xd.XPDispatchError)
 
 
-def test_a_body_that_ignores_its_tile_is_not_mended_by_max() -> None:
+def test_a_body_that_ignores_its_tile_is_not_fixed_by_max() -> None:
     @kernel("[i=n] -> sum hits[]")
     def every(xp, n):
         return xp.sum(xp.astype(xp.arange(n) % 3 == 0, xp.int64))
@@ -431,7 +473,7 @@ def test_suggest_tells_what_a_body_must_not_do() -> None:
         suggest(double, x)
 
 
-def test_two_indices_at_fault_are_mended_together() -> None:
+def test_two_indices_at_fault_are_fixed_together() -> None:
     mean = kernel("img[y, x] -> sum lum[]")(lambda xp, img: xp.mean(img))
     assert "Hint: keep y and x whole: img[:, :] -> lum[] (checked: then it is right)" in message_of(
         mean, rng.normal(size=(6, 5))
@@ -448,10 +490,10 @@ def test_a_seed_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XPDISPATCH_SEED", "7")
     check_partitioning(double, x)
     monkeypatch.setenv("XPDISPATCH_SEED", "foo")
-    with pytest.raises(TypeError, match="XPDISPATCH_SEED='foo' is no seed"):
+    with pytest.raises(TypeError, match="XPDISPATCH_SEED='foo' is not a seed"):
         check_partitioning(double, x)
 
 
 def test_a_tiling_of_no_index() -> None:
-    with pytest.raises(ValueError, match="the tiling cuts 'q', which is no index"), checking(tiling="q: 9"):
+    with pytest.raises(ValueError, match="the tiling cuts 'q', which is not an index"), checking(tiling="q: 9"):
         check_partitioning(kernel("x[i] -> y[i]")(lambda xp, x: x), x)

@@ -23,6 +23,7 @@ from xpdispatch.arrays import fourier as cpu
 from xpdispatch.machine import hardware as machine
 from xpdispatch.machine import memory as blocks
 from xpdispatch.machine import threads as pool
+from xpdispatch.machine.collector import _Collector
 from xpdispatch.planning.tiles import whole
 from xpdispatch.running import costs, dry_run
 from xpdispatch.running.costs import Cost, Growth, Volumes
@@ -571,11 +572,14 @@ def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XPDISPATCH_NUM_THREADS")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     assert len(names_of_threads(None)) == 3
+    monkeypatch.setenv("XPDISPATCH_NUM_THREADS", "")
+    assert len(names_of_threads(None)) == 3, "as if it were not set"
+    assert len(names_of_threads(np.int64(2))) == 2  # type: ignore[arg-type]
     assert not [t for t in threading.enumerate() if t.name.startswith("xpdispatch")]
 
 
 def test_settings_that_make_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
-    for wrong in (0, -1, True, 2.0, "2"):
+    for wrong in (0, -1, True, 2.0, "2", np.bool_(True), np.int64(0), np.arange(2), None):
         with (
             pytest.raises(
                 xd.ArgumentError, match=r"threads\(.*\): expected an integer of at least 1(.|\n)*threads\(1\)"
@@ -757,7 +761,7 @@ def test_no_thread_collects_garbage_while_legate_is_loaded(monkeypatch: pytest.M
 
 
 def test_the_collector_is_held_by_several_and_keeps_what_it_was() -> None:
-    collector = machine._Collector()
+    collector = _Collector()
     collector.hold()
     collector.hold()
     collector.release()
@@ -805,6 +809,7 @@ def test_no_thread_is_the_last_to_hold_an_argument() -> None:
 
 INTERRUPTED = """
 import signal, sys, threading, time, os
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell that started the tests may ignore it
 import numpy as np, xpdispatch as xd
 from xpdispatch.running import cutting
 cutting.forced = 64

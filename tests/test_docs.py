@@ -42,20 +42,26 @@ def test_python_on_a_page_is_in_blocks_that_the_builder_runs(page):
     assert waits == ({f' find_spec("{library}") is None'} if library else set())
 
 
-def build(builder, folder):
-    line = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", builder, str(DOCS), str(folder)]
+@pytest.fixture(scope="module")
+def read(tmp_path_factory):
+    """What Sphinx read of the pages, once for both builders."""
+    return tmp_path_factory.mktemp("doctrees")
+
+
+def build(builder, folder, read):
+    line = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", builder, "-d", read, DOCS, folder]
     done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_code_of_the_documentation_runs(tmp_path):
-    build("doctest", tmp_path)
+def test_the_code_of_the_documentation_runs(tmp_path, read):
+    build("doctest", tmp_path, read)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, read):
     folder = tmp_path_factory.mktemp("html")
-    build("html", folder)
+    build("html", folder, read)
     return folder
 
 

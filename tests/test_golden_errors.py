@@ -43,18 +43,18 @@ FILES = {
     "needs_more": "import no_such_package\n",
 }
 ELSEWHERE = {
-    "driver.py:_compile": "there is a compiler here: tests/test_package.py",
-    "driver.py:cuda_runtime": "Legate finds its CUDA runtime here: tests/test_package.py",
-    "dtypes.py:np_dtype": "torch and JAX have dtypes that NumPy lacks, and need not be here",
-    "engines/legate/engine.py:": "Legate is installed, and was started from the main thread: tests/test_legate.py",
-    "engines/legate/failures.py:describe": "an exception that cannot be described: tests/test_legate.py",
-    "engines/legate/failures.py:_revived": "an exception of another process that is none here",
-    "engines/legate/releases.py:interface_of": "an earlier release of cuPyNumeric",
-    "engines/legate/releases.py:cutting": "an earlier release of Legate: tests/test_legate.py",
-    "engines/legate/stores.py:hold": "a Legate type that arrays cannot have: tests/test_legate_tasks.py",
-    "engines/legate/stores.py:_column_of": "a masked array of Legate's: tests/test_legate_tasks.py",
-    "engines/legate/stores.py:check_wrappable": "cuPyNumeric is installed",
-    "engines/legate/tasks.py:_registered": "a hundred thousand kernels",
+    "legate/driver.py:_compile": "there is a compiler here: tests/test_package.py",
+    "legate/driver.py:cuda_runtime": "Legate finds its CUDA runtime here: tests/test_package.py",
+    "arrays/dtypes.py:np_dtype": "torch and JAX have dtypes that NumPy lacks, and need not be here",
+    "legate/engine.py:": "Legate is installed, and was started from the main thread: tests/test_legate.py",
+    "legate/failures.py:describe": "an exception that cannot be described: tests/test_legate.py",
+    "legate/failures.py:_revived": "an exception of another process that is none here",
+    "legate/releases.py:interface_of": "an earlier release of cuPyNumeric",
+    "legate/releases.py:cutting": "an earlier release of Legate: tests/test_legate.py",
+    "legate/stores.py:hold": "a Legate type that arrays cannot have: tests/test_legate_tasks.py",
+    "legate/stores.py:_column_of": "a masked array of Legate's: tests/test_legate_tasks.py",
+    "legate/stores.py:check_wrappable": "cuPyNumeric is installed",
+    "legate/tasks.py:_registered": "a hundred thousand kernels",
 }
 """What no case can reach, by file and function, and why; where a test is named, it matches the message."""
 
@@ -115,7 +115,7 @@ class Places:
             tree = ast.parse(path.read_text())
             functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
             for node in ast.walk(tree) if name != "errors.py" else ():
-                makers = MAKERS | IN_THE_PARSER if name == "notation.py" else MAKERS
+                makers = MAKERS | IN_THE_PARSER if name == "language/notation.py" else MAKERS
                 if not isinstance(node, ast.Call) or _callee(node) not in makers:
                     continue
                 own = range(node.lineno, node.end_lineno + 1)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
-from conftest import Engine, cuts_rows_for_parts, forced_tiles, run_python
+from conftest import Engine, cuts_rows_for_parts, forced_tiles, noted_tiles, run_python, tiles_of
 from xpdispatch import In, Out, align, broadcast, kernel
 from xpdispatch.legate import driver
 from xpdispatch.legate.recipe import Recipe
@@ -126,10 +126,8 @@ def test_products_of_complex128_and_deterministic_sums() -> None:
 
 
 def test_a_fold_over_one_axis_is_cut_where_tasks_can_have_two_results_of_unknown_size() -> None:
-    from xpdispatch.legate import engine as legate
-
     total = kernel("x[i] -> fold s[]", fold=lambda xp, a, b: a + b)(lambda xp, x: xp.sum(x))
-    with legate.forced_tiles(4) as noted:
+    with noted_tiles() as noted:
         assert float(total(cupynumeric.arange(37.0))) == 666.0
         xd.synchronize()
     assert (len(noted) > 2) == (releases.MOST_UNBOUND > 1)
@@ -137,7 +135,6 @@ def test_a_fold_over_one_axis_is_cut_where_tasks_can_have_two_results_of_unknown
 
 def test_parts_are_put_together_in_the_order_of_the_tiles() -> None:
     """Folds, deterministic sums and products of complex128: cut, asynchronous, and the bits of a run on these tiles."""
-    from xpdispatch.legate import engine as legate
     from xpdispatch.testing.trial import make_trial
 
     rng = np.random.default_rng(1)
@@ -148,12 +145,12 @@ def test_parts_are_put_together_in_the_order_of_the_tiles() -> None:
     exact = kernel("x[i, j] -> sum s[], sum t[j]", deterministic=True)(lambda xp, x: (xp.sum(x), xp.sum(x, axis=0)))
     for made in (ends, exact):
         xd.synchronize()
-        with legate.forced_tiles(4) as noted:
+        with noted_tiles() as noted:
             got = made(cupynumeric.array(x))
             out = tuple(cupynumeric.zeros(a.shape, dtype=np.float32) for a in got)
             cast = made(cupynumeric.array(x), out=out)
             xd.synchronize()
-        tiles = sorted({region for k, region in noted if k is made.definition})
+        tiles = tiles_of(made, noted)
         assert (len(tiles) > 2) == cuts_rows_for_parts()
         expected = make_trial(made, (x,), {}).run(tiles)
         for g, c, o, e in zip(got, cast, out, expected, strict=True):
@@ -206,27 +203,27 @@ def cells_of(xp, tile):
 @pytest.mark.parametrize("n", [1, 5, 1000, 10**6 + 7])
 @pytest.mark.parametrize("each", [total_of, weighted, corner, multiples], ids=lambda k: k.name)
 def test_an_index_that_no_array_has_is_cut(each: xd.Kernel, n: int) -> None:
-    from xpdispatch.legate import engine as legate
-
     args = {total_of: (n,), weighted: (np.arange(3.0), n), corner: (n, 50), multiples: (n,)}[each]
-    with xd.engine("legate"), legate.forced_tiles(4) as noted:
+    with xd.engine("legate"), noted_tiles() as noted:
         got = each(*args)
         xd.synchronize()
     np.testing.assert_array_equal(np.asarray(got), each(*args))
-    assert len({region for k, region in noted if k is each.definition}) > 2 or n == 1
+    assert len(tiles_of(each, noted)) > 2 or n == 1
 
 
 @pytest.mark.skipif("LEGATE_MIN_CPU_CHUNK" in os.environ, reason="small tiles are forced on all of this run")
-def test_such_an_index_is_cut_when_it_is_long_without_being_forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xpdispatch.legate import leaf
-
+def test_such_an_index_is_cut_when_it_is_long_without_being_forced() -> None:
     for n, tiles in ((10**4, 1), (10**8, 2)):
-        noted: list[Any] = []
-        monkeypatch.setattr(leaf, "recorder", noted)
+        starts = set()
+
+        @kernel("[i=n] -> sum s[]", dtype="int64")
+        def size(xp, tile, n):
+            starts.add(tile.start("i"))  # noqa: B023
+            return xp.asarray(tile.size("i"))
+
         with xd.engine("legate"):
-            size = kernel("[i=n] -> sum s[]", dtype="int64")(lambda xp, tile, n: xp.asarray(tile.size("i")))
             assert int(size(n)) == n
-        assert len(noted) == tiles
+        assert len(starts) == tiles
 
 
 # -- values at the call --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
-from conftest import Engine, forced_cuts, forced_tiles
+from conftest import Engine, forced_cuts, forced_tiles, noted_tiles, tiles_of
 from xpdispatch import DTypeError, kernel
 from xpdispatch.arrays.reductions import combine, identity
 from xpdispatch.testing import Tiling
@@ -232,18 +232,16 @@ def test_sums_have_the_same_bits_on_any_number_of_threads(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", [*FLOATS, *COMPLEX])
 @pytest.mark.parametrize("op", ["sum", "prod"])
 def test_deterministic_sums_on_legate_have_numpys_bits_on_the_same_tiles(op: str, dtype: str) -> None:
-    from xpdispatch.calling.engines import get_engine
-
     ufunc = {"sum": np.add, "prod": np.multiply}[op]
     total = kernel(f"x[i] -> {op} s[]", deterministic=True)(lambda xp, x: ufunc.reduce(x, dtype=x.dtype))
     x = rounded(dtype)[: None if op == "sum" else 20]
     found = set()
     with np.errstate(all="ignore"):
         for _ in range(10):
-            with get_engine("legate").forced_tiles(4) as tiles, xd.engine("legate"):
+            with noted_tiles() as tiles, xd.engine("legate"):
                 got = np.asarray(total(x))
                 xd.synchronize()
-            regions = sorted({region for made, region in tiles if made is total})
+            regions = tiles_of(total, tiles)
             assert len(regions) > 1
             (expected,) = make_trial(total, (x,), {}).run(regions)
             assert got.tobytes() == expected.tobytes()

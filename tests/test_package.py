@@ -17,8 +17,9 @@ import pytest
 import xpdispatch
 from conftest import run_python
 from xpdispatch import kernel
-from xpdispatch.legate import driver
-from xpdispatch.machine import hardware as machine
+from xpdispatch.legate import driver, startup
+from xpdispatch.machine import hardware, memory
+from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.shell.cli import main
 
 ROOT = Path(xpdispatch.__file__).parent
@@ -168,7 +169,7 @@ def test_only_the_legate_engine_imports_legate() -> None:
 
 def test_import_is_light() -> None:
     heavy = ["legate", "cupynumeric", "cupy", "torch", "jax", "array_api_strict", "scipy", "matplotlib"]
-    own = ["xpdispatch.explain", "xpdispatch.shell.diagnosis", "xpdispatch.testing"]
+    own = ["xpdispatch.explain", "xpdispatch.shell", "xpdispatch.testing"]
     done = run_python(f"import sys, xpdispatch; print([m for m in {heavy + own} if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -291,10 +292,10 @@ def test_large_memory_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "7f3000000000-7f3000100000 rw-p 00000000 00:00 0 \n"
         "7f4000000000-7f4004000000 rw-p 00000000 00:00 0 [heap]\n"
     )
-    monkeypatch.setattr(machine, "_MAPPINGS", maps)
-    assert machine.mappings() == {(0x7F0000000000, 0x7F0010000000), (0x7F4000000000, 0x7F4004000000)}
+    monkeypatch.setattr(memory, "_MAPPINGS", maps)
+    assert memory.mappings() == {(0x7F0000000000, 0x7F0010000000), (0x7F4000000000, 0x7F4004000000)}
     maps.unlink()
-    assert machine.mappings() == set()
+    assert memory.mappings() == set()
 
 
 def test_where_there_is_a_driver_nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,23 +304,23 @@ def test_where_there_is_a_driver_nothing_is_loaded(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(driver, "shim", lambda: pytest.fail("the stand-in was asked for"))
     monkeypatch.setenv("LEGATE_CONFIG", "")
     monkeypatch.setenv("LEGION_DEFAULT_ARGS", "-ll:force_kthreads")
-    driver.prepare()
+    startup.prepare()
     assert os.environ["LEGATE_CONFIG"] == ""
     assert os.environ["LEGION_DEFAULT_ARGS"] == "-ll:force_kthreads -lg:window 65536 -level threads=5"
-    driver.prepare()
+    startup.prepare()
     assert os.environ["LEGION_DEFAULT_ARGS"] == "-ll:force_kthreads -lg:window 65536 -level threads=5"
 
 
 def test_missing_flags_are_added_and_given_ones_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(machine, "free_memory", lambda: 4 << 30)
-    assert driver.missing_flags([]) == ["--gpus", "0", "--cpus", "2", "--sysmem", "3072"]
-    assert driver.missing_flags(["--gpus=0", "--omps", "1"]) == []
+    monkeypatch.setattr(hardware, "free_memory", lambda: 4 << 30)
+    assert startup.missing_flags([]) == ["--gpus", "0", "--cpus", "2", "--sysmem", "3072"]
+    assert startup.missing_flags(["--gpus=0", "--omps", "1"]) == []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    assert driver.missing_flags(["--sysmem", "100"]) == ["--gpus", "0"]
-    assert driver.missing_flags(["--cpus", "3"]) == ["--gpus", "0", "--sysmem", "3072"]
-    monkeypatch.setattr(machine, "free_memory", lambda: 0)
-    assert driver.missing_flags([]) == ["--gpus", "0"], "nobody knows how much is free"
+    assert startup.missing_flags(["--sysmem", "100"]) == ["--gpus", "0"]
+    assert startup.missing_flags(["--cpus", "3"]) == ["--gpus", "0", "--sysmem", "3072"]
+    monkeypatch.setattr(hardware, "free_memory", lambda: 0)
+    assert startup.missing_flags([]) == ["--gpus", "0"], "nobody knows how much is free"
 
 
 @pytest.fixture
@@ -345,7 +346,7 @@ def test_a_cuda_runtime_that_legate_lacks_is_loaded_from_nvidias_wheel(lacks_a_r
     package = lacks_a_runtime / "legate"
     found = driver.cuda_runtime(package)
     assert found == next((lacks_a_runtime / "nvidia").rglob("*.so.1"))
-    driver.prepare(package)
+    startup.prepare(package)
     assert str(found) in Path("/proc/self/maps").read_text()
     assert driver.cuda_runtime(package) is None, "now it is there"
     assert driver.cuda_runtime(lacks_a_runtime) is None, "a build without the plug-in"
@@ -355,7 +356,7 @@ def test_without_that_wheel_the_error_says_what_to_install(lacks_a_runtime: Path
     next((lacks_a_runtime / "nvidia").rglob("*.so.1")).unlink()
     needs = "needs libcudart-of-.*(.|\n)*Hint: pip install 'nvidia-cuda-runtime-cu12'"
     with pytest.raises(ImportError, match=needs):
-        driver.prepare(lacks_a_runtime / "legate")
+        startup.prepare(lacks_a_runtime / "legate")
 
 
 def test_a_plug_in_that_fails_otherwise_is_left_to_legate(lacks_a_runtime: Path) -> None:
@@ -388,6 +389,43 @@ def test_plain_python_just_works() -> None:
     assert "45" in done.stdout.split(), done.stderr
 
 
+# -- the machine ---------------------------------------------------------------------------------------
+
+
+def test_a_cache_forgets_its_oldest_entry_at_its_bound() -> None:
+    cache = BoundedCache(bound=3)
+    for n in range(5):
+        cache[n] = n
+    assert list(cache) == [2, 3, 4]
+    assert BoundedCache().bound == 256
+
+
+def test_a_forked_child_holds_nothing_for_calls_of_its_parent() -> None:
+    """A call that is interrupted twice leaves threads behind, which a child does not have."""
+    done = run_python(
+        "import gc, os, threading, warnings\n"
+        "import xpdispatch\n"
+        "from xpdispatch.machine import threads\n"
+        "from xpdispatch.machine.collector import collector\n"
+        "warnings.simplefilter('ignore', DeprecationWarning)\n"
+        "threads.legate_runs = lambda: True\n"
+        "wait = threading.Event()\n"
+        "slow = threading.Thread(target=wait.wait)\n"
+        "slow.start()\n"
+        "collector.hold()\n"
+        "threads._left.append((None, [slow], True))\n"
+        "child = os.fork()\n"
+        "wait.set()\n"
+        "slow.join()\n"
+        "states = []\n"
+        "for _ in range(2):\n"
+        "    threads.run_in_order(4, lambda k, first: states.append(gc.isenabled()), None, 2)\n"
+        "assert states == 8 * [False] and gc.isenabled() and not threads._left, states\n"
+        "os._exit(3) if child == 0 else print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    assert done.stdout == "3\n", done.stderr
+
+
 # -- the shell -----------------------------------------------------------------------------------------
 
 
@@ -403,7 +441,7 @@ def test_run_takes_scripts_that_import_cupynumeric_first(tmp_path: Path) -> None
 def test_run_without_legate_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr("xpdispatch.shell.launcher.find_spec", lambda name: None)
+    monkeypatch.setattr("xpdispatch.shell.run.find_spec", lambda name: None)
     assert main(["run", "script.py"]) == 1
     assert "pip install 'xpdispatch[legate]'" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import xpdispatch as xd
-from conftest import Engine, run_tiles
+from conftest import Engine, forced_tiles, noted_tiles, run_tiles, tiles_of
 from xpdispatch import In, Out, align, kernel
 from xpdispatch.running.dry_run import result_types
 from xpdispatch.testing import Tiling, check_partitioning
@@ -166,8 +166,6 @@ def test_an_unknown_extent_after_a_failure(on_legate: Engine) -> None:
 
 def test_halos_and_blocks_are_cut_on_legate(on_legate: Engine) -> None:
     """Not in one piece: several tiles, a view of the halo in each, and the answer of NumPy."""
-    from xpdispatch.legate import engine as legate
-
     x = rng.normal(size=(24, 9))
     halo = kernel("u[i-2..i+1, j-1..j] -> v[i, j]", boundary="reflect")(
         lambda xp, tile, u: windows(u, (tile.size("i"), tile.size("j")), (3, 1))
@@ -178,10 +176,10 @@ def test_halos_and_blocks_are_cut_on_legate(on_legate: Engine) -> None:
     )
     for made, data in ((halo, x), (alone, x[:, 0].copy()), (block, x)):
         xd.synchronize()
-        with legate.forced_tiles(4) as tiles:
+        with noted_tiles() as tiles:
             got = on_legate.get(made(on_legate.put(data)))
         np.testing.assert_allclose(got, made(data), rtol=1e-12)
-        assert len([1 for k, _ in tiles if k is made]) > 2
+        assert len(tiles_of(made, tiles)) > 2
 
 
 def later(xp, a, b):
@@ -340,14 +338,12 @@ def test_a_tile_gets_what_it_points_to() -> None:
 
 
 def test_images_are_cut_on_legate(on_legate: Engine) -> None:
-    from xpdispatch.legate import engine as legate
-
     starts, columns, values, x = compressed(40, 23)
     sizes = kernel("s[i..i+1], c[:] -> n[i]", boundary="valid", constraints=[xd.image("s", "c")])(
         lambda xp, s, c: xp.full(s.shape[0] - 1, c.shape[0])
     )
     xd.synchronize()
-    with legate.forced_tiles(4):
+    with forced_tiles():
         most = on_legate.get(sizes(on_legate.put(starts), on_legate.put(columns))).max()
     assert most < len(columns)
     doubled = on_legate.put(np.concatenate([x, x]))[23:]  # a view, of which Legate has no image

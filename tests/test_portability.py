@@ -14,10 +14,9 @@ from conftest import run_python
 from right import RIGHT
 from xpdispatch import MissingError, kernel
 from xpdispatch.errors import ArgumentError, PortabilityError
-from xpdispatch.testing import Portability, check_kernel, check_portable, checking
-from xpdispatch.testing.libraries import INSTALL
-from xpdispatch.testing.portability import backends, portability_of
-from xpdispatch.testing.remedies import DTYPES, EXTRA, FUNCTIONS, METHODS
+from xpdispatch.testing import PortabilityReport, check_kernel, check_portable, checking
+from xpdispatch.testing.libraries import backends
+from xpdispatch.testing.portable_spellings import DTYPES, EXTRA, FUNCTIONS, METHODS
 
 STRICT = "array_api_strict"
 UNSIGNED = {"noise by position", "dropout by position", "monte carlo pi"}
@@ -37,7 +36,8 @@ def strict() -> Any:
 def test_right_kernels_pass_wherever_they_can_run(case: Any) -> None:
     made, args, kwargs = case.make(np.random.default_rng(0))
     names = [n for n, reason in backends().items() if not reason and not (n == "torch" and case.name in UNSIGNED)]
-    done = portability_of(made, args, kwargs, backends=names)
+    with checking(engines=names):
+        done = check_portable(made, *args, **kwargs)
     assert set(done.ran) | {name for name, _ in done.skipped} == set(names)
     assert "numpy" in done.ran
     assert STRICT in done.ran or "float16" in dict(done.skipped)[STRICT]
@@ -140,7 +140,12 @@ WRONG: dict[str, tuple[str, Any, tuple[Any, ...], list[str]]] = {
         ["x.dtype.kind", "xp.isdtype"],
     ),
     "len": ("x[:n] -> y[:n]", lambda xp, x: x / len(x), (X,), ["len(x) is not in", "use x.shape[0]"]),
-    "shape no tuple": ("x[:n] -> y[:n]", lambda xp, x: xp.reshape(x, -1), (X,), ["no tuple", "xp.reshape(x, (-1,))"]),
+    "shape no tuple": (
+        "x[:n] -> y[:n]",
+        lambda xp, x: xp.reshape(x, -1),
+        (X,),
+        ["not a tuple", "xp.reshape(x, (-1,))"],
+    ),
     "a NumPy array": ("x[:4] -> y[:4]", lambda xp, x: x * np.arange(4.0), (X,), ["an array of NumPy", "xp.asarray"]),
     "NumPy itself": ("x[i] -> y[i]", lambda xp, x: np.exp(np.asarray(x)), (X,), ["numpy.ndarray", "with xp alone"]),
 }
@@ -286,7 +291,7 @@ def test_a_body_that_does_not_run_is_not_called_portable() -> None:
 
     done = check_portable(wrong, X[:0])
     assert done.ran == ("numpy",)
-    assert dict(done.skipped)[STRICT] == "the body does not run over extent 0; give it a cell"
+    assert dict(done.skipped)[STRICT] == "the body does not run over extent 0; give it an element"
 
 
 def test_what_the_body_raises_on_numpy_is_raised() -> None:
@@ -331,7 +336,7 @@ def test_immutable_arrays_are_no_fault() -> None:
 
 def test_looking_for_libraries_imports_none() -> None:
     done = run_python(
-        "import sys\nfrom xpdispatch.testing.portability import backends\nbackends()\n"
+        "import sys\nfrom xpdispatch.testing.libraries import backends\nbackends()\n"
         "print([m for m in ('torch', 'jax', 'cupy', 'array_api_strict') if m in sys.modules])"
     )
     assert done.stdout.strip() == "[]", done.stderr
@@ -345,11 +350,12 @@ def test_a_missing_library_is_skipped_or_where_it_is_asked_for_an_error(monkeypa
     assert done.ran == ("numpy",)
     assert dict(done.skipped)[STRICT] == "array_api_strict is not installed: pip install 'xpdispatch[testing]'"
     assert repr(done).startswith("<portable: numpy; skipped array_api_strict: array_api_strict is not installed: pip")
-    assert isinstance(check_kernel(double, X)[-1], Portability)
-    with checking(engines=(STRICT,)), pytest.raises(MissingError, match=re.escape(INSTALL[STRICT])):
+    assert isinstance(check_kernel(double, X)[-1], PortabilityReport)
+    with checking(engines=(STRICT,)), pytest.raises(MissingError, match=re.escape("pip install 'xpdispatch[testing]'")):
         check_portable(double, X)
-    with pytest.raises(ArgumentError, match="there is no array library 'nympy' to check on"):
-        portability_of(double, (X,), {}, backends=("nympy",))
+    unknown = pytest.raises(ArgumentError, match="there is no array library 'nympy' to check on")
+    with checking(engines=("nympy",)), unknown:
+        check_portable(double, X)
 
 
 def test_a_library_that_does_not_load_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,12 +367,13 @@ def test_a_library_that_does_not_load_is_skipped(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("xpdispatch.testing.libraries.import_module", fail)
     monkeypatch.setattr("xpdispatch.testing.libraries.find_spec", lambda name: True)
     double = kernel("x[i] -> y[i]")(lambda xp, x: 2 * x)
-    done = portability_of(double, (X,), {}, backends=("cupy",))
+    with checking(engines=("cupy",)):
+        done = check_portable(double, X)
     assert done.ran == ()
     assert "cannot be used here: ImportError: libcudart.so.13" in dict(done.skipped)["cupy"]
 
 
-def test_the_remedies_are_names_that_there_are(strict: Any) -> None:
+def test_the_spellings_are_names_that_there_are(strict: Any) -> None:
     for text in (*FUNCTIONS.values(), *METHODS.values(), *DTYPES.values()):
         for name in re.findall(r"\bxp\.((?:\w+\.)?\w+)", text):
             owner = strict

@@ -43,7 +43,7 @@ if __name__ == "__main__":
 
 
 def on_a_terminal(command: list[str], tmp_path: Path) -> tuple[str, str, int]:
-    """What a program writes to standard output, which is no terminal, and to a terminal,
+    """What a program writes to standard output, which is not a terminal, and to a terminal,
     colors left out; and its status."""
     ours, theirs = pty.openpty()
     shown = b""
@@ -152,7 +152,7 @@ def test_without_rich_there_is_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_notebook_shows_a_bar_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not progress._can_show(), "standard error of this test is no terminal"
+    assert not progress._can_show(), "standard error of this test is not a terminal"
     module = ModuleType("IPython")
     shell = type("ZMQInteractiveShell", (), {})()
     module.get_ipython = lambda: shell  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ import pytest
 
 import xpdispatch as xd
 from conftest import run_python
-from xpdispatch import In, InOut, Out, Reduce, align, broadcast, image, kernel, min_extents, parse
+from xpdispatch import In, InOut, Out, Reduce, Signature, align, broadcast, image, kernel, min_extents
 from xpdispatch.language.words import in_words
 from xpdispatch.testing import check_kernel, checking, suggest
 
@@ -60,15 +60,15 @@ def test_help_is_the_own_doc_and_the_notation_in_words() -> None:
         "Smooth, and count.\n\n>>> both.name\n'both'\n\n"
         "    u[i-1..i+1], data[i] -> v[i], sum hist[:bins]\n\n"
         "u and data are cut along i, at the same places.\n"
-        "Along i a tile of u also has the cell below and the cell above its own.\n"
+        "Along i a tile of u also has the element below and the element above its own.\n"
         "Outside u is 0.\n"
         "v is put together from the tiles along i.\n"
-        "hist is whole in every tile, and the tiles' hist are summed. It has bins cells.\n"
+        "hist is whole in every tile, and the tiles' hist are summed. It has bins elements.\n"
         "bins and scale are the same in every tile."
     ).replace("float = 1.0", "'float' = 1.0")
     shown = pydoc.render_doc(both, renderer=pydoc.plaintext)
     assert "\nboth = <kernel both: u[i-1..i+1], data[i] ->" in shown, "the rest of the line is cut where it is long"
-    assert "Along i a tile of u also has the cell below and the cell above its own." in shown
+    assert "Along i a tile of u also has the element below and the element above its own." in shown
     assert kernel("x[i] -> y[i]")(lambda xp, x: x).__doc__ == (
         "<lambda>(x, *, out=None)\n\n    x[i] -> y[i]\n\nx is cut along i.\ny is put together from the tiles along i."
     )
@@ -83,7 +83,7 @@ def test_help_is_the_own_doc_and_the_notation_in_words() -> None:
         ),
         (
             "x[:3], y[:] -> z[:]",
-            "Nothing is cut: there is one tile. An axis of x has 3 cells. z is what the body returns.",
+            "Nothing is cut: there is one tile. An axis of x has 3 elements. z is what the body returns.",
         ),
         (
             "A[m,k], B[k,n] -> sum C[m,n]",
@@ -93,13 +93,13 @@ def test_help_is_the_own_doc_and_the_notation_in_words() -> None:
         (
             "src[b,:,:], w[:k] -> dst[b,:,:k]",
             "src is cut along b. w is whole in every tile. Along axes 1 and 2 every tile has all of src. "
-            "dst is put together from the tiles along b. Its whole axis has k cells.",
+            "dst is put together from the tiles along b. Its whole axis has k elements.",
         ),
         (
             "x[..., :3], y[...] -> max z[:3]",
             "x and y are cut along their leading axes, at the same places, and broadcast as in NumPy. "
-            "Along axis -1 every tile has all of x. An axis of x has 3 cells. "
-            "z is whole in every tile, and the tiles' z are combined by their maximum. It has 3 cells.",
+            "Along axis -1 every tile has all of x. An axis of x has 3 elements. "
+            "z is whole in every tile, and the tiles' z are combined by their maximum. It has 3 elements.",
         ),
         (
             "x[i], y[...] -> any s[...]",
@@ -109,41 +109,41 @@ def test_help_is_the_own_doc_and_the_notation_in_words() -> None:
         ("*xs[i] -> y[i]", "all of xs are cut along i, at the same places. y is put together from the tiles along i."),
         (
             "x[i] -> y[?]",
-            "x is cut along i. y has as many cells as the bodies return, joined in the order of the tiles.",
+            "x is cut along i. y has as many elements as the bodies return, joined in the order of the tiles.",
         ),
         (
             "[i=n] -> sum hits[]",
-            "i runs over n cells, of which no array is needed. "
+            "i runs over n elements, of which no array is needed. "
             "hits is whole in every tile, and the tiles' hits are summed.",
         ),
         (
             "x[i] -> y[i=n], z[2*i]",
-            "x is cut along i. i has n cells. y is put together from the tiles along i. "
-            "z is put together from the tiles along i. It has a block of 2 cells for each cell of i.",
+            "x is cut along i. i has n elements. y is put together from the tiles along i. "
+            "z is put together from the tiles along i. It has a block of 2 elements for each element of i.",
         ),
         (
             "u[2*i, j..j+2] -> v[i, j]",
-            "u is cut along i and j. Each cell of i goes with a block of 2 cells of u. "
-            "Along j a tile of u also has the 2 cells above its own. "
+            "u is cut along i and j. Each element of i goes with a block of 2 elements of u. "
+            "Along j a tile of u also has the 2 elements above its own. "
             "{outside}v is put together from the tiles along i and j.",
         ),
         ("u[i] -> u[i]", "u is cut along i. u is read and written."),
         (
             "x[i] -> fold top[:3]",
             "x is cut along i. top is whole in every tile, and the tiles' top are merged by the kernel's own fold=, "
-            "in the order of the tiles. It has 3 cells.",
+            "in the order of the tiles. It has 3 elements.",
         ),
     ],
 )
 def test_notation_in_words(notation: str, words: str) -> None:
-    assert " ".join(in_words(parse(notation))) == words.format(outside="")
+    assert " ".join(in_words(Signature.parse(notation))) == words.format(outside="")
     if "{outside}" in words:
         for mode, said in [
             ("clip", "Nothing lies outside u: the tiles at its ends are smaller. "),
-            ("valid", "u is longer than its index by the cells around it. "),
-            ("wrap", "Outside u are the cells that numpy.pad puts there with mode 'wrap'. "),
+            ("valid", "u is longer than its index by the elements around it. "),
+            ("wrap", "Outside u are the elements that numpy.pad puts there with mode 'wrap'. "),
         ]:
-            assert " ".join(in_words(parse(notation), {"u": mode})) == words.format(outside=said)
+            assert " ".join(in_words(Signature.parse(notation), {"u": mode})) == words.format(outside=said)
 
 
 def test_constraints_in_words() -> None:
@@ -162,7 +162,7 @@ def test_constraints_in_words() -> None:
         "p is cut along i.",
         "y is put together from the tiles along i.",
         "A tile has the part of x that its part of p points to.",
-        "Legate makes tiles of p of at least (3,) cells, where it can.",
+        "Legate makes tiles of p of at least (3,) elements, where it can.",
     )
 
 

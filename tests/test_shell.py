@@ -16,12 +16,11 @@ import pytest
 
 import xpdispatch
 from xpdispatch.calling import engines
-from xpdispatch.legate import driver
+from xpdispatch.legate import driver, startup
 from xpdispatch.machine import hardware as machine
-from xpdispatch.shell import diagnosis, launcher
 from xpdispatch.shell.cli import main
-from xpdispatch.shell.commands.doctor import sections
-from xpdispatch.shell.commands.run import engine_of
+from xpdispatch.shell.doctor import Diagnosis, Finding, diagnose, sections
+from xpdispatch.shell.run import engine_of, legate_command
 
 NO_DRIVER = pytest.mark.skipif(driver.has_driver(), reason="this machine has an NVIDIA driver")
 OWN = ("LEGATE_CONFIG", "LEGION_DEFAULT_ARGS", "LD_LIBRARY_PATH")
@@ -63,12 +62,12 @@ def test_flags_for_several_nodes_arrive_as_they_are(clean: pytest.MonkeyPatch) -
     """Nothing of this machine, which may be a login node, is put into a program on others."""
     clean.setattr(driver, "has_driver", lambda: False)
     clean.setattr(driver, "shim", lambda: pytest.fail("the stand-in was asked for"))
-    launch = launcher.prepare([*SEVERAL, "not_here.py", "--gpus", "x"])
-    assert launch.line[1:] == ("-m", "legate.driver.driver_exec", *SEVERAL, "not_here.py", "--gpus", "x")
-    assert "LEGATE_CONFIG" not in launch.environment
-    assert "LD_LIBRARY_PATH" not in launch.environment
-    assert "-lg:window 65536" in launch.environment["LEGION_DEFAULT_ARGS"]
-    assert "gpu=" not in launch.environment["LEGION_DEFAULT_ARGS"]
+    line, environment = legate_command([*SEVERAL, "not_here.py", "--gpus", "x"])
+    assert line[1:] == ["-m", "legate.driver.driver_exec", *SEVERAL, "not_here.py", "--gpus", "x"]
+    assert "LEGATE_CONFIG" not in environment
+    assert "LD_LIBRARY_PATH" not in environment
+    assert "-lg:window 65536" in environment["LEGION_DEFAULT_ARGS"]
+    assert "gpu=" not in environment["LEGION_DEFAULT_ARGS"]
 
 
 def test_legates_launcher_makes_of_them_what_it_makes_of_its_own(clean: pytest.MonkeyPatch) -> None:
@@ -77,8 +76,8 @@ def test_legates_launcher_makes_of_them_what_it_makes_of_its_own(clean: pytest.M
     from legate.util.system import System
 
     clean.setattr(legate.install_info, "networks", ["ucx"])
-    launch = launcher.prepare([*SEVERAL, "script.py", "--size", "5"])
-    made = LegateDriver(Config(["legate", *launch.line[3:]]), System())
+    line, _ = legate_command([*SEVERAL, "script.py", "--size", "5"])
+    made = LegateDriver(Config(["legate", *line[3:]]), System())
     assert made.cmd[:6] == ("srun", "-n", "4", "--ntasks-per-node", "2", "-A=lab")
     assert made.cmd[-4:] == ("python", "script.py", "--size", "5")
     assert made.env["LEGATE_CONFIG"].startswith("--gpus 4")
@@ -93,11 +92,11 @@ def test_what_nobody_says_is_chosen(clean: pytest.MonkeyPatch, script: Callable[
 
     def chosen(*flags: str, config: str = "") -> str:
         clean.setenv("LEGATE_CONFIG", config)
-        launch = launcher.prepare([*flags, path, "--sysmem", "1"])
-        assert launch.line[3:] == (*flags, path, "--sysmem", "1")
-        assert str(driver.shim().parent) in launch.environment["LD_LIBRARY_PATH"]
-        assert launch.environment["PATH"].startswith(str(Path(sys.executable).parent))
-        return launch.environment["LEGATE_CONFIG"]
+        line, environment = legate_command([*flags, path, "--sysmem", "1"])
+        assert line[3:] == [*flags, path, "--sysmem", "1"]
+        assert str(driver.shim().parent) in environment["LD_LIBRARY_PATH"]
+        assert environment["PATH"].startswith(str(Path(sys.executable).parent))
+        return environment["LEGATE_CONFIG"]
 
     assert chosen() == "--gpus 0 --cpus 2 --sysmem 6144"
     assert chosen("--cpus", "1") == "--gpus 0 --sysmem 6144"
@@ -108,19 +107,19 @@ def test_what_nobody_says_is_chosen(clean: pytest.MonkeyPatch, script: Callable[
 
 def test_with_a_driver_legate_chooses(clean: pytest.MonkeyPatch, script: Callable[[str], str]) -> None:
     clean.setattr(driver, "has_driver", lambda: True)
-    launch = launcher.prepare([script("")])
-    assert "LEGATE_CONFIG" not in launch.environment
-    assert launch.environment["LEGION_DEFAULT_ARGS"] == "-lg:window 65536 -level threads=5"
+    _, environment = legate_command([script("")])
+    assert "LEGATE_CONFIG" not in environment
+    assert environment["LEGION_DEFAULT_ARGS"] == "-lg:window 65536 -level threads=5"
 
 
 def test_one_of_several_processes_chooses_nothing(clean: pytest.MonkeyPatch) -> None:
     """Each would take three quarters of the same memory."""
-    assert not driver.has_companions()
+    assert not startup.has_companions()
     clean.setenv("OMPI_COMM_WORLD_SIZE", "1")
-    assert not driver.has_companions()
+    assert not startup.has_companions()
     clean.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    assert driver.has_companions()
-    assert driver.missing_flags([], alone=False) == ["--gpus", "0"]
+    assert startup.has_companions()
+    assert startup.missing_flags([], alone=False) == ["--gpus", "0"]
 
 
 @pytest.mark.parametrize(
@@ -142,9 +141,9 @@ def test_start_up_lines_are_left_out_unless_somebody_asks(
     clean.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     clean.setenv("LEGION_DEFAULT_ARGS", before)
     expected = f"{before} -lg:window 65536 {added}".split()
-    assert driver.legion_arguments(config, gpus=gpus).split() == expected
+    assert startup.legion_arguments(config, gpus=gpus).split() == expected
     clean.setenv("LEGION_DEFAULT_ARGS", " ".join(expected))
-    assert driver.legion_arguments(config, gpus=gpus).split() == expected, "the script itself does it again"
+    assert startup.legion_arguments(config, gpus=gpus).split() == expected, "the script itself does it again"
 
 
 # -- run: real Legate ---------------------------------------------------------------------------------------
@@ -327,12 +326,12 @@ def test_modules_run_by_m(tmp_path: Path) -> None:
         ),
         (["-c", "print(1)"], "unrecognized arguments: -c\nHint: put the program in a file, or name a module by -m"),
         (["--engine", "dask", "a.py"], "there is no engine 'dask'\nHint: --engine is one of local, legate"),
-        (["--engine"], "'--engine' names no engine"),
-        (["--engine", "local"], "'xpdispatch run --engine local' names no script\nHint: xpdispatch run --engine local"),
-        (["--engine", "local", "-m"], "names no script"),
-        (["--engine", "local", "--module"], "names no script"),
+        (["--engine"], "'--engine' needs the name of an engine"),
+        (["--engine", "local"], "'xpdispatch run --engine local' needs a script\nHint: xpdispatch run --engine local"),
+        (["--engine", "local", "-m"], "needs a script"),
+        (["--engine", "local", "--module"], "needs a script"),
         (["--engine", "local", "nothing.py"], "there is no file 'nothing.py'"),
-        (["--engine", "local", "-c", "print(1)"], "'xpdispatch run' takes no -c\nHint: put the program in a file"),
+        (["--engine", "local", "-c", "print(1)"], "'xpdispatch run' does not take -c\nHint: put the program in a file"),
         (["--engine", "local", "--cpus", "2", "a.py"], "'--cpus' before the script is a flag of Legate's launcher"),
     ],
 )
@@ -353,9 +352,9 @@ def test_the_engine_is_read_before_the_script_alone() -> None:
 def test_reading_legates_flags_leaves_nothing_behind(script: Callable[[str], str]) -> None:
     code = (
         "import sys, xpdispatch\n"
-        "from xpdispatch.shell import launcher\n"
+        "from xpdispatch.shell.run import legate_command\n"
         "finders = list(sys.meta_path)\n"
-        "launcher.prepare(['--nodes', '2', '--launcher', 'srun', 'x.py'])\n"
+        "legate_command(['--nodes', '2', '--launcher', 'srun', 'x.py'])\n"
         "print(sys.meta_path == finders, [m for m in sys.modules if m.startswith('legate')])\n"
     )
     done = subprocess.run([sys.executable, script(code)], capture_output=True, text=True, check=False)
@@ -414,7 +413,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def finding(found: diagnosis.Diagnosis, name: str) -> diagnosis.Finding:
+def finding(found: Diagnosis, name: str) -> Finding:
     return next(f for f in (*found.engines, *found.namespaces) if f.name == name)
 
 
@@ -433,17 +432,16 @@ def test_doctor_on_real_legate() -> None:
     assert set(legate["abilities"]) >= {"min_extents is Legate's own", "small arrays are cut in a Scope"}
     assert found["machine"]["driver"] == f"none; Legate gets a stand-in: {driver.shim()}"
     assert found["versions"]["xpdispatch"] == xpdispatch.__version__
-    told = shell("doctor", LEGATE_CONFIG="--cpus 1 --gpus 0 --sysmem 512")
-    assert "1 CPU, 512 MiB of memory" in told.stdout
-    assert len(told.stdout.splitlines()) < 40, "one screen"
+    screen = shell("doctor", LEGATE_CONFIG="--cpus 1 --gpus 0 --sysmem 512")
+    assert "1 CPU, 512.0 MiB of memory" in screen.stdout
+    assert len(screen.stdout.splitlines()) < 40, "one screen"
 
 
 def test_doctor_with_numpy_alone(alone: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    found = xpdispatch.doctor()
-    assert found.works
-    assert repr(found) == (
-        "<doctor: local, numpy works; legate, cupy, torch, jax, array_api_strict, cupynumeric, dask does not>"
-    )
+    found = diagnose()
+    assert [f.name for f in (*found.engines, *found.namespaces) if f.works] == ["local", "numpy"]
+    others = ["legate", "cupy", "torch", "jax", "array_api_strict", "cupynumeric", "dask"]
+    assert [f.name for f in (*found.engines, *found.namespaces) if not f.works] == others
     for name, command in [
         ("legate", "pip install 'xpdispatch[legate]'"),
         ("cupynumeric", "pip install nvidia-cupynumeric"),
@@ -469,8 +467,8 @@ def test_doctor_without_a_compiler(clean: pytest.MonkeyPatch, tmp_path: Path) ->
     clean.setenv("XDG_CACHE_HOME", str(tmp_path))
     clean.setenv("PATH", "")
     clean.delenv("CC", raising=False)
-    found = xpdispatch.doctor()
-    assert found.works
+    found = diagnose()
+    assert found.engines[0].works
     for name in ("legate", "cupynumeric"):
         assert not finding(found, name).works
         assert finding(found, name).remedy.startswith("install a C compiler (apt-get install gcc")
@@ -481,15 +479,15 @@ def test_doctor_without_a_compiler(clean: pytest.MonkeyPatch, tmp_path: Path) ->
 @NO_DRIVER
 def test_doctor_where_legate_ends_its_process(clean: pytest.MonkeyPatch) -> None:
     clean.setenv("LEGATE_CONFIG", "--gpus 0 --cpus 1 --sysmem 900000000")
-    legate = finding(xpdispatch.doctor(), "legate")
+    legate = finding(diagnose(), "legate")
     assert not legate.works
     assert "its process ends with SIGABRT" in legate.note
     assert "insufficient system memory" in legate.note
-    assert legate.remedy == "unset LEGATE_CONFIG, or mend it: it is '--gpus 0 --cpus 1 --sysmem 900000000'"
+    assert legate.remedy == "unset LEGATE_CONFIG, or fix it: it is '--gpus 0 --cpus 1 --sysmem 900000000'"
     clean.setenv("LEGATE_CONFIG", "--nonsense 1")
-    assert finding(xpdispatch.doctor(), "legate").note.endswith("Unknown argument: --nonsense")
+    assert finding(diagnose(), "legate").note.endswith("Unknown argument: --nonsense")
     clean.setenv("LEGATE_CONFIG", "--gpus 1")
-    note = finding(xpdispatch.doctor(), "legate").note
+    note = finding(diagnose(), "legate").note
     assert re.match("RuntimeError: .*CUDA_ERROR_NO_DEVICE", note), "not Legate's first line, which is a rule"
     assert "\n" not in note
 
@@ -501,8 +499,8 @@ def test_doctor_outlives_every_library(library: Callable[[str, str], None], alon
     library("jax", "import time; time.sleep(600)")
     library("cupy", "__version__ = '13.6'\nraise OSError('libcudart.so.13: cannot open shared object file')")
     library("array_api_strict", "import sys\n__version__ = '1'\nsys.exit('what strict says')")
-    found = xpdispatch.doctor(seconds=8)
-    assert found.works
+    found = diagnose(seconds=8)
+    assert found.engines[0].works
     assert finding(found, "torch").note.startswith("its process ends with SIGSEGV")
     assert finding(found, "torch").remedy == "pip install --force-reinstall torch"
     assert finding(found, "jax").note == "no answer in 8 seconds"
@@ -516,7 +514,7 @@ def test_doctor_looks_at_what_a_kernel_answers(library: Callable[[str, str], Non
     alone.delitem(sys.modules, "torch")
     library("torch", "import numpy\n__version__ = '9'\nclass cuda: is_available = staticmethod(lambda: False)\n"
             "def arange(n): return numpy.ones(4)")  # fmt: skip
-    wrong = finding(xpdispatch.doctor(), "torch")
+    wrong = finding(diagnose(), "torch")
     assert (wrong.works, wrong.version) == (False, "9")
     assert wrong.note == "ArithmeticError: 2 * x + x is [3.0, 3.0, 3.0, 3.0] for x = 0, 1, 2, 3"
 

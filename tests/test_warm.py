@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from xpdispatch.running.short import COLD
 
 import xpdispatch as xd
 from conftest import Engine
 from xpdispatch import kernel
-from xpdispatch.running.short import COLD
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip

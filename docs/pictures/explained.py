@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from xpdispatch import kernel
-from xpdispatch.explain.pictures import picture
-from xpdispatch.explain.scene import DARK, LIGHT, svg
+from xpdispatch.explain.drawing import DARK, LIGHT, svg
+from xpdispatch.explain.picture import picture
 
 FOLDER = Path(__file__).parents[1] / "_static" / "pictures"
 
 
 def array(*shape, dtype=np.float32):
-    """A shape and a dtype, in the memory of one cell."""
+    """A shape and a dtype, in the memory of one element."""
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def drawn(notation, body, *arguments, processors=3, **options):
-    """One form of the notation, on arrays so small that each cell is drawn."""
+    """One form of the notation, on arrays so small that each element is drawn."""
     return kernel(notation, **options)(body).explain(*arguments).on(processors, partitioning_threshold=1)
 
 
@@ -82,8 +82,8 @@ def tutorial():
 def pictures():
     """Name and text of every file."""
     for page, titled, drawings in ("notation", False, notation()), ("tutorial", True, tutorial()):
-        for name, told in drawings:
-            scene = picture(told, titled=titled)
+        for name, answer in drawings:
+            scene = picture(answer, titled=titled)
             for mode, colors in ("light", LIGHT), ("dark", DARK):
                 yield f"{page}-{name}-{mode}.svg", svg(scene, colors)
 

@@ -3,22 +3,20 @@
 ::
 
     XPDispatchError
-    ├── NotationError      (ValueError)           the line of index notation itself
-    ├── SignatureError     (TypeError)            notation and body, or constraints, do not fit
-    ├── UnsupportedError   (NotImplementedError)  understood, but no engine can do it yet
-    ├── ArgumentError      (TypeError)            a call with the wrong kind of argument
-    ├── DTypeError         (TypeError)            a dtype that cannot be had or does not fit
-    ├── ShapeError         (ValueError)           ranks and extents that do not fit
-    ├── ReadOnlyError      (ValueError)           a result that cannot be written
-    ├── PointerError       (IndexError)           pointers to no cell
-    ├── ResultError        (ValueError)           what a body returned is not what was declared
-    ├── KernelError        (RuntimeError)         a body failed with what no process can hand on
-    ├── EngineError        (RuntimeError)         an engine used where it cannot run
-    ├── MemoryLimitError   (MemoryError)          arrays that Legate's memory cannot hold
-    ├── PartitionError     (AssertionError)       a check: the answer depends on how arrays are cut
-    ├── PortabilityError   (AssertionError)       a check: the body leaves the array API standard
-    ├── DisagreementError  (AssertionError)       a check: real Legate differs from what NumPy alone predicts
-    └── MissingError       (ImportError)          a package or a driver is not there
+    ├── NotationError      (ValueError)           the line cannot be read, or contradicts itself
+    ├── ArgumentError      (TypeError)            an argument, of a call or of @kernel, is missing or of a wrong kind
+    ├── DTypeError         (TypeError)            a dtype that a result, an operator or an engine cannot have
+    ├── ShapeError         (ValueError)           numbers of axes, or extents, that do not fit
+    ├── PointerError       (IndexError)           pointers to no element
+    ├── ResultError        (ValueError)           a body returned something else than declared, or it cannot be written
+    ├── KernelError        (RuntimeError)         a body failed with an exception that cannot leave its task
+    ├── EngineError        (RuntimeError)         an engine cannot run here, or has too little memory
+    ├── UnsupportedError   (NotImplementedError)  all is right, but no engine can do it yet
+    ├── MissingError       (ImportError)          a package, a driver or a compiler is missing
+    ├── PartitionError     (AssertionError)       a check: the answer depends on how the arrays are cut
+    └── PortabilityError   (AssertionError)       a check: the body leaves the array API standard
+
+    PartitionWarning (UserWarning)                a check passed, and has something to say
 
 Code that finds a fault raises the bare fact; the kernel that was called adds its name and its
 notation (:meth:`XPDispatchError.complete`).
@@ -73,47 +71,38 @@ class XPDispatchError(Exception):
 
 
 class NotationError(XPDispatchError, ValueError):
-    """The index notation cannot be read, or contradicts itself."""
-
-
-class SignatureError(XPDispatchError, TypeError):
-    """The notation or the constraints do not fit the body's parameters."""
-
-
-class UnsupportedError(XPDispatchError, NotImplementedError):
-    """The notation is right, but no engine can do this piece of it yet."""
+    """A line of index notation cannot be read, or contradicts itself."""
 
 
 class ArgumentError(XPDispatchError, TypeError):
-    """A call gives an argument of the wrong kind, one too many, or leaves one out."""
+    """An argument is missing, one too many, or of the wrong kind: in a call, or where a kernel is made.
+
+    To the second kind belong names in the notation and in constraints that do not fit the body's parameters.
+    """
 
 
 class DTypeError(XPDispatchError, TypeError):
-    """A dtype that the operator, the engine or ``out=`` cannot take."""
+    """A dtype that a result, an operator, an engine or ``out=`` cannot have."""
 
 
 class ShapeError(XPDispatchError, ValueError):
-    """Ranks or extents that do not fit the notation."""
-
-
-class ReadOnlyError(XPDispatchError, ValueError):
-    """A result that cannot be written: a read-only or an immutable array."""
-
-
-def read_only(name: str, why: str) -> ReadOnlyError:
-    """The error for an array that was given for a result and cannot be written."""
-    return ReadOnlyError(
-        f"the array given for result {name!r} cannot be written: {why}",
-        hint="pass a writable array (a broadcast view is none), or leave it out and take the returned one",
-    )
+    """Numbers of axes, or extents, that do not fit the notation."""
 
 
 class PointerError(XPDispatchError, IndexError):
-    """An operand's cells point to no cell of another operand."""
+    """An operand's elements point to no element of another operand."""
 
 
 class ResultError(XPDispatchError, ValueError):
-    """The body returned another number, kind, shape or dtype of results than declared."""
+    """A body returned another number, kind, shape or dtype of results than declared, or a result cannot be written."""
+
+
+def read_only(name: str, why: str) -> ResultError:
+    """The error for an array that is given for a result and cannot be written."""
+    return ResultError(
+        f"the array given for result {name!r} cannot be written: {why}",
+        hint="pass a writable array (a broadcast view is not one), or leave it out and take the returned one",
+    )
 
 
 class KernelError(XPDispatchError, RuntimeError):
@@ -121,28 +110,28 @@ class KernelError(XPDispatchError, RuntimeError):
 
 
 class EngineError(XPDispatchError, RuntimeError):
-    """An engine used where it cannot run: off its thread, or inside a task."""
+    """An engine cannot run here: off its thread, inside a task, or with arrays larger than its memory."""
 
 
-class MemoryLimitError(XPDispatchError, MemoryError):
-    """A call's own arrays need more memory than Legate was given."""
-
-
-class PartitionError(XPDispatchError, AssertionError):
-    """A kernel's answer depends on how its arrays are cut, on the order of tiles, or on earlier calls."""
-
-
-class PortabilityError(XPDispatchError, AssertionError):
-    """A body does what the array API standard does not have, or gives another answer on another library."""
-
-
-class DisagreementError(XPDispatchError, AssertionError):
-    """Real Legate gave another answer than the simulation with NumPy: a defect of xpdispatch."""
-
-
-class PartitionWarning(UserWarning):
-    """A check passed, but the notation is stricter than it need be, or a part of the check could not be made."""
+class UnsupportedError(XPDispatchError, NotImplementedError):
+    """The notation and the call are right, but no engine can do this piece of it yet."""
 
 
 class MissingError(XPDispatchError, ImportError):
     """A package, a driver or a compiler is missing; the hint is the command that installs it."""
+
+
+class PartitionError(XPDispatchError, AssertionError):
+    """A check failed: the answer depends on how arrays are cut, on the order of tiles, or on earlier calls.
+
+    Where Legate gives another answer than NumPy on the same tiles, that is a defect of xpdispatch, and the message
+    says so.
+    """
+
+
+class PortabilityError(XPDispatchError, AssertionError):
+    """A check failed: the body leaves the array API standard, or gives another answer on another library."""
+
+
+class PartitionWarning(UserWarning):
+    """A check passed, but the notation is stricter than it need be, or a part of the check could not be made."""

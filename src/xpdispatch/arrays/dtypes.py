@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.errors import DTypeError, SignatureError
+from xpdispatch.errors import ArgumentError, DTypeError
 
 Rule = Callable[[Sequence[Any], Any], Any]
 """From the operands' dtypes and a namespace to the dtype of a result in that namespace's terms."""
@@ -88,11 +88,11 @@ def rules(entry: Any, operands: Sequence[str], count: int) -> tuple[Rule | None,
 
     Raises
     ------
-    SignatureError
+    ArgumentError
     """
     entries = entry if isinstance(entry, tuple) else (entry,) * count
     if len(entries) != count:
-        raise SignatureError(
+        raise ArgumentError(
             f"dtype= got {len(entries)} entries, expected {count}", hint="give one, or None, for each result"
         )
     return tuple(None if e is None else _rule(e, operands) for e in entries)
@@ -108,7 +108,7 @@ def _rule(entry: Any, operands: Sequence[str]) -> Rule:
     try:
         fixed = np.dtype(entry) if isinstance(entry, str | type) else np_dtype(entry)
     except (TypeError, DTypeError) as error:
-        raise SignatureError(
+        raise ArgumentError(
             f"dtype={entry!r} is no dtype",
             hint="give a dtype, a function of the operands' dtypes, or the name of an operand: " + ", ".join(operands),
         ) from error
@@ -119,7 +119,7 @@ def _check_takes(function: Callable[..., Any], count: int) -> None:
     try:
         inspect.signature(function).bind(*[None] * count)
     except TypeError as error:
-        raise SignatureError(
+        raise ArgumentError(
             f"dtype= got a function that does not take {count} dtypes: {error}",
             hint="let it take the dtype of each operand, in the notation's order",
         ) from error

@@ -17,7 +17,8 @@ import array_api_compat
 import numpy as np
 
 from xpdispatch.arrays import fourier as cpu
-from xpdispatch.errors import ArgumentError, MissingError, SignatureError, UnsupportedError
+from xpdispatch.errors import ArgumentError, MissingError, UnsupportedError
+from xpdispatch.machine.packages import install_command
 
 VARIANTS = ("CPU", "OMP", "GPU")
 """Legate's variant kinds."""
@@ -39,23 +40,16 @@ class Registry:
 registered = Registry(_DEFAULTS)
 """The one in force."""
 
-INSTALL = {
-    "cupy": "pip install 'xpdispatch[cuda]' (CUDA 13; for CUDA 12: pip install cupy-cuda12x)",
-    "legate": "pip install 'xpdispatch[legate]'",
-    "cupynumeric": "pip install nvidia-cupynumeric",
-}
-"""The commands that install packages, by what they are imported as; for all others it is their name."""
-
 
 def check_variants(names: Sequence[str]) -> tuple[str, ...]:
     """Some of Legate's variants, each once and in Legate's order.
 
     Raises
     ------
-    SignatureError
+    ArgumentError
     """
     if not isinstance(names, Sequence) or isinstance(names, str) or not names or any(n not in VARIANTS for n in names):
-        raise SignatureError(
+        raise ArgumentError(
             f"variants={names!r} are not some of Legate's",
             hint="write variants=('CPU',) or several of 'CPU', 'OMP' and 'GPU'",
         )
@@ -136,8 +130,7 @@ def load(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = (error.name or name).split(".")[0]
-        command = INSTALL.get(missing, f"pip install {missing}")
-        raise MissingError(f"package {missing!r} is not installed", hint=command) from error
+        raise MissingError(f"package {missing!r} is not installed", hint=install_command(missing)) from error
 
 
 REFUSED = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.errors import DTypeError
-from xpdispatch.language.notation import Operator
+from xpdispatch.language.terms import Operator
 
 _UFUNCS = {
     "sum": "add",

@@ -111,12 +111,12 @@ quick_kinds: dict[type, Callable[[Any], Any]] = {}
 def kind_of(value: Any) -> Any:
     """What of an argument decides how a call is prepared."""
     kind = type(value)
-    if kind in quick_kinds:
-        return quick_kinds[kind](value)
-    if value is None:
-        return None
+    if kind is float or value is None:
+        return kind
     if kind is int:
         return kind, -(2**63) <= value < 2**63  # NumPy's dtype for it
+    if kind in quick_kinds:
+        return quick_kinds[kind](value)
     try:
         dtype = getattr(value, "dtype", None)
         return kind, value.type.code if dtype is None else dtype, tuple(value.shape)  # a Legate store has a type

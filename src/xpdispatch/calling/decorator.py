@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, Never, ParamSpec, P
 from xpdispatch.arrays.namespaces import VARIANTS
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.variadic import FlexibleKernel, is_flexible
-from xpdispatch.errors import NotationError, SignatureError, XPDispatchError
-from xpdispatch.language.constraints import beside, default_boundaries
+from xpdispatch.errors import ArgumentError, NotationError, XPDispatchError
+from xpdispatch.language.boundaries import default_boundaries
+from xpdispatch.language.constraints import Constraint
 from xpdispatch.language.explicit import roles_of, signature_of
-from xpdispatch.language.notation import Constraint, Signature, parse
+from xpdispatch.language.signature import Signature
 from xpdispatch.planning.body import name_of
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def kernel(
 
     Raises
     ------
-    NotationError, SignatureError
+    NotationError, ArgumentError
         The notation is wrong, or does not fit the body's parameters.
     UnsupportedError
         A piece of the notation that no engine can do yet.
@@ -124,23 +125,23 @@ def kernel(
     array([1., 3., 5.])
     """
     if callable(notation):
-        raise SignatureError("@kernel got the function itself", hint='write @kernel("x[i] -> y[i]")')
+        raise ArgumentError("@kernel got the function itself", hint='write @kernel("x[i] -> y[i]")')
 
     for name in unknown:
         import difflib
 
         known = [n for n in inspect.signature(kernel).parameters if n not in ("notation", "unknown")]
         near = difflib.get_close_matches(name, known, n=1)
-        raise SignatureError(
+        raise ArgumentError(
             f"@kernel has no option {name!r}",
             hint=f"write {near[0]}=" if near else f"the options are {', '.join(known)}",
         )
     if isinstance(constraints, Constraint):
-        raise SignatureError(
+        raise ArgumentError(
             "constraints= got one constraint, expected several", hint=f"write constraints=[{constraints}]"
         )
     if not isinstance(constraints, Iterable):
-        raise SignatureError(
+        raise ArgumentError(
             f"constraints= got {constraints!r}, expected a list of constraints",
             hint='write constraints=[align("x", "y")]',
         )
@@ -149,7 +150,7 @@ def kernel(
         signature: Signature | None = None
         try:
             if notation is not None:
-                signature = beside(parse(notation), constraints)
+                signature = Signature.parse(notation, constraints)
             else:
                 signature = _explicit(function, tuple(constraints))
             modes = {} if notation is not None else default_boundaries(signature)

@@ -13,8 +13,8 @@ import numpy as np
 from xpdispatch.arrays import namespaces
 from xpdispatch.calling.binding import MISSING, bind, call_shown, kind_of
 from xpdispatch.calling.engines import chosen, engine_for, get_engine
-from xpdispatch.errors import SignatureError, XPDispatchError
-from xpdispatch.language.notation import Signature
+from xpdispatch.errors import ArgumentError, XPDispatchError
+from xpdispatch.language.signature import Signature
 from xpdispatch.language.words import in_words
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.arguments import check_call
@@ -61,9 +61,10 @@ class Kernel(Generic[P, R]):
     def _define(self, definition: Definition) -> None:
         self.definition = definition
         body = definition.body
-        self._arrays = tuple(at for at in range(len(body.slots)) if at not in body.scalar_at)
         self._more = tuple(at for at in body.given_at if at is not None and at >= len(body.slots))
+        self._sized = tuple((name, body.scalar_at[s]) for name, s in definition.sized)
         self._blank = (None,) * len(self._more)
+        self._one_more = len(self._more) == 1 == body.results
         self._by_position = -1 if body.keyword else len(body.slots)
         # Runners of calls, by what decides them: engine, types, dtypes, shapes, types of scalars and extents.
         self._runners = BoundedCache()
@@ -141,7 +142,7 @@ class Kernel(Generic[P, R]):
 
         Raises
         ------
-        SignatureError
+        ArgumentError
         """
         if boundary is None:
             haloed = {t.name for t in signature.operands if t.haloed}
@@ -166,26 +167,26 @@ class Kernel(Generic[P, R]):
     def __call__(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the kernel; see the class for how arguments are passed."""
         try:
-            if out is None and not kwargs and len(args) == self._by_position:
+            if kwargs or len(args) != self._by_position:
+                values = self._bound(args, kwargs, out)
+            elif out is None:
                 values = args + self._blank
+            elif self._one_more and type(out) is not tuple:
+                values = (*args, out)
             else:
                 values = self._bound(args, kwargs, out)
-            definition = self.definition
             key = (
                 namespaces.registered,
                 chosen.get(),
                 inside_body.get(),
                 cutting.forced,
-                *[
-                    (v.dtype, v.shape) if type(v) is np.ndarray else kind_of(v)
-                    for v in [values[at] for at in self._arrays + self._more]
-                ],
-                *[type(values[at]) for at in definition.body.scalar_at],
-                *[extent_of(name, values[definition.body.scalar_at[s]]) for name, s in definition.sized],
+                *[(v.dtype, v.shape) if type(v) is np.ndarray else kind_of(v) for v in values],
             )
+            if self._sized:
+                key += tuple([extent_of(name, values[at]) for name, at in self._sized])
             runner: Runner | None = self._runners.get(key)
             if runner is None:
-                runner = self._prepare(call_of(definition, values))
+                runner = self._prepare(call_of(self.definition, values))
                 results = runner(values)
                 self._runners[key] = runner
             else:
@@ -270,18 +271,18 @@ class Kernel(Generic[P, R]):
 
     def _set_variant(self, variant: str, function: Callable[..., Any]) -> Kernel[P, R]:
         if not callable(function):
-            raise SignatureError(
+            raise ArgumentError(
                 f"the {variant} body is {function!r}, expected a function",
                 hint=f"write @{self.name}.{variant.lower()}_variant on the line before its def",
             ).complete(self.name, self.notation)
         wanted, got = list(inspect.signature(self.__wrapped__).parameters), list(inspect.signature(function).parameters)
         if wanted != got:
-            raise SignatureError(
+            raise ArgumentError(
                 f"the {variant} body has parameters ({', '.join(got)}), expected ({', '.join(wanted)})",
                 hint="give every variant's body the same parameters",
             ).complete(self.name, self.notation)
         if variant not in self.definition.variants:
-            raise SignatureError(
+            raise ArgumentError(
                 f"the kernel has no {variant} variant, only {', '.join(self.definition.variants)}",
                 hint=f"leave out variants=, or add {variant!r} to it",
             ).complete(self.name, self.notation)

@@ -15,8 +15,8 @@ from typing import Any
 
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, XPDispatchError
-from xpdispatch.language.constraints import renamed
-from xpdispatch.language.notation import Signature, Term
+from xpdispatch.language.signature import Signature
+from xpdispatch.language.terms import Term
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.body import name_of, parameters_of
 from xpdispatch.planning.definition import Definition
@@ -44,7 +44,7 @@ def is_flexible(function: Function, signature: Signature) -> bool:
 
     Raises
     ------
-    SignatureError
+    ArgumentError
         The body and the notation do not agree on which operands there can be any number of.
     """
     return bool(_star(signature)) or bool(_optional(function, signature))
@@ -110,8 +110,7 @@ class FlexibleKernel(Kernel):
         kept = tuple(t for t in spread_signature.operands if t.name not in absent)
         if absent:
             _check_defined(kept, signature, absent)
-            constraints = renamed(spread_signature, dict.fromkeys(absent, ()))
-            spread_signature = replace(spread_signature, operands=kept, constraints=constraints, text="")
+            spread_signature = spread_signature.with_operands(kept, dict.fromkeys(absent, ()))
         options = {**self.options, "boundary": self._boundary(self.options.get("boundary"), count, absent)}
         options["bodies"] = {
             variant: _spread(own, signature, count)[0] for variant, own in (self.options.get("bodies") or {}).items()
@@ -182,5 +181,4 @@ def _spread(function: Function, signature: Signature, count: int) -> tuple[Funct
 
     body.__name__ = name_of(function)
     body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    constraints = renamed(signature, {str(star.name): names})
-    return body, replace(signature, operands=tuple(terms), constraints=constraints, text="")
+    return body, signature.with_operands(terms, {str(star.name): names})

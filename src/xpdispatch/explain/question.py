@@ -1,4 +1,4 @@
-"""What is known of a call that is to be explained: all but the machine and the values of its arrays."""
+"""A call that is to be explained, and the machine it is asked about."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.arrays.dtypes import np_dtype
-from xpdispatch.arrays.namespaces import library_of, namespace_for, refuse_variant
-from xpdispatch.explain.cuts import READ, REDUCE, WRITE, Cuts, Member, Rule, Turned, cuts_of
+from xpdispatch.arrays.namespaces import library_of, namespace_for
 from xpdispatch.language.boundaries import check_constant
 from xpdispatch.legate.recipe import Recipe, recipe_of_call, with_results
 from xpdispatch.planning.arguments import as_arrays, one_library, refuse_empty
 from xpdispatch.planning.definition import Call, Definition
-from xpdispatch.planning.plan import Plan, Shape
-from xpdispatch.planning.windows import Region
+from xpdispatch.planning.plan import Plan
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.dry_run import ResultTypes, result_types
 from xpdispatch.running.images import check_pointers
@@ -27,16 +25,14 @@ from xpdispatch.running.site import Site
 _MAX_DIM = 6
 """Legate's greatest number of dimensions, in the builds that there are."""
 _UNBOUND = 99
-_SAMPLED = 1 << 22
-"""A body is tried out on arrays of so many bytes at most."""
+"""Stores of unknown size that a launch may have."""
 
-
-_CELLS = ("__array_namespace__", "__array__", "__dlpack__", "__legate_data_interface__")
-"""What only an object with cells has, one of them at least."""
+_ARRAYS = ("__array_namespace__", "__array__", "__dlpack__", "__legate_data_interface__")
+"""What only an object with elements has, one of them at least."""
 
 
 def stand_in(shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
-    """An array of this shape and dtype that has the memory of one cell."""
+    """An array of this shape and dtype that has the memory of one element."""
     return np.broadcast_to(np.zeros((), np_dtype(dtype)), tuple(shape))
 
 
@@ -47,7 +43,7 @@ def with_stand_ins(call: Call) -> Call:
 
 def _array_like(value: Any) -> Any:
     described = hasattr(value, "shape") and hasattr(value, "dtype")
-    return stand_in(value.shape, value.dtype) if described and not any(hasattr(value, n) for n in _CELLS) else value
+    return stand_in(value.shape, value.dtype) if described and not any(hasattr(value, n) for n in _ARRAYS) else value
 
 
 def _plain(value: Any) -> Any:
@@ -56,6 +52,44 @@ def _plain(value: Any) -> Any:
         return value
     dtype = value.dtype if hasattr(value, "dtype") else value.type.to_numpy_dtype()  # a Legate store has a type
     return stand_in(value.shape, dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a call runs.
+
+    Parameters
+    ----------
+    engine : {"local", "legate"}
+    processors : int
+        Legate's processors, or threads of this process.
+    kind : {"cpu", "omp", "gpu"}
+    overdecompose_factor : int
+        Tiles to a processor, as in Legate's ParallelPolicy.
+    partitioning_threshold : int
+        Elements below which nothing is cut, as there.
+    predicted : bool
+        It is not the machine that the call would run on as things are.
+    """
+
+    engine: str
+    processors: int
+    kind: str
+    overdecompose_factor: int = 1
+    partitioning_threshold: int = 0
+    predicted: bool = False
+
+    @property
+    def variant(self) -> str:
+        """The variant of the body that runs."""
+        return self.kind.upper()
+
+    def __str__(self) -> str:
+        local = self.engine == "local"
+        what = "thread" if local else {"cpu": "CPU", "omp": "OpenMP processor", "gpu": "GPU"}[self.kind]
+        where = "in this process" if local else "on Legate"
+        plural = "" if self.processors == 1 else "s"
+        return f"{where}, {self.processors:,} {what}{plural}{' (predicted)' if self.predicted else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +127,29 @@ class Question:
     _cutters: dict[tuple[str, bool], Cutter] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
-    def itemsizes(self) -> tuple[int, ...]:
-        """Of each operand and each result."""
-        return tuple(a.dtype.itemsize for a in self.operands) + tuple(dtype.itemsize for dtype, _ in self.types)
-
-    def site(self, variant: str) -> Site:
-        """Where the tiles would run, with NumPy in place of CuPy."""
-        dtypes = [a.dtype for a in self.operands]
-        xp = namespace_for("CPU")
-        function = self.definition.body.function_for(variant)
-        casts = self.definition.casts(dtypes, xp)
-        return Site(self.plan, self.definition.body, function, xp, "numpy", variant, casts)
+    def title(self) -> tuple[str, str]:
+        """The kernel's name and its notation."""
+        return self.definition.name, self.definition.notation
 
     def cutter(self, variant: str, *, planned: bool) -> Cutter:
         """What cuts a tile for the cache; on Legate the results' dtypes are planned before."""
         found = self._cutters.get((variant, planned))
         if found is None:  # once, for it runs the body
-            site, given = self.site(variant), self.given
+            site, given = self._site(variant), self.given
             if planned:
                 given = tuple(dtype for dtype, _ in self.types)
                 site = replace(site, dtypes=given)
-            known = known_to(site.function, self.scalars, site.xp)
-            dtypes = [a.dtype for a in self.operands]
+            known, dtypes = known_to(site.function, self.scalars, site.xp), [a.dtype for a in self.operands]
             found = self._cutters[variant, planned] = Cutter(self.definition, site, known, dtypes, given)
         return found
+
+    def _site(self, variant: str) -> Site:
+        """Where the tiles would run, with NumPy in place of CuPy."""
+        dtypes = [a.dtype for a in self.operands]
+        xp, body = namespace_for("CPU"), self.definition.body
+        return Site(
+            self.plan, body, body.function_for(variant), xp, "numpy", variant, self.definition.casts(dtypes, xp)
+        )
 
     def recipe(self) -> Recipe:
         """How the arrays enter a launch on Legate."""
@@ -133,48 +166,6 @@ class Question:
             most_unbound=_UNBOUND,
             pointers=pointers,
         )
-
-    def cuts(self, recipe: Recipe, rule: Rule) -> Cuts | None:
-        """Where Legate cuts the aligned arrays; None where there are none."""
-        members = list(self._members(recipe, rule))
-        if not members or recipe.one_piece or self.plan.empty:
-            return None
-        whole = frozenset(d for fit in _aligned(recipe) for d in fit.keep_whole)
-        if recipe.grid is not None:  # the least size of a tile counts for the cells that the grid stands for
-            shares = [n / extent for n, extent in zip(recipe.cells, self.plan.extents, strict=True) if n]
-            rule = replace(rule, threshold=max(1, int(rule.threshold * float(np.prod(shares)))))
-        return cuts_of(members, whole, recipe.least, rule)
-
-    def _members(self, recipe: Recipe, rule: Rule) -> Any:
-        def member(name: str, shape: Shape, itemsize: int, mode: int, fit: Any, *, known: bool) -> Member:
-            turned = fit.turn(Turned(shape, tuple(range(len(shape)))))
-            cells = int(np.prod(shape, dtype=object))
-            return Member(name, shape, cells * itemsize, mode, turned, rule.cut(shape) if known else ())
-
-        boxes = {b.operand for b in recipe.rects if b.instead}
-        sizes = self.itemsizes
-        for p, (a, fit) in enumerate(zip(self.operands, recipe.operands, strict=True)):
-            if fit.how == "align" and p not in boxes:
-                yield member(self.plan.operands[p].name, a.shape, sizes[p], READ, fit, known=not self.copied[p])
-        for r, ((dtype, shape), layout, fit) in enumerate(
-            zip(self.types, self.plan.results, recipe.results, strict=True)
-        ):
-            if fit.how == "align":
-                mode = REDUCE if layout.op else WRITE
-                known = bool(layout.op) or self.given[r] is not None
-                yield member(layout.name, shape, dtype.itemsize, mode, fit, known=known)
-        if recipe.grid is not None:
-            yield member("grid", recipe.grid[0], 1, READ, recipe.grid[1], known=True)
-        for b in recipe.rects:
-            layout = self.plan.operands[b.operand]
-            shape = tuple(self.plan.extents[a] for a in layout.axes)
-            yield member(f"boxes of {layout.name}", shape, 16 * (1 + len(b.tail)), READ, b.fit, known=True)
-
-
-def _aligned(recipe: Recipe) -> list[Any]:
-    grid = () if recipe.grid is None else (recipe.grid[1],)
-    boxes = (b.fit for b in recipe.rects)
-    return [fit for fit in (*recipe.operands, *recipe.results, *grid, *boxes) if fit.how == "align"]
 
 
 def ask(call: Call, engine: str) -> Question:
@@ -202,19 +193,3 @@ def ask(call: Call, engine: str) -> Question:
     known = tuple(None if g is None else g.dtype for g in given)
     types = result_types(definition, plan, dtypes, scalars, known)
     return Question(definition, engine, library, with_results(plan, types), operands, known, types, scalars, copied)
-
-
-def check_variant(definition: Definition, variant: str) -> None:
-    """Refuse a kind of processor for which the kernel has no variant.
-
-    Raises
-    ------
-    UnsupportedError
-    """
-    if variant not in definition.variants:
-        raise refuse_variant(definition.variants, [variant]).complete(definition.name, definition.notation)
-
-
-def whole_of(sizes: Sequence[int]) -> Region:
-    """The region of a tile of these sizes, wherever it lies."""
-    return tuple((0, n) for n in sizes)

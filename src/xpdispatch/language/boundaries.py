@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from xpdispatch.errors import DTypeError, SignatureError
-from xpdispatch.language.notation import Signature
+from xpdispatch.errors import ArgumentError, DTypeError
+from xpdispatch.language.signature import Signature
 
 PADS = ("edge", "reflect", "symmetric", "wrap")
 MODES = ("clip", "valid", *PADS)
@@ -31,50 +31,57 @@ def boundaries_of(signature: Signature, entry: Any) -> dict[str, Boundary]:
 
     Raises
     ------
-    SignatureError
-        It is left out where a halo needs it, given where none does, or no mode.
+    ArgumentError
+        It is left out where a halo needs it, given where none does, or is not a mode.
     """
     haloed = {str(t.name): t for t in signature.operands if t.haloed}
     if not haloed:
         if entry is None:
             return {}
-        raise SignatureError(
-            f"boundary={entry!r} is given, and no operand has a halo", hint="leave it out, or write i-1..i+1"
+        raise ArgumentError(
+            f"boundary={entry!r} is given, and no operand has a halo",
+            hint="leave it out, or write a halo: i-1..i+1",
         )
     given = dict(entry) if isinstance(entry, Mapping) else dict.fromkeys(haloed, entry)
     for name in given:
         if name not in haloed:
-            raise SignatureError(
-                f"boundary= names {name!r}, which is no operand with a halo",
+            raise ArgumentError(
+                f"boundary= names {name!r}, which is not an operand with a halo",
                 hint=f"the operands with a halo are {', '.join(haloed)}",
             )
     for name, term in haloed.items():
         mode = given.get(name)
         if mode is None:
-            raise SignatureError(
+            raise ArgumentError(
                 f"nothing says what lies outside {name!r} under its halo",
                 column=term.column,
                 hint=f"pass boundary=: one of {', '.join(map(repr, MODES))}, or a constant",
             )
         if not (mode in MODES if isinstance(mode, str) else isinstance(mode, numbers.Number)):
-            raise SignatureError(
-                f"boundary={mode!r} of {name!r} is no mode",
+            raise ArgumentError(
+                f"boundary={mode!r} of {name!r} is not a mode",
                 column=term.column,
                 hint=f"pass one of {', '.join(map(repr, MODES))}, or a constant",
             )
         if mode == "valid" and any(r.name == name for r in signature.results):
-            raise SignatureError(
+            raise ArgumentError(
                 f"{name!r} is read and written, and cannot be longer than its index, as boundary='valid' says",
                 column=term.column,
                 hint="choose another boundary, or give the result a name of its own",
             )
     for constraint in signature.constraints:
-        if constraint.kind == "image" and given.get(str(constraint.args[0]), "valid") != "valid":
-            raise SignatureError(
+        if constraint.kind == "image" and given.get(constraint.names[0], "valid") != "valid":
+            raise ArgumentError(
                 f"{constraint} follows borders of ranges, of which there is one more than there are ranges",
-                hint='pass boundary="valid" for them',
+                hint=f'pass boundary="valid" for {constraint.names[0]!r}',
             )
     return given
+
+
+def default_boundaries(signature: Signature) -> dict[str, Boundary]:
+    """What lies outside the arrays that bloat gives a halo: nothing, as in Legate; borders of ranges are one more."""
+    functions = {c.names[0] for c in signature.constraints if c.kind == "image"}
+    return {str(t.name): "valid" if t.name in functions else "clip" for t in signature.operands if t.haloed}
 
 
 def check_constant(name: str, boundary: Boundary, dtype: np.dtype[Any]) -> None:
@@ -94,6 +101,6 @@ def check_constant(name: str, boundary: Boundary, dtype: np.dtype[Any]) -> None:
         fits = False
     if not fits or (np.iscomplexobj(boundary) and dtype.kind != "c"):
         raise DTypeError(
-            f"boundary={boundary!r} is no value of dtype {dtype}, which argument {name!r} has",
+            f"boundary={boundary!r} is not a value of dtype {dtype}, which argument {name!r} has",
             hint="pass another constant, or an array of another dtype",
         )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-from xpdispatch.errors import SignatureError
+from xpdispatch.errors import ArgumentError
 
 OPTIONS = ("concurrent", "has_side_effect", "has_allocations", "elide_device_ctx_sync")
 """Those of Legate's ``VariantOptions`` that a kernel can have; each is True or False."""
@@ -22,30 +21,24 @@ def check_options(options: Mapping[str, bool] | None) -> Mapping[str, bool]:
 
     Raises
     ------
-    SignatureError
+    ArgumentError
     """
     if options is None:
         return MappingProxyType({})
     if not isinstance(options, Mapping):
-        raise SignatureError(
+        raise ArgumentError(
             f"options= got a {type(options).__name__}, expected a mapping",
             hint="write options={'concurrent': True}, with the names of Legate's VariantOptions",
         )
     for name, value in options.items():
         if name in _REFUSED:
-            raise SignatureError(f"options= sets {name!r}, which a kernel cannot have", hint=_REFUSED[str(name)])
+            raise ArgumentError(f"options= sets {name!r}, which a kernel cannot have", hint=_REFUSED[name])
         if name not in OPTIONS:
-            raise SignatureError(f"options= sets {name!r}, which is unknown", hint=f"use {_listed()}")
-        _check_flag(name, value)
+            raise ArgumentError(
+                f"options= sets {name!r}, which is unknown", hint=f"use one of {', '.join(map(repr, OPTIONS))}"
+            )
+        if not isinstance(value, bool):
+            raise ArgumentError(
+                f"option {name!r} is {value!r}, expected True or False", hint=f"write options={{{name!r}: True}}"
+            )
     return MappingProxyType(dict(options))
-
-
-def _check_flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise SignatureError(
-            f"option {name!r} is {value!r}, expected True or False", hint=f"write options={{{name!r}: True}}"
-        )
-
-
-def _listed() -> str:
-    return f"{', '.join(map(repr, OPTIONS[:-1]))} or {OPTIONS[-1]!r}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from xpdispatch.language.boundaries import PADS
-from xpdispatch.language.constraints import kept_whole, names_in
-from xpdispatch.language.notation import Axis, Constraint, Signature, Term
+from xpdispatch.language.constraints import Constraint
+from xpdispatch.language.signature import Signature
+from xpdispatch.language.terms import Axis, Term
 
 _COMBINED = {
     "sum": "summed",
@@ -33,7 +34,7 @@ def in_words(
     boundaries : mapping of str to (str or number), optional
         By operand with a halo: what lies outside.
     scalars : sequence of str, optional
-        The parameters that are no arrays.
+        The parameters that are not arrays.
 
     Returns
     -------
@@ -41,17 +42,17 @@ def in_words(
 
     Examples
     --------
-    >>> from xpdispatch import parse
-    >>> print(*in_words(parse("x[i], y[i] -> z[i]")), sep="\n")
+    >>> from xpdispatch import Signature
+    >>> print(*in_words(Signature.parse("x[i], y[i] -> z[i]")), sep="\n")
     x and y are cut along i, at the same places.
     z is put together from the tiles along i.
-    >>> print(*in_words(parse("data[i] -> sum hist[:bins]"), scalars=["bins"]), sep="\n")
+    >>> print(*in_words(Signature.parse("data[i] -> sum hist[:bins]"), scalars=["bins"]), sep="\n")
     data is cut along i.
-    hist is whole in every tile, and the tiles' hist are summed. It has bins cells.
+    hist is whole in every tile, and the tiles' hist are summed. It has bins elements.
     bins is the same in every tile.
     """
     said = [*_indices(signature), *_ellipses(signature)]
-    uncut, imaged = _uncut(signature), {c.args[1] for c in signature.constraints if c.kind == "image"}
+    uncut, imaged = _uncut(signature), {c.names[1] for c in signature.constraints if c.kind == "image"}
     kept = [
         _shown(t)
         for t in signature.operands
@@ -86,9 +87,9 @@ def _indices(signature: Signature) -> list[str]:
             axes = (a for t in (*signature.operands, *signature.results) for a in t.axes if _is(a, index))
             extent = next((a.extent for a in axes if a.extent), None)
             if extent and not names:
-                said.append(f"{index} runs over {extent} cells, of which no array is needed.")
+                said.append(f"{index} runs over {extent} elements, of which no array is needed.")
             elif extent:
-                said.append(f"{index} has {extent} cells.")
+                said.append(f"{index} has {extent} elements.")
     return said
 
 
@@ -119,12 +120,12 @@ def _operand(term: Term, boundary: object) -> list[str]:
             said.append(_all_of(_shown(term), [str(n) for n in whole]))
     for axis in term.axes:
         if axis.scale != 1:
-            said.append(f"Each cell of {axis.name} goes with a block of {axis.scale} cells of {_shown(term)}.")
+            said.append(f"Each element of {axis.name} goes with a block of {axis.scale} elements of {_shown(term)}.")
         if axis.below or axis.above:
-            seen = [f"{_cells(n)} {where}" for n, where in ((axis.below, "below"), (axis.above, "above")) if n]
+            seen = [f"{_elements(n)} {where}" for n, where in ((axis.below, "below"), (axis.above, "above")) if n]
             said.append(f"Along {axis.name} a tile of {_shown(term)} also has {' and '.join(seen)} its own.")
         if axis.kind == "whole" and axis.extent and not axis.extent.names:
-            said.append(f"An axis of {_shown(term)} has {axis.extent} cells.")
+            said.append(f"An axis of {_shown(term)} has {axis.extent} elements.")
     if term.haloed and boundary is not None:
         said.append(_outside(_shown(term), boundary))
     return said
@@ -134,16 +135,16 @@ def _outside(name: str, boundary: object) -> str:
     if boundary == "clip":
         return f"Nothing lies outside {name}: the tiles at its ends are smaller."
     if boundary == "valid":
-        return f"{name} is longer than its index by the cells around it."
+        return f"{name} is longer than its index by the elements around it."
     if boundary in PADS:
-        return f"Outside {name} are the cells that numpy.pad puts there with mode {boundary!r}."
+        return f"Outside {name} are the elements that numpy.pad puts there with mode {boundary!r}."
     return f"Outside {name} is {boundary!r}."
 
 
 def _result(signature: Signature, term: Term) -> str:
     name = term.name
     if any(a.kind == "unknown" for a in term.axes):
-        return f"{name} has as many cells as the bodies return, joined in the order of the tiles."
+        return f"{name} has as many elements as the bodies return, joined in the order of the tiles."
     held = [str(a.name) for a in term.axes if a.kind == "split"] + (["..."] if term.ellipsis else [])
     updated = any(t.name == name for t in signature.operands)
     if updated:
@@ -161,10 +162,10 @@ def _result(signature: Signature, term: Term) -> str:
             said += ", with what it held before the call"
     sizes = [str(a.extent or a.name) for a in term.axes if a.kind == "whole" and (a.extent or a.name)]
     if len(sizes) == len(term.axes) == 1:
-        said += f". It has {sizes[0]} cells"
+        said += f". It has {sizes[0]} elements"
     elif sizes and not updated:
-        said += f". Its whole {'axis has' if len(sizes) == 1 else 'axes have'} {_listed(sizes)} cells"
-    blocks = [f"a block of {a.scale} cells for each cell of {a.name}" for a in term.axes if a.scale != 1]
+        said += f". Its whole {'axis has' if len(sizes) == 1 else 'axes have'} {_listed(sizes)} elements"
+    blocks = [f"a block of {a.scale} elements for each element of {a.name}" for a in term.axes if a.scale != 1]
     if blocks and not updated:
         said += f". It has {_listed(blocks)}"
     return said + "."
@@ -172,21 +173,20 @@ def _result(signature: Signature, term: Term) -> str:
 
 def _uncut(signature: Signature) -> set[str]:
     """The arrays that a constraint of the explicit spelling keeps whole."""
-    return {name for c in signature.constraints for name, axes in kept_whole(c) if axes is None}
+    return {name for c in signature.constraints for name, axes in c.kept_whole.items() if axes is None}
 
 
 def _constraint(constraint: Constraint) -> list[str]:
-    names = list(names_in(constraint))
+    names = constraint.names
     match constraint.kind:
         case "align":
             return [f"{_listed(names)} are cut at the same places."]
         case "broadcast":
-            axes = ((name, [str(a) for a in axes]) for name, axes in kept_whole(constraint) if axes is not None)
-            return [_all_of(name, whole) for name, whole in axes]
+            return [_all_of(n, [str(a) for a in axes]) for n, axes in constraint.kept_whole.items() if axes is not None]
         case "image":
             return [f"A tile has the part of {_listed(names[1:])} that its part of {names[0]} points to."]
         case "min_extents":
-            return [f"Legate makes tiles of {_listed(names)} of at least {constraint.args[-1]} cells, where it can."]
+            return [f"Legate makes tiles of {_listed(names)} of at least {constraint.extents} elements, where it can."]
     return [f"The constraint {constraint} holds."]
 
 
@@ -194,8 +194,8 @@ def _all_of(name: str, axes: Sequence[str]) -> str:
     return f"Along {'axis' if len(axes) == 1 else 'axes'} {_listed(axes)} every tile has all of {name}."
 
 
-def _cells(n: int) -> str:
-    return "the cell" if n == 1 else f"the {n} cells"
+def _elements(n: int) -> str:
+    return "the element" if n == 1 else f"the {n} elements"
 
 
 def _shown(term: Term) -> str:

@@ -1,9 +1,9 @@
-"""Legate on a machine without an NVIDIA driver.
+"""The libraries of NVIDIA's that Legate links, on machines that lack them.
 
 Legate's wheels link ``libcuda.so.1``, which comes with the driver. Where there is none, a small library that
 answers every call with "no device" takes its place: Legate then runs on CPUs. It is compiled once, kept in a
-directory that only the user can write, and loaded when ``legate`` is about to be imported, never before and
-never where a driver exists.
+directory that only the user can write, and loaded (``startup.py``) when ``legate`` is about to be imported, never
+before and never where a driver exists.
 
 Some wheels link the CUDA runtime too, and do not ask for the wheel that has it: it is loaded from there.
 """
@@ -18,28 +18,14 @@ import shlex
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from importlib.machinery import ModuleSpec
+from contextlib import suppress
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from xpdispatch.errors import MissingError
-from xpdispatch.machine import exits
-from xpdispatch.machine import hardware as machine
 
 _NAME = "libcuda.so.1"
-_WINDOW = 65536
-"""Operations of Legion under way at most."""
-
-_SHARE = 0.75
-"""Of the free memory, what Legate's arrays may take; the rest is for Python and the temporaries of bodies."""
-
 _CUDA_RUNTIMES = {
     "libcudart.so.12": ("nvidia-cuda-runtime-cu12", "cuda_runtime/lib"),
     "libcudart.so.13": ("nvidia-cuda-runtime==13.*", "cu13/lib"),
@@ -70,8 +56,6 @@ int cuGetProcAddress_v2(const char *name, void **p, int version, u64 flags, int 
   (void)version; (void)flags; if (status) *status = 0; *p = find(name); return 0;
 }
 """
-
-
 _stands_in = False
 
 
@@ -212,151 +196,8 @@ def cuda_runtime(package: Path) -> Path | None:
     return None
 
 
-def prepare(package: Path | None = None) -> None:
-    """Make ``import legate`` work where there is no driver, and safe everywhere.
-
-    Everywhere it completes ``LEGION_DEFAULT_ARGS``, and loads the CUDA runtime that Legate, in the folder `package`,
-    does not find. Without a driver it loads the stand-in and completes ``LEGATE_CONFIG``.
-    """
+def load_stand_in() -> None:
+    """Load the stand-in, so that Legate's own libraries find it."""
     global _stands_in  # noqa: PLW0603  a library is loaded once in a process
-    exits.watch()
-    runtime = cuda_runtime(package) if package else None
-    if runtime is not None:
-        ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
-    config = shlex.split(os.environ.get("LEGATE_CONFIG", ""))
-    if sys.platform.startswith("linux") and not has_driver():
-        ctypes.CDLL(str(shim()), mode=ctypes.RTLD_GLOBAL)
-        _stands_in = True
-        config += missing_flags(config, alone=not has_companions())
-        os.environ["LEGATE_CONFIG"] = shlex.join(config)
-    os.environ["LEGION_DEFAULT_ARGS"] = legion_arguments(config, gpus=not _stands_in)
-
-
-def legion_arguments(config: Sequence[str], *, gpus: bool) -> str:
-    """``LEGION_DEFAULT_ARGS`` for a program with these flags of Legate's: as they are, with a wide window, and quiet.
-
-    To drop an array is an operation for Legion too, and Python drops it with its lock held: a program that is held
-    up there while a task in Python waits for the lock stands still for ever. So Legion may take more operations
-    before it holds the program up.
-
-    Lines that say what is known are left out: that there is no GPU, and that the cores are fewer than all threads of
-    Legate's. What the user says about these two loggers, or about all, counts.
-    """
-    words = os.environ.get("LEGION_DEFAULT_ARGS", "").split()
-    if "-lg:window" not in words:
-        words += ["-lg:window", str(_WINDOW)]
-    levels = ",".join([*flag_values(words, "-level"), *flag_values(config, "--logging")])
-    said = {level.rpartition("=")[0] for level in levels.split(",") if level}
-    wanted = [] if gpus else ["gpu=6"]  # no message at all
-    if all(int(n) <= machine.cores() for n in flag_values(config, "--cpus") if n.isdecimal()):
-        wanted.append("threads=5")  # errors alone
-    wanted = [level for level in wanted if not said & {"", level.split("=")[0]}]
-    return " ".join(words + (["-level", ",".join(wanted)] if wanted else []))
-
-
-def flag_values(words: Sequence[str], flag: str) -> list[str]:
-    """What words such as ``--cpus 2`` and ``--cpus=2`` set a flag to, the last one last."""
-    parts = [part for word in words for part in (word.split("=", 1) if word.startswith(f"{flag}=") else [word])]
-    return [value for name, value in pairwise(parts) if name == flag]
-
-
-def has_companions() -> bool:
-    """Whether the environment says that this is one of several processes of a program, or of a batch job's step."""
-    sizes = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_NTASKS")
-    return any(os.environ.get(name, "1") != "1" for name in sizes)
-
-
-def window() -> int:
-    """How many operations Legion takes at once, as far as its environment tells; its default is 1,024."""
-    words = os.environ.get("LEGION_DEFAULT_ARGS", "").split()
-    said = [value for value in flag_values(words, "-lg:window") if value.isdecimal()]
-    return int(said[-1]) if said else 1024
-
-
-def missing_flags(words: Sequence[str], *, alone: bool = True) -> list[str]:
-    """Legate's flags that a machine without a driver needs and `words` do not have.
-
-    Legate's automatic configuration fails without ``--gpus 0``, and on two cores or fewer without ``--cpus``. Its
-    memory is a share of the machine's, whatever this process may have of it, or 256 MB without the automatic
-    configuration; here it is a share of what is free. Each of several processes would take the same: that is left
-    to Legate.
-    """
-    flags = {word.split("=")[0] for word in words}
-    missing = [] if "--gpus" in flags else ["--gpus", "0"]
-    if not alone:
-        return missing
-    cores = machine.cores()
-    if not flags & {"--cpus", "--omps"} and cores <= 2:
-        missing += ["--cpus", str(cores)]
-    free = machine.free_memory()
-    if free and not flags & {"--sysmem", "--numamem", "--omps"}:
-        missing += ["--sysmem", str(int(free * _SHARE) >> 20)]
-    return missing
-
-
-class _BeforeLegate:
-    """A finder that hands on what the others find for ``legate``, with :func:`prepare` before its first line.
-
-    What ``legate.core`` reserves, when it starts the runtime, is asked for in huge pages where there is no GPU, whose
-    driver would have a say in it. Looking for a package (``importlib.util.find_spec``) does nothing; importing it does.
-    """
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name not in ("legate", "legate.core"):
-            return None
-        others = (f for f in sys.meta_path if f is not self)
-        spec = next((s for s in (f.find_spec(name, path, target) for f in others) if s is not None), None)
-        if spec is not None and spec.loader is not None:
-            _around(spec.loader, _preparation(package_of(spec)) if name == "legate" else _reservation())
-        return spec
-
-
-@contextmanager
-def _preparation(package: Path | None) -> Iterator[None]:
-    prepare(package)
-    yield
-
-
-@contextmanager
-def _reservation() -> Iterator[None]:
-    before = machine.mappings()
-    yield
-    if not has_driver():
-        machine.ask_for_huge_pages(machine.mappings() - before)
-
-
-def _around(loader: Any, context: AbstractContextManager[None]) -> None:
-    execute = loader.exec_module
-
-    def exec_module(module: ModuleType) -> None:
-        with context:
-            execute(module)
-
-    loader.exec_module = exec_module
-
-
-def package_of(spec: ModuleSpec) -> Path | None:
-    """The folder of a package."""
-    return next(map(Path, spec.submodule_search_locations or ()), None)
-
-
-@contextmanager
-def unprepared() -> Iterator[None]:
-    """Import parts of Legate that start nothing, such as its launcher's parser; they are forgotten afterwards."""
-    before, finders = set(sys.modules), sys.meta_path[:]
-    sys.meta_path[:] = [finder for finder in finders if not isinstance(finder, _BeforeLegate)]
-    try:
-        yield
-    finally:
-        sys.meta_path[:] = finders
-        for name in set(sys.modules) - before:
-            if name.split(".")[0] == "legate":
-                del sys.modules[name]
-
-
-def install_import_hook() -> None:
-    """Prepare for Legate when, and only when, it is imported."""
-    if "legate" not in sys.modules:
-        sys.meta_path.insert(0, _BeforeLegate())
+    ctypes.CDLL(str(shim()), mode=ctypes.RTLD_GLOBAL)
+    _stands_in = True

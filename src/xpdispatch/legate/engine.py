@@ -19,11 +19,11 @@ from xpdispatch.arrays.namespaces import VARIANTS, library_of, refuse_variant, s
 from xpdispatch.arrays.reductions import combined, from_sort_keys, identity, sort_keys
 from xpdispatch.arrays.scalars import scalars_key
 from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
-from xpdispatch.language.notation import Term, parse
+from xpdispatch.language.signature import Signature
+from xpdispatch.language.terms import Term
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.arguments import shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of, define
-from xpdispatch.planning.windows import Region
 
 if "legate.core" not in sys.modules and threading.current_thread() is not threading.main_thread():
     raise EngineError(
@@ -412,9 +412,9 @@ def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
     return from_sort_keys(keys, np.dtype(dtype))
 
 
-_ASSIGN = define(assign, parse("src[...] -> dst[...]"), cut=False)
-_FOLD = define(fold, parse("total[...], part[...] -> total[...]"), cut=False)
-_FROM_KEYS = define(from_keys, parse("keys[...] -> values[...]"), cut=False)
+_ASSIGN = define(assign, Signature.parse("src[...] -> dst[...]"), cut=False)
+_FOLD = define(fold, Signature.parse("total[...], part[...] -> total[...]"), cut=False)
+_FROM_KEYS = define(from_keys, Signature.parse("keys[...] -> values[...]"), cut=False)
 _runners = BoundedCache()
 """Of these, by definition and by the types and shapes of their stores; at most 256."""
 
@@ -449,19 +449,21 @@ def machine_here(variants: Sequence[str]) -> tuple[int, str, int, int]:
 
 
 @contextmanager
-def forced_tiles(factor: int) -> Iterator[list[tuple[Definition, Region]]]:
+def forced_tiles(factor: int, tiles: list[Any] | None = None) -> Iterator[list[Any]]:
     """Let Legate cut arrays into so many tiles to a processor, however small they are; notes the tiles down.
 
     Parameters
     ----------
     factor : int
+    tiles : list, optional
+        Where the tiles are appended.
 
     Yields
     ------
     list of (Definition, Region)
         The tiles of all tasks that have ended by the next synchronisation.
     """
-    tiles: list[tuple[Definition, Region]] = []
+    tiles = [] if tiles is None else tiles
     before, leaf.recorder = leaf.recorder, tiles
     try:
         with cutting(factor):

@@ -12,7 +12,7 @@ from typing import Any
 import legate.core as lg
 
 from xpdispatch.errors import EngineError
-from xpdispatch.legate import driver, failures, garbage
+from xpdispatch.legate import failures, garbage, startup
 from xpdispatch.machine import exits
 
 runtime = lg.get_legate_runtime()
@@ -25,13 +25,13 @@ To drop such a store whose tasks have not ended waits for them, with Python's lo
 """
 _ahead = 0
 """Launches since the last blocking fence."""
-_MOST_AHEAD = max(100, driver.window() // 16)
+_MOST_AHEAD = max(100, startup.window() // 16)
 _AHEAD_IN_STREAMS = 100
 """How many there may be, and after how many to look whether a Scope keeps tasks back, where fewer may be.
 
 To drop a store is an operation for Legion, which holds the program up while too many operations are under way;
 and Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
-ahead stands still for ever. The driver module widens Legion's window, but not where Legate was imported first.
+ahead stands still for ever. ``startup.py`` widens Legion's window, but not where Legate was imported first.
 """
 DEFERRED, IGNORED = int(lg.ExceptionMode.DEFERRED), int(lg.ExceptionMode.IGNORED)
 failures.joined = runtime.node_count > 1

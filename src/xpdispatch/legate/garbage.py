@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 
-from xpdispatch.machine.hardware import collector
+from xpdispatch.machine.collector import collector
 
 _paused = False
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import check_cast
 from xpdispatch.arrays.reductions import check_dtype, needs_sort_keys
-from xpdispatch.errors import MemoryLimitError, ShapeError
+from xpdispatch.errors import EngineError, ShapeError
 from xpdispatch.language.boundaries import check_constant
 from xpdispatch.language.constraints import HINTS
 from xpdispatch.legate.fences import before_launch, runtime, submit
@@ -297,7 +297,7 @@ def check_room(
 
     Raises
     ------
-    MemoryLimitError
+    EngineError
     """
     limit, flag = memory_limit()
     if not limit or plan.empty:
@@ -319,7 +319,7 @@ def check_room(
             apart.append(held)
     needed = new + sum(map(_bytes, apart))
     if needed > limit:
-        raise MemoryLimitError(
+        raise EngineError(
             f"the call needs {needed / 2**20:,.0f} MiB for its arrays, {new / 2**20:,.0f} MiB of them for new ones, "
             f"and Legate has {limit / 2**20:,.0f} MiB in all",
             hint=f"start Legate with more memory (--{flag} takes MiB, in LEGATE_CONFIG or on the launcher's line), "

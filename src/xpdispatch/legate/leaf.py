@@ -302,7 +302,7 @@ class Task:
         strategy, regions, workers = self._choose(region, operands, targets, scalars)
         arguments = body.arguments(operands, scalars)
         place = (lambda: self.place(stores)) if self.anywhere else None
-        results = strategy.run(Work(arguments, targets, region, regions, workers, origins, place))
+        results = strategy.run(arguments, targets, Work(region, regions, workers, origins, place))
         for layout, fit, target, value in zip(plan.results, recipe.results, targets, results, strict=True):
             if layout.op and fit.how not in ("gathered", "inline"):
                 _fold(layout, target, value, one_piece=recipe.one_piece)

@@ -15,7 +15,7 @@ from typing import Any
 import legate.core as lg
 
 from xpdispatch.errors import UnsupportedError
-from xpdispatch.legate import driver
+from xpdispatch.legate import startup
 from xpdispatch.legate.recipe import THRESHOLDS
 
 STORES: tuple[type, ...] = tuple(getattr(lg, name) for name in ("LogicalStore", "LogicalArray") if hasattr(lg, name))
@@ -131,7 +131,7 @@ def memory(flag: str) -> int:
     runtime = lg.get_legate_runtime()
     if hasattr(runtime, "realm_config"):
         return int(getattr(runtime.realm_config(), flag) or 0)
-    said = driver.flag_values(shlex.split(os.environ.get("LEGATE_CONFIG", "")), f"--{flag}")
+    said = startup.flag_values(shlex.split(os.environ.get("LEGATE_CONFIG", "")), f"--{flag}")
     return int(said[-1]) * 2**20 if said else 0
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
-from xpdispatch.language.notation import Term
+from xpdispatch.language.terms import Term
 from xpdispatch.legate.releases import STORES, interface_of, memory, plain_store
 from xpdispatch.planning.plan import Shape
 
@@ -92,7 +92,7 @@ def hold(term: Term, array: Any, known: Held | None = None, *, written: bool = F
 
     Raises
     ------
-    DTypeError, ArgumentError, ShapeError, ReadOnlyError
+    DTypeError, ArgumentError, ShapeError, ResultError
     """
     if isinstance(array, np.ndarray | np.generic):
         return _hold_numpy(str(term.name), np.asarray(array), written=written)
@@ -243,7 +243,7 @@ def check_writable(name: str, array: Any) -> None:
 
     Raises
     ------
-    ReadOnlyError
+    ResultError
     """
     flags = getattr(array, "flags", None)
     if flags is not None and not flags.writeable:

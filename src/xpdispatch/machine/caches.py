@@ -5,14 +5,24 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-SIZE = 256
-
 
 class BoundedCache(dict[Any, Any]):
-    """A dict that forgets its oldest entry instead of growing beyond 256."""
+    """A dict that forgets its oldest entry instead of growing.
+
+    Parameters
+    ----------
+    bound : int
+        The most entries that it holds; a thread that adds one at the same time as another may exceed it by one.
+    """
+
+    __slots__ = ("bound",)
+
+    def __init__(self, bound: int = 256) -> None:
+        super().__init__()
+        self.bound = bound
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if len(self) >= SIZE:
+        while len(self) >= self.bound:
             with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # another thread was first
                 del self[next(iter(self))]
         super().__setitem__(key, value)

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 Progress: TypeAlias = Callable[[int, int, str], None]
-"""Is told how much is done, of how much, and what is being done."""
+"""Called with how much is done, of how much, and what is being done."""
 
 _AFTER, _EVERY = 2.0, 0.1
 _shown: ContextVar[bool] = ContextVar("shown", default=False)
@@ -19,10 +19,9 @@ _shown: ContextVar[bool] = ContextVar("shown", default=False)
 
 @contextmanager
 def progress_bar(after: float | None = None) -> Iterator[Progress]:
-    """A bar for work that takes longer than `after` seconds (2), and is no part of work that has one.
+    """A bar for work that takes longer than `after` seconds (2), and is not a part of work that has one.
 
-    Where standard error is no terminal, and there is no notebook that can show one, or without rich, what is told
-    goes nowhere.
+    Where standard error is not a terminal, and no notebook can show a bar, or without rich, nothing is shown.
     """
     if _shown.get() or not _can_show():
         yield _nowhere
@@ -30,7 +29,7 @@ def progress_bar(after: float | None = None) -> Iterator[Progress]:
     from rich import progress
     from rich.console import Console
 
-    # A thread that draws may collect garbage, and must not find Legate's stores in it: it is drawn where it is told.
+    # A thread that draws may collect garbage, and must not find Legate's stores in it: the thread that works draws it.
     bar = progress.Progress(
         console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
     )

@@ -1,30 +1,29 @@
 """The threads that run the tiles of one call in this process.
 
 They live as long as the call. So a forked process inherits none, and where Legate is loaded the garbage collector
-can stay off until the last of them is gone.
+can stay off until the last of them is gone; a pool of threads that outlives the call could not promise either.
 """
 
 from __future__ import annotations
 
+import operator
 import os
-import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from importlib.util import find_spec
 from typing import Any
 
 from xpdispatch.errors import ArgumentError
-from xpdispatch.machine.hardware import collector, legate_runs, processors
+from xpdispatch.machine.blas import one_thread_each
+from xpdispatch.machine.collector import collector, legate_runs
+from xpdispatch.machine.hardware import processors
 
 _wanted: ContextVar[int | None] = ContextVar("wanted", default=None)
 in_pool: ContextVar[bool] = ContextVar("in_pool", default=False)
 """True in a call that several threads run: libraries should start no threads of their own."""
-
-_RUN = 8
-"""Tiles that a thread takes at once: neighbours, so that two threads seldom write to one page of memory."""
 
 
 @contextmanager
@@ -42,7 +41,7 @@ def threads(count: int) -> Iterator[None]:
     Raises
     ------
     ArgumentError
-        `count` is no integer of at least 1.
+        `count` is not an integer of at least 1.
 
     Examples
     --------
@@ -55,12 +54,16 @@ def threads(count: int) -> Iterator[None]:
     ...     total(np.ones(1000))
     array(1000.)
     """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    try:
+        number = 0 if isinstance(count, bool) else operator.index(count)
+    except TypeError:
+        number = 0
+    if number < 1:
         raise ArgumentError(
             f"threads({count!r}): expected an integer of at least 1",
             hint="write threads(2), or threads(1) to run serially",
         )
-    token = _wanted.set(count)
+    token = _wanted.set(number)
     try:
         yield
     finally:
@@ -73,7 +76,7 @@ def thread_count() -> int:
     return processors() if wanted is None else wanted
 
 
-class Stopped(Exception):  # noqa: N818  no error: another tile had one
+class Stopped(Exception):  # noqa: N818  not an error: another tile had one
     """A tile gives up, since an earlier one failed."""
 
 
@@ -82,34 +85,38 @@ Compute = Callable[[int, Callable[[], None]], Any]
 
 
 class _Job:
-    """Steps of one call: computed on any thread, finished one at a time and in order."""
+    """Steps of one call: computed on any thread, finished one at a time and in order.
 
-    def __init__(self, count: int, run: int, compute: Compute, finish: Callable[[int, Any], None] | None) -> None:
-        self.count = self.limit = count
-        self.run = run
+    Each thread takes a run of neighbours at once, so that two seldom write to one page of memory. Steps from `limit`
+    on are not computed any more; those before a failed one are, so that `error` is in the end that of the first.
+    """
+
+    def __init__(self, count: int, workers: int, compute: Compute, finish: Callable[[int, Any], None] | None) -> None:
         self.compute, self.finish = compute, finish
-        self.next = self.finished = 0
-        self.computed: dict[int, Any] = {}
+        run = max(1, min(8, count // (4 * workers)))
+        self.runs = deque(range(n, min(n + run, count)) for n in range(0, count, run))
+        self.limit = count
         self.error: BaseException | None = None
-        self.lock, self.order = threading.Lock(), threading.Lock()
+        self.values: dict[int, Any] = {}
+        self.finished = 0
+        self.lock = threading.RLock()
         self.first = threading.Event()
 
     def work_on_a_thread(self) -> None:
         """As `work`, but nothing is raised where nobody would see it."""
         try:
             self.work()
-        except BaseException as error:  # noqa: BLE001  told when all threads are done
-            self._fail(-1, error)
+        except BaseException as error:  # noqa: BLE001  raised when all threads are done
+            self.stop(-1, error)
 
     def work(self) -> None:
-        """Take steps until none is left. Those before a failed one are run, so that the first failure is found."""
+        """Take steps until none is left."""
         while True:
-            with self.lock:
-                first = self.next
-                self.next += self.run
-            if first >= self.limit:
+            try:
+                run = self.runs.popleft()
+            except IndexError:
                 return
-            for step in range(first, min(first + self.run, self.count)):
+            for step in run:
                 if step >= self.limit:
                     return
                 self._take(step)
@@ -119,33 +126,23 @@ class _Job:
             value = self.compute(step, self._after_first)
         except Stopped:
             return
-        except Exception as error:  # noqa: BLE001  told when all threads are done
-            self._fail(step, error)
-            return
-        except BaseException as error:  # noqa: BLE001  as above
-            self._fail(-1, error)
+        except Exception as error:  # noqa: BLE001  raised when all threads are done
+            self.stop(step, error)
             return
         if step == 0:
             self.first.set()
         if self.finish is None:
             return
-        with self.order:
-            self.computed[step] = value
-            del value
-            while self.finished in self.computed:
+        with self.lock:
+            self.values[step] = value
+            del value  # which may be the last to hold an array
+            while self.finished in self.values:
                 step = self.finished
                 try:
-                    self.finish(step, self.computed.pop(step))
+                    self.finish(step, self.values.pop(step))
                 except Exception as error:  # noqa: BLE001  as above
-                    self._fail(step, error)
+                    self.stop(step, error)
                 self.finished += 1
-
-    def _fail(self, step: int, error: BaseException) -> None:
-        with self.lock:
-            if step < self.limit:
-                self.limit, self.error = step, error
-        if step <= 0:
-            self.first.set()
 
     def _after_first(self) -> None:
         if not self.first.is_set():
@@ -153,19 +150,20 @@ class _Job:
         if self.limit <= 0:
             raise Stopped
 
-    def stop(self) -> None:
-        """Begin no further step."""
-        self.limit = -1
-        self.first.set()
-
-    def outcome(self) -> BaseException | None:
-        """The error to raise; the job forgets it, for its traceback holds the job."""
-        error, self.error = self.error, None
-        return error
+    def stop(self, step: int, error: BaseException | None) -> None:
+        """Begin none of the steps from this one on, for it failed; -1 for all of them."""
+        with self.lock:
+            if step < self.limit:
+                self.limit, self.error = step, error
+        if step <= 0:
+            self.first.set()
 
 
 _left: list[tuple[_Job, list[threading.Thread], bool]] = []
-"""What calls that were interrupted twice left running, so that their threads never drop an array that is last held."""
+"""What calls that were interrupted twice left running, so that their threads never drop an array that is last held;
+with whether the garbage collector is held for them."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_left.clear)
 
 
 def run_in_order(count: int, compute: Compute, finish: Callable[[int, Any], None] | None, workers: int) -> None:
@@ -187,31 +185,29 @@ def run_in_order(count: int, compute: Compute, finish: Callable[[int, Any], None
         That of the first step, in order, that fails; then later ones are not begun.
     """
     _forget_the_dead()
-    run = max(1, min(_RUN, count // (4 * workers)))
-    job = _Job(count, run, compute, finish)
+    job = _Job(count, workers, compute, finish)
     held = legate_runs()
     if held:
         collector.hold()
     started: list[threading.Thread] = []
     token = in_pool.set(True)
     try:
-        with _one_thread_each():
+        with one_thread_each:
             try:
-                _start(job, min(workers, -(-count // run)) - 1, started)
+                _start(job, workers - 1, started)
                 job.work()
                 _join(started)
-            except BaseException:
-                job.stop()
-                raise
-            finally:
+            except BaseException:  # an interrupt, perhaps one more while it is dealt with
+                job.stop(-1, None)
                 _join(started)
+                raise
     finally:
         in_pool.reset(token)
         if any(t.is_alive() for t in started):
             _left.append((job, started, held))
         elif held:
             collector.release()
-    error = job.outcome()
+    error, job.error = job.error, None  # its traceback holds the job
     if error is not None:
         try:
             raise error
@@ -220,8 +216,8 @@ def run_in_order(count: int, compute: Compute, finish: Callable[[int, Any], None
 
 
 def _start(job: _Job, count: int, started: list[threading.Thread]) -> None:
-    for number in range(count):
-        if job.next >= job.limit:
+    for number in range(min(count, len(job.runs) - 1)):
+        if not job.runs:
             return  # the first threads were quick
         thread = threading.Thread(
             target=copy_context().run, args=(job.work_on_a_thread,), name=f"xpdispatch-{number + 1}", daemon=True
@@ -249,68 +245,3 @@ def _forget_the_dead() -> None:
         _left.remove(entry)
         if entry[2]:
             collector.release()
-
-
-class _Libraries:
-    """The threads that BLAS and its like start themselves: one for each of ours while any call has several.
-
-    Needs threadpoolctl; without it they do as they like.
-    """
-
-    def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._limit: Any = None
-        self._controller: Any = None
-        self._modules = 0
-
-    def enter(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._limit = self._limited()
-            self._users += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0 and self._limit is not None:
-                self._limit.restore_original_limits()
-                self._limit = None
-
-    def _limited(self) -> Any:
-        if len(sys.modules) != self._modules:  # a module may have brought a library: looking takes 2 ms
-            self._controller = _controller()
-            self._modules = len(sys.modules)
-        return None if self._controller is None else self._controller.limit(limits=1)
-
-    def after_fork(self) -> None:
-        """In the child, which has none of the threads that limited them."""
-        limit = self._limit
-        self.renew()
-        if limit is not None:
-            limit.restore_original_limits()
-
-
-def _controller() -> Any:
-    if "threadpoolctl" not in sys.modules and find_spec("threadpoolctl") is None:
-        return None
-    import threadpoolctl
-
-    return threadpoolctl.ThreadpoolController()
-
-
-_libraries = _Libraries()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_libraries.after_fork)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    _libraries.enter()
-    try:
-        yield
-    finally:
-        _libraries.leave()

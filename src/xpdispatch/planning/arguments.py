@@ -11,7 +11,7 @@ import numpy as np
 from xpdispatch.arrays.dtypes import no_promotion
 from xpdispatch.arrays.namespaces import REFUSED, conversion_of, library_of
 from xpdispatch.errors import ArgumentError, EngineError, ShapeError
-from xpdispatch.language.notation import Signature
+from xpdispatch.language.signature import Signature
 from xpdispatch.planning.definition import Call
 from xpdispatch.planning.plan import Plan
 

@@ -10,8 +10,8 @@ from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
-from xpdispatch.errors import SignatureError
-from xpdispatch.language.notation import Signature
+from xpdispatch.errors import ArgumentError
+from xpdispatch.language.signature import Signature
 
 _HIDDEN = ("xp", "tile")
 _NO_SELF = (
@@ -160,23 +160,23 @@ def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict
 
     Raises
     ------
-    SignatureError
+    ArgumentError
         The first parameter is not ``xp``.
     """
     if isinstance(function, classmethod):
-        raise SignatureError("@kernel got a classmethod, expected a function", hint=_NO_SELF)
+        raise ArgumentError("@kernel got a classmethod, expected a function", hint=_NO_SELF)
     if not callable(function):
-        raise SignatureError(
+        raise ArgumentError(
             f"@kernel got {function!r}, expected a function",
             hint='write @kernel("x[i] -> y[i]") on the line before def',
         )
     try:
         parameters = dict(inspect.signature(function).parameters)
     except ValueError as error:
-        raise SignatureError(f"@kernel got {function!r}, which tells no parameters", hint="write a def") from error
+        raise ArgumentError(f"@kernel got {function!r}, which tells no parameters", hint="write a def") from error
     names = list(parameters)
     if not names or names[0] != "xp":
-        raise SignatureError(
+        raise ArgumentError(
             f"the first parameter of the body is {repr(names[0]) if names else 'missing'}, expected 'xp'",
             hint=_NO_SELF
             if names[:1] in (["self"], ["cls"])
@@ -187,12 +187,12 @@ def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict
     for parameter in parameters.values():
         variable = parameter.kind is parameter.VAR_POSITIONAL and parameter.name != star
         if variable or parameter.kind is parameter.VAR_KEYWORD:
-            raise SignatureError(
+            raise ArgumentError(
                 f"the body takes {parameter}, which the notation does not name",
                 hint="write '*xs[...]' in the notation for any number of operands, and name each scalar",
             )
     if star is not None and (star not in parameters or parameters[star].kind is not inspect.Parameter.VAR_POSITIONAL):
-        raise SignatureError(
+        raise ArgumentError(
             f"the notation has '*{star}', and the body has no '*{star}'",
             hint=f"write def {name_of(function)}(xp, *{star})",
         )
@@ -209,7 +209,7 @@ def make_body(
 
     Raises
     ------
-    SignatureError
+    ArgumentError
         The notation names what is no parameter.
     """
     parameters = parameters_of(function)
@@ -217,7 +217,7 @@ def make_body(
     results = [str(t.name) for t in signature.results]
     for term in signature.operands:
         if term.name and term.name not in parameters:
-            raise SignatureError(
+            raise ArgumentError(
                 f"the notation reads {term.name!r}, which is no parameter of the body",
                 column=term.column,
                 hint=f"the parameters are {', '.join(parameters) or 'none'}; names left of '->' are parameters",
@@ -230,9 +230,9 @@ def make_body(
         is_scalar = operand is None and result is None
         if name in _HIDDEN or (name == "out" and result is None):
             hint = "make it the second parameter, after xp, or rename it" if name == "tile" else "rename it"
-            raise SignatureError(f"parameter {name!r} has a name that kernels use themselves", hint=hint)
+            raise ArgumentError(f"parameter {name!r} has a name that kernels use themselves", hint=hint)
         if not is_scalar and parameter.default is not parameter.empty and parameter.default is not None:
-            raise SignatureError(
+            raise ArgumentError(
                 f"array parameter {name!r} has the default {parameter.default!r}, expected None or no default",
                 hint=f"write {name}=None, and let the body see whether it is None",
             )
@@ -241,7 +241,7 @@ def make_body(
     known = [s.name for s in slots if s.scalar is not None]
     for name in signature.free_names:
         if name not in known:
-            raise SignatureError(
+            raise ArgumentError(
                 f"the notation uses extent {name!r}, which is neither an operand's axis nor a scalar parameter",
                 column=_column_of(signature, name),
                 hint=f"the scalar parameters are {', '.join(known) or 'none'}; give the body a parameter {name!r}",
@@ -270,7 +270,7 @@ def _buffers(signature: Signature, parameters: Mapping[str, object]) -> tuple[in
         unknown = any(a.kind == "unknown" for a in term.axes)
         if unknown or term.op == "fold":
             what = "has an extent that only the body knows" if unknown else "is folded, which has no identity"
-            raise SignatureError(
+            raise ArgumentError(
                 f"result {term.name!r} {what}, and cannot be a parameter",
                 column=term.column,
                 hint=f"take {term.name!r} out of the body's parameters, and return the value",

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from xpdispatch.arrays.dtypes import Rule, casts, rules
 from xpdispatch.arrays.namespaces import VARIANTS, check_variants
-from xpdispatch.errors import ArgumentError, SignatureError, UnsupportedError
+from xpdispatch.errors import ArgumentError, UnsupportedError
 from xpdispatch.language.boundaries import Boundary, boundaries_of
-from xpdispatch.language.notation import Signature, Term
+from xpdispatch.language.signature import Signature
 from xpdispatch.language.task_options import check_options
+from xpdispatch.language.terms import Term
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.body import Body, make_body
 from xpdispatch.planning.plan import Plan, Shape, plan
@@ -154,13 +155,13 @@ def define(
 
     Raises
     ------
-    SignatureError, UnsupportedError
+    ArgumentError, UnsupportedError
     """
     for name, value in (("deterministic", deterministic), ("cut", cut), ("fuse", fuse)):
         if not isinstance(value, bool):
-            raise SignatureError(f"{name}= got {value!r}, expected True or False", hint=f"write {name}=True or False")
+            raise ArgumentError(f"{name}= got {value!r}, expected True or False", hint=f"write {name}=True or False")
     if on_error not in ("deferred", "immediate"):
-        raise SignatureError(f"on_error={on_error!r} is unknown", hint="write on_error='deferred' or 'immediate'")
+        raise ArgumentError(f"on_error={on_error!r} is unknown", hint="write on_error='deferred' or 'immediate'")
     checked = check_variants(variants)
     boundaries = boundaries_of(signature, boundary)
     _check_fold(signature, fold)
@@ -208,14 +209,14 @@ def _check_fold(signature: Signature, merge: Callable[..., Any] | None) -> None:
     """``fold=`` is there where a result is folded and only there, and folded results have the same indices."""
     folds = [t for t in signature.results if t.op == "fold"]
     if merge is not None and not callable(merge):
-        raise SignatureError(f"fold={merge!r} is not a function", hint="write def merge(xp, a, b), and fold=merge")
+        raise ArgumentError(f"fold={merge!r} is not a function", hint="write def merge(xp, a, b), and fold=merge")
     if not folds:
         if merge is not None:
-            raise SignatureError("fold= is given, and no result is folded", hint="write fold before a result's name")
+            raise ArgumentError("fold= is given, and no result is folded", hint="write fold before a result's name")
         return
     first = folds[0]
     if merge is None:
-        raise SignatureError(
+        raise ArgumentError(
             f"nothing says how to fold {first.name!r}",
             column=first.column,
             hint="pass fold=merge to the decorator, with def merge(xp, a, b)",
@@ -227,7 +228,7 @@ def _check_fold(signature: Signature, merge: Callable[..., Any] | None) -> None:
                 hint="write the kernel in index notation, and merge with the old content after the call",
             )
         if {a.name for a in term.axes if a.kind == "split"} != {a.name for a in first.axes if a.kind == "split"}:
-            raise SignatureError(
+            raise ArgumentError(
                 f"folded results {first.name!r} and {term.name!r} have different indices",
                 column=term.column,
                 hint="give them the same indices: fold= merges all folded results at once",

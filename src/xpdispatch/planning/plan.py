@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from xpdispatch.errors import ShapeError
 from xpdispatch.language.boundaries import Boundary
-from xpdispatch.language.constraints import names_in, whole_axes
-from xpdispatch.language.notation import Axis, Signature, Term, check_extent, in_digits
+from xpdispatch.language.signature import Signature
+from xpdispatch.language.terms import Axis, Term, check_extent, in_digits
 from xpdispatch.planning.windows import PLAIN, WHOLE, Layout, Reach
 
 Shape = tuple[int, ...]
@@ -121,7 +121,7 @@ def plan(
         Names both arrays where two extents disagree.
     """
     named = [t for t in signature.operands if t.name]
-    whole = whole_axes(signature)
+    whole = signature.kept_whole
     extents = _Extents(scalars)
     for term, shape in zip(named, shapes, strict=True):
         _check_rank(term, shape)
@@ -184,10 +184,10 @@ def _images(signature: Signature, names: Sequence[str], boundaries: Mapping[str,
     waiting = []
     for constraint in signature.constraints:
         if constraint.kind == "image":
-            function, *ranges = names_in(constraint)
+            function, *ranges = constraint.names
             borders = function in boundaries  # a function with a halo has the one of borders
             positions = tuple(map(names.index, ranges))
-            waiting.append(Image(names.index(function), positions, borders, str(constraint.args[-1])))
+            waiting.append(Image(names.index(function), positions, borders, constraint.hint))
     found: list[Image] = []
     while waiting:
         cut = {p for image in waiting for p in image.ranges}
@@ -205,8 +205,8 @@ def _least(
     for constraint in signature.constraints:
         if constraint.kind != "min_extents":
             continue
-        extents: Any = constraint.args[-1]
-        for name in names_in(constraint):
+        extents = constraint.extents
+        for name in constraint.names:
             layout = layouts[name]
             if len(extents) != len(layout.axes):
                 raise ShapeError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from xpdispatch.language.boundaries import Boundary
-from xpdispatch.language.notation import Operator
+from xpdispatch.language.terms import Operator
 
 WHOLE = -1
 """Stands for the index of an axis that every tile holds in full."""

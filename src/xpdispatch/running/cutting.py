@@ -13,7 +13,8 @@ import numpy as np
 
 from xpdispatch.arrays.scalars import scalars_key
 from xpdispatch.machine.caches import BoundedCache
-from xpdispatch.machine.hardware import cache_bytes, keep_small_blocks
+from xpdispatch.machine.hardware import cache_bytes
+from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.tiles import is_empty
 from xpdispatch.planning.windows import Layout, Region

@@ -139,7 +139,8 @@ def _run_sample(
     origins = {p: o.held_from(region) for p, o in enumerate(plan.operands) if o.reaches}
     try:
         with np.errstate(all="ignore"):
-            results = Whole(site, Known(keeps=False)).run(Work(arguments, targets, region, (region,), origins=origins))
+            work = Work(region, (region,), origins=origins)
+            results = Whole(site, Known(keeps=False)).run(arguments, targets, work)
     except Exception as error:
         error.add_note(
             "The body was running on a sample: ones, one element per split index, to learn the results' dtypes. "

@@ -16,6 +16,8 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from xpdispatch.arrays.namespaces import share_memory
 from xpdispatch.arrays.reductions import combine
 from xpdispatch.machine.threads import run_in_order
@@ -24,23 +26,19 @@ from xpdispatch.planning.windows import Layout, Region, slices_of
 from xpdispatch.running.gathered import Gathered
 from xpdispatch.running.images import follow
 from xpdispatch.running.ownership import Known
-from xpdispatch.running.parts import allocated, buffer, operand_part, part_of, read_only
+from xpdispatch.running.parts import allocated, buffer, operand_part, part_of
 from xpdispatch.running.results import checked, note, unshared, values_of, write
 from xpdispatch.running.site import Site, inside_body
 
-NOWHERE: Mapping[int, int] = MappingProxyType({})
+NOWHERE: Mapping[int, Any] = MappingProxyType({})
+NOTHING: tuple[Any, ...] = ()
 
 
 class Work(NamedTuple):
-    """The arrays of one call, and how it is cut.
+    """How a call is cut, and where it lies.
 
     Attributes
     ----------
-    arguments : sequence of object
-        One for each parameter of the body: of each operand its part of `domain`, or all of it where it has a boundary.
-    targets : sequence of (array or None)
-        For each result without an operator where to write its part of `domain`; None allocates. A result with an
-        operator is never written but returned, for the caller to fold.
     domain : Region
         What the arrays span.
     regions : sequence of Region
@@ -53,8 +51,6 @@ class Work(NamedTuple):
         Looks up where the domain lies, where it begins at 0 for the body does the same wherever it lies.
     """
 
-    arguments: Sequence[Any]
-    targets: Sequence[Any]
     domain: Region
     regions: Sequence[Region]
     workers: int = 1
@@ -71,8 +67,24 @@ class Work(NamedTuple):
 class Strategy(Protocol):
     """A way to run a body."""
 
-    def run(self, work: Work) -> list[Any]:
-        """One value for each result, over the domain; None where every region was empty."""
+    def run(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
+        """Run the body on the arrays of one call.
+
+        Parameters
+        ----------
+        arguments : sequence of object
+            One for each parameter of the body: of each operand its part of the domain, or all of it where it has a
+            boundary.
+        targets : sequence of (array or None)
+            For each result without an operator where to write its part of the domain; None allocates. A result with
+            an operator is never written but returned, for the caller to fold.
+        work : Work
+
+        Returns
+        -------
+        list of (array or None)
+            One for each result, over the domain; None where every region was empty.
+        """
 
 
 class Runs:
@@ -81,18 +93,20 @@ class Runs:
     def __init__(self, site: Site, known: Known) -> None:
         plan, body = site.plan, site.body
         self.site, self.known = site, known
-        self.function = body.positional(site.function)
+        self.function, self.xp = body.positional(site.function), site.xp
         numpy = site.library == "numpy"
         self.read_only = [at for p, at in enumerate(body.operand_at) if numpy and p not in body.in_place]
         self.windowed = [(p, at, plan.operands[p]) for p, at in enumerate(body.operand_at) if plan.operands[p].reaches]
-        self.buffers = [(r, at, plan.results[r]) for r, at in body.buffer_at.items()]
+        self.writable = [(r, at) for r, at in body.buffer_at.items()]
+        self.wants_tile, self.images = body.wants_tile, bool(plan.images)
         self.several = body.results > 1
 
     def ready(self, arguments: Sequence[Any]) -> list[Any]:
         """The arguments, of which a body that writes an input fails instead of changing the caller's array."""
         found = list(arguments)
         for at in self.read_only:
-            found[at] = read_only(found[at])
+            view = found[at] = found[at].view(np.ndarray)
+            view.setflags(False)  # noqa: FBT003  to write; by name it takes twice as long
         return found
 
     def call(
@@ -100,39 +114,40 @@ class Runs:
         arguments: list[Any],
         work: Work,
         region: Region,
+        shapes: Sequence[tuple[Any, ...]],
         targets: Sequence[Any],
         before: Callable[[], Sequence[Any]] | None = None,
         wait: Callable[[], None] | None = None,
     ) -> tuple[Sequence[Any], Mapping[int, Any]]:
         """Run the body on one tile: its values of all results, checked, and what it could write.
 
-        `before` gives the results of earlier tiles, once `wait` returns.
+        `shapes` are those that the values must have; `before` gives the results of earlier tiles, once `wait` returns.
         """
         site = self.site
-        plan = site.plan
-        buffers = {}
+        buffers: dict[int, Any] = {}
         try:
-            for r, at, _ in self.buffers:
-                buffers[r] = arguments[at] = buffer(site, r, targets[r], region)
-            windows = follow(site, arguments, work.origins) if plan.images else None
-            leading = (
-                (site.xp, Tile(plan, region, site.xp, site.variant, windows)) if site.body.wants_tile else (site.xp,)
-            )
-            returned = self.function(*leading, *arguments)
+            if self.writable:
+                buffers = {r: buffer(site, r, targets[r], region) for r, _ in self.writable}
+                for r, at in self.writable:
+                    arguments[at] = buffers[r]
+            windows = follow(site, arguments, work.origins) if self.images else None
+            if self.wants_tile:
+                arguments = [Tile(site.plan, region, self.xp, site.variant, windows), *arguments]
+            returned = self.function(self.xp, *arguments)
             if wait is not None:
                 wait()
-            earlier = before() if before is not None else (None,) * len(targets)
-            sizes = [stop - start for start, stop in region]
-            values = [
-                checked(site, r, got, layout.tile_shape(sizes), earlier[r], targets[r])
-                for (r, layout), got in zip(enumerate(plan.results), values_of(site, returned, buffers), strict=True)
-            ]
+            values = values_of(site, returned, buffers)
+            if not self.several:
+                earlier = None if before is None else before()[0]
+                return (checked(site, 0, values[0], shapes[0], earlier, targets[0]),), buffers
+            others = [None] * len(values) if before is None else before()
+            values = [checked(site, r, v, shapes[r], others[r], targets[r]) for r, v in enumerate(values)]
         except Exception as error:
             note(error, site, work.placed(region))
             raise
-        return self._apart(values, buffers, targets) if self.several else values, buffers
+        return self._apart(values, buffers, targets), buffers
 
-    def _apart(self, values: list[Any], buffers: Mapping[int, Any], targets: Sequence[Any]) -> list[Any]:
+    def _apart(self, values: Sequence[Any], buffers: Mapping[int, Any], targets: Sequence[Any]) -> list[Any]:
         """The values, copied where writing one result would change another before it is written itself."""
         layouts, library = self.site.plan.results, self.site.library
         written = [t for t, layout in zip(targets, layouts, strict=True) if t is not None and layout.op is None]
@@ -143,31 +158,46 @@ class Runs:
             for r, v in enumerate(values)
         ]
 
+    def shapes(self, region: Region) -> tuple[tuple[Any, ...], ...]:
+        """The shapes that the body's values must have on a tile; None where only it knows."""
+        sizes = [stop - start for start, stop in region]
+        return tuple([layout.tile_shape(sizes) for layout in self.site.plan.results])
+
 
 class Whole(Runs):
     """The body runs once, on the domain: what it returns is the result, without another copy."""
 
-    def run(self, work: Work) -> list[Any]:
+    def __init__(self, site: Site, known: Known) -> None:
+        super().__init__(site, known)
+        self.stays = [layout.op is not None for layout in site.plan.results]
+        self.last: tuple[Region | None, tuple[tuple[Any, ...], ...]] = None, ()
+        """The latest domain and the shapes of results over it, none where it is empty: most calls have the same."""
+
+    def run(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
         """One value for each result, over the domain; None where that is empty."""
-        site, domain, targets = self.site, work.domain, work.targets
-        layouts = site.plan.results
-        if is_empty(domain):
-            return [None if layout.op else t for layout, t in zip(layouts, targets, strict=True)]
+        site, domain = self.site, work.domain
+        last, shapes = self.last
+        if last != domain:
+            shapes = () if is_empty(domain) else self.shapes(domain)
+            self.last = domain, shapes
+        if not shapes:
+            return [None if op else t for op, t in zip(self.stays, targets, strict=True)]
         token = inside_body.set(True)
         try:
-            arguments = self.ready(work.arguments)
+            arguments = self.ready(arguments)
             for p, at, layout in self.windowed:
                 arguments[at] = operand_part(site, arguments[at], layout, domain, domain, work.origins.get(p))
-            values, buffers = self.call(arguments, work, domain, targets)
+            values, buffers = self.call(arguments, work, domain, shapes, targets)
         finally:
             inside_body.reset(token)
-        given = [arguments[at] for at in site.body.operand_at]
         results: list[Any] = []
-        for r, (layout, value, target) in enumerate(zip(layouts, values, targets, strict=True)):
-            if value is buffers.get(r):
+        for r, value in enumerate(values):
+            target = targets[r]
+            if buffers and value is buffers.get(r):
                 results.append(value)
-            elif layout.op or target is None:
-                results.append(unshared(site, self.known, value, [*given, *buffers.values(), *results]))
+            elif target is None or self.stays[r]:
+                others = (*buffers.values(), *results) if buffers or results else NOTHING
+                results.append(unshared(site, self.known, value, arguments, others))
             else:
                 write(site, target, value)
                 results.append(target)
@@ -177,17 +207,17 @@ class Whole(Runs):
 class ByTile(Runs):
     """The body runs on one tile after another, or on several threads."""
 
-    def run(self, work: Work) -> list[Any]:
+    def run(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
         """One value for each result, over the domain; None where every region was empty."""
         token = inside_body.set(True)
         try:
-            return self.tiles(work).run(work.workers)
+            return self.tiles(arguments, targets, work).run(work.workers)
         finally:
             inside_body.reset(token)
 
-    def tiles(self, work: Work) -> Tiles:
+    def tiles(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> Tiles:
         """The tiles of one call, and their results as far as they are put together."""
-        return Tiles(self, work)
+        return Tiles(self, arguments, targets, work)
 
 
 class Tiles:
@@ -197,13 +227,13 @@ class Tiles:
     part of the results without an operator; what has an order is combined in the order of the tiles.
     """
 
-    def __init__(self, runs: Runs, work: Work) -> None:
+    def __init__(self, runs: Runs, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> None:
         site = runs.site
         plan, body = site.plan, site.body
-        self.runs, self.work = runs, work
+        self.runs, self.targets, self.work = runs, targets, work
         self.regions = [r for r in work.regions if not is_empty(r)]
-        self.arguments = runs.ready(work.arguments)
-        self.results = [None if o.op else t for o, t in zip(plan.results, work.targets, strict=True)]
+        self.arguments = runs.ready(arguments)
+        self.results = [None if o.op else t for o, t in zip(plan.results, targets, strict=True)]
         self.gathered = Gathered()
         self.ordered = any(layout.op or layout.joined for layout in plan.results)
         self.allocating = Lock()
@@ -218,7 +248,8 @@ class Tiles:
             if layout.axes and not layout.reaches:
                 self.alike.setdefault(layout.axes, ([], []))[1].append(r)
         self.blocked = [(r, layout) for r, layout in enumerate(plan.results) if layout.reaches]
-        self.written = any(t is not None for t in work.targets)
+        self.written = any(t is not None for t in targets)
+        self.shapes: dict[tuple[int, ...], tuple[tuple[Any, ...], ...]] = {}  # of results, by the sizes of a tile
 
     def run(self, workers: int) -> list[Any]:
         """Compute all tiles, and put the results together."""
@@ -264,8 +295,10 @@ class Tiles:
         """Run the body on tile `k`, and write its part of the results without an operator."""
         site, region = self.runs.site, self.regions[k]
         arguments, chosen = self.parts(region)
-        targets = self.own(self.work.targets, chosen, region) if self.written else self.work.targets
-        values, buffers = self.runs.call(arguments, self.work, region, targets, self.before, after_first if k else None)
+        targets = self.own(self.targets, chosen, region) if self.written else self.targets
+        values, buffers = self.runs.call(
+            arguments, self.work, region, self._shapes(region), targets, self.before, after_first if k else None
+        )
         layouts = site.plan.results
         if any([a is None for a in self.results]):  # noqa: C419  a list is quicker, at every tile
             self._allocate(layouts, values)
@@ -276,6 +309,13 @@ class Tiles:
         if k == 0:
             self._combine(0, values)
         return values
+
+    def _shapes(self, region: Region) -> tuple[tuple[Any, ...], ...]:
+        sizes = tuple([stop - start for start, stop in region])
+        found = self.shapes.get(sizes)
+        if found is None:
+            found = self.shapes[sizes] = self.runs.shapes(region)
+        return found
 
     def _allocate(self, layouts: Sequence[Layout], values: Sequence[Any]) -> None:
         with self.allocating:  # while the first tile runs here, others may have run by their trace
@@ -296,6 +336,6 @@ class Tiles:
         region, runs = self.regions[k], self.runs
         for r, (layout, value) in enumerate(zip(runs.site.plan.results, values, strict=True)):
             if layout.joined or layout.op == "fold":
-                self.gathered.add(r, region, unshared(runs.site, runs.known, value, [*self.arguments, *values[:r]]))
+                self.gathered.add(r, region, unshared(runs.site, runs.known, value, self.arguments, values[:r]))
             elif layout.op:
                 combine(layout.op, part_of(self.results[r], layout, region, self.work.domain), value)

@@ -206,14 +206,14 @@ class Generated(Traced):
         if "GPU" in site.body.variants or not namespaces.is_default("GPU"):
             self.why_not = "the body or its namespace was made for GPUs"
 
-    def run(self, work: Work) -> list[Any]:
+    def run(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
         """One value for each result, over the domain."""
-        found = None if self.why_not or is_empty(work.domain) else self._by_kernel(work)
-        return self.whole.run(work) if found is None else found
+        skips = self.why_not or is_empty(work.domain)
+        found = None if skips else self._by_kernel(list(arguments), targets, work)
+        return self.whole.run(arguments, targets, work) if found is None else found
 
-    def _by_kernel(self, work: Work) -> list[Any] | None:
-        body, domain, targets = self.site.body, work.domain, work.targets
-        arguments = list(work.arguments)
+    def _by_kernel(self, arguments: list[Any], targets: Sequence[Any], work: Work) -> list[Any] | None:
+        body, domain = self.site.body, work.domain
         for p, at, layout in self.windowed:
             arguments[at] = operand_part(self.site, arguments[at], layout, domain, domain, work.origins.get(p))
         operands = [arguments[at] for at in body.operand_at]

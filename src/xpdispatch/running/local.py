@@ -15,7 +15,7 @@ from xpdispatch.errors import ShapeError, read_only
 from xpdispatch.language.boundaries import check_constant
 from xpdispatch.machine.threads import thread_count
 from xpdispatch.planning.arguments import as_arrays, one_library, refuse_empty, shared_results
-from xpdispatch.planning.definition import Call, Definition
+from xpdispatch.planning.definition import Call, Definition, call_of
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import whole
 from xpdispatch.running.cutting import Choice, Cutter, same_elements
@@ -54,30 +54,30 @@ def prepare_at(call: Call, site: Site) -> Runner:
     writes = any(g is not None for g in given)
     count = len(body.slots)
     domain = whole(plan)
-    regions, blank = (domain,), (None,) * body.results
+    blank, uncut = (None,) * body.results, Work(domain, (domain,))
 
     if fixed is not None and not (numbers or writes or body.buffers or plan.empty):
         run = fixed.run
-        return lambda values: run(Work(values[:count], blank, domain, regions))
+        return lambda values: run(values[:count], blank, uncut)
 
     def runner(values: Sequence[Any]) -> list[Any]:
-        operands: Sequence[Any] = [values[at] for at in body.operand_at]
-        scalars = [values[at] for at in body.scalar_at]
+        arguments, operands = values[:count], [values[at] for at in body.operand_at]
         given: Sequence[Any] = [None if at is None else values[at] for at in body.given_at]
         if numbers:
-            operands = as_arrays(Call(definition, tuple(operands), tuple(given), tuple(scalars)), site.library, site.xp)
+            operands = as_arrays(call_of(definition, values), site.library, site.xp)
         if writes:
             given = all_given(definition, operands, given)
             _check_given(definition, site.library, given)
             operands = _apart(definition, site, operands, given, cut=fixed is None)
-        like = next((a for a in (*operands, *given) if a is not None), None)
-        targets = targets_of(definition, site, given, like) if body.buffers else given
+        targets = targets_of(definition, site, operands, given) if body.buffers else given
+        scalars = [values[at] for at in body.scalar_at]
         if plan.empty:
-            results = _empty(definition, site, operands, targets, scalars, like)
+            results = _empty(definition, site, operands, targets, scalars)
         else:
-            choice = choose(operands, targets, scalars)
-            work = Work(body.arguments(operands, scalars), targets, domain, choice.regions, choice.workers)
-            results = choice.strategy.run(work)
+            if numbers or writes:
+                arguments = body.arguments(operands, scalars)
+            strategy, regions, workers = choose(operands, targets, scalars)
+            results = strategy.run(arguments, targets, Work(domain, regions, workers))
         return [_stored(site, r, result, given[r]) for r, result in enumerate(results)] if writes else results
 
     return runner
@@ -156,18 +156,16 @@ def _check_given(definition: Definition, library: str, given: Sequence[Any]) -> 
                 raise shared_results(definition.signature, other, r)
 
 
-def _apart(
-    definition: Definition, site: Site, operands: Sequence[Any], given: Sequence[Any], *, cut: bool
-) -> list[Any]:
+def _apart(definition: Definition, site: Site, operands: list[Any], given: Sequence[Any], *, cut: bool) -> list[Any]:
     """Copies of the operands that a result would overwrite while the body still reads them.
 
     A single result that the body returns is written when all reading is over, and needs no copy. In several tiles it
     is written while other tiles read, and needs none where each reads just the elements that it writes.
     """
     body = definition.body
-    apart = list(operands)
     if len(given) == 1 and not body.buffers and not cut:
-        return apart
+        return operands
+    apart = list(operands)
     for position, operand in enumerate(operands):
         for r, target in enumerate(given):
             in_place = body.updated[r] == position and (r in body.buffers or not cut)
@@ -190,9 +188,10 @@ def _in_step(plan: Plan, position: int, r: int, operand: Any, target: Any) -> bo
     )
 
 
-def targets_of(definition: Definition, site: Site, given: Sequence[Any], like: Any) -> list[Any]:
+def targets_of(definition: Definition, site: Site, operands: Sequence[Any], given: Sequence[Any]) -> list[Any]:
     """Where the executor writes; buffers that the caller left out are allocated."""
     targets = list(given)
+    like = _like(operands, given)
     for r in definition.body.buffers:
         if targets[r] is not None:
             continue
@@ -215,13 +214,13 @@ def _empty(
     operands: Sequence[Any],
     targets: Sequence[Any],
     scalars: Sequence[Any],
-    like: Any,
 ) -> list[Any]:
     """Results over no element: no body runs, operators give their identity."""
     refuse_empty(site.plan)
     given = [None if t is None else np_dtype(t.dtype) for t in targets]
     types = result_types(definition, site.plan, [np_dtype(a.dtype) for a in operands], scalars, given)
     results = list(targets)
+    like = _like(operands, targets)
     for r, (layout, (dtype, shape)) in enumerate(zip(site.plan.results, types, strict=True)):
         if layout.op is None and results[r] is not None:
             check_cast(layout.name, dtype, results[r].dtype)
@@ -231,6 +230,11 @@ def _empty(
         if layout.op:
             results[r] = site.xp.full_like(results[r], identity(layout.op, dtype).item())
     return results
+
+
+def _like(operands: Sequence[Any], given: Sequence[Any]) -> Any:
+    """An array of the call, on whose device others are made."""
+    return next((a for a in (*operands, *given) if a is not None), None)
 
 
 def _empty_array(site: Site, shape: Sequence[int | None], dtype: Any, like: Any) -> Any:

@@ -43,6 +43,11 @@ class Known(NamedTuple):
     keeps: bool
     arrays: tuple[tuple[Callable[[], Any], Any], ...] = ()
 
+    @property
+    def exposed(self) -> bool:
+        """Whether there is anything that a value may be reached by."""
+        return self.keeps or bool(self.arrays)
+
     def shares(self, library: str, value: Any) -> bool:
         """Whether a value may be reached again, or may share memory with what can."""
         return self.keeps or any(

@@ -30,7 +30,7 @@ def values_of(site: Site, returned: Any, buffers: dict[int, Any]) -> Sequence[An
             hint="return the results, in the order of the notation",
         )
     if count == 1:
-        if not isinstance(returned, tuple | list):
+        if not isinstance(returned, (tuple, list)):
             return (returned,)
         got = f"a {type(returned).__name__} of {len(returned)}, expected the array itself"
         raise ResultError(f"the body returned {got}", hint="return x, and not (x,) or [x]; make arrays with xp.asarray")
@@ -104,26 +104,30 @@ def as_array(site: Site, layout: Layout, value: Any) -> Any:
     return value
 
 
-def unshared(site: Site, known: Known, value: Any, others: Sequence[Any]) -> Any:
+def unshared(site: Site, known: Known, value: Any, arguments: Sequence[Any], others: Sequence[Any]) -> Any:
     """The value itself, or a copy where it may share memory with what outlives the call.
 
-    That is an operand, a buffer, another result (`others`), or whatever else the body can reach again.
+    That is an operand, a buffer or another result (`others`), or what else the body can reach again.
     """
-    if site.library == "jax":
+    library = site.library
+    if library == "jax":
         return value
-    shared = known.shares(site.library, value)
-    if not shared and site.library == "numpy":
-        if value.flags.owndata:  # of the arrays of the call, it can be a result before it alone
-            shared = any(value is a for a in others)
+    shared = known.exposed and known.shares(library, value)
+    if not shared and library == "numpy":
+        if value.flags.owndata:  # then no operand has its memory: those are views, of arrays that the body cannot reach
+            if not others:
+                return value
         else:
             base = value.base
             while isinstance(base, np.ndarray) and base.base is not None:
                 base = base.base
             shared = not value.flags.writeable or not isinstance(base, np.ndarray)
-    if site.library == "torch":
+    elif library == "torch":
         shared = shared or (0 in value.stride() and value.numel() > 1)
-    if shared or any(a is not None and share_memory(site.library, value, a) for a in others):
-        return site.xp.asarray(value, copy=True)
+    operands = [arguments[at] for at in site.body.operand_at]
+    if shared or any(a is not None and share_memory(library, value, a) for a in (*operands, *others)):
+        # The namespace of a variant may be anything that bodies need.
+        return np.array(value) if library == "numpy" else site.xp.asarray(value, copy=True)
     return value
 
 

@@ -66,11 +66,11 @@ class Traced(ByTile):
         self.trusted: set[Any] = set()
         self.codes = BoundedCache()
 
-    def tiles(self, work: Work) -> Tiles:
+    def tiles(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> Tiles:
         """The tiles of one call: by their trace, unless floating-point errors are raised, which the body may catch."""
         raised = not {"raise", "call"}.isdisjoint(np.geterr().values())
-        by_body = raised or self.why_not or _would_be_overwritten(self.site, work)
-        return Tiles(self, work) if by_body else _TracedTiles(self, work)
+        by_body = raised or self.why_not or _would_be_overwritten(self.site, arguments, targets)
+        return (Tiles if by_body else _TracedTiles)(self, arguments, targets, work)
 
     def trace(
         self, sizes: Sequence[int], arguments: Sequence[Any], parts: Sequence[Any], targets: Sequence[Any]
@@ -217,13 +217,13 @@ def _bits(array: Any) -> bytes:
     return bytes(found.tobytes())
 
 
-def _would_be_overwritten(site: Site, work: Work) -> bool:
+def _would_be_overwritten(site: Site, arguments: Sequence[Any], targets: Sequence[Any]) -> bool:
     """Whether one of several results may be written while another's operands are still to be read."""
-    operands = [work.arguments[at] for at in site.body.operand_at]
-    return len(work.targets) > 1 and any(
+    operands = [arguments[at] for at in site.body.operand_at]
+    return len(targets) > 1 and any(
         target is not None and site.body.updated[r] != p and np.may_share_memory(operand, target)
         for p, operand in enumerate(operands)
-        for r, target in enumerate(work.targets)
+        for r, target in enumerate(targets)
     )
 
 
@@ -244,8 +244,8 @@ class _TracedTiles(Tiles):
 
     runs: Traced
 
-    def __init__(self, runs: Traced, work: Work) -> None:
-        super().__init__(runs, work)
+    def __init__(self, runs: Traced, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> None:
+        super().__init__(runs, arguments, targets, work)
         plan = runs.site.plan
         self.found: dict[Any, _Found | None] = {}
         whole = [n for o in (*plan.operands, *plan.results) for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE]
@@ -288,9 +288,9 @@ class _TracedTiles(Tiles):
         if key not in self.found:
             runs = self.runs
             parts = self.own(self.results, chosen, region)
-            program = runs.trace(sizes, arguments, parts, self.work.targets)
+            program = runs.trace(sizes, arguments, parts, self.targets)
             found = None
-            if program is not None and runs.trusts(program, self.work.targets, arguments):
+            if program is not None and runs.trusts(program, self.targets, arguments):
                 found = _Found(program, runs.code_of(program), program.constants)
             self.found[None if found is not None and alike and not found.program.looked else key] = found
             return found

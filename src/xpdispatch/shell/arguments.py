@@ -1,7 +1,8 @@
-"""What commands in the shell say about kernels: where one is, and the arguments of a call."""
+"""A call in the words of a command line: where its kernel is, and what its arguments are."""
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import importlib.util
@@ -17,19 +18,19 @@ from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, MissingError
 
 
-def load_kernel(target: str) -> Kernel:
-    """The kernel at ``package.module:name`` or ``path/to/file.py:name``.
+def call_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """The parser of a command that takes a kernel and the arguments of one call."""
+    parser = argparse.ArgumentParser(prog=f"xpdispatch {command}", description=description)
+    parser.add_argument("kernel", help="package.module:kernel, or path/to/file.py:kernel")
+    parser.add_argument("arguments", nargs="*", metavar="NAME=...", help="extents and dtype of an array, or a value")
+    return parser
 
-    Raises
-    ------
-    MissingError
-        There is no such module or file.
-    ArgumentError
-        There is no such kernel in it.
-    """
+
+def load_kernel(target: str) -> Kernel:
+    """The kernel at ``package.module:name`` or ``path/to/file.py:name``."""
     place, colon, name = target.rpartition(":")
     if not colon:
-        raise ArgumentError(f"{target!r} names no kernel", hint="write package.module:kernel or file.py:kernel")
+        raise ArgumentError(f"{target!r} does not name a kernel", hint="write package.module:kernel or file.py:kernel")
     module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
     value: Any = module
     for part in name.split("."):
@@ -61,8 +62,7 @@ def _load_file(path: Path) -> Any:
     if not path.is_file():
         raise MissingError(f"there is no file {str(path)!r}", hint="give its path from this folder")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None  # noqa: S101  a .py file has a loader
-    assert spec.loader is not None  # noqa: S101
+    assert spec is not None and spec.loader is not None  # noqa: S101  a .py file has a loader
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(path.stem, module)
     try:
@@ -88,12 +88,7 @@ def make_arguments(kernel: Kernel, words: Sequence[str], seed: int | None) -> di
     """The arguments that words such as ``x=1000,3:float32``, ``data=50:int64:0..8`` and ``bins=9`` ask for.
 
     Arrays hold normal numbers, integers from 0 to 8 or of the range that the word gives, or bools; without a seed they
-    have a shape and a dtype, and the memory of one cell. All other arguments are Python literals, or else text.
-
-    Raises
-    ------
-    ArgumentError
-        A word cannot be read, or names no argument.
+    have a shape and a dtype, and the memory of one element. All other arguments are Python literals, or else text.
     """
     rng = None if seed is None else np.random.default_rng(seed)
     arrays = {s.name for s in kernel.definition.body.slots if s.scalar is None}
@@ -103,7 +98,7 @@ def make_arguments(kernel: Kernel, words: Sequence[str], seed: int | None) -> di
         name, equals, text = word.partition("=")
         if not equals or name not in known:
             raise ArgumentError(
-                f"{word!r} is no argument", hint=f"write {' '.join(f'{n}=...' for n in known)}"
+                f"{word!r} is not an argument", hint=f"write {' '.join(f'{n}=...' for n in known)}"
             ).complete(kernel.name, kernel.notation)
         found[name] = _array(name, text, rng) if name in arrays else _literal(text)
     return found
@@ -126,7 +121,8 @@ def _array(name: str, text: str, rng: np.random.Generator | None) -> np.ndarray[
             raise ValueError
     except (ValueError, TypeError):
         raise ArgumentError(
-            f"{name}={text} is no array", hint=f"write {name}=1000,3 or {name}=1000,3:float32 or {name}=50:int64:0..8"
+            f"{name}={text} is not an array",
+            hint=f"write {name}=1000,3 or {name}=1000,3:float32 or {name}=50:int64:0..8",
         ) from None
     if rng is None:
         return np.broadcast_to(np.zeros((), dtype), shape)

@@ -1,4 +1,4 @@
-"""``xpdispatch`` in the shell: each subcommand is a module with ``main(words)``, and one library call."""
+"""``xpdispatch`` in the shell: finds the subcommand, and prints errors of ours without a traceback."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import xpdispatch
 from xpdispatch.errors import XPDispatchError
 
 COMMANDS = {
-    "doctor": "say what works here, and what mends the rest",
+    "doctor": "say what works here, and what fixes the rest",
     "run": "run a script under Legate's launcher, or without Legate",
     "explain": "say how a kernel's arrays will be cut, which are shared, what is reduced, and what moves",
     "check": "check that a kernel does not depend on how its arrays are cut",
 }
-"""By the name of the module in ``xpdispatch.shell.commands``: what its ``main(words)`` does."""
+"""By the name of the module in ``xpdispatch.shell``: what its ``main(words)`` does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,11 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         commands.add_parser(name, add_help=False, help=purpose)
     command = parser.parse_args(words[:1]).command
     try:
-        return int(import_module(f"xpdispatch.shell.commands.{command}").main(words[1:]))
+        return int(import_module(f"xpdispatch.shell.{command}").main(words[1:]))
     except XPDispatchError as error:
         print(f"xpdispatch: {error}", file=sys.stderr)
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Try one namespace or engine, in a process of its own: ``python -m xpdispatch.probes NAME FILE``.
+"""Try one array library or engine, in a process of its own: ``python -m xpdispatch.shell.probes NAME FILE``.
 
 What is found out is written to the file as JSON, as soon as it is known: a library may end the process.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from xpdispatch.calling.decorator import kernel
 from xpdispatch.calling.runtime import synchronize
 from xpdispatch.errors import XPDispatchError
-from xpdispatch.machine.hardware import version_of
+from xpdispatch.machine.packages import version_of
 
 
 @kernel("x[i], y[i] -> z[i]", cut=False)
@@ -39,7 +39,10 @@ def main(name: str, file: Path) -> None:
         fresh.replace(file)  # in one step: this process may be ended at any time
 
     try:
-        _PROBES[name](tell)
+        if name == "legate":
+            _try_legate(tell)
+        else:
+            _try_library(name, tell)
         tell(works=True)
     except XPDispatchError as error:
         tell(why=error.problem, remedy=error.hint)
@@ -53,44 +56,26 @@ def _gist(text: str) -> str:
     return inner[1] if inner else next(iter(text.strip().splitlines()), "")
 
 
-def _run(x: Any, to_numpy: Callable[[Any], Any] = np.asarray) -> None:
-    """Run the kernel on the numbers 0, 1, 2 and 3 in a library."""
-    found = to_numpy(saxpy(x, x, 2.0)).tolist()
-    if found != [0.0, 3.0, 6.0, 9.0]:
-        raise ArithmeticError(f"2 * x + x is {found} for x = 0, 1, 2, 3")
+def _try_library(name: str, tell: Callable[..., None]) -> None:
+    if name == "cupynumeric":  # whose import starts Legate
+        tell(version=version_of("nvidia-cupynumeric") or version_of("cupynumeric"))
+    library: Any = import_module(name)
+    if name != "cupynumeric":
+        tell(version=library.__version__)
+    if name == "cupy":
+        runtime = library.cuda.runtime
+        tell(note=f"{runtime.getDeviceCount()} GPUs, CUDA {runtime.runtimeGetVersion()}")
+    elif name == "torch":
+        tell(note="with CUDA" if library.cuda.is_available() else "on CPUs")
+    elif name == "jax":
+        tell(note=f"on {library.default_backend()}")
+    x = (library.numpy if name == "jax" else library).arange(4.0)
+    z = saxpy(x, x, 2.0)
+    synchronize()
+    _compare(library.asnumpy(z) if name == "cupy" else np.asarray(z), [0.0, 3.0, 6.0, 9.0], "0, 1, 2, 3")
 
 
-def _numpy(tell: Callable[..., None]) -> None:
-    tell(version=np.__version__)
-    _run(np.arange(4.0))
-
-
-def _cupy(tell: Callable[..., None]) -> None:
-    cupy: Any = import_module("cupy")
-    tell(version=cupy.__version__)
-    tell(note=f"{cupy.cuda.runtime.getDeviceCount()} GPUs, CUDA {cupy.cuda.runtime.runtimeGetVersion()}")
-    _run(cupy.arange(4.0), cupy.asnumpy)
-
-
-def _torch(tell: Callable[..., None]) -> None:
-    torch: Any = import_module("torch")
-    tell(version=torch.__version__, note="with CUDA" if torch.cuda.is_available() else "on CPUs")
-    _run(torch.arange(4.0))
-
-
-def _jax(tell: Callable[..., None]) -> None:
-    jax: Any = import_module("jax")
-    tell(version=jax.__version__, note=f"on {jax.default_backend()}")
-    _run(jax.numpy.arange(4.0))
-
-
-def _strict(tell: Callable[..., None]) -> None:
-    strict: Any = import_module("array_api_strict")
-    tell(version=strict.__version__)
-    _run(strict.asarray(np.arange(4.0)))
-
-
-def _legate(tell: Callable[..., None]) -> None:
+def _try_legate(tell: Callable[..., None]) -> None:
     tell(version=version_of("legate"))
     lg: Any = import_module("legate.core")  # this starts Legate
     releases: Any = import_module("xpdispatch.legate.releases")
@@ -111,16 +96,12 @@ def _legate(tell: Callable[..., None]) -> None:
     x.fill(lg.Scalar(1.0, lg.types.float64))
     saxpy(x, x, 2.0, out=z)
     synchronize()
-    found = np.asarray(z.get_physical_store()).tolist()
-    if found != [3.0] * 4:
-        raise ArithmeticError(f"2 * x + x is {found} for x = 1, 1, 1, 1")
+    _compare(np.asarray(z.get_physical_store()), [3.0] * 4, "1, 1, 1, 1")
 
 
-def _cupynumeric(tell: Callable[..., None]) -> None:
-    tell(version=version_of("nvidia-cupynumeric") or version_of("cupynumeric"))
-    cupynumeric: Any = import_module("cupynumeric")
-    _run(cupynumeric.arange(4.0))
-    synchronize()
+def _compare(found: np.ndarray[Any, Any], expected: list[float], x: str) -> None:
+    if found.tolist() != expected:
+        raise ArithmeticError(f"2 * x + x is {found.tolist()} for x = {x}")
 
 
 def _loaded(library: str) -> str:
@@ -128,16 +109,6 @@ def _loaded(library: str) -> str:
     maps = Path("/proc/self/maps").read_text().splitlines()
     return next((line.split(maxsplit=5)[-1] for line in maps if library in line), "")
 
-
-_PROBES: dict[str, Callable[[Callable[..., None]], None]] = {
-    "numpy": _numpy,
-    "cupy": _cupy,
-    "torch": _torch,
-    "jax": _jax,
-    "array_api_strict": _strict,
-    "legate": _legate,
-    "cupynumeric": _cupynumeric,
-}
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]))

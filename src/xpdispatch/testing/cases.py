@@ -46,8 +46,8 @@ class KernelCase:
         return f"<case {self.kernel.name} on {self.engine}>"
 
 
-def yield_kernel_cases(*cases: KernelCase | tuple[Any, ...]) -> list[Any]:
-    """Each case on each engine, for ``pytest.mark.parametrize("case", yield_kernel_cases(...))``.
+def kernel_cases(*cases: KernelCase | tuple[Any, ...]) -> list[Any]:
+    """Each case on each engine, for ``pytest.mark.parametrize("case", kernel_cases(...))``.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ def yield_kernel_cases(*cases: KernelCase | tuple[Any, ...]) -> list[Any]:
     --------
     >>> import numpy as np
     >>> from xpdispatch import kernel
-    >>> from xpdispatch.testing import yield_kernel_cases
+    >>> from xpdispatch.testing import kernel_cases
     >>> double = kernel("x[i] -> y[i]")(lambda xp, x: 2 * x)
-    >>> yield_kernel_cases((double, np.ones(3)))[0].values[0]
+    >>> kernel_cases((double, np.ones(3)))[0].values[0]
     <case <lambda> on numpy>
     """
     import pytest

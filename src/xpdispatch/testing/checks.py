@@ -6,16 +6,17 @@ from typing import Any
 
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError
+from xpdispatch.testing.libraries import LIBRARIES
 from xpdispatch.testing.on_legate import check_on_legate
 from xpdispatch.testing.options import current
-from xpdispatch.testing.partitioning import Checked, check_partitioning
-from xpdispatch.testing.portability import Portability, backends, portability_of
+from xpdispatch.testing.partitioning import PartitionReport, check_partitioning
+from xpdispatch.testing.portability import PortabilityReport, check_portable
 
-ENGINES = (*backends(), "legate")
+ENGINES = (*LIBRARIES, "legate")
 """What a check can run on, by the ids that the array API's own test tools use."""
 
 
-def check_kernel(kernel: Kernel, /, *args: Any, **kwargs: Any) -> tuple[Checked | Portability, ...]:
+def check_kernel(kernel: Kernel, /, *args: Any, **kwargs: Any) -> tuple[PartitionReport | PortabilityReport, ...]:
     """Check that a kernel is independent of tilings and portable: all checks in one.
 
     Parameters
@@ -31,7 +32,7 @@ def check_kernel(kernel: Kernel, /, *args: Any, **kwargs: Any) -> tuple[Checked 
 
     Raises
     ------
-    PartitionError, PortabilityError, DisagreementError
+    PartitionError, PortabilityError
         What the first check that failed has found.
 
     See Also
@@ -53,12 +54,11 @@ def check_kernel(kernel: Kernel, /, *args: Any, **kwargs: Any) -> tuple[Checked 
     for name in chosen or ():
         if name not in ENGINES:
             raise ArgumentError(f"there is no engine {name!r} to check on", hint=f"use one of {', '.join(ENGINES)}")
-    done: list[Checked | Portability] = []
+    done: list[PartitionReport | PortabilityReport] = []
     if chosen is None or "numpy" in chosen:
         done.append(check_partitioning(kernel, *args, **kwargs))
-    libraries = tuple(n for n in (ENGINES if chosen is None else chosen) if n not in ("numpy", "legate"))
-    if libraries:
-        done.append(portability_of(kernel, args, kwargs, backends=None if chosen is None else libraries))
+    if chosen is None or not {"numpy", "legate"}.issuperset(chosen):
+        done.append(check_portable(kernel, *args, **kwargs))
     if chosen is not None and "legate" in chosen:
         done.append(check_on_legate(kernel, *args, **kwargs))
     return tuple(done)

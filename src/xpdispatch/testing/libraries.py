@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -14,20 +13,17 @@ import array_api_compat
 import numpy as np
 
 from xpdispatch.arrays.dtypes import LackingDTypeError, np_dtype
+from xpdispatch.arrays.scalars import copied
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError
+from xpdispatch.machine.packages import install_command
 from xpdispatch.planning.definition import Call
 from xpdispatch.running import local
+from xpdispatch.testing.search import by_name
+from xpdispatch.testing.trial import Trial
 
-INSTALL = {
-    "array_api_strict": "pip install 'xpdispatch[testing]'",
-    "numpy": "pip install numpy",
-    "torch": "pip install torch",
-    "jax.numpy": "pip install jax",
-    "cupy": "pip install 'xpdispatch[cuda]'",
-}
-
-Answer = list[np.ndarray[Any, Any]]
+LIBRARIES = ("array_api_strict", "numpy", "torch", "jax.numpy", "cupy")
+"""The libraries, the strictest first, by the ids that the array API's own test tools use."""
 
 
 def backends() -> dict[str, str]:
@@ -40,20 +36,21 @@ def backends() -> dict[str, str]:
 
     Examples
     --------
-    >>> from xpdispatch.testing.portability import backends
+    >>> from xpdispatch.testing.libraries import backends
     >>> list(backends())
     ['array_api_strict', 'numpy', 'torch', 'jax.numpy', 'cupy']
     >>> backends()["numpy"]
     ''
     """
+    packages = {name: name.split(".")[0] for name in LIBRARIES}
     return {
-        name: "" if find_spec(name.split(".")[0]) else f"{name.split('.')[0]} is not installed: {command}"
-        for name, command in INSTALL.items()
+        name: "" if find_spec(package) else f"{package} is not installed: {install_command(package)}"
+        for name, package in packages.items()
     }
 
 
 class Skip(Exception):  # noqa: N818  it never leaves this package
-    """A library cannot run this call, which is no fault of the body."""
+    """A library cannot run this call, and the body is not to blame."""
 
 
 def chosen_libraries(names: Sequence[str] | None) -> dict[str, str]:
@@ -75,12 +72,13 @@ def chosen_libraries(names: Sequence[str] | None) -> dict[str, str]:
                 f"there is no array library {name!r} to check on", hint=f"use one of {', '.join(known)}"
             )
         if known[name]:
-            raise MissingError(f"package {name.split('.')[0]!r} is not installed", hint=INSTALL[name])
+            package = name.split(".")[0]
+            raise MissingError(f"package {package!r} is not installed", hint=install_command(package))
     return {name: "" for name in known if name in names}
 
 
-def answer_on(name: str, kernel: Kernel, call: Call) -> Answer:
-    """A kernel's results on a library, as NumPy arrays; the arguments are NumPy's, and copied.
+def answer_on(name: str, trial: Trial) -> list[np.ndarray[Any, Any]]:
+    """A kernel's results on a library, as NumPy arrays; what it is given are copies.
 
     Raises
     ------
@@ -89,16 +87,16 @@ def answer_on(name: str, kernel: Kernel, call: Call) -> Answer:
         Whatever the body or the library raises.
     """
     _check_usable(name)
-    if name == "jax.numpy":
-        if kernel.definition.body.buffers or any(u is not None for u in kernel.definition.body.updated):
-            raise Skip("JAX arrays are immutable, and the kernel writes to what it is given")
-        call = replace(call, given=(None,) * len(call.given))  # the body never sees out=
-    with _mode(name, kernel):
+    body = trial.kernel.definition.body
+    if name == "jax.numpy" and (body.buffers or any(u is not None for u in body.updated)):
+        raise Skip("JAX arrays are immutable, and the kernel writes to what it is given")
+    with _mode(name, trial.kernel):
+        call = trial.kernel.bind((), {n: _in_library(name, value) for n, value in by_name(trial).items()}, None)
         try:
-            results = _run(_converted(call, name), name)
+            results = _run(call, name)
         except TypeError as error:
             if name == "jax.numpy" and "immutable" in str(error):
-                raise Skip("JAX arrays are immutable, and the body assigns to cells: array_api_extra.at") from None
+                raise Skip("JAX arrays are immutable, and the body assigns to elements: array_api_extra.at") from None
             raise
         return [_to_numpy(name, value) for value in results]
 
@@ -132,30 +130,11 @@ def _mode(name: str, kernel: Kernel) -> Iterator[None]:
         yield
 
 
-def _converted(call: Call, name: str) -> Call:
-    """A copy of the arguments in a library; one array that is given twice stays one, and numbers stay numbers."""
-    made: dict[int, Any] = {}
-
-    def put(value: Any) -> Any:
-        if not isinstance(value, np.ndarray | np.generic):
-            return value
-        if id(value) not in made:
-            made[id(value)] = _from_numpy(name, np.array(value, order="C"))
-        return made[id(value)]
-
-    scalars = tuple(_own_copy(value) for value in call.scalars)
-    return replace(call, operands=tuple(map(put, call.operands)), given=tuple(map(put, call.given)), scalars=scalars)
-
-
-def _own_copy(scalar: Any) -> Any:
-    try:
-        return pickle.loads(pickle.dumps(scalar))
-    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises
-        return scalar
-
-
-def _from_numpy(name: str, array: np.ndarray[Any, Any]) -> Any:
-    array = np.asarray(array, dtype=array.dtype.newbyteorder("="))
+def _in_library(name: str, value: Any) -> Any:
+    """A copy of an argument: an array in a library, a scalar as a task would get it."""
+    if not isinstance(value, np.ndarray):
+        return copied((value,))[0]
+    array = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
     if name == "numpy":
         return array
     try:

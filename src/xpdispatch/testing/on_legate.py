@@ -1,8 +1,9 @@
-"""The same checks on real Legate, in this process and with tiles forced."""
+"""``check_on_legate``: the same check on real Legate, in this process, and ``forced_tiles``, which makes it cut."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,21 @@ from xpdispatch.arrays.reductions import identity
 from xpdispatch.calling.engines import engine, get_engine
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.runtime import synchronize
-from xpdispatch.errors import DisagreementError, UnsupportedError, XPDispatchError
+from xpdispatch.errors import PartitionError, UnsupportedError, XPDispatchError
+from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.tiles import describe, whole
 from xpdispatch.planning.windows import Region
-from xpdispatch.testing.comparison import Arrays, Difference, Reruns, compare
+from xpdispatch.testing.comparison import Arrays, compare
 from xpdispatch.testing.options import Clock, telling
-from xpdispatch.testing.partitioning import Checked, check_alone, check_partitioning
-from xpdispatch.testing.search import by_name
-from xpdispatch.testing.trial import Trial, jittered, make_trial
+from xpdispatch.testing.partitioning import PartitionReport, check_alone, check_partitioning
+from xpdispatch.testing.search import by_name, reruns_of
+from xpdispatch.testing.trial import Trial, make_trial
 
 FACTORS = (1, 2, 4, 7)
 """Tiles to a processor."""
 
 
-def check_on_legate(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Checked:
+def check_on_legate(kernel: Kernel, /, *args: Any, **kwargs: Any) -> PartitionReport:
     """Run a kernel on real Legate, whole and in forced tiles, and compare with NumPy.
 
     Every launch is compared with one tile on NumPy, and with a run on NumPy of the very tiles that Legate made.
@@ -37,13 +39,13 @@ def check_on_legate(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Checked:
 
     Returns
     -------
-    Checked
+    PartitionReport
 
     Raises
     ------
     PartitionError
         The answer depends on the tiles, here and on NumPy.
-    DisagreementError
+    PartitionError
         Legate's answer is not NumPy's on the same tiles: a defect of xpdispatch, please report it.
     MissingError
         Legate is not installed.
@@ -51,7 +53,7 @@ def check_on_legate(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Checked:
     clock = Clock(0)
     trial = make_trial(kernel, args, kwargs)
     skipped = []
-    launches = 0
+    launches = cut = 0
     try:
         expected = check_alone(trial)  # a body that writes where it must not never reaches Legate's memory
         with telling() as progress:
@@ -63,16 +65,63 @@ def check_on_legate(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Checked:
                     skipped.append(f"Legate: {error.problem}")
                     break
                 launches += 1
+                cut += len(tiles) > 1
                 _compare(trial, expected, tiles, got)
     except XPDispatchError as error:
         error.complete(kernel.name, kernel.notation)
         raise
-    return Checked(launches, ("the arguments on Legate",) if launches else (), tuple(skipped), clock.spent)
+    if launches and not cut:
+        skipped.append(f"all tilings: Legate made one tile in each of {launches} launches")
+    return PartitionReport(cut, ("the arguments on Legate",) if launches else (), tuple(skipped), clock.spent)
+
+
+@contextmanager
+def forced_tiles(factor: int = 4) -> Iterator[list[tuple[str, Region]]]:
+    """Let Legate cut arrays into so many tiles to a processor, however small the arrays are, and note the tiles.
+
+    Parameters
+    ----------
+    factor : int
+        Tiles to a processor.
+
+    Yields
+    ------
+    list of (str, tuple of (int, int))
+        The name of the kernel, and for each of its split indices where the tile begins and ends. A tile is in the
+        list when its task has ended, all tiles at the next synchronisation. Kernels that the library launches for its
+        own work are left out.
+
+    Raises
+    ------
+    MissingError
+        Legate is not installed.
+    UnsupportedError
+        This release of Legate cuts small arrays only where it was started with ``LEGATE_MIN_CPU_CHUNK=1``.
+
+    Examples
+    --------
+    ::
+
+        with forced_tiles(4) as tiles, xpdispatch.engine("legate"):
+            saxpy(x, y, 2.0)
+            xpdispatch.synchronize()
+        assert len(tiles) > 2  # ("saxpy", ((0, 3),)), ("saxpy", ((3, 6),)), ...
+    """
+    with get_engine("legate").forced_tiles(factor, _Tiles()) as tiles:
+        yield tiles
+
+
+class _Tiles(list[Any]):
+    """A list of tiles that takes definitions and keeps their names."""
+
+    def append(self, tile: tuple[Definition, Region]) -> None:
+        definition, rect = tile
+        if not str(getattr(definition.body.function, "__module__", "")).startswith("xpdispatch."):
+            super().append((definition.name, rect))
 
 
 def _on_legate(trial: Trial, factor: int) -> tuple[list[Region], Arrays | Exception]:
     """The tiles that Legate made, and the answer or what was raised."""
-    legate = get_engine("legate")
     arguments = by_name(trial)
     for layout in trial.plan.results:
         if layout.accumulate and layout.op:  # what the array held takes no part in what is compared
@@ -80,10 +129,10 @@ def _on_legate(trial: Trial, factor: int) -> tuple[list[Region], Arrays | Except
             arguments[layout.name] = np.full_like(held, identity(layout.op, held.dtype))
 
     def own() -> list[Region]:
-        return sorted({region for definition, region in tiles if definition is trial.kernel.definition})
+        return sorted({rect for name, rect in tiles if name == trial.kernel.name})
 
     synchronize()
-    with legate.forced_tiles(factor) as tiles:
+    with forced_tiles(factor) as tiles:
         try:
             with engine("legate"):
                 results = trial.kernel(**arguments)
@@ -107,33 +156,16 @@ def _compare(trial: Trial, expected: Arrays, tiles: Sequence[Region], got: Array
         raise got
     problem = ""
     if isinstance(got, Exception) or isinstance(simulated, Exception):
-        problem = f"on the tiles that Legate made, Legate gave {_told(got)} and NumPy gave {_told(simulated)}"
+        problem = f"on the tiles that Legate made, Legate gave {_shown(got)} and NumPy gave {_shown(simulated)}"
     else:
         for answer, what in ((simulated, "on the same tiles"), (expected, "in one tile")):
-            if found := compare(answer, got, _reruns(trial, answer, got)):
-                problem = f"{_where(trial, found)} = {found.expected} with NumPy {what}, and {found.got} on Legate"
+            if found := compare(answer, got, reruns_of(trial, got)):
+                problem = f"{found.element(trial.plan)} = {found.expected} with NumPy {what}, and {found.got} on Legate"
                 break
     if problem:
-        check_partitioning(trial.kernel, **by_name(trial))  # if it is the kernel that is wrong, that is told better
-        raise DisagreementError(problem, details=f"  tiles: {shown}", hint=hint)
+        check_partitioning(trial.kernel, **by_name(trial))  # which says more if the kernel is wrong
+        raise PartitionError(problem, details=f"  tiles: {shown}", hint=hint)
 
 
-def _told(answer: Arrays | Exception) -> str:
+def _shown(answer: Arrays | Exception) -> str:
     return f"{type(answer).__name__}: {answer}" if isinstance(answer, Exception) else "an answer"
-
-
-def _where(trial: Trial, found: Difference) -> str:
-    name = trial.plan.results[found.result].name
-    return name if found.where is None else f"{name}[{', '.join(map(str, found.where))}]"
-
-
-def _reruns(trial: Trial, answer: Arrays, got: Arrays) -> Reruns:
-    """Rounding by what a unit in the last place of the data does: Legate has no long doubles."""
-
-    def moved(seed: int, *, coarse: bool = False) -> tuple[Arrays, Arrays, None]:
-        try:
-            return jittered(trial, seed, coarse=coarse).run(), got, None
-        except Exception:  # noqa: BLE001  whatever a body raises
-            return answer, got, None
-
-    return Reruns(lambda: None, moved)

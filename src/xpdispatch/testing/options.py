@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from xpdispatch.testing.tilings import Tiling
 Data = Literal["small integers", "the arguments", "a NaN"]
 """The values on which a check runs: small integers in place of the inexact operands, the caller's own, or the
 caller's with a NaN."""
-DATA: tuple[Data, ...] = ("small integers", "the arguments", "a NaN")
+DATA: tuple[Data, ...] = get_args(Data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Options:
             return self.seed
         text = os.environ.get("XPDISPATCH_SEED") or "0"
         if not text.isdigit():
-            raise ArgumentError(f"XPDISPATCH_SEED={text!r} is no seed", hint="set it to an integer, 0 or more")
+            raise ArgumentError(f"XPDISPATCH_SEED={text!r} is not a seed", hint="set it to an integer, 0 or more")
         return int(text)
 
 
@@ -50,21 +50,21 @@ def _is_count(value: Any) -> bool:
 
 
 _EXPECTED: dict[str, tuple[Callable[[Any], bool], str, str]] = {
-    "seed": (_is_count, "no seed", "an integer, 0 or more: seed=3"),
-    "examples": (_is_count, "no number of tilings", "an integer, 0 or more: examples=40"),
+    "seed": (_is_count, "not a seed", "an integer, 0 or more: seed=3"),
+    "examples": (_is_count, "not a number of tilings", "an integer, 0 or more: examples=40"),
     "seconds": (
         lambda v: isinstance(v, int | float | np.number) and bool(v >= 0),
-        "no time",
+        "not a time",
         "a number, 0 or more: seconds=2.0",
     ),
-    "tiling": (lambda v: isinstance(v, Tiling), "no tiling", 'tiling="i: 5 11; backward"'),
+    "tiling": (lambda v: isinstance(v, Tiling), "not a tiling", 'tiling="i: 5 11; backward"'),
     "data": (lambda v: v in DATA, "unknown", f"data= and one of {', '.join(map(repr, DATA))}"),
     "engines": (
         lambda v: isinstance(v, tuple | list) and all(isinstance(n, str) for n in v),
-        "no tuple of names",
+        "not a tuple of names",
         'engines=("numpy",), with the comma, or engines=("numpy", "legate")',
     ),
-    "progress": (callable, "no function", "def progress(done, of, what), and progress=progress"),
+    "progress": (callable, "not a function", "def progress(done, of, what), and progress=progress"),
 }
 """For each option whether a value is right, what a wrong one is not, and what to write."""
 
@@ -86,9 +86,9 @@ def checking(**changes: Any) -> Iterator[Options]:
     seed : int
         Of the data and of the tilings; by default that of the environment variable ``XPDISPATCH_SEED``, or 0.
     examples : int
-        Tilings that Hypothesis draws, beside the fixed ones.
+        Random tilings, beside the fixed ones.
     seconds : float
-        After this time no further tiling is tried.
+        After so much work no further tiling is tried; time in which the machine works for others does not count.
     tiling : Tiling or str
         Try this tiling alone, such as ``"i: 5 11; backward"``.
     data : {"small integers", "the arguments", "a NaN"}
@@ -148,34 +148,22 @@ def telling() -> Iterator[Progress]:
 
 
 class Clock:
-    """Time that a check has left."""
+    """Time that a check has left: what this thread works itself, so that a busy machine changes no answer.
 
-    def __init__(self, seconds: float) -> None:
-        self.start = time.monotonic()
-        self.end = self.start + seconds
-
-    @property
-    def over(self) -> bool:
-        """Whether it has none left."""
-        return time.monotonic() > self.end
-
-    @property
-    def spent(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self.start
-
-
-class OwnClock(Clock):
-    """Time that this thread works itself, so that what is found within it does not hang on how busy the machine is.
-
-    Of all time it takes ten times as much at most, as where the body waits or others work for it.
+    Of all time it takes ten times as much at most, as where the body waits or other threads work for it.
     """
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(10 * seconds)
+        self.start = time.monotonic()
+        self.end = self.start + 10 * seconds
         self.last = time.thread_time() + seconds
 
     @property
     def over(self) -> bool:
         """Whether it has none left."""
-        return time.thread_time() > self.last or super().over
+        return time.thread_time() > self.last or time.monotonic() > self.end
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the start, of all time."""
+        return time.monotonic() - self.start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,10 +17,10 @@ from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.tiles import is_empty
 from xpdispatch.running.dry_run import result_types
 from xpdispatch.testing import report
-from xpdispatch.testing.comparison import Reruns, compare
-from xpdispatch.testing.mending import Change, freer, mends
-from xpdispatch.testing.options import DATA, Clock, Data, Options, OwnClock, current, telling
-from xpdispatch.testing.search import Experiment, Finding, by_name, is_right
+from xpdispatch.testing.comparison import Arrays, compare
+from xpdispatch.testing.notation_changes import Change, fixes, freer
+from xpdispatch.testing.options import DATA, Clock, Data, Options, current, telling
+from xpdispatch.testing.search import Experiment, Failure, by_name, is_right
 from xpdispatch.testing.trial import POISONS, Fault, Trial, make_trial, same_bits, small_integers, with_nan
 from xpdispatch.testing.variables import rebound_elsewhere, variables_of
 
@@ -32,13 +32,14 @@ _seen: WeakKeyDictionary[Kernel, dict[str, bytes]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class PartitionReport:
     """What a check that passed has done.
 
     Parameters
     ----------
     tilings : int
-        How many tilings ran, on all data together.
+        How many tilings with at least two tiles that have elements ran, on all data together. If it is 0, nothing was
+        cut, and the check has shown nothing about tilings.
     data : tuple of str
         The values on which they ran.
     skipped : tuple of str
@@ -53,16 +54,18 @@ class Checked:
 
     def __repr__(self) -> str:
         left = "".join(f"; skipped {s}" for s in self.skipped)
+        if not self.tilings:
+            return f"<nothing was cut{left}>"
         return f"<right under {self.tilings} tilings on {', '.join(self.data)}, in {self.seconds:.1f} s{left}>"
 
 
-def check_partitioning(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Checked:
+def check_partitioning(kernel: Kernel, /, *args: Any, **kwargs: Any) -> PartitionReport:
     """Show with NumPy alone that a kernel's answer does not depend on how its arrays are cut.
 
-    The kernel runs in one tile, and then in many: halves, thirds, single cells, empty tiles, grids, in any order,
-    and as Hypothesis draws them. Operands that nothing aligns are cut independently of each other. Integers and
+    The kernel runs in one tile, and then in many: halves, thirds, single elements, empty tiles, grids, in any order,
+    and at random. Operands that nothing aligns are cut independently of each other. Integers and
     bools must be equal; floats may differ by rounding, which a rerun in higher precision tells from mistakes. The
-    body must not write its operands, change its scalars or variables outside, leave cells of a buffer unwritten
+    body must not write its operands, change its scalars or variables outside, leave elements of a buffer unwritten
     or write outside of its tile.
 
     Parameters
@@ -73,7 +76,7 @@ def check_partitioning(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Checked:
 
     Returns
     -------
-    Checked
+    PartitionReport
 
     Raises
     ------
@@ -116,32 +119,44 @@ def check_partitioning(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Checked:
         raise
 
 
-def _check(trial: Trial, options: Options, progress: Progress) -> Checked:
+def _check(trial: Trial, options: Options, progress: Progress) -> PartitionReport:
     clock, seed = Clock(options.seconds), options.chosen_seed
     if trial.plan.empty:
-        return Checked(0, (), ("everything: an index has no cell, so that no body runs",), 0.0)
+        return PartitionReport(0, (), ("all tilings: an index has no element, so that no body runs",), 0.0)
     whole = check_alone(trial)
     skipped: list[str] = []
     experiments = list(_experiments(trial, whole, seed, options.data, skipped))
     for experiment in experiments:
         if options.tiling is not None:
             found = experiment.attempt(options.tiling)
-        else:
-            found = experiment.search(seed, options.examples, clock, progress)
+        elif found := experiment.search(seed, clock, options.examples, progress):
+            found = experiment.smallest(found)
         if found:
             raise _partition_error(experiment, found, seed)
     _check_sample(trial, whole, skipped)
     if options.tiling is None and experiments:
         for words in _too_strict(trial.kernel, experiments, seed):
             warnings.warn(f"kernel {trial.kernel.name!r}: {words}", PartitionWarning, stacklevel=4)
-    tried = sum(e.tried for e in experiments)
-    return Checked(tried, tuple(e.data for e in experiments), tuple(skipped), clock.spent)
+    cut = sum(e.cut for e in experiments)
+    if not cut:
+        skipped.insert(0, f"all tilings: {_why_nothing_was_cut(trial, options, experiments)}")
+    return PartitionReport(cut, tuple(e.data for e in experiments), tuple(skipped), clock.spent)
+
+
+def _why_nothing_was_cut(trial: Trial, options: Options, experiments: Sequence[Experiment]) -> str:
+    if not trial.plan.indices:
+        return "the notation splits no axis"
+    if all(n < 2 for n in trial.plan.extents):
+        return "no index has two elements; pass larger arrays"
+    if not experiments:
+        return "the body runs on none of the data"
+    return f"checking(tiling={str(options.tiling)!r}) makes one tile"
 
 
 # -- one tile: what is wrong however the arrays are cut ---------------------------------------------------------
 
 
-def check_alone(trial: Trial) -> Sequence[np.ndarray[Any, Any]]:
+def check_alone(trial: Trial) -> Arrays:
     """The answer on one tile, once it is shown to be a function of the arguments alone.
 
     Raises
@@ -173,14 +188,12 @@ def check_alone(trial: Trial) -> Sequence[np.ndarray[Any, Any]]:
             again = trial.run(poison=POISONS[0])[r]
             if same_bits(a, again):
                 raise report.unwritten_error(kernel, r, a, b)
-        if compare([a], [b], Reruns(lambda: None, lambda _, **__: ([a], [b], None))):  # noqa: B023  called at once
-            raise report.unsteady_error(kernel, r, a, b)
+        if found := compare([a], [b]):
+            raise report.unsteady_error(trial, replace(found, result=r))
     return first
 
 
-def _experiments(
-    trial: Trial, whole: Sequence[np.ndarray[Any, Any]], seed: int, only: Data | None, skipped: list[str]
-) -> Iterator[Experiment]:
+def _experiments(trial: Trial, whole: Arrays, seed: int, only: Data | None, skipped: list[str]) -> Iterator[Experiment]:
     """The values to run on, each with the answer on one tile."""
     small, given, nan = DATA
     makers = {small: small_integers, nan: with_nan}
@@ -205,7 +218,7 @@ def _experiments(
         yield Experiment(data, other, answer)
 
 
-def _check_sample(trial: Trial, whole: Sequence[np.ndarray[Any, Any]], skipped: list[str]) -> None:
+def _check_sample(trial: Trial, whole: Arrays, skipped: list[str]) -> None:
     """On Legate dtypes and open extents are learnt on a sample: they must be those of the answer."""
     given = [None if g is None else np_dtype(g.dtype) for g in trial.given]
     for r, updated in enumerate(trial.kernel.definition.body.updated):
@@ -226,24 +239,24 @@ def _check_sample(trial: Trial, whole: Sequence[np.ndarray[Any, Any]], skipped: 
             raise report.sample_error(layout, f"shape {answer.shape}", f"shape {shape}")
 
 
-# -- a failure: what is to blame, and what would mend it --------------------------------------------------------
+# -- a failure: what is to blame, and what would fix it --------------------------------------------------------
 
 
-def _partition_error(experiment: Experiment, found: Finding, seed: int) -> PartitionError:
+def _partition_error(experiment: Experiment, found: Failure, seed: int) -> PartitionError:
     if isinstance(found.error, Fault):
         return report.fault_error(experiment.trial.kernel, found.error)
     ignored = found.difference is not None and _ignores_its_tile(experiment, found, found.difference.result)
-    mended = None if ignored else _mended(experiment, found, seed)
-    error = report.partition_error(experiment.trial, found, mended, seed, whole_from_each=ignored)
+    fixed = None if ignored else _fixed(experiment, found, seed)
+    error = report.partition_error(experiment.trial, found, fixed, seed, whole_from_each=ignored)
     error.__cause__ = found.error
     return error
 
 
-def _mended(experiment: Experiment, found: Finding, seed: int) -> Change | None:
+def _fixed(experiment: Experiment, found: Failure, seed: int) -> Change | None:
     """The first change of the notation under which the kernel gives the same answer, however it is cut."""
     result = found.difference.result if found.difference else None
-    clock = OwnClock(3 * _QUICK)
-    for change in mends(experiment.trial.kernel, found.tiling.indices, result):
+    clock = Clock(3 * _QUICK)
+    for change in fixes(experiment.trial.kernel, found.tiling.indices, result):
         if clock.over:
             break
         if is_right(change.kernel, [experiment], seed, _QUICK):
@@ -251,7 +264,7 @@ def _mended(experiment: Experiment, found: Finding, seed: int) -> Change | None:
     return None
 
 
-def _ignores_its_tile(experiment: Experiment, found: Finding, result: int) -> bool:
+def _ignores_its_tile(experiment: Experiment, found: Failure, result: int) -> bool:
     """Whether two tiles alone each give the whole result, so that the body does not look at its tile."""
     trial = experiment.trial
     regions = [r for r in found.tiling.regions(trial.plan) if not is_empty(r)]
@@ -267,7 +280,7 @@ def _too_strict(kernel: Kernel, experiments: Sequence[Experiment], seed: int) ->
     """In words, the axes that are whole and could be split."""
     if not experiments[0].trial.inexact:
         return  # integers are not varied, and prove little
-    clock = OwnClock(3 * _QUICK)
+    clock = Clock(3 * _QUICK)
     for change in freer(kernel):
         if clock.over:
             return
@@ -277,7 +290,7 @@ def _too_strict(kernel: Kernel, experiments: Sequence[Experiment], seed: int) ->
 
 
 def _cuts_more(kernel: Kernel, experiment: Experiment) -> bool:
-    """Whether a notation has an index more that can be cut on this data: one cell cannot."""
+    """Whether a notation has an index more that can be cut on this data: one element cannot."""
     try:
         plan = make_trial(kernel, (), by_name(experiment.trial)).plan
     except XPDispatchError:

@@ -12,7 +12,13 @@ from typing import Any
 
 import pytest
 
-_IDS = ("array_api_strict", "numpy", "torch", "jax.numpy", "cupy", "legate")
+from xpdispatch.errors import MissingError, PartitionError, PortabilityError
+from xpdispatch.machine.packages import install_command
+from xpdispatch.testing import checks
+from xpdispatch.testing.cases import KernelCase
+from xpdispatch.testing.libraries import backends
+from xpdispatch.testing.options import Options, checking
+
 _ENGINES, _SEED = "--xpdispatch-engines", "--xpdispatch-seed"
 
 
@@ -31,8 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse engines that do not exist."""
     for name in _options(config).get("engines", ()):
-        if name not in _IDS:
-            raise pytest.UsageError(f"{_ENGINES}: there is no engine {name!r}, only {', '.join(_IDS)}")
+        if name not in checks.ENGINES:
+            raise pytest.UsageError(f"{_ENGINES}: there is no engine {name!r}, only {', '.join(checks.ENGINES)}")
 
 
 def _options(config: pytest.Config) -> dict[str, Any]:
@@ -51,8 +57,6 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     options = _options(item.config)
     if not options:
         return (yield)
-    from xpdispatch.testing.options import checking
-
     with checking(**options):
         return (yield)
 
@@ -62,25 +66,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Say with a failed check how to run it again."""
     report = yield
     error = call.excinfo.value if call.excinfo else None
-    if report.failed and _is_failed_check(error):
-        seed = item.config.getoption(_SEED)
-        line = f"pytest {item.nodeid!r} {_SEED}={_seed_of(seed)}"
+    if report.failed and isinstance(error, PartitionError | PortabilityError):
+        seed = Options(seed=item.config.getoption(_SEED)).chosen_seed
+        line = f"pytest {item.nodeid!r} {_SEED}={seed}"
         if item.config.getoption(_ENGINES):
             line += f" {_ENGINES}={item.config.getoption(_ENGINES)}"
-        report.sections.append(("xpdispatch", f"seed: {_seed_of(seed)}\nreproduce: {line}"))
+        report.sections.append(("xpdispatch", f"seed: {seed}\nreproduce: {line}"))
     return report
-
-
-def _is_failed_check(error: BaseException | None) -> bool:
-    from xpdispatch.errors import DisagreementError, PartitionError, PortabilityError
-
-    return isinstance(error, DisagreementError | PartitionError | PortabilityError)
-
-
-def _seed_of(seed: int | None) -> int:
-    from xpdispatch.testing.options import Options
-
-    return Options(seed=seed).chosen_seed
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -88,7 +80,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         callspec = getattr(item, "callspec", None)
         for value in callspec.params.values() if callspec else ():
-            if type(value).__module__ == "xpdispatch.testing.cases":
+            if isinstance(value, KernelCase):
                 reason = _reason_to_skip(value.engine, _options(config).get("engines"))
                 if reason:
                     item.add_marker(pytest.mark.skip(reason=reason))
@@ -100,21 +92,17 @@ def _reason_to_skip(engine: str, chosen: tuple[str, ...] | None) -> str:
     if engine == "legate":
         if chosen is None:
             return f"Legate is checked where it is asked for: {_ENGINES}=numpy,legate"
-        return "" if find_spec("legate") else "legate is not installed: pip install 'xpdispatch[legate]'"
-    from xpdispatch.testing.portability import backends
-
+        return "" if find_spec("legate") else f"legate is not installed: {install_command('legate')}"
     return backends()[engine]
 
 
 @pytest.fixture
 def check_kernel() -> Callable[..., Any]:
     """:func:`xpdispatch.testing.check_kernel`, as a fixture; an engine that is not installed is a skip."""
-    from xpdispatch.errors import MissingError
-    from xpdispatch.testing.checks import check_kernel
 
     def check(*args: Any, **kwargs: Any) -> Any:
         try:
-            return check_kernel(*args, **kwargs)
+            return checks.check_kernel(*args, **kwargs)
         except MissingError as error:
             pytest.skip(str(error))
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import linecache
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from inspect import unwrap
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,16 @@ import numpy as np
 
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import PortabilityError, XPDispatchError
-from xpdispatch.planning.definition import Call
-from xpdispatch.testing.libraries import INSTALL, Answer, Skip, answer_on, backends, chosen_libraries
+from xpdispatch.testing.comparison import Array, Arrays, compare
+from xpdispatch.testing.libraries import LIBRARIES, Skip, answer_on, chosen_libraries
 from xpdispatch.testing.options import current, telling
-from xpdispatch.testing.remedies import remedy_of
-from xpdispatch.testing.trial import Trial, jittered, make_trial, quiet
-
-__all__ = ["Portability", "backends", "check_portable", "portability_of"]
-
-_NOISE = 64
-_ORDER = tuple(INSTALL)
+from xpdispatch.testing.portable_spellings import spelling_for
+from xpdispatch.testing.search import reruns_of
+from xpdispatch.testing.trial import Trial, make_trial, quiet
 
 
 @dataclass(frozen=True, slots=True)
-class Portability:
+class PortabilityReport:
     """What a check that passed has done.
 
     Parameters
@@ -48,7 +43,7 @@ class Portability:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
+class _Failure:
     """What went wrong on one library."""
 
     library: str
@@ -58,7 +53,7 @@ class _Fault:
     cause: BaseException | None = None
 
 
-def check_portable(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Portability:
+def check_portable(kernel: Kernel, /, *args: Any, **kwargs: Any) -> PortabilityReport:
     """Show that a kernel's body keeps to the array API standard and gives NumPy's answer on every library.
 
     The kernel runs under array-api-strict, which has what is in the standard and nothing else, and on NumPy, torch,
@@ -74,13 +69,13 @@ def check_portable(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Portability:
 
     Returns
     -------
-    Portability
+    PortabilityReport
         What ran, and what was skipped and why.
 
     Raises
     ------
     PortabilityError
-        With every library's fault, the line of the body and, where there is one, the standard's way to say it.
+        With what failed on each library, the line of the body and, where there is one, the standard's way to say it.
     MissingError
         A library that ``checking(engines=...)`` asks for is not installed.
     Exception
@@ -98,44 +93,16 @@ def check_portable(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Portability:
     ...     check_portable(total, np.arange(6.0))
     <portable: numpy>
     """
-    chosen = current().engines
-    return portability_of(kernel, args, kwargs, backends=chosen and tuple(n for n in chosen if n != "legate"))
-
-
-def portability_of(
-    kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any], *, backends: Sequence[str] | None = None
-) -> Portability:
-    """:func:`check_portable` on chosen libraries.
-
-    Parameters
-    ----------
-    kernel : Kernel
-    args : sequence of object
-    kwargs : dict
-    backends : sequence of str, optional
-        Ids of libraries, which must be installed; by default all that are.
-
-    Raises
-    ------
-    ArgumentError
-        There is no such library.
-    MissingError
-        A library that is asked for is not installed.
-    PortabilityError
-    """
-    ran, skipped, faults = [], [], []
     trial = make_trial(kernel, args, kwargs)
-    keywords = dict(kwargs)
-    out = keywords.pop("out", None)
-    kernel = kernel.plain_for(args, keywords)
-    call = kernel.bind(args, keywords, out)
-    expected: Answer | None = None
-    found = _on_numpy(kernel, call)
-    if isinstance(found, _Fault):
-        faults.append(found)
-    else:
-        expected = found
-    libraries = chosen_libraries(backends)
+    ran: list[str] = []
+    skipped: list[tuple[str, str]] = []
+    failures: list[_Failure] = []
+    chosen = current().engines
+    libraries = chosen_libraries(None if chosen is None else [n for n in chosen if n != "legate"])
+    on_numpy = _on_numpy(trial)
+    if isinstance(on_numpy, _Failure):
+        failures.append(on_numpy)
+    expected = None if isinstance(on_numpy, _Failure) else on_numpy
     with telling() as progress:
         for n, (name, reason) in enumerate(libraries.items()):
             progress(n, len(libraries), name)
@@ -146,38 +113,38 @@ def portability_of(
                 if reason:
                     raise Skip(reason)
                 if trial.plan.empty:
-                    raise Skip("the body does not run over extent 0; give it a cell")
-                fault = _fault_on(name, trial, call, expected)
+                    raise Skip("the body does not run over extent 0; give it an element")
+                failure = _failure_on(name, trial, expected)
             except Skip as skip:
                 skipped.append((name, str(skip)))
                 continue
             ran.append(name)
-            faults += [fault] if fault else []
-    if faults:
-        raise _error(kernel, sorted(faults, key=lambda f: _ORDER.index(f.library)))
-    return Portability(tuple(ran), tuple(skipped))
+            failures += [failure] if failure else []
+    if failures:
+        raise _error(trial.kernel, sorted(failures, key=lambda f: LIBRARIES.index(f.library)))
+    return PortabilityReport(tuple(ran), tuple(skipped))
 
 
 # -- one library: run and compare --------------------------------------------------------------------------
 
 
-def _on_numpy(kernel: Kernel, call: Call) -> Answer | _Fault:
-    """The answer to compare with; what even NumPy's arrays do not have is a fault as on any library."""
+def _on_numpy(trial: Trial) -> Arrays | _Failure:
+    """The answer to compare with; what even NumPy's arrays do not have is a failure as on any library."""
     try:
         with quiet():
-            return answer_on("numpy", kernel, call)
+            return answer_on("numpy", trial)
     except Exception as error:
         if isinstance(error, XPDispatchError):
-            error.complete(kernel.name, kernel.notation)
+            error.complete(trial.kernel.name, trial.kernel.notation)
         if isinstance(error, AttributeError) or (isinstance(error, ValueError) and "read-only" in str(error)):
-            return _raised(kernel, "numpy", error)
+            return _raised(trial.kernel, "numpy", error)
         raise
 
 
-def _fault_on(name: str, trial: Trial, call: Call, expected: Answer | None) -> _Fault | None:
+def _failure_on(name: str, trial: Trial, expected: Arrays | None) -> _Failure | None:
     with quiet():
         try:
-            got = answer_on(name, trial.kernel, call)
+            got = answer_on(name, trial)
         except Skip:
             raise
         except Exception as error:  # noqa: BLE001  whatever a body or a library raises
@@ -185,69 +152,51 @@ def _fault_on(name: str, trial: Trial, call: Call, expected: Answer | None) -> _
         return None if expected is None else _difference(name, trial, expected, got)
 
 
-def _difference(name: str, trial: Trial, expected: Answer, got: Answer) -> _Fault | None:
-    for r, (e, g, layout) in enumerate(zip(expected, got, trial.plan.results, strict=True)):
+def _difference(name: str, trial: Trial, expected: Arrays, got: Arrays) -> _Failure | None:
+    for e, g, layout in zip(expected, got, trial.plan.results, strict=True):
         where = f"result {layout.name!r}"
         if e.dtype.kind != g.dtype.kind:
             problem = f"{where} has dtype {g.dtype} on {name}, and {e.dtype} on NumPy"
-            return _Fault(name, problem, "pass dtype= where the body makes arrays and sums, or to the decorator", ())
+            return _Failure(name, problem, "pass dtype= where the body makes arrays and sums, or to the decorator", ())
         if e.shape != g.shape:
             problem = f"{where} has shape {g.shape} on {name}, and {e.shape} on NumPy"
-            return _Fault(name, problem, "look for functions whose shapes differ, such as sums without axis=", ())
-        differs = ~_close(e, g, partial(_noise, trial, r))
-        if differs.any():
-            first = tuple(int(n) for n in np.unravel_index(int(np.argmax(differs)), differs.shape))
-            element = f"{layout.name}[{', '.join(map(str, first))}]"
-            line = f"{element} = {g[first].item()!r}, and {e[first].item()!r} on NumPy"
-            remedy = (
-                "libraries have default dtypes, promotions and orders of equal keys of their own: pass dtype=, and "
-            )
-            remedy += "leave nothing to them"
-            return _Fault(name, f"{where} has other values on {name} than on NumPy", remedy, (line,))
-    return None
+            return _Failure(name, problem, "look for functions whose shapes differ, such as sums without axis=", ())
+    alike = [_in_one_dtype(e, g) for e, g in zip(expected, got, strict=True)]
+    answers, others = [e for e, _ in alike], [g for _, g in alike]
+    found = compare(answers, others, reruns_of(trial, others), half=True)
+    if found is None:
+        return None
+    return _Failure(
+        name,
+        f"result {trial.plan.results[found.result].name!r} has other values on {name} than on NumPy",
+        "libraries have default dtypes, promotions and orders of equal keys of their own: pass dtype=, and leave "
+        "nothing to them",
+        (f"{found.element(trial.plan)} = {found.got}, and {found.expected} on NumPy",),
+    )
 
 
-def _close(
-    e: np.ndarray[Any, Any], g: np.ndarray[Any, Any], noise: Callable[[], np.ndarray[Any, Any]]
-) -> np.ndarray[Any, Any]:
-    """Equal, both NaN, or within half of the digits of the coarser dtype; more where the sum itself cancels."""
+def _in_one_dtype(e: Array, g: Array) -> tuple[Array, Array]:
+    """Both in the coarser dtype of floats, or in one that holds all integers of both."""
+    exact = e.dtype.kind not in "fc"
+    dtype = np.result_type(e, g) if exact else min(e.dtype, g.dtype, key=lambda d: d.itemsize)
     with np.errstate(all="ignore"):
-        same = np.asarray((e == g) | ((e != e) & (g != g)))  # noqa: PLR0124  NaN is what is not itself
-        if e.dtype.kind not in "fc" or same.all():
-            return same
-        fine, coarse = sorted([float(np.finfo(e.dtype).eps), float(np.finfo(g.dtype).eps)])
-        off = np.abs(e - g)
-        same |= np.isfinite(off) & (off <= coarse**0.5 * np.abs(e))
-        if same.all():
-            return same
-        return np.asarray(same | (np.isfinite(off) & (off <= _NOISE * coarse / fine * noise())))
-
-
-def _noise(trial: Trial, r: int) -> np.ndarray[Any, Any]:
-    """How far a unit in the last place of the arguments moves a result, which is what rounding may do."""
-    still = trial.run()[r]
-    noise = np.zeros(still.shape)
-    for seed in range(3):
-        moved = jittered(trial, seed).run()[r]
-        if moved.shape == still.shape:
-            noise = np.fmax(noise, np.abs(moved - still))
-    return noise
+        return e.astype(dtype), g.astype(dtype)
 
 
 # -- the error -----------------------------------------------------------------------------------------------------
 
 
-def _raised(kernel: Kernel, name: str, error: Exception) -> _Fault:
-    """A fault from what a body raised: the call, the line, and the standard's way to say it."""
+def _raised(kernel: Kernel, name: str, error: Exception) -> _Failure:
+    """A failure from what a body raised: the call, the line, and the standard's way to say it."""
     text = str(error).splitlines()[0] if str(error) else ""
-    what, remedy = remedy_of(error)
+    what, remedy = spelling_for(error)
     if isinstance(error, XPDispatchError):
         what, remedy = "", error.hint
         text = error.problem
     standard = what if name in ("array_api_strict", "numpy") else ""
     shown = f"{what} is not in the array API standard" if standard else f"the body fails on {name}: {text}"
     lines = [f"{type(error).__name__}: {text}", *_place(kernel, name, error)]
-    return _Fault(name, shown, remedy, tuple(lines), error)
+    return _Failure(name, shown, remedy, tuple(lines), error)
 
 
 def _place(kernel: Kernel, name: str, error: Exception) -> list[str]:
@@ -267,18 +216,18 @@ def _place(kernel: Kernel, name: str, error: Exception) -> list[str]:
     return lines
 
 
-def _error(kernel: Kernel, faults: Sequence[_Fault]) -> PortabilityError:
+def _error(kernel: Kernel, failures: Sequence[_Failure]) -> PortabilityError:
     """One error for all libraries, the strictest first."""
     details: list[str] = []
-    for fault in faults:
-        first, *more = fault.lines or (fault.problem,)
-        details += [f"  {fault.library}: {first}", *(f"    {line}" for line in more)]
+    for failure in failures:
+        first, *more = failure.lines or (failure.problem,)
+        details += [f"  {failure.library}: {first}", *(f"    {line}" for line in more)]
     # Several libraries stumble over one line: the strictest knows best what to write there.
     places: dict[tuple[str, ...], str] = {}
-    for fault in faults:
-        places.setdefault(fault.lines[1:2], fault.remedy)
+    for failure in failures:
+        places.setdefault(failure.lines[1:2], failure.remedy)
     remedies = dict.fromkeys(remedy for remedy in places.values() if remedy)
-    error = PortabilityError(faults[0].problem, hint="; ".join(remedies), details="\n".join(details))
+    error = PortabilityError(failures[0].problem, hint="; ".join(remedies), details="\n".join(details))
     error.complete(kernel.name, kernel.notation)
-    error.__cause__ = faults[0].cause
+    error.__cause__ = failures[0].cause
     return error

@@ -1,4 +1,4 @@
-"""The texts of :class:`~xpdispatch.PartitionError`: what differs, where, who is to blame, what mends it."""
+"""The texts of :class:`~xpdispatch.PartitionError`: what differs, where, which index is to blame, what fixes it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from xpdispatch.errors import PartitionError
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import describe, is_empty, shown
 from xpdispatch.planning.windows import WHOLE, Layout, Region
-from xpdispatch.testing.mending import Change
-from xpdispatch.testing.search import Finding
+from xpdispatch.testing.comparison import Difference
+from xpdispatch.testing.notation_changes import Change
+from xpdispatch.testing.search import Failure
 from xpdispatch.testing.tilings import Tiling
 from xpdispatch.testing.trial import POISONS, Fault, Trial
 
@@ -27,7 +28,7 @@ _DATA = {
 
 
 def partition_error(
-    trial: Trial, found: Finding, mended: Change | None, seed: int, *, whole_from_each: bool
+    trial: Trial, found: Failure, fixed: Change | None, seed: int, *, whole_from_each: bool
 ) -> PartitionError:
     """The answer is another one in tiles, or there is none; `whole_from_each` tile came the whole result."""
     kernel, plan = trial.kernel, trial.plan
@@ -48,30 +49,28 @@ def partition_error(
     details += [f"  order: {found.tiling.order}"] if found.tiling.order != "forward" else []
     details += [f"  data: {_DATA[found.data]}", f"  reproduce: {_reproduce(kernel, found, seed)}"]
     hint = _advice(trial, found)
-    if mended:
-        gone = " without boundary=" if kernel.definition.boundaries and not mended.kernel.definition.boundaries else ""
-        hint = f"{mended.words}: {mended.kernel.notation}{gone} (checked: then it is right)"
+    if fixed:
+        gone = " without boundary=" if kernel.definition.boundaries and not fixed.kernel.definition.boundaries else ""
+        hint = f"{fixed.words}: {fixed.kernel.notation}{gone} (checked: then it is right)"
     if whole_from_each:
         hint = "every tile gives the whole result: let the body work on its tile alone, tile.size and tile.coords"
     return PartitionError(problem, column=_column(kernel, indices), hint=hint, details="\n".join(details))
 
 
-def _values(plan: Plan, found: Finding, hit: Sequence[Region]) -> list[str]:
+def _values(plan: Plan, found: Failure, hit: Sequence[Region]) -> list[str]:
     where = f"tile {describe(plan, hit[0])}" if len(hit) == 1 else f"{len(hit)} tiles"
     if found.difference is None:
         return [f"  in {where}"] if hit else []
-    difference = found.difference
-    layout = plan.results[difference.result]
-    if difference.where is None:
-        return [f"  result {layout.name!r}: {difference.expected} in one tile, {difference.got} in these tiles"]
-    element = f"{layout.name}[{', '.join(map(str, difference.where))}]"
-    line = f"  {element} = {difference.expected} in one tile, {difference.got} in these tiles"
-    if hit and layout.op:
-        return [line, f"  {element} is combined from {len(hit)} tile{'s' if len(hit) > 1 else ''} by {layout.op}"]
+    element, op = found.difference.element(plan), plan.results[found.difference.result].op
+    if found.difference.where is None:
+        return [f"  {element}: {found.difference.expected} in one tile, {found.difference.got} in these tiles"]
+    line = f"  {element} = {found.difference.expected} in one tile, {found.difference.got} in these tiles"
+    if hit and op:
+        return [line, f"  {element} is combined from {len(hit)} tile{'s' if len(hit) > 1 else ''} by {op}"]
     return [line, f"  {element} comes from {where}"] if hit else [line]
 
 
-def _regions_of(trial: Trial, found: Finding, regions: Sequence[Region]) -> list[Region]:
+def _regions_of(trial: Trial, found: Failure, regions: Sequence[Region]) -> list[Region]:
     """The tiles that the first differing element comes from, or the one in which the body failed."""
     if found.difference is None:
         notes = "\n".join(getattr(found.error, "__notes__", []))
@@ -99,7 +98,7 @@ def draw(plan: Plan, tiling: Tiling, hit: Sequence[Region] = ()) -> list[str]:
     >>> import numpy as np
     >>> from xpdispatch import kernel
     >>> from xpdispatch.testing import Tiling, draw
-    >>> plan = kernel("x[i] -> y[i]")(lambda xp, x: x).plan([(12,)], (), [None])
+    >>> plan = kernel("x[i] -> y[i]")(lambda xp, x: x).definition.plan([(12,)], (), [None])
     >>> draw(plan, Tiling.parse("i: 4 6"), [((4, 6),)])
     ['  i |----|==|------|  0:4 4:6 6:12']
     """
@@ -112,16 +111,16 @@ def draw(plan: Plan, tiling: Tiling, hit: Sequence[Region] = ()) -> list[str]:
         edges = [0, *sorted(cuts[name]), extent]
         bar, labels = "|", []
         for start, stop in pairwise(edges):
-            cells = stop - start if extent <= _WIDTH else round((stop - start) * _WIDTH / extent)
+            width = stop - start if extent <= _WIDTH else round((stop - start) * _WIDTH / extent)
             bold = any(region[index] == (start, stop) for region in hit)
-            bar += ("=" if bold else "-") * max(cells, min(stop - start, 1)) + "|"
+            bar += ("=" if bold else "-") * max(width, min(stop - start, 1)) + "|"
             labels.append(f"{start}:{stop}")
-        told = " ".join(labels if len(labels) <= 8 else [*labels[:4], "...", *labels[-2:]])
-        lines.append(f"  {shown(name):>{max(map(len, names))}} {bar}  {told}")
+        text = " ".join(labels if len(labels) <= 8 else [*labels[:4], "...", *labels[-2:]])
+        lines.append(f"  {shown(name):>{max(map(len, names))}} {bar}  {text}")
     return lines
 
 
-def _reproduce(kernel: Kernel, found: Finding, seed: int) -> str:
+def _reproduce(kernel: Kernel, found: Failure, seed: int) -> str:
     return (
         f'with checking(seed={seed}, tiling="{found.tiling}", data="{found.data}"): '
         f"check_partitioning({kernel.name}, ...)"
@@ -131,8 +130,6 @@ def _reproduce(kernel: Kernel, found: Finding, seed: int) -> str:
 def _column(kernel: Kernel, names: Sequence[str]) -> int | None:
     """Where an index, or an array, stands first in the notation."""
     signature = kernel.signature
-    if not signature.text:
-        return None
     for name in names:
         for term in (*signature.operands, *signature.results):
             if term.name == name:
@@ -156,10 +153,10 @@ def _unaligned(plan: Plan, indices: Sequence[str]) -> str:
     return ""
 
 
-def _advice(trial: Trial, found: Finding) -> str:
-    """What to look for where no change of the notation was found that mends the kernel."""
+def _advice(trial: Trial, found: Failure) -> str:
+    """What to look for where no change of the notation was found that fixes the kernel."""
     if found.error is not None:
-        return "mend the body so that it works on a tile of any size, or keep the axis whole"
+        return "change the body so that it works on a tile of any size, or keep the axis whole"
     plan = trial.plan
     layout = plan.results[found.difference.result] if found.difference else plan.results[0]
     if found.data == "a NaN":
@@ -168,7 +165,7 @@ def _advice(trial: Trial, found: Finding) -> str:
         return "fold= must be associative: merging the parts of two halves must give the part of the whole"
     if isinstance(found.tiling.order, int | str) and found.tiling.order != "forward":
         return "the order of tiles must not matter: keep nothing from one tile for the next"
-    return "look for what the body takes from its tile alone: its length, its extremes, its first cell or its edges"
+    return "look for what the body takes from its tile alone: its length, its extremes, its first element or its edges"
 
 
 def fault_error(kernel: Kernel, fault: Fault) -> PartitionError:
@@ -187,12 +184,12 @@ def outside_error(kernel: Kernel, name: str, what: str) -> PartitionError:
 def unwritten_error(
     kernel: Kernel, r: int, first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]
 ) -> PartitionError:
-    """Cells of a buffer keep what they held, or the body reads them."""
+    """Elements of a buffer keep what they held, or the body reads them."""
     name = kernel.signature.results[r].name
     unwritten = _holds_poison(first, POISONS[0]) & _holds_poison(second, POISONS[1])
     if unwritten.any():
         where = ", ".join(map(str, np.argwhere(unwritten)[0])) if first.ndim else ""
-        problem = f"the body leaves {int(unwritten.sum())} of {first.size} cells of result {name!r} unwritten"
+        problem = f"the body leaves {int(unwritten.sum())} of {first.size} elements of result {name!r} unwritten"
         problem += f", the first is {name}[{where}]"
         hint = f"write all of it, or start with {name}[...] = 0"
     else:
@@ -209,21 +206,16 @@ def _holds_poison(array: np.ndarray[Any, Any], poison: int) -> np.ndarray[Any, A
     return np.asarray((data == poison).all(axis=-1))
 
 
-def unsteady_error(kernel: Kernel, r: int, first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> PartitionError:
+def unsteady_error(trial: Trial, found: Difference) -> PartitionError:
     """Two calls with the same arguments give two answers."""
-    name = str(kernel.signature.results[r].name)
-    told = ""
-    if first.shape == second.shape and first.size:
-        differs = ~((first == second) | ((first != first) & (second != second)))  # noqa: PLR0124  NaN
-        where = tuple(int(n) for n in np.unravel_index(int(np.argmax(differs)), first.shape))
-        values = f"{first[where].item()!r} in the first call, {second[where].item()!r} in the second"
-        told = f"  {name}[{', '.join(map(str, where))}] = {values}"
+    name = trial.plan.results[found.result].name
+    values = f"{found.expected} in the first call, {found.got} in the second"
     return PartitionError(
         f"two calls with the same arguments give two answers in result {name!r}",
-        column=_column(kernel, [name]),
+        column=_column(trial.kernel, [name]),
         hint="a body must be a function of its arguments: keep no state between calls, and derive random numbers from "
         "a seed and the global position, tile.coords",
-        details=told,
+        details=f"  {found.element(trial.plan)} = {values}",
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError
-from xpdispatch.language.notation import Axis, Term
+from xpdispatch.language.terms import Axis, Term
 from xpdispatch.testing.trial import check_is_kernel
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def arguments(
     least, most : int
         Bounds of the extents of indices, named and whole axes.
     elements : strategy, optional
-        For the cells; by default small integers, which no sum rounds.
+        For the elements of the arrays; by default small integers, which no sum rounds.
     **scalars : object
         Values of the scalar arguments, or strategies for them; those that are extents are drawn where they are left
         out.
@@ -96,11 +96,11 @@ def _draw(
     def extent(axis: Axis, term: Term) -> int:
         if axis.extent:
             return axis.extent.value(known)
-        cells = known.setdefault(axis.name, draw(size)) if axis.name else draw(size)
+        drawn = known.setdefault(axis.name, draw(size)) if axis.name else draw(size)
         if axis.kind != "split":
-            return cells
+            return drawn
         valid = kernel.definition.boundaries.get(str(term.name)) == "valid"
-        return cells * axis.scale + (axis.below + axis.above if valid else 0)
+        return drawn * axis.scale + (axis.below + axis.above if valid else 0)
 
     for name in kernel.signature.free_names:
         known.setdefault(name, draw(size))
@@ -122,8 +122,8 @@ def _draw(
             result[str(term.name)] = draw(hnp.arrays(kind, shape, elements=elements))
         else:
             low = 0 if kind.kind in "bu" else -9
-            cells = st.integers(low, 1 if kind.kind == "b" else 9)
-            result[str(term.name)] = draw(hnp.arrays(np.int64, shape, elements=cells)).astype(kind)
+            small = st.integers(low, 1 if kind.kind == "b" else 9)
+            result[str(term.name)] = draw(hnp.arrays(np.int64, shape, elements=small)).astype(kind)
     for slot in kernel.definition.body.slots:
         if slot.scalar is not None and slot.name not in result and slot.name in known:
             result[slot.name] = known[slot.name]

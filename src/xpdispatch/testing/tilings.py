@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise, product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from xpdispatch.errors import ArgumentError, ShapeError
 from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import is_empty
 from xpdispatch.planning.windows import Region
 
 if TYPE_CHECKING:
@@ -63,12 +64,13 @@ class Tiling:
             match = re.fullmatch(r"(\S+)\s*:\s*(\d+(?:\s+\d+)*)", part)
             if match is None:
                 raise ArgumentError(
-                    f"tiling {text!r}: {part!r} is no cut of an index", hint="write 'i: 5 11, j: 2; backward'"
+                    f"tiling {text!r}: {part!r} is not a cut of an index", hint="write 'i: 5 11, j: 2; backward'"
                 )
             found.append((match[1], tuple(map(int, match[2].split()))))
         if order not in ("", "forward", "backward") and not order.isdigit():
             raise ArgumentError(
-                f"tiling {text!r}: {order!r} is no order of tiles", hint="write ; forward, ; backward or ; and a seed"
+                f"tiling {text!r}: {order!r} is not an order of tiles",
+                hint="write ; forward, ; backward or ; and a seed",
             )
         return cls(tuple(found), int(order) if order.isdigit() else order or "forward")
 
@@ -76,6 +78,10 @@ class Tiling:
     def indices(self) -> tuple[str, ...]:
         """The indices that are cut."""
         return tuple(name for name, places in self.cuts if places)
+
+    def divides(self, plan: Plan) -> bool:
+        """Whether it makes more than one tile that has elements."""
+        return sum(not is_empty(region) for region in self.regions(plan)) > 1
 
     def regions(self, plan: Plan) -> list[Region]:
         """The tiles, in the order in which they run.
@@ -92,7 +98,8 @@ class Tiling:
         for name, places in self.cuts:
             if name not in plan.indices:
                 raise ShapeError(
-                    f"the tiling cuts {name!r}, which is no index", hint=f"the indices are {', '.join(plan.indices)}"
+                    f"the tiling cuts {name!r}, which is not an index",
+                    hint=f"the indices are {', '.join(plan.indices)}",
                 )
             extent = plan.extents[plan.indices.index(name)]
             if not all(0 <= p <= extent for p in places):
@@ -120,7 +127,7 @@ class Tiling:
 
 
 def _parts(plan: Plan, cuts: Mapping[str, Sequence[int]], index: int) -> list[tuple[int, int]]:
-    """The parts of one index; those of fewer cells than a tile has at least go with the next one, or the last."""
+    """The parts of one index; those of fewer elements than a tile has at least go with the next one, or the last."""
     places = sorted(cuts.get(plan.indices[index], ()))
     if plan.least and plan.least[index] > 1:
         kept, extent = [0], plan.extents[index]
@@ -178,7 +185,7 @@ def adversarial(plan: Plan, seed: int, special: Mapping[str, Sequence[int]]) -> 
 
 
 def _kinds(extent: int, special: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """The ways to cut one index alone; none where it has no two cells."""
+    """The ways to cut one index alone; none where it has fewer than two elements."""
     n = extent
     if n < 2:
         return {}
@@ -194,6 +201,40 @@ def _kinds(extent: int, special: Sequence[int]) -> dict[str, tuple[int, ...]]:
     return {kind: places for kind, places in found.items() if places}
 
 
+def random_tiling(plan: Plan, rng: np.random.Generator) -> Tiling:
+    """Any tiling of a plan, in any order, with empty tiles too."""
+    most = _most_places(len(plan.indices))
+    places = [np.sort(rng.integers(0, n + 1, rng.integers(0, most + 1))).tolist() for n in plan.extents]
+    order = ("forward", "backward", int(rng.integers(100)))[rng.integers(3)]
+    return Tiling(tuple((name, tuple(p)) for name, p in zip(plan.indices, places, strict=True) if p), order)
+
+
+def _most_places(indices: int) -> int:
+    """How many places each of several indices may be cut at."""
+    return min(6, max(1, int(MOST_TILES ** (1 / max(1, indices))) - 1))
+
+
+def simpler(tiling: Tiling) -> Iterator[Tiling]:
+    """Tilings with fewer cuts, cuts nearer to the beginning or a plainer order, the greatest steps first."""
+    if tiling.order != "forward":
+        yield replace(tiling, order="forward")
+    for n, (name, places) in enumerate(tiling.cuts):
+        before, after = tiling.cuts[:n], tiling.cuts[n + 1 :]
+        if before or after:
+            yield replace(tiling, cuts=(*before, *after))
+        fewer: list[tuple[int, ...]] = [(place,) for place in places] if len(places) > 2 else []
+        fewer += [places[:k] + places[k + 1 :] for k in range(len(places))] if len(places) > 1 else []
+        for k, place in enumerate(places):
+            least = places[k - 1] + 1 if k else 1
+            fewer += [
+                (*places[:k], nearer, *places[k + 1 :])
+                for nearer in sorted({least, least + 1, least + 2, (least + place) // 2, place - 1})
+                if least <= nearer < place
+            ]
+        for changed in fewer:
+            yield replace(tiling, cuts=(*before, (name, changed), *after))
+
+
 def tilings(plan: Plan, indices: Sequence[str] | None = None) -> SearchStrategy[Tiling]:
     """A Hypothesis strategy for any tiling of a plan, which shrinks to few cuts near the beginning.
 
@@ -207,8 +248,8 @@ def tilings(plan: Plan, indices: Sequence[str] | None = None) -> SearchStrategy[
 
     extents = dict(zip(plan.indices, plan.extents, strict=True))
     names = [n for n in (plan.indices if indices is None else indices) if extents[n] > 0]
-    most = max(1, int((MOST_TILES ** (1 / max(1, len(names)))) - 1))
-    cuts = st.tuples(*(st.lists(st.integers(0, extents[n]), max_size=min(most, 6)).map(sorted) for n in names))
+    most = _most_places(len(names))
+    cuts = st.tuples(*(st.lists(st.integers(0, extents[n]), max_size=most).map(sorted) for n in names))
     order = st.sampled_from(("forward", "backward")) | st.integers(0, 99)
     return st.builds(
         lambda places, how: Tiling(tuple((n, tuple(p)) for n, p in zip(names, places, strict=True) if p), how),

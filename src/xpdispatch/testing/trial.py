@@ -130,7 +130,7 @@ class Trial:
             if updated is not None:
                 old = operands[updated]
                 targets[r] = old if r in body.buffers else _poisoned(old.shape, old.dtype, poison)
-        targets = local.targets_of(definition, self.site, targets, None)
+        targets = local.targets_of(definition, self.site, operands, targets)
         domain = whole(self.plan)
         regions = [domain] if tiling is None else tiling.regions(self.plan) if isinstance(tiling, Tiling) else tiling
         known = known_to(self.site.function, self.scalars, self.site.xp)
@@ -141,7 +141,7 @@ class Trial:
             site = replace(self.site, function=_Witness(self, poison))
             runs = Whole(site, known) if tiling is None else ByTile(site, known)
         with quiet():
-            results = runs.run(Work(body.arguments(operands, self.scalars), targets, domain, regions))
+            results = runs.run(body.arguments(operands, self.scalars), targets, Work(domain, regions))
         for p, (array, before) in enumerate(zip(operands, pristine, strict=True)):
             if p not in body.in_place and not same_bits(array, before):
                 raise written_input(self.plan.operands[p].name)

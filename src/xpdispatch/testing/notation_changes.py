@@ -1,4 +1,4 @@
-"""Other notations for a kernel, near its own: those that might mend it, and those that might free it."""
+"""Other notations for a kernel, near its own: those that might fix it, and those that might split it more."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import XPDispatchError
-from xpdispatch.language.constraints import BESIDE, align, beside, broadcast
-from xpdispatch.language.explicit import Role, signature_of
-from xpdispatch.language.notation import OPERATORS, Axis, Constraint, Signature, Term, parse
+from xpdispatch.language.constraints import BESIDE, Constraint, align, broadcast
+from xpdispatch.language.explicit import signature_of
+from xpdispatch.language.signature import Role, Signature
+from xpdispatch.language.terms import OPERATORS, Axis, Term
 
 _PLAIN_OPERATORS = tuple(op for op in OPERATORS if op != "fold")
 
@@ -24,7 +25,7 @@ class Change(NamedTuple):
     words: str
 
 
-def mends(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator[Change]:
+def fixes(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator[Change]:
     """Changes that might make a kernel right, the freest first.
 
     Parameters
@@ -71,17 +72,20 @@ def freer(kernel: Kernel) -> Iterator[Change]:
             yield from _made(kernel, _split(signature, name, places))
 
 
+def with_axis(term: Term, place: int, axis: Axis) -> Term:
+    """The term with another axis at this place."""
+    return replace(term, axes=(*term.axes[:place], axis, *term.axes[place + 1 :]))
+
+
 def _made(kernel: Kernel, changes: Any) -> Iterator[Change]:
     for signature, words in changes:
-        with suppress(XPDispatchError):  # a notation that contradicts itself mends nothing
+        with suppress(XPDispatchError):  # a notation that contradicts itself fixes nothing
             yield Change(kernel.with_signature(_read_again(signature)), words)
 
 
 def _read_again(signature: Signature) -> Signature:
     """A changed notation, once more through the checks of the parser."""
-    if signature.text or _explicit(signature):
-        return signature
-    return beside(parse(str(replace(signature, constraints=()))), signature.constraints)
+    return signature if _explicit(signature) else Signature.parse(signature.line, signature.constraints)
 
 
 def _explicit(signature: Signature) -> bool:
@@ -89,7 +93,7 @@ def _explicit(signature: Signature) -> bool:
 
 
 def _with(signature: Signature, operands: Sequence[Term], results: Sequence[Term]) -> Signature:
-    return replace(signature, operands=tuple(operands), results=tuple(results), text="")
+    return replace(signature, operands=tuple(operands), results=tuple(results))
 
 
 def _operator_changes(signature: Signature, result: int | None) -> Iterator[tuple[Signature, str]]:
@@ -117,14 +121,10 @@ def _halo_changes(signature: Signature, indices: Sequence[str]) -> Iterator[tupl
         for t, a in haloed:
             axis = operands[t].axes[a]
             wider = replace(axis, below=axis.below + below, above=axis.above + above)
-            operands[t] = _replaced(operands[t], a, wider)
+            operands[t] = with_axis(operands[t], a, wider)
         if all(min(x.below, x.above) >= 0 for term in operands for x in term.axes):
             shown = ", ".join(str(operands[t]) for t, _ in haloed)
             yield _with(signature, operands, signature.results), f"read another halo, {shown}"
-
-
-def _replaced(term: Term, place: int, axis: Axis) -> Term:
-    return replace(term, axes=(*term.axes[:place], axis, *term.axes[place + 1 :]))
 
 
 def _whole(signature: Signature, index: str) -> Signature:
@@ -156,13 +156,10 @@ def _whole(signature: Signature, index: str) -> Signature:
 def _constraint_changes(signature: Signature) -> Iterator[tuple[Signature, str]]:
     """Changes in the explicit spelling: one array more is aligned, combined or kept whole."""
     read = {t.name for t in signature.operands}
-    roles = {str(t.name): Role("in") for t in signature.operands}
-    for term in signature.results:
-        kind = "reduce" if term.op else "inout" if term.name in read else "out"
-        roles[str(term.name)] = Role(kind, term.op)
+    roles = signature.roles
     groups = [c for c in signature.constraints if c.kind == "align"]
     others = [c for c in signature.constraints if c.kind != "align"]
-    loose = [n for n in roles if n not in {m for c in groups for m in c.args}]
+    loose = [n for n in roles if n not in {m for c in groups for m in c.names}]
     changes: list[tuple[dict[str, Role], list[Constraint], str]] = []
     for name in loose:
         if name not in read and roles[name].kind == "out":
@@ -171,7 +168,7 @@ def _constraint_changes(signature: Signature) -> Iterator[tuple[Signature, str]]
                 changes.append((changed, [*groups, *others], f'annotate {name!r} with Reduce["{op}"]'))
     for name in loose:
         if groups:
-            more = align(*map(str, groups[0].args), name)
+            more = align(*groups[0].names, name)
             changes.append((roles, [more, *groups[1:], *others], f"write {more}"))
     if loose and not groups and len(roles) > 1:
         changes.append((roles, [align(*roles), *others], f"write {align(*roles)}"))
@@ -187,7 +184,7 @@ def _split(signature: Signature, name: str, places: Sequence[tuple[int, int]]) -
     """Split the whole axes at these places of the operands, and one whole axis of each result that has one."""
     operands = list(signature.operands)
     for t, a in places:
-        operands[t] = _replaced(operands[t], a, Axis("split", name))
+        operands[t] = with_axis(operands[t], a, Axis("split", name))
     choices: list[Signature] = [_with(signature, operands, signature.results)]
     for r, term in enumerate(signature.results):
         # A result has the new index too, on a whole axis that it has now, or else combines it as it does others.
@@ -196,7 +193,7 @@ def _split(signature: Signature, name: str, places: Sequence[tuple[int, int]]) -
         for chosen in choices:
             for a in options:
                 results = list(chosen.results)
-                results[r] = _replaced(term, a, Axis("split", name))
+                results[r] = with_axis(term, a, Axis("split", name))
                 more.append(_with(chosen, chosen.operands, results))
             if term.op:
                 more.append(chosen)

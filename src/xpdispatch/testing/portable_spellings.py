@@ -54,8 +54,8 @@ FUNCTIONS = {
     "ptp": "xp.max(x) - xp.min(x)",
     "square": "xp.square, or x * x",
     "median": "xp.sort, and its middle",
-    "quantile": "xp.sort, and its cells at the quantiles",
-    "percentile": "xp.sort, and its cells at the percentiles",
+    "quantile": "xp.sort, and its elements at the quantiles",
+    "percentile": "xp.sort, and its elements at the percentiles",
     "unique": "xp.unique_values, xp.unique_counts, xp.unique_inverse or xp.unique_all",
     "in1d": "xp.isin",
     "allclose": "xp.all(xp.abs(x - y) <= tolerance)",
@@ -125,6 +125,7 @@ EXTRA = frozenset(
         "unravel_index",
     ]
 )
+"""The functions of array-api-extra."""
 
 METHODS = {
     "astype": "xp.astype(x, dtype)",
@@ -180,7 +181,7 @@ _MESSAGES = (
         "this operation on this dtype",
         "cast it first: xp.astype(x, xp.float64)",
     ),
-    (r"immutable", "assignment to a cell", "xp.where, or array_api_extra.at(x, i).set(v)"),
+    (r"immutable", "assignment to an element", "xp.where, or array_api_extra.at(x, i).set(v)"),
     (r"read-only", "writing to an operand", "copy it first: xp.asarray(x, copy=True)"),
     (
         r"multi-axes index only specifies",
@@ -220,12 +221,12 @@ _MESSAGES = (
         "xp.asarray(values), or xp.stack(arrays) of arrays",
     ),
     (r"has no len|object of type", "len(x)", "x.shape[0]"),
-    (r"must be a tuple of ints", "a shape that is no tuple", "a tuple: xp.reshape(x, (-1,))"),
+    (r"must be a tuple of ints", "a shape that is not a tuple", "a tuple: xp.reshape(x, (-1,))"),
 )
 """Patterns of a text, what they mean and what to write instead; the first that fits counts."""
 
 
-def remedy_of(error: BaseException) -> tuple[str, str]:
+def spelling_for(error: BaseException) -> tuple[str, str]:
     """What a body did that is not in the standard, and what to write instead; each empty where nothing is known.
 
     Examples
@@ -234,7 +235,7 @@ def remedy_of(error: BaseException) -> tuple[str, str]:
     >>> try:
     ...     math.concatenate
     ... except AttributeError as error:
-    ...     remedy_of(error)
+    ...     spelling_for(error)
     ('xp.concatenate', 'use xp.concat')
     """
     name = getattr(error, "name", None)
@@ -248,7 +249,7 @@ def remedy_of(error: BaseException) -> tuple[str, str]:
 
 
 def _is_plain(owner: object) -> bool:
-    """What is neither an array nor a module, and has no remedy of its own."""
+    """What is neither an array nor a module, and needs no spelling of its own."""
     return owner is None or isinstance(owner, list)
 
 

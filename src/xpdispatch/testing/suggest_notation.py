@@ -13,19 +13,20 @@ import numpy as np
 from xpdispatch.arrays.reductions import check_dtype, combined
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, PartitionError, XPDispatchError
-from xpdispatch.language.notation import OPERATORS, Axis, Operator, Signature, Term, parse
+from xpdispatch.language.signature import Signature
+from xpdispatch.language.terms import OPERATORS, Axis, Operator, Term
 from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.body import parameters_of
-from xpdispatch.planning.plan import Plan, plan
-from xpdispatch.planning.tiles import Tile
-from xpdispatch.planning.windows import Region
+from xpdispatch.testing.notation_changes import with_axis
 from xpdispatch.testing.options import Clock, current, telling
-from xpdispatch.testing.search import Experiment, is_right
+from xpdispatch.testing.search import Experiment, by_name, is_right
+from xpdispatch.testing.tilings import Tiling
 from xpdispatch.testing.trial import Fault, Trial, make_trial, quiet, small_integers
 
 _OPERATORS: tuple[Operator, ...] = tuple(op for op in OPERATORS if op != "fold")
 _MOST_SCALE = 8
 _MOST_HALO = 8
+_INDEX = "_i"
 _LETTERS = "ijklmnpqrstuvwabcdefgh"
 
 
@@ -141,7 +142,7 @@ def _all_whole(body: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Kernel
     function = body.__wrapped__ if isinstance(body, Kernel) else body
     if not callable(function):
         raise ArgumentError(f"got {body!r}, expected a function", hint="write suggest(body, x, y): its arguments too")
-    parameters_of(function)  # which has words for what is no body
+    parameters_of(function)  # which has words for what is not a body
     parameters = list(inspect.signature(function).parameters.values())
     skip = 2 if [p.name for p in parameters[1:2]] == ["tile"] else 1
     try:
@@ -153,24 +154,33 @@ def _all_whole(body: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Kernel
     if not arrays:
         raise ArgumentError("no argument is a NumPy array", hint="pass the arrays of a typical call")
     operands = tuple(Term(n, tuple(Axis("whole") for _ in v.shape)) for n, v in arrays.items())
-    # One call tells how many results there are, and of which rank; it goes the way of every other call.
-    seen: list[Any] = []
-
-    def probe(*given: Any, **keywords: Any) -> Any:
-        seen.append(function(*given, **keywords))
-        return 0
-
-    probe.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-    make_trial(Kernel(probe, Signature(operands, (Term("_", ()),))), args, kwargs).run()
-    returned = seen[0]
-    if returned is None:
+    # One call shows how many results there are, and of which rank.
+    recording, returned = _recording(function)
+    make_trial(Kernel(recording, Signature(operands, (Term("_", ()),))), args, kwargs).run()
+    if returned[0] is None:
         raise ArgumentError("the body returned None", hint="let it return its results")
-    results = returned if isinstance(returned, tuple | list) else (returned,)
+    results = _several(returned[0])
     taken = {p.name for p in parameters}
     letter = next(c for c in "yzrwv" if not taken & {c, f"{c}0"})
     names = [letter] if len(results) == 1 else [f"{letter}{n}" for n in range(len(results))]
     terms = tuple(Term(n, tuple(Axis("whole") for _ in np.shape(v))) for n, v in zip(names, results, strict=True))
     return Kernel(function, Signature(operands, terms))
+
+
+def _recording(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]]:
+    """A body that keeps in a list what `function` returns, and hands on nothing of it."""
+    returned: list[Any] = []
+
+    def record(*args: Any, **kwargs: Any) -> Any:
+        returned.append(function(*args, **kwargs))
+        return 0
+
+    record.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return record, returned
+
+
+def _several(returned: Any) -> Sequence[Any]:
+    return returned if isinstance(returned, tuple | list) else (returned,)
 
 
 # -- which axes can be split together --------------------------------------------------------------------------
@@ -183,31 +193,31 @@ def _splits(experiments: Sequence[Experiment], clock: Clock, progress: Progress)
     extents = sorted({n for shape in shapes for n in shape if n > 1}, reverse=True)
     results = {n for e in experiments for a in e.expected for n in a.shape if n > 1}
     found: list[_Split] = []
-    for cells in sorted({*extents, *results}, reverse=True):
-        options = [[None, *_axes_for(cells, shape)] for shape in shapes]
+    for extent in sorted({*extents, *results}, reverse=True):
+        options = [[None, *_axes_for(extent, shape)] for shape in shapes]
         chosen = [c for c in product(*options) if any(c)]
         for n, choice in enumerate(sorted(chosen, key=lambda c: (_oddness(c), c.count(None)))):
             if clock.over:
                 break
-            progress(n, len(chosen), f"axes of {cells} cells")
+            progress(n, len(chosen), f"axes of {extent} elements")
             axes = tuple((p, a[0], a[1]) for p, a in enumerate(choice) if a)
-            results_of = _relation(experiments, axes, cells)
+            results_of = _relation(experiments, axes, extent)
             if results_of is not None:
                 found.append(_Split(axes, results_of))
     # Results that keep the index leave more to be done side by side than those that combine it.
     return sorted(found, key=lambda s: (_oddness_of(s), sum(isinstance(r, str) for r in s.results)))
 
 
-def _axes_for(cells: int, shape: Sequence[int]) -> list[tuple[int, Axis]]:
-    """The axes of one operand that an index of so many cells can split: plainly, in blocks or with a halo."""
+def _axes_for(extent: int, shape: Sequence[int]) -> list[tuple[int, Axis]]:
+    """The axes of one operand that an index of this extent can split: plainly, in blocks or with a halo."""
     found = []
     for a, n in enumerate(shape):
-        if n == cells:
-            found.append((a, Axis("split", "i")))
-        elif n % cells == 0 and n // cells <= _MOST_SCALE:
-            found.append((a, Axis("split", "i", scale=n // cells)))
-        elif 0 < n - cells <= _MOST_HALO:
-            found.append((a, Axis("split", "i", above=n - cells)))
+        if n == extent:
+            found.append((a, Axis("split", _INDEX)))
+        elif n % extent == 0 and n // extent <= _MOST_SCALE:
+            found.append((a, Axis("split", _INDEX, scale=n // extent)))
+        elif 0 < n - extent <= _MOST_HALO:
+            found.append((a, Axis("split", _INDEX, above=n - extent)))
     return found
 
 
@@ -221,17 +231,31 @@ def _oddness_of(split: _Split) -> int:
 
 
 def _relation(
-    experiments: Sequence[Experiment], axes: Sequence[tuple[int, int, Axis]], cells: int
+    experiments: Sequence[Experiment], axes: Sequence[tuple[int, int, Axis]], extent: int
 ) -> tuple[Axis | Operator, ...] | None:
     """What each result becomes when these axes are cut: an axis of it is split too, or it is combined; or None."""
-    cuts = sorted({max(1, cells // 2), max(1, cells // 3), cells - 1})
+    base = experiments[0].trial.kernel
+    terms = list(base.signature.operands)
+    for p, a, axis in axes:
+        terms[p] = with_axis(terms[p], a, axis)
+    signature = Signature(tuple(terms), (Term("_", (), "sum"),))
+    recording, returned = _recording(base.__wrapped__)
+    try:
+        kernel = Kernel(recording, signature, boundary=_boundary(signature))
+        trials = [make_trial(kernel, (), by_name(e.trial)) for e in experiments]
+    except XPDispatchError:  # a notation that contradicts itself
+        return None
     possible: list[set[Any]] | None = None
-    for experiment in experiments:
-        for cut in cuts if cells > 2 else cuts[:1]:
-            parts = _run_parts(experiment.trial, axes, cells, cut)
-            if parts is None:
+    cuts = sorted({max(1, extent // 2), max(1, extent // 3), extent - 1})
+    for experiment, trial in zip(experiments, trials, strict=True):
+        for cut in cuts if extent > 2 else cuts[:1]:
+            returned.clear()
+            try:
+                trial.run(Tiling(((_INDEX, (cut,)),)))
+            except Exception:  # noqa: BLE001  whatever the body raises, this is not a way to cut its arrays
                 return None
-            now = [set(_fits(e, a, b, cut, cells)) for e, a, b in zip(experiment.expected, *parts, strict=True)]
+            parts = [[np.asarray(v) for v in _several(part)] for part in returned]
+            now = [set(_fits(e, a, b, cut, extent)) for e, a, b in zip(experiment.expected, *parts, strict=True)]
             possible = now if possible is None else [p & n for p, n in zip(possible, now, strict=True)]
             if not all(possible):
                 return None
@@ -241,45 +265,10 @@ def _relation(
 def _preference(how: Axis | Operator) -> tuple[int, Any]:
     if isinstance(how, str):
         return 1, _OPERATORS.index(how)
-    return (2, 0) if how.kind == "unknown" else (0, how.column)
+    return (2, 0) if how.kind == "unknown" else (0, how.name)
 
 
-def _run_parts(
-    trial: Trial, axes: Sequence[tuple[int, int, Axis]], cells: int, cut: int
-) -> tuple[list[Any], list[Any]] | None:
-    """The results of the two parts; None where the body fails on one."""
-    terms = list(trial.kernel.signature.operands)
-    for p, a, axis in axes:
-        terms[p] = replace(terms[p], axes=(*terms[p].axes[:a], axis, *terms[p].axes[a + 1 :]))
-    signature = Signature(tuple(terms), (Term("_", (), "sum"),))
-    boundaries: Any = {str(terms[p].name): "valid" for p, _, axis in axes if axis.above}
-    sized = {name: int(trial.scalars[s]) for name, s in trial.kernel.definition.sized}
-    made = plan(signature, [a.shape for a in trial.operands], sized, [None], boundaries)
-    parts = []
-    for region in (((0, cut),), ((cut, cells),)):
-        try:
-            parts.append(_run_part(trial, made, region))
-        except Exception:  # noqa: BLE001  whatever the body raises, this is no way to cut its arrays
-            return None
-    return parts[0], parts[1]
-
-
-def _run_part(trial: Trial, made: Plan, region: Region) -> list[Any]:
-    body, xp = trial.kernel.definition.body, trial.site.xp
-    domain = ((0, made.extents[0]),)
-    arrays = [
-        a[layout.cut(region, domain)[0]] if layout.axes else a
-        for a, layout in zip(trial.operands, made.operands, strict=True)
-    ]
-    tile = Tile(made, region, xp, "CPU") if body.wants_tile else None
-    with quiet():
-        given = body.arguments([np.array(a) for a in arrays], trial.scalars)
-        returned = body.positional(body.function)(*((xp,) if tile is None else (xp, tile)), *given)
-    values = returned if isinstance(returned, tuple | list) else (returned,)
-    return [np.asarray(v) for v in values]
-
-
-def _fits(e: Any, a: Any, b: Any, cut: int, cells: int) -> Iterator[Axis | Operator]:
+def _fits(e: Any, a: Any, b: Any, cut: int, extent: int) -> Iterator[Axis | Operator]:
     """How two parts can make the whole result."""
     if a.ndim != e.ndim or b.ndim != e.ndim or a.dtype != e.dtype or b.dtype != e.dtype:
         return
@@ -289,8 +278,8 @@ def _fits(e: Any, a: Any, b: Any, cut: int, cells: int) -> Iterator[Axis | Opera
             continue
         if not _equal(e, np.concatenate([a, b], axis=axis)):
             continue
-        if e.shape[axis] % cells == 0 and a.shape[axis] * cells == e.shape[axis] * cut:
-            yield Axis("split", f"{axis}", scale=e.shape[axis] // cells)
+        if e.shape[axis] % extent == 0 and a.shape[axis] * extent == e.shape[axis] * cut:
+            yield Axis("split", f"{axis}", scale=e.shape[axis] // extent)
         if axis == 0:
             yield Axis("unknown")  # on other data the parts may be of any length
     if a.shape == b.shape == e.shape:
@@ -325,8 +314,7 @@ def _joined(signature: Signature, split: _Split, name: str) -> Signature | None:
     for p, a, axis in split.axes:
         if operands[p].axes[a].kind != "whole":
             return None
-        axes = operands[p].axes
-        operands[p] = replace(operands[p], axes=(*axes[:a], replace(axis, name=name), *axes[a + 1 :]))
+        operands[p] = with_axis(operands[p], a, replace(axis, name=name))
     for r, how in enumerate(split.results):
         term = results[r]
         if isinstance(how, str):
@@ -334,18 +322,18 @@ def _joined(signature: Signature, split: _Split, name: str) -> Signature | None:
                 return None
             results[r] = replace(term, op=how)
         elif how.kind == "unknown":
-            results[r] = replace(term, axes=(how, *term.axes[1:]))
+            results[r] = with_axis(term, 0, how)
         else:
             a = int(str(how.name))
             if term.axes[a].kind != "whole":
                 return None
-            results[r] = replace(term, axes=(*term.axes[:a], replace(how, name=name), *term.axes[a + 1 :]))
+            results[r] = with_axis(term, a, replace(how, name=name))
     return replace(signature, operands=tuple(operands), results=tuple(results))
 
 
 def _is_right(base: Kernel, signature: Signature, experiments: Sequence[Experiment], seed: int) -> bool:
     try:
-        made = Kernel(base.__wrapped__, parse(str(signature)), boundary=_boundary(signature))
+        made = Kernel(base.__wrapped__, Signature.parse(str(signature)), boundary=_boundary(signature))
     except XPDispatchError:  # the index contradicts those that are there
         return False
     return is_right(made, experiments, seed, 0.5)
@@ -377,16 +365,12 @@ def _name_extents(base: Kernel, signature: Signature, trial: Trial) -> Signature
         value = trial.scalars[int(slot.scalar or 0)]
         if type(value) is not int or value < 1:
             continue
-        scalars = list(trial.scalars)
-        scalars[int(slot.scalar or 0)] = value + 1
         try:
-            before, after = trial.run(), replace(trial, scalars=tuple(scalars), pickled=(None,) * len(scalars)).run()
+            before, after = trial.run(), make_trial(base, (), {**by_name(trial), slot.name: value + 1}).run()
         except Exception:  # noqa: BLE001, S112  a body that takes no other value
             continue
         for r, (a, b) in enumerate(zip(before, after, strict=True)):
             for axis, (n, m) in enumerate(zip(a.shape, b.shape, strict=False)):
                 if n == value and m == value + 1 and results[r].axes[axis] == Axis("whole"):
-                    axes = results[r].axes
-                    named = Axis("whole", slot.name)
-                    results[r] = replace(results[r], axes=(*axes[:axis], named, *axes[axis + 1 :]))
+                    results[r] = with_axis(results[r], axis, Axis("whole", slot.name))
     return replace(signature, results=tuple(results))

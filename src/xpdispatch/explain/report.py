@@ -1,0 +1,171 @@
+"""An answer in words: tables, facts and what it rests on, ready to be set in any form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from xpdispatch.explain.answer import Answer
+from xpdispatch.explain.arrays import ArrayCut
+from xpdispatch.explain.tiling import Pieces
+from xpdispatch.planning.tiles import shown
+
+_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under headings; `right` are the columns with numbers."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: tuple[int, ...] = ()
+
+
+def size(nbytes: int) -> str:
+    """Bytes for people, in powers of 1024."""
+    for unit, name in _UNITS:
+        if nbytes >= unit:
+            return f"{nbytes / unit:.1f} {name}"
+    return f"{nbytes} B"
+
+
+def shape_of(shape: Sequence[int | None]) -> str:
+    """A shape, with ? for what only the body knows."""
+    return " x ".join("?" if n is None else f"{n:,}" for n in shape) or "0-d"
+
+
+def tables_of(answer: Answer) -> Iterator[Table]:
+    """How indices are cut, and how arrays are."""
+    indices = tuple(
+        (shown(name), f"{cut.extent:,}", f"{cut.filled:,}", _sizes(cut))
+        for name, cut in zip(answer.tiling.indices, answer.tiling.cuts, strict=True)
+    )
+    if indices:
+        yield Table(("index", "extent", "pieces", "elements in each"), indices, (1, 2))
+    arrays = tuple(
+        (
+            array.notation,
+            shape_of(array.shape),
+            str(array.dtype),
+            size(array.nbytes),
+            how(array),
+            f"{shape_of(array.part)}, {'at most ' * (None in array.part)}{size(array.part_bytes)}",
+            size(array.received),
+        )
+        for array in answer.arrays.values()
+    )
+    yield Table(("array", "shape", "dtype", "bytes", "how", "a tile's part", "received"), arrays, (3, 6))
+
+
+def where_of(answer: Answer) -> str:
+    """Where the call runs, and in how many tiles."""
+    if answer.question.plan.empty:
+        return f"{answer.machine}: no element, so no body runs"
+    tiles = "1 tile" if answer.count == 1 else f"{answer.count:,} tiles"
+    if answer.count > 1 < len(answer.counts):
+        tiles += f" ({' x '.join(map(str, answer.counts))})"
+    left = answer.tiling.launched - answer.count
+    empty = f" and {left:,} empty" if left else ""
+    idle = sum(not share.tiles for share in answer.shares)
+    rest = f"; {idle:,} without one" if idle else ""
+    return f"{answer.machine}: {tiles}{empty}{rest}"
+
+
+def _sizes(cut: Pieces) -> str:
+    sizes = [int(b - a) for a, b in pairwise(cut.borders[: cut.filled + 1])] if cut.grid else []
+    if len(set(sizes[:-1])) > 1:
+        return f"{min(sizes):,} to {max(sizes):,}"
+    last = sizes[-1] if sizes else cut.extent - (cut.filled - 1) * cut.size if cut.filled else 0
+    return f"{cut.largest:,}" if last == cut.largest else f"{cut.largest:,}, the last {last:,}"
+
+
+def how(array: ArrayCut) -> str:
+    """How an array is cut, in words."""
+    if array.tiling.count <= 1:
+        return "in one piece"
+    if array.how == "concatenated":
+        return "tiles' parts are concatenated"
+    if array.how == "pointed":
+        return "cut where pointers say"
+    pieces = " x ".join(map(str, array.pieces))
+    said = "full" if max(array.pieces, default=1) == 1 else f"cut {pieces}"
+    if array.partials > 1:
+        return f"{said}; {array.op} of {array.partials:,} partial results, over {' and '.join(array.shared_over)}"
+    if array.how == "sent":
+        return "sent with the call"
+    if array.how == "halo":
+        reach = ", ".join(f"{below} below and {above} above" for below, above in array.halo if below or above)
+        said = f"{said}, halo {reach}"
+    return f"{said}, shared by {array.shared_by:,}" if array.shared_by > 1 else said
+
+
+def facts_of(answer: Answer) -> Iterator[tuple[str, str]]:
+    """What else is to be said, each with what it is about."""
+    if answer.question.plan.empty:
+        return
+    most, arrays = answer.largest, answer.arrays.values()
+    yield (
+        f"{'a thread' if answer.machine.engine == 'local' else 'a processor'}, at most",
+        f"reads {size(most.reads)}, writes {size(most.writes)}, receives {size(most.receives)}, "
+        f"holds {size(most.memory)}",
+    )
+    yield "body", _body(answer)
+    needs = answer.temporaries
+    yield "temporaries", "not measured" if needs is None else f"{size(needs)} at once, by a run on ones in NumPy"
+    yield "cache", _cache(answer)
+    for a in arrays:
+        if a.how == "halo":
+            around = f"{size(a.halo_bytes)} of other tiles' elements around a tile"
+            yield "halo", f"{a.name}: {around}; boundary {a.layout.boundary}"
+    unknown = [a.name for a in arrays if a.how == "concatenated"]
+    if unknown:
+        yield "unknown size", f"{', '.join(unknown)}: known when the body has returned, at most as said here"
+
+
+def _body(answer: Answer) -> str:
+    machine = answer.machine
+    own = "a body of its own" if machine.variant in answer.question.definition.body.variants else "the one body"
+    if machine.engine == "local":
+        return f"{own}, on {answer.question.library} arrays"
+    return f"{own}, variant {machine.variant}, on {'CuPy' if machine.kind == 'gpu' else 'NumPy'} arrays"
+
+
+def _cache(answer: Answer) -> str:
+    cache = answer.cache
+    if not cache.sizes:
+        return f"not cut for the cache: {cache.why}"
+    sizes = ", ".join(f"{shown(n)} {s:,}" for n, s in zip(answer.tiling.indices, cache.sizes, strict=True))
+    inside = "the call" if answer.machine.engine == "local" else "each task"
+    return f"{inside} is cut into {cache.count:,} tiles of {sizes} elements"
+
+
+def assumptions(answer: Answer) -> tuple[str, ...]:
+    """What an answer rests on, in sentences."""
+    if answer.cuts is None:
+        return (
+            "Threads of one process share their memory, so that nothing is sent.",
+            "Sizes of tiles are the library's own decision for this machine's cache.",
+        )
+    found, arrays = list(answer.cuts.notes), answer.arrays.values()
+    if answer.machine.predicted:
+        found.append(
+            "The grid is predicted by Legate 26.6's rule for automatic tasks, which the tests compare with real "
+            "launches on 1 to 8 CPUs. On GPUs and on several nodes nothing was run."
+        )
+    found.append(
+        "Received is what lies with other processors where each array is spread over those that read it. CPUs of one "
+        "node share their memory, and read it there; between GPUs and nodes it is copied."
+    )
+    haloed = [array.name for array in arrays if array.how == "halo"]
+    if haloed and answer.count > 1:
+        found.append(
+            f"The body reads {', '.join(haloed)} with its halo alone, but Legate brings all of it to each processor: "
+            "its own way to bring a halo, bloat, can start tasks too early."
+        )
+    if any(array.how == "pointed" for array in arrays):
+        found.append("What pointers select depends on their values, so that those arrays count in full.")
+    if any(array.fit == "gathered" for array in arrays):
+        found.append("Partial results are put together by one processor, in the order of the tiles.")
+    return tuple(found)

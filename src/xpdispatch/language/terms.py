@@ -1,0 +1,202 @@
+"""The parts of a signature as plain values that print as they are written: extents, axes, and terms."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+from xpdispatch.errors import ShapeError
+
+Operator: TypeAlias = Literal["sum", "prod", "max", "min", "any", "all", "xor", "fold"]
+OPERATORS: tuple[Operator, ...] = ("sum", "prod", "max", "min", "any", "all", "xor", "fold")
+
+_MOST_BITS = 4096
+"""Of a number on the way to an extent, so that none takes long to compute."""
+ARITHMETIC = {
+    "+": (1, operator.add),
+    "-": (1, operator.sub),
+    "*": (2, operator.mul),
+    "//": (2, operator.floordiv),
+    "%": (2, operator.mod),
+}
+"""By symbol: how strongly it binds, and what it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Integer arithmetic on extents and scalar parameters, such as ``n//2+1``.
+
+    Parameters
+    ----------
+    text : str
+        The expression without spaces; it decides equality.
+    code : tuple of (str or int)
+        The same in postfix order; names are variables, ``"-neg"`` negates.
+    """
+
+    text: str
+    code: tuple[str | int, ...] = field(compare=False, repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The variables, each once, in order of appearance."""
+        return tuple(dict.fromkeys(c for c in self.code if isinstance(c, str) and c.isidentifier()))
+
+    def value(self, variables: Mapping[str, int]) -> int:
+        """Evaluate with integers for the names; no ``eval`` is involved.
+
+        Raises
+        ------
+        ShapeError
+            The arithmetic divides by zero, or gives an extent that no array can have.
+        """
+        stack: list[int] = []
+        for step in self.code:
+            if isinstance(step, int):
+                stack.append(step)
+            elif step == "-neg":
+                stack.append(-stack.pop())
+            elif step in ARITHMETIC:
+                right, left = stack.pop(), stack.pop()
+                if step in ("//", "%") and right == 0:
+                    raise ShapeError(
+                        f"extent {self.text!r} divides by zero", hint="pass other scalars, or fix the arithmetic"
+                    )
+                stack.append(ARITHMETIC[step][1](left, right))
+            else:
+                stack.append(variables[step])
+            if stack[-1].bit_length() > _MOST_BITS:
+                check_extent(self.text, stack[-1])
+        check_extent(self.text, stack[0])
+        return stack[0]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def check_extent(text: str, value: int) -> None:
+    """Refuse an extent that no array can have.
+
+    Raises
+    ------
+    ShapeError
+    """
+    if not 0 <= value < 2**63:
+        raise ShapeError(
+            f"extent {text!r} is {in_digits(value)}, expected 0 or more, and less than 2**63",
+            hint="pass other scalars, or fix the arithmetic",
+        )
+
+
+def in_digits(value: int) -> str:
+    """An integer as messages show it; Python does not print one of thousands of digits."""
+    return str(value) if abs(value) < 2**64 else f"an integer of {value.bit_length()} bits"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of an operand or a result.
+
+    Parameters
+    ----------
+    kind : {"split", "whole", "ellipsis", "unknown"}
+        ``i``, ``:``, ``...`` and ``?``.
+    name : str or None
+        The index of a split axis, the name of a whole axis' extent, or the group of an
+        ellipsis: ``""`` in the notation; in the explicit spelling operands with no ``align``
+        between them have different groups.
+    below, above : int
+        Halo widths in elements.
+    scale : int
+        Elements of this axis for each element of the index.
+    extent : Extent or None
+        What the extent is computed from (``i=EXPR``, ``:EXPR``).
+    column : int
+        Where it stands in the line; takes no part in equality.
+    """
+
+    kind: Literal["split", "whole", "ellipsis", "unknown"]
+    name: str | None = None
+    below: int = 0
+    above: int = 0
+    scale: int = 1
+    extent: Extent | None = None
+    column: int = field(default=0, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        if self.kind == "ellipsis":
+            return "..."
+        if self.kind == "unknown":
+            return "?"
+        if self.kind == "whole":
+            return ":" + (self.name or (self.extent.text if self.extent else ""))
+        if self.below or self.above:
+            low = f"{self.name}-{self.below}" if self.below else self.name
+            return f"{low}..{self.name}" + (f"+{self.above}" if self.above else "")
+        scaled = f"{self.scale}*{self.name}" if self.scale != 1 else str(self.name)
+        return scaled + (f"={self.extent.text}" if self.extent else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One operand, index space (no name) or result.
+
+    Parameters
+    ----------
+    name : str or None
+    axes : tuple of Axis
+    op : Operator or None
+        How partial results are combined.
+    accumulate : bool
+        The buffer's content before the call takes part (``Reduce`` of the explicit spelling).
+    starred : bool
+        The operand stands for any number of arrays with these axes.
+    column : int
+        Where its name stands in the line.
+    separator : str
+        What is printed between axes, as its author writes it. Column and separator take no part in equality.
+    """
+
+    name: str | None
+    axes: tuple[Axis, ...]
+    op: Operator | None = None
+    accumulate: bool = False
+    starred: bool = False
+    column: int = field(default=0, compare=False, repr=False)
+    separator: str = field(default=", ", compare=False, repr=False)
+
+    @property
+    def ellipsis(self) -> Axis | None:
+        """The leading ``...``, if there is one."""
+        return self.axes[0] if self.axes and self.axes[0].kind == "ellipsis" else None
+
+    @property
+    def named(self) -> tuple[Axis, ...]:
+        """The axes after the ellipsis."""
+        return self.axes[1:] if self.ellipsis else self.axes
+
+    @property
+    def haloed(self) -> bool:
+        """Whether some axis has a halo."""
+        return any(a.below or a.above for a in self.axes)
+
+    def placed(self, column: int) -> Term:
+        """The same term where it is printed from this column on, with the columns of all its parts."""
+        start = column + (len(self.op) + 1 if self.op else 0)
+        inside = start + len(self.name or "") + self.starred + 1
+        axes = []
+        for axis in self.axes:
+            axes.append(replace(axis, column=inside))
+            inside += len(f"{axis}{self.separator}")
+        return replace(self, axes=tuple(axes), column=start)
+
+    def __str__(self) -> str:
+        head = f"{self.op} " if self.op else "*" if self.starred else ""
+        return f"{head}{self.name or ''}[{self.separator.join(map(str, self.axes))}]"
+
+
+def indices_of(terms: tuple[Term, ...]) -> tuple[str, ...]:
+    """The named split indices in order of appearance."""
+    return tuple(dict.fromkeys(a.name for t in terms for a in t.axes if a.kind == "split" and a.name))

@@ -151,8 +151,8 @@ def run_tiles(
     if order is not None:
         tiles = [tiles[n] for n in np.random.default_rng(order).permutation(len(tiles))]
     strategy = Whole if regions is None and not cuts else ByTile
-    work = Work(body.arguments(args, scalars), given, domain, tiles)
-    return strategy(site, known_to(body.function, scalars, xp)).run(work)
+    runs = strategy(site, known_to(body.function, scalars, xp))
+    return runs.run(body.arguments(args, scalars), given, Work(domain, tiles))
 
 
 def cutter_of(made: xd.Kernel, *args: Any, out: Any = None) -> Cutter:

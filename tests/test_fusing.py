@@ -163,6 +163,15 @@ def test_a_program_is_trusted_when_it_does_what_the_body_did() -> None:
         assert not fusing(made).trusted
 
 
+@pytest.mark.parametrize("dtype", [np.longdouble, np.clongdouble, np.float16, np.complex64])
+def test_programs_are_trusted_in_every_precision(dtype: Any) -> None:
+    made = kernel("x[i] -> z[i]")(lambda xp, x: x * 3 + 1)
+    x = like(dtype=dtype)
+    with forced_cuts(1):
+        np.testing.assert_array_equal(made(x), x * 3 + 1)
+    assert fusing(made).trusted
+
+
 def test_each_call_writes_its_body_down_anew() -> None:
     factor = 1.0
     made = kernel("x[i] -> z[i]")(lambda xp, x, way: x * factor if way == "times" else x + factor)

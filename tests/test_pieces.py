@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 import xpdispatch as xd
 from conftest import Engine, forced_tiles, noted_tiles, run_tiles, tiles_of
 from xpdispatch import In, Out, align, kernel
-from xpdispatch.language.notation import parse
+from xpdispatch.language.signature import Signature
 from xpdispatch.running.dry_run import result_types
 from xpdispatch.testing import Tiling, check_partitioning
 
@@ -266,6 +266,16 @@ def test_the_sample_of_a_clipped_halo_is_an_inner_tile() -> None:
     assert shape == (9, 2)
 
 
+def test_the_sample_of_operands_with_other_halos_along_later_axes() -> None:
+    @kernel("x[j-2..j], y[:, j..j+1] -> z[j]", boundary="symmetric")
+    def both(xp, x, y):
+        assert (x.shape[0] - 2, y.shape[1] - 1) == (1, 1)
+        return x[:-2] + xp.sum(y, axis=0)[1:]
+
+    got = both(np.ones(0, np.float32), np.ones((3, 0), np.int32))
+    assert (got.shape, got.dtype) == ((0,), np.float64)
+
+
 def compressed(rows: int, columns: int, dtype: Any = np.int64) -> tuple[np.ndarray, ...]:
     """A sparse matrix with empty rows: borders, columns, values; and a vector."""
     counts = rng.integers(0, 4, rows) * (rng.random(rows) < 0.7)
@@ -399,7 +409,7 @@ def test_halos_and_blocks_by_constraints(engine: Engine) -> None:
         inner = u[below : u.shape[0] - above, :]
         v[...] = inner + x[::2, :] + (u.shape[0] - inner.shape[0])
 
-    assert both.signature == parse("u[i-1..i+1, j], x[2*i, j] -> v[i, j]")
+    assert both.signature == Signature.parse("u[i-1..i+1, j], x[2*i, j] -> v[i, j]")
     u, x = rng.normal(size=(1, 5)), rng.normal(size=(2, 5))  # one row, so that all tiles clip both sides
     got = engine.get(both(engine.put(u), engine.put(x), out=engine.put(np.zeros((1, 5)))))
     np.testing.assert_allclose(got, u + x[::2])

@@ -7,6 +7,7 @@ same bits come out; and that is tried on random numbers (:mod:`xpdispatch.runnin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -20,7 +21,7 @@ from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.windows import WHOLE, Region
-from xpdispatch.running.dry_run import Measured, by_body, count, counted_region, stand_ins
+from xpdispatch.running.dry_run import Ledger, Measured, by_body, counted_region, ledger_for, stand_ins
 from xpdispatch.running.executor import ByTile, Tiles, Work
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import room
@@ -135,14 +136,13 @@ class Traced(ByTile):
                 found = by_body(site, self.ready(arguments), parts)
                 for wanted in (site.casts, [None if t is None else t.dtype for t in targets]):
                     found = [a if d is None else a.astype(d) for a, d in zip(found, wanted, strict=True)]
-                measured = count(site, region, self.ready(arguments), parts)
             except Exception:  # noqa: BLE001  the body runs itself then, and says what is wrong
                 return None
         if not all(_same_bits(a, b) for a, b in zip(found, into, strict=True)):
             self.why_not = self.why_not or "the trace does not do what the body does"
             return None
         self.trusted.add(program.outline)
-        return program, measured
+        return program, _cost_of(program, ledger_for(site.plan, region))
 
     def trusts(self, program: Program, targets: Sequence[Any], arguments: Sequence[Any]) -> bool:
         """Whether programs of this outline do what the body does."""
@@ -187,6 +187,26 @@ def _result(trace: Trace, site: Site, r: int, value: Any, sizes: Sequence[int], 
             trace.give_up("a result cannot be stored")
         result = trace.cast(result, np.dtype(target.dtype))
     return result
+
+
+def _cost_of(program: Program, ledger: Ledger) -> Measured:
+    """What the body makes and drops where it runs itself, by its trace."""
+    last = {
+        a: n for n, v in enumerate(program.values) if isinstance(v, Step) for a in v.arguments if isinstance(a, int)
+    }
+    entries = {}
+    for n, value in enumerate(program.values):
+        if not isinstance(value, Step):
+            continue
+        size = math.prod(value.shape) * value.dtype.itemsize
+        entries[n] = ledger.make(value.shape, size)
+        if value.ufunc is not None:
+            ledger.calls(value.ufunc, value.shape, size)
+        for a in {a for a in value.arguments if isinstance(a, int)}:
+            if a in entries and last[a] == n and a not in program.results:
+                ledger.drop(*entries[a])
+    cost = ledger.cost([entries[n] for n in program.results])
+    return Measured(cost, tuple(program.values[n].dtype for n in program.results))
 
 
 _RARE = (0.0, -0.0, -1.0, -2.5, 0.5, 1e-310, 1e300, -1e300, np.inf, -np.inf, np.nan)

@@ -134,15 +134,13 @@ def _run_sample(
     plan, region = _one_element(plan)
     body = definition.body
     site = Site(plan, body, body.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", wanted)
-
-    def fill(shape: tuple[int, ...], dtype: np.dtype[Any], at: int) -> Any:
-        held_in_full = at >= 0 and plan.operands[at].boundary is not None
-        return ones(tuple(map(int, plan.operands[at].shape)) if held_in_full else shape, dtype, at)  # type: ignore[arg-type]
-
-    arguments, targets = stand_ins(site, region, dtypes, given, scalars, fill)
+    arguments, targets = stand_ins(site, region, dtypes, given, scalars, ones)
+    # What stands in for an operand with a halo is its part of the region already.
+    origins = {p: o.held_from(region) for p, o in enumerate(plan.operands) if o.reaches}
     try:
         with np.errstate(all="ignore"):
-            results = Whole(site, Known(keeps=False)).run(arguments, targets, Work(region, (region,)))
+            work = Work(region, (region,), origins=origins)
+            results = Whole(site, Known(keeps=False)).run(arguments, targets, work)
     except Exception as error:
         error.add_note(
             "The body was running on a sample: ones, one element per split index, to learn the results' dtypes. "

@@ -466,7 +466,7 @@ def test_temporaries_are_measured() -> None:
 
 
 def test_temporaries_are_measured_with_halos_blocks_and_arrays_that_are_written() -> None:
-    @kernel("u[i-1..i+2, j] -> v[i, j]", boundary="edge")
+    @kernel("u[i-1..i+2, j] -> v[i, j]", boundary="edge", fuse=False)
     def smooth(xp, u):
         left = u[:-3] + u[1:-2]
         return left * 0.5 + u[3:]
@@ -478,7 +478,14 @@ def test_temporaries_are_measured_with_halos_blocks_and_arrays_that_are_written(
         assert cost.made((i, j)) == pytest.approx(3 * 8 * i * j)
     assert not cost.rounds
 
-    @kernel("x[2*i] -> y[i]")
+    by_trace = cost_of(kernel(smooth.notation, boundary="edge")(smooth.__wrapped__), like(3000, 2000))
+    for i, j in ((16, 2000), (100, 1)):
+        # A trace keeps nothing longer than it is needed: `left` and half of it, then that and the result.
+        assert by_trace.live((i, j)) == pytest.approx((2 - 1) * 8 * i * j)
+        assert by_trace.made((i, j)) == pytest.approx(3 * 8 * i * j)
+    assert not by_trace.rounds
+
+    @kernel("x[2*i] -> y[i]", fuse=False)
     def halves(xp, x):
         squares = x * x
         return squares[::2] + squares[1::2]

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 import xpdispatch as xd
 from conftest import Engine, forced_tiles, noted_tiles, run_tiles, tiles_of
 from xpdispatch import In, Out, align, kernel
-from xpdispatch.language.notation import parse
+from xpdispatch.language.signature import Signature
 from xpdispatch.running.dry_run import result_types
 from xpdispatch.testing import Tiling, check_partitioning
 
@@ -399,7 +399,7 @@ def test_halos_and_blocks_by_constraints(engine: Engine) -> None:
         inner = u[below : u.shape[0] - above, :]
         v[...] = inner + x[::2, :] + (u.shape[0] - inner.shape[0])
 
-    assert both.signature == parse("u[i-1..i+1, j], x[2*i, j] -> v[i, j]")
+    assert both.signature == Signature.parse("u[i-1..i+1, j], x[2*i, j] -> v[i, j]")
     u, x = rng.normal(size=(1, 5)), rng.normal(size=(2, 5))  # one row, so that all tiles clip both sides
     got = engine.get(both(engine.put(u), engine.put(x), out=engine.put(np.zeros((1, 5)))))
     np.testing.assert_allclose(got, u + x[::2])

@@ -55,8 +55,8 @@ class Traced(ByTile):
     ----------
     why_not : str
         What stands against it; empty while nothing is known to.
-    trusted : set
-        Outlines of programs that did what the body does.
+    trusted : BoundedCache
+        By the outlines of programs, whether they did what the body does.
     codes : BoundedCache
         How programs are run, by their structure.
     """
@@ -64,7 +64,7 @@ class Traced(ByTile):
     def __init__(self, site: Site, known: Known) -> None:
         super().__init__(site, known)
         self.why_not = ""
-        self.trusted: set[Any] = set()
+        self.trusted = BoundedCache()
         self.codes = BoundedCache()
 
     def tiles(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> Tiles:
@@ -141,17 +141,22 @@ class Traced(ByTile):
         if not all(_same_bits(a, b) for a, b in zip(found, into, strict=True)):
             self.why_not = self.why_not or "the trace does not do what the body does"
             return None
-        self.trusted.add(program.outline)
+        self.trusted[program.outline] = True
         return program, _cost_of(program, ledger_for(site.plan, region))
 
     def trusts(self, program: Program, targets: Sequence[Any], arguments: Sequence[Any]) -> bool:
         """Whether programs of this outline do what the body does."""
-        if program.outline not in self.trusted:
+        outline = program.outline
+        known: bool | None = self.trusted.get(outline)
+        if known is None:
             body = self.site.body
             dtypes = [arguments[at].dtype for at in body.operand_at]
             given = [None if t is None else t.dtype for t in targets]
             self.study(dtypes, given, [arguments[at] for at in body.scalar_at])
-        return program.outline in self.trusted
+            if outline not in self.trusted:
+                self.trusted[outline] = False
+            known = bool(self.trusted[outline])
+        return known
 
     def code_of(self, program: Program) -> Code:
         """How a program is run."""

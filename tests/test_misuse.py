@@ -45,7 +45,7 @@ def decorate(notation: str, body=lambda xp, x, n: x, **options) -> xd.Kernel:
 @pytest.mark.parametrize(
     ("notation", "options", "kind", "message"),
     [
-        ("x[i], q[i] -> z[i]", {}, TypeError, "reads 'q', which is no parameter of the body"),
+        ("x[i], q[i] -> z[i]", {}, TypeError, "reads 'q', which is not a parameter of the body"),
         ("x[i] -> z[:bins]", {}, ValueError, "leaves out 'i'"),
         ("x[i] -> sum z[:bins]", {}, TypeError, "extent 'bins', which is neither"),
         ("x[i-1..i+1] -> z[i]", {}, TypeError, "nothing says what lies outside 'x' under its halo"),
@@ -60,7 +60,7 @@ def decorate(notation: str, body=lambda xp, x, n: x, **options) -> xd.Kernel:
         ("x[i] -> n[?]", {}, TypeError, "result 'n' has an extent that only the body knows, and cannot be a"),
         ("x[i,j] -> fold y[i], fold z[j]", {"fold": max}, TypeError, "folded results 'y' and 'z' have different indi"),
         ("x[i] -> sum z[?]", {}, ValueError, "sum of 'z' combines nothing: tiles are joined along '\\?'"),
-        ("x[i] -> z[i]", {"dtype": "no such"}, TypeError, "dtype='no such' is no dtype"),
+        ("x[i] -> z[i]", {"dtype": "no such"}, TypeError, "dtype='no such' is not a dtype"),
         ("x[i] -> z[i]", {"dtype": ("x", "x")}, TypeError, "dtype= got 2 entries, expected 1"),
         ("x[i] -> z[i]", {"on_error": "later"}, TypeError, "on_error='later' is unknown"),
         ("x[i] -> z[i]", {"options": ["concurrent"]}, TypeError, "options= got a list, expected a mapping"),

@@ -1,4 +1,4 @@
-"""The package as such: layers, imports, the driver's stand-in and the shell."""
+"""The package as such: the order of its packages, imports, the driver's stand-in and the shell."""
 
 from __future__ import annotations
 
@@ -23,127 +23,32 @@ from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.shell.cli import main
 
 ROOT = Path(xpdispatch.__file__).parent
-LAYERS = [
+PACKAGES = [
     "errors",
-    "caches",
     "machine",
-    "pool",
-    "cpu",
-    "exits",
-    "driver",
-    "notation",
-    "constraints",
-    "explicit",
-    "boundaries",
-    "words",
-    "body",
-    "plan",
-    "randoms",
-    "tiling",
-    "blocks",
-    "blocking",
-    "reductions",
-    "dtypes",
-    "namespaces",
-    "variant_options",
-    "site",
-    "parts",
-    "returned",
-    "images",
-    "gathered",
-    "scalars",
-    "short",
-    "tracing",
-    "fusing",
-    "cuda",
-    "generated",
-    "executor",
-    "sample",
-    "measure",
-    "cutting",
-    "engines",
-    "kernel",
-    "variadic",
-    "decorator",
-    "engines.local",
-    "engines.legate",
-    "engines.legate.recipe",
-    "engines.legate.bodies",
-    "engines.legate.failures",
-    "engines.legate.garbage",
-    "engines.legate.releases",
-    "engines.legate.stores",
-    "engines.legate.device",
-    "engines.legate.leaf",
-    "engines.legate.tasks",
-    "engines.legate.boxes",
-    "engines.legate.launch",
-    "engines.legate.engine",
-    "explain.cuts",
-    "explain.question",
-    "explain.words",
-    "explain.scene",
-    "explain.pictures",
-    "explain.page",
-    "explain.canvas",
-    "explain.explanation",
+    "language",
+    "arrays",
+    "planning",
+    "running",
+    "legate",
     "explain",
-    "runtime",
-    "probes",
-    "diagnosis",
+    "calling",
     "__init__",
-    "shell",
-    "progress",
-    "testing.tilings",
-    "testing.options",
-    "testing.variables",
-    "testing.trial",
-    "testing.comparison",
-    "testing.search",
-    "testing.mending",
-    "testing.report",
-    "testing.partitioning",
-    "testing.suggestions",
-    "testing.on_legate",
-    "testing.libraries",
-    "testing.remedies",
-    "testing.portability",
-    "testing.checks",
-    "testing.cases",
-    "testing.strategies",
     "testing",
-    "testing.plugin",
-    "launcher",
-    "scripts",
-    "commands",
-    "commands.check",
-    "commands.doctor",
-    "commands.run",
-    "commands.explain",
-    "cli",
+    "shell",
+    "__main__",
 ]
+"""In the direction the data flows: each imports from those before it alone."""
 
+BY_NAME = {
+    "calling.runtime": {"cupynumeric"},  # array_module(), in a program that a Legate launcher started
+    "running.generated": {"cupy"},  # for calls on CuPy arrays
+    "shell.probes": {"legate"},  # a process of its own
+    "shell.run": {"legate"},  # the launcher's words
+}
+"""Who outside of `legate` loads Legate, cuPyNumeric or CuPy by their names, and why."""
 
-def imports_of(path: Path) -> set[str]:
-    """What a module imports when it is imported itself; imports for type checkers only do not count."""
-    tree = ast.parse(path.read_text())
-    found: set[str] = set()
-    nodes: list[ast.stmt] = list(tree.body)
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                found.add(whole if _is_module(whole) else str(node.module))
-        elif isinstance(node, ast.Try):
-            nodes += node.body
-    return found
-
-
-def _is_module(name: str) -> bool:
-    path = ROOT.parent.joinpath(*name.split("."))
-    return path.is_dir() or path.with_suffix(".py").exists()
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)*\.?")
 
 
 def module_name(path: Path) -> str:
@@ -151,20 +56,114 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def test_a_file_imports_from_the_layers_above_it_only() -> None:
-    files = {module_name(p): p for p in ROOT.rglob("*.py")}
-    assert set(files) == set(LAYERS)
-    for name, path in files.items():
-        for other in imports_of(path):
-            lower = other.removeprefix("xpdispatch.")
-            if other.startswith("xpdispatch.") and lower in files:
-                assert LAYERS.index(lower) < LAYERS.index(name), f"{name} imports {lower}"
+MODULES = {module_name(path): path for path in ROOT.rglob("*.py")}
+
+
+def package_of(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]
+
+
+def written_in(text: str, module: str = "planning.plan") -> tuple[set[str], set[str]]:
+    """What a module imports by statements, wherever they stand, and all names that its strings hold."""
+    statements: set[str] = set()
+    strings: set[str] = set()
+    above = ["xpdispatch", *module.split(".")]
+    if module not in MODULES or MODULES[module].name != "__init__.py":
+        above.pop()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            statements |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = above[: len(above) + 1 - node.level] if node.level else []
+            source = ".".join([*base, *filter(None, [node.module])])
+            statements |= {f"{source}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and DOTTED.fullmatch(node.value):
+            strings.add(node.value)
+    return statements, strings
+
+
+def own_modules(names: set[str], module: str) -> set[str]:
+    """The modules of this package behind dotted names; what a name adds to a module's is something in it."""
+    found = set()
+    for name in names:
+        root, _, rest = name.partition(".")
+        if root == "xpdispatch":
+            parts = rest.rstrip(".").split(".")
+            known = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+            found.add(next((m for m in known if m in MODULES), "__init__"))
+    return found - {module}
+
+
+def imports_of(text: str, module: str) -> set[str]:
+    """The modules that a module imports: at its top, in functions, for type checkers only, or by name."""
+    statements, strings = written_in(text, module)
+    by_name = {name for name in strings if name.startswith("xpdispatch.")}
+    return own_modules(statements, module) | (own_modules(by_name, module) - {"__init__"})
+
+
+IMPORTS = {module: imports_of(path.read_text(), module) for module, path in MODULES.items()}
+
+
+def test_a_package_imports_from_those_before_it_only() -> None:
+    assert {package_of(module) for module in MODULES} == set(PACKAGES)
+    for module, others in IMPORTS.items():
+        before = PACKAGES[: PACKAGES.index(package_of(module)) + 1]
+        wrong = sorted(other for other in others if package_of(other) not in before)
+        assert not wrong, f"{module} imports {', '.join(wrong)}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    left = dict(IMPORTS)
+    while free := {module for module, others in left.items() if not others & left.keys()}:
+        left = {module: others for module, others in left.items() if module not in free}
+    while free := left.keys() - {other for others in left.values() for other in others}:
+        left = {module: others for module, others in left.items() if module not in free}
+    assert not sorted(left), "these import each other in a circle, or lie between two"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import xpdispatch.running.local",
+        "import xpdispatch.running.local as here",
+        "from xpdispatch.running.local import prepare",
+        "from xpdispatch.running import local",
+        "from ..running.local import prepare",
+        "from ..running import local",
+        "def late():\n    from xpdispatch.running import local",
+        "class Late:\n    def late(self):\n        import xpdispatch.running.local",
+        "if TYPE_CHECKING:\n    from xpdispatch.running.local import Runner",
+        "try:\n    pass\nexcept ImportError:\n    import xpdispatch.running.local",
+        "local = import_module('xpdispatch.running.local')",
+        "ENGINES = {'local': ('xpdispatch.running.local', 'prepare')}",
+        "local = sys.modules['xpdispatch.running.local']",
+    ],
+)
+def test_every_way_to_import_is_seen(text: str) -> None:
+    assert imports_of(text, "planning.plan") == {"running.local"}
+    assert imports_of("module = import_module(f'xpdispatch.running.{name}')", "planning.plan") == {"running"}
 
 
 def test_only_the_legate_engine_imports_legate() -> None:
-    for path in ROOT.rglob("*.py"):
-        roots = {name.split(".")[0] for name in imports_of(path)}
-        assert not roots & {"legate", "cupynumeric", "cupy"} or path.parent.name == "legate", path
+    libraries = {"legate", "cupynumeric", "cupy"}
+    by_name = {}
+    for module, path in MODULES.items():
+        if package_of(module) == "legate":
+            continue
+        statements, _ = written_in(path.read_text(), module)
+        roots = {name.split(".")[0] for name in statements}
+        assert not roots & libraries, module
+        loaded = {
+            str(call.args[0].value).split(".")[0]
+            for call in ast.walk(ast.parse(path.read_text()))
+            if isinstance(call, ast.Call)
+            and ast.unparse(call.func).split(".")[-1] in ("import_module", "__import__", "load")
+            and call.args
+            and isinstance(call.args[0], ast.Constant)
+        }
+        if loaded & libraries:
+            by_name[module] = loaded & libraries
+    assert by_name == BY_NAME
 
 
 def test_import_is_light() -> None:
@@ -473,5 +472,4 @@ def test_plans_are_bounded() -> None:
     made = kernel("x[i] -> y[i]")(lambda xp, x: x + 1)
     for n in range(1000):
         made(np.ones(n + 1))
-    assert len(made._prepared) <= 256
-    assert len(made._plans) <= 256
+    assert len(made._runners) == 256

@@ -1,5 +1,6 @@
 """The documentation names all that is public, and its code runs."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -21,6 +22,33 @@ def test_api_page_documents_every_public_name_once():
     package, checks = (DOCS / "api.rst").read_text().split(".. currentmodule:: xpdispatch.testing")
     assert sorted(DIRECTIVE.findall(package)) == sorted(xpdispatch.__all__)
     assert sorted(DIRECTIVE.findall(checks)) == sorted(xpdispatch.testing.__all__)
+
+
+def caches():
+    """The names of all that keeps what was found out, as the source has them."""
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                decorators = " ".join(map(ast.unparse, node.decorator_list))
+                if re.search(r"\b(lru_)?cache\b", decorators):
+                    yield node.name
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                made = (
+                    f"{ast.unparse(node.value) if node.value else ''} {ast.unparse(getattr(node, 'annotation', node))}"
+                )
+                if re.search(r"\b(BoundedCache|Weak\w+Dictionary)\b", made):
+                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                    yield from re.findall(r"\w+", " ".join(ast.unparse(t) for t in targets).replace("self.", ""))
+
+
+def test_every_cache_is_in_the_table_with_its_bound():
+    found = set(caches())
+    assert len(found) > 20
+    table = re.split(
+        r"^-{3,}$", (DOCS / "how-it-works.rst").read_text().split("What is kept\n")[1], flags=re.MULTILINE
+    )[1]
+    shown = {name.split(".")[-1] for name in re.findall(r"``(\S+?)``", table)}
+    assert not found - shown
 
 
 def test_every_page_is_in_the_table_of_contents():

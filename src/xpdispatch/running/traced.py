@@ -54,17 +54,16 @@ class Traced(ByTile):
     ----------
     why_not : str
         What stands against it; empty while nothing is known to.
-    trusted : set
-        Outlines of programs that did what the body does.
+    trusted : BoundedCache
+        Outlines of programs that did what the body does; at most 256.
     codes : BoundedCache
-        How programs are run, by their structure.
+        How programs are run, by their structure; at most 256.
     """
 
     def __init__(self, site: Site, known: Known) -> None:
         super().__init__(site, known)
         self.why_not = ""
-        self.trusted: set[Any] = set()
-        self.codes = BoundedCache()
+        self.trusted, self.codes = BoundedCache(), BoundedCache()
 
     def tiles(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> Tiles:
         """The tiles of one call: by their trace, unless floating-point errors are raised, which the body may catch."""
@@ -142,7 +141,7 @@ class Traced(ByTile):
         if not all(_same_bits(a, b) for a, b in zip(found, into, strict=True)):
             self.why_not = self.why_not or "the trace does not do what the body does"
             return None
-        self.trusted.add(program.outline)
+        self.trusted[program.outline] = True
         return program, measured
 
     def trusts(self, program: Program, targets: Sequence[Any], arguments: Sequence[Any]) -> bool:

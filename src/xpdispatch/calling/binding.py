@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xpdispatch.errors import ArgumentError
+from xpdispatch.planning.arguments import quick_kinds
 from xpdispatch.planning.definition import Definition
 
 MISSING = inspect.Parameter.empty
@@ -102,10 +103,6 @@ def _bind_out(definition: Definition, values: list[Any], out: Any) -> None:
                 f"out= gives another array for {name!r}, which is read and written in place",
                 hint=f"pass the array as argument {name!r} alone",
             )
-
-
-quick_kinds: dict[type, Callable[[Any], Any]] = {}
-"""For types of arrays that tell their shape slowly, what tells type, dtype and shape more quickly."""
 
 
 def kind_of(value: Any) -> Any:

@@ -7,10 +7,11 @@ import marshal
 import math
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import finalize, ref
 
 import numpy as np
 
@@ -29,10 +30,10 @@ from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import describe, is_empty, whole
 from xpdispatch.planning.windows import Layout, Region
 from xpdispatch.running import cutting
-from xpdispatch.running.cutting import Cutter
+from xpdispatch.running.cutting import Choice, Cutter
 from xpdispatch.running.executor import NOWHERE, Strategy, Whole, Work
 from xpdispatch.running.gathered import Gathered
-from xpdispatch.running.ownership import known_to
+from xpdispatch.running.ownership import AT_ONCE
 from xpdispatch.running.parts import operand_part, part_of
 from xpdispatch.running.results import add_notes
 from xpdispatch.running.site import Site
@@ -66,10 +67,6 @@ class Header:
 recorder: list[tuple[Definition, Region]] | None = None
 """Where the tiles of this process' tasks are noted down, for the checks that run the same ones with NumPy."""
 
-_tiles: WeakKeyDictionary[Definition, BoundedCache] = WeakKeyDictionary()
-"""What tasks with the same header have in common: by kernel, and by variant and header; at most 256 for a kernel."""
-
-
 _PICKLED = pickle.dumps(None, pickle.HIGHEST_PROTOCOL)[0]
 """How a pickle begins; nothing that is marshalled does."""
 
@@ -94,11 +91,6 @@ def header_of(sent: Any) -> Header:
     return header
 
 
-def packed_plain(payload: tuple[Any, ...]) -> bytes:
-    """What :func:`unpacked` reads, of numbers, texts and tuples alone; quicker than by pickle."""
-    return marshal.dumps(payload)
-
-
 def unpacked(sent: Any) -> Any:
     """What came with a launch, from the same program: its pickle, or the marshalled form of what is plain."""
     return pickle.loads(sent) if sent[0] == _PICKLED else marshal.loads(sent)  # noqa: S302  as said
@@ -107,63 +99,60 @@ def unpacked(sent: Any) -> Any:
 def make_leaf(definition: Definition, variant: str) -> Callable[[Any], None]:
     """The function that Legate calls for one variant of a kernel, which whoever launches it keeps alive."""
     found, name = ref(definition), definition.name
+    tasks = BoundedCache()  # by a header's digest, the namespaces and whether tiles are forced; at most 256
+    finalize(definition, tasks.clear)
 
     def leaf(context: Any) -> None:
         definition = found()
         assert definition is not None  # noqa: S101  as said
-        _run_task(definition, variant, context)
+        _run_task(definition, variant, tasks, context)
 
     leaf.__name__ = name
     return leaf
 
 
-def _run_task(definition: Definition, variant: str, context: Any) -> None:
+def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context: Any) -> None:
     failure: Failure | None = None
     launch, site_of_call, ignored = -1, ("", 0), False
     where = f"kernel {definition.name!r}, variant {variant}"
     region: Region = ()
-    results: dict[int, Any] = {}
-    unbound: dict[int, Any] = {}
+    task: Task | None = None
+    stores: list[Any] = []
+    unbound: Sequence[tuple[int, int]] = ()
+    bound: dict[int, Any] = {}
     try:
         sent = context.scalars
-        task = _task_for(definition, variant, sent[0].value())
+        packed = sent[0].value()
+        key = bytes(packed[:_DIGEST]), namespaces.registered, cutting.forced
+        task = tasks.get(key)
+        if task is None:
+            task = tasks[key] = Task(header_of(packed))
         stores = task.stores(context)
-        unbound = task.unbound(stores)  # before all that can fail for the user's sake: what is unbound must be bound
+        unbound = task.unbound  # of all that can fail for the user's sake nothing comes before: these must be bound
         launch, site_of_call, ignored, inline, scalars = unpacked(sent[1].value())
-        with _quiet(), device.on_task_stream(variant, context):
-            views = task.views(stores)
-            region = task.region(stores, views)
-            if not is_empty(region):
-                values = task.run(region, stores, views, inline, scalars)
-        if not is_empty(region):
-            if recorder is not None:
-                recorder.append((definition, task.place(stores)))
-            results = {r: task.place(stores) if r == _PLACES else values[r] for r in unbound}
+        task.prepare(definition, variant)
+        if variant == "GPU":
+            with device.on_task_stream(variant, context):
+                region, values = task.run(stores, inline, scalars)
+        else:
+            region, values = _QUIET.copy().run(task.run, stores, inline, scalars)
+        if recorder is not None and values:
+            recorder.append((definition, task.place(stores)))
+        if unbound and values:
+            bound = {at: task.place(stores) if r == _PLACES else values[r] for r, at in unbound}
     except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
-        if region:
+        if task is not None and stores:
             region = task.place(stores)
             where += f", tile {describe(task.plan, region)}"
         failure = _failure(definition, context, error, where, launch, site_of_call, region)
-    for r, store in unbound.items():
-        if r in results:
+    for _, at in unbound:
+        if at in bound:
             with device.on_task_stream(variant, context):
-                _bind(variant, store, results[r])
+                _bind(variant, stores[at], bound[at])
         else:
-            store.create_output_buffer((0,), True)  # noqa: FBT003
+            stores[at].create_output_buffer((0,), True)  # noqa: FBT003
     if failure is not None:
         failures.hand_over(failure, context, ignored=ignored)
-
-
-def _task_for(definition: Definition, variant: str, packed: Any) -> Task:
-    """What tasks with this header have in common."""
-    own = _tiles.get(definition)
-    if own is None:
-        own = _tiles.setdefault(definition, BoundedCache())
-    key = variant, bytes(packed[:_DIGEST]), namespaces.registered, cutting.forced
-    task: Task | None = own.get(key)
-    if task is None:
-        task = own[key] = Task(definition, variant, header_of(packed))
-    return task
 
 
 def _failure(
@@ -184,12 +173,17 @@ def _failure(
     return failures.describe(launch, place, error, where, short=context.can_raise_exception())
 
 
-def _quiet() -> Any:
-    """No floating-point warnings: nobody would see them, and NumPy takes Python's lock anew to give one.
+def _make_quiet() -> Context:
+    """A context without floating-point warnings: nobody would see them, and NumPy takes Python's lock anew to give one.
 
     Legate's tasks share threads, and with it two of them can wait for that lock for ever.
     """
-    return np.errstate(all="ignore")
+    made = copy_context()
+    made.run(lambda: np.seterr(all="ignore"))
+    return made
+
+
+_QUIET = _make_quiet()
 
 
 class Task:
@@ -198,59 +192,67 @@ class Task:
     Stores are in one list: of operands, results, the grid, and the places of tiles; None for what is inline.
     """
 
-    def __init__(self, definition: Definition, variant: str, header: Header) -> None:
-        self.header, self.plan, self.recipe = header, header.plan, header.recipe
-        self.definition = ref(definition)
-        self.site = _site(definition, variant, header)
-        self.count = len(self.recipe.operands)
-        replaced = self.recipe.replaced
-        operands = ["inline" if p in replaced else fit.how for p, fit in enumerate(self.recipe.operands)]
-        self.hows = [*operands, *(fit.how for fit in self.recipe.results)]
-        self.arrays = np if self.site.library == "numpy" else load("cupy")
-        self.cutters = BoundedCache()
-        """By whether scalars are such that the body may keep what it returns; two at most."""
-        plan, body = self.plan, self.site.body
-        halos = any(layout.boundary is not None for layout in plan.operands)
-        moved = body.wants_tile or halos or plan.images or self.recipe.cells or self.recipe.gathered
-        self.anywhere = not moved and self.site.library == "numpy"
+    def __init__(self, header: Header) -> None:
+        plan, recipe = self.plan, self.recipe = header.plan, header.recipe
+        self.header = header
+        self.site: Site | None = None
+        hows = [fit.how for fit in (*recipe.operands, *recipe.results)]
+        count = self.count = len(recipe.operands)
+        grid = [] if recipe.grid is None else [len(hows)]
+        last = len(hows) + len(grid)
+        written = [n for n in range(count, len(hows)) if hows[n] != "inline"]
+        self.folded = [
+            n for n in written if plan.results[n - count].op and not recipe.one_piece and hows[n] != "gathered"
+        ]
+        places = [last] if recipe.gathered else []
+        self.read = [n for n in range(count) if hows[n] != "inline"] + grid
+        self.written = [n for n in written if n not in self.folded] + places
+        self.length = last + len(places)
+        unbound = [(r, count + r) for r in range(len(plan.results)) if hows[count + r] in ("unbound", "gathered")]
+        self.unbound = [*unbound, *((_PLACES, n) for n in places)]
+        """Results that every task must give a part, or ``_PLACES``, and their stores."""
+        self.reduced = [
+            (r, layout)
+            for r, layout in enumerate(plan.results)
+            if layout.op and hows[count + r] not in ("gathered", "inline")
+        ]
+        self.views = [n for n, how in enumerate(hows) if how not in _NO_VIEW and n not in recipe.replaced]
+
+    def prepare(self, definition: Definition, variant: str) -> None:
+        """Settle where the body runs, and how."""
+        if self.site is not None:
+            return
+        header = self.header
+        body, site = definition.body, _site(definition, variant, header)
+        self.arrays = np if site.library == "numpy" else load("cupy")
+        halos = any(layout.boundary is not None for layout in self.plan.operands)
+        moved = body.wants_tile or halos or self.plan.images or self.recipe.cells or self.recipe.gathered
+        self.anywhere = not moved and site.library == "numpy"
         """Whether the body does the same wherever a tile lies: to look that up takes 3 us an index."""
+        self.updated = [(p, r) for r, p in enumerate(body.updated) if p is not None and r in body.buffers]
+        self.threads = thread_count if variant == "OMP" else None
+        self.cutter: Cutter | None = None
+        if site.library == "numpy":
+            self.cutter = Cutter(definition, site, None, header.operands, header.dtypes)
+        elif can_be_traced(definition, self.plan):
+            from xpdispatch.running.generated import Generated  # which others need not import
+
+            self.strategy: Strategy = Generated(site, AT_ONCE)
+        else:
+            self.strategy = Whole(site, AT_ONCE)
+        self.site = site
 
     def stores(self, context: Any) -> list[Any]:
         """The stores of a task."""
-        recipe = self.recipe
-        given = iter(context.inputs)
-        found = [None if fit.how == "inline" else data_of(next(given)) for fit in recipe.operands]
-        grid = [] if recipe.grid is None else [data_of(next(given))]
-        written, folded = iter(context.outputs), iter(context.reductions)
-        for layout, fit in zip(self.plan.results, recipe.results, strict=True):
-            if fit.how == "inline":
-                found.append(None)
-            else:
-                reduced = layout.op and not recipe.one_piece and fit.how != "gathered"
-                found.append(data_of(next(folded if reduced else written)))
-        found += grid
-        if recipe.gathered:
-            found.append(data_of(next(written)))
+        found: list[Any] = [None] * self.length
+        for n, argument in zip(self.read, context.inputs, strict=False):
+            found[n] = data_of(argument)
+        for n, argument in zip(self.written, context.outputs, strict=True):
+            found[n] = data_of(argument)
+        if self.folded:
+            for n, argument in zip(self.folded, context.reductions, strict=True):
+                found[n] = data_of(argument)
         return found
-
-    def views(self, stores: Sequence[Any]) -> list[Any]:
-        """The stores as arrays; None for what is inline, of unknown size, or holds rects."""
-        return [None if how in _NO_VIEW else _view(self.arrays, s) for how, s in zip(self.hows, stores, strict=False)]
-
-    def unbound(self, stores: Sequence[Any]) -> dict[int, Any]:
-        """The stores that every task must give a part, by result."""
-        fits = enumerate(self.recipe.results)
-        found = {r: stores[self.count + r] for r, fit in fits if fit.how in ("unbound", "gathered")}
-        if self.recipe.gathered:
-            found[_PLACES] = stores[-1]
-        return found
-
-    def region(self, stores: Sequence[Any], views: Sequence[Any]) -> Region:
-        """The tile, which begins at 0 where it does not matter where it lies."""
-        if not self.anywhere:
-            return self.place(stores)
-        extents = zip(self.recipe.sources, self.plan.extents, strict=True)
-        return tuple([(0, extent if at is None else views[at[0]].shape[at[1]]) for at, extent in extents])
 
     def place(self, stores: Sequence[Any]) -> Region:
         """The tile."""
@@ -271,88 +273,73 @@ class Task:
                 region[i] = (start * extent // count, stop * extent // count)
         return tuple(region)
 
-    def run(
-        self,
-        region: Region,
-        stores: Sequence[Any],
-        views: Sequence[Any],
-        inline: Sequence[Any],
-        scalars: Sequence[Any],
-    ) -> list[Any]:
-        """Run the body on the tile, and write what goes to stores of a known size."""
-        body, plan, recipe = self.site.body, self.plan, self.recipe
-        operands, origins = self._operands(region, stores, views, inline)
+    def run(self, stores: Sequence[Any], inline: Sequence[Any], scalars: Sequence[Any]) -> tuple[Region, Sequence[Any]]:
+        """Run the body on the tile, and write what goes to stores of a known size; the tile, and all results.
+
+        The tile begins at 0 where it does not matter where it lies; an empty one has no results.
+        """
+        views: list[Any] = [None] * self.length
+        for n in self.views:
+            views[n] = _view(self.arrays, stores[n])
+        if self.anywhere:
+            extents = zip(self.recipe.sources, self.plan.extents, strict=True)
+            region = tuple([(0, n if at is None else views[at[0]].shape[at[1]]) for at, n in extents])
+        else:
+            region = self.place(stores)
+        if is_empty(region):
+            return region, ()
+        assert self.site is not None  # noqa: S101  it is prepared
+        operands, origins = self._operands(self.site, region, stores, views, inline)
         targets = self._targets(region, views)
-        for r in body.buffers:
-            updated = body.updated[r]
-            if updated is not None:
-                operands[updated] = targets[r]
-        strategy, regions, workers = self._choose(region, operands, targets, scalars)
-        arguments = body.arguments(operands, scalars)
+        for p, r in self.updated:
+            operands[p] = targets[r]
+        if self.cutter is None:
+            chosen = Choice(self.strategy, (region,), 1)
+        else:
+            threads = 1 if self.threads is None else self.threads()
+            chosen = self.cutter.choose(region, operands, targets, scalars, threads, new=False)
+        arguments = self.site.body.arguments(operands, scalars)
         place = (lambda: self.place(stores)) if self.anywhere else None
-        results = strategy.run(arguments, targets, Work(region, regions, workers, origins, place))
-        for layout, fit, target, value in zip(plan.results, recipe.results, targets, results, strict=True):
-            if layout.op and fit.how not in ("gathered", "inline"):
-                _fold(layout, target, value, one_piece=recipe.one_piece)
-        return results
+        results = chosen.strategy.run(arguments, targets, Work(region, chosen.regions, chosen.workers, origins, place))
+        for r, layout in self.reduced:
+            _fold(layout, targets[r], results[r], one_piece=self.recipe.one_piece)
+        return region, results
 
     def _operands(
-        self, region: Region, stores: Sequence[Any], views: Sequence[Any], inline: Sequence[Any]
+        self, site: Site, region: Region, stores: Sequence[Any], views: Sequence[Any], inline: Sequence[Any]
     ) -> tuple[list[Any], Mapping[int, int]]:
         """The operands' parts, and the first element of those that do not begin where the tile says."""
         origins: dict[int, int] = {}
         operands = []
-        for p, (fit, layout) in enumerate(zip(self.recipe.operands, self.plan.operands, strict=True)):
+        for p, fit in enumerate(self.recipe.operands):
+            view, layout = views[p], self.plan.operands[p]
             if fit.how == "inline":
-                operands.append(_inline(self.site, self.arrays, inline[p], layout, region))
-            elif p in self.recipe.replaced:
+                operands.append(_inline(site, self.arrays, inline[p], layout, region))
+            elif view is None:
                 operands.append(_borders(self.arrays, stores[p], fit, self.header.operands[p]))
                 origins[p] = layout.held_from(region)
             elif fit.how == "image":
-                part = fit.turn_back(views[p])
+                part = fit.turn_back(view)
                 # Where nothing points to it, its other axes come empty too.
                 operands.append(part if part.size else part.reshape((0, *layout.shape[1:])))
                 origins[p] = int(stores[p].domain.lo[0])
             else:
-                operands.append(fit.turn_back(views[p]))
+                operands.append(fit.turn_back(view))
         return operands, origins or NOWHERE
 
     def _targets(self, region: Region, views: Sequence[Any]) -> list[Any]:
         """Where results go; None where only the body knows how much comes."""
         targets: list[Any] = []
-        for r, (fit, layout) in enumerate(zip(self.recipe.results, self.plan.results, strict=True)):
-            if fit.how in ("unbound", "gathered"):
-                targets.append(None)
+        for r, fit in enumerate(self.recipe.results):
+            view = views[self.count + r]
+            if view is not None:
+                targets.append(fit.turn_back(view))
             elif fit.how == "inline":
-                sizes = [stop - start for start, stop in region]
-                targets.append(self.arrays.empty(layout.tile_shape(sizes), dtype=self.header.dtypes[r]))
+                shape = self.plan.results[r].tile_shape([stop - start for start, stop in region])
+                targets.append(self.arrays.empty(shape, dtype=self.header.dtypes[r]))
             else:
-                targets.append(fit.turn_back(views[self.count + r]))
+                targets.append(None)
         return targets
-
-    def _choose(
-        self, region: Region, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
-    ) -> tuple[Strategy, Sequence[Region], int]:
-        site = self.site
-        key = tuple([type(s) for s in scalars])
-        cutter: Cutter | Strategy | None = self.cutters.get(key)
-        if cutter is None:
-            definition = self.definition()
-            assert definition is not None  # noqa: S101  whoever launched the task keeps it
-            known = known_to(site.function, scalars, site.xp)
-            if site.library == "numpy":
-                cutter = Cutter(definition, site, known, self.header.operands, self.header.dtypes)
-            elif can_be_traced(definition, self.plan):
-                from xpdispatch.running.generated import Generated  # which others need not import
-
-                cutter = Generated(site, known)
-            else:
-                cutter = Whole(site, known)
-            self.cutters[key] = cutter
-        if not isinstance(cutter, Cutter):
-            return cutter, (region,), 1
-        threads = thread_count() if site.variant == "OMP" else 1
-        return cutter.choose(region, operands, targets, scalars, threads, new=False)
 
 
 def _site(definition: Definition, variant: str, header: Header) -> Site:
@@ -386,7 +373,7 @@ def make_joiner(definition: Definition, variant: str) -> Callable[[Any], None]:
             launch, site_of_call, ignored = pickle.loads(context.scalars[1].value())
             header = header_of(context.scalars[0].value())
             site = _site(definition, variant, header)
-            with _quiet(), device.on_task_stream(variant, context):
+            with np.errstate(all="ignore"), device.on_task_stream(variant, context):
                 _put_together(header, site, [data_of(s) for s in context.inputs], [data_of(s) for s in context.outputs])
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             where = f"kernel {name!r}, variant {variant}"

@@ -16,6 +16,7 @@ from xpdispatch.arrays.namespaces import load
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
 from xpdispatch.language.terms import Term
 from xpdispatch.legate.releases import STORES, interface_of, memory, plain_store
+from xpdispatch.planning.arguments import quick_kinds
 from xpdispatch.planning.plan import Shape
 
 _VERSIONS = (1, 2)
@@ -96,10 +97,10 @@ def hold(term: Term, array: Any, known: Held | None = None, *, written: bool = F
     """
     if isinstance(array, np.ndarray | np.generic):
         return _hold_numpy(str(term.name), np.asarray(array), written=written)
-    if known is not None and known.shape and not isinstance(array, STORES):
-        column = next(iter(interface_of(str(term.name), array)["data"].values()))
+    if known is not None and known.shape and type(array) in quick_kinds:
+        (column,) = interface_of(str(term.name), array)["data"].values()
         store = plain_store(column)
-        if store is not None and not (store.transformed or store.unbound):
+        if store is not None and not store.transformed:
             return Held(store, None, known.shape, known.dtype, column)
     name = str(term.name)
     store = store_of(name, array)

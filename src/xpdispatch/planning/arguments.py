@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import array_api_compat
@@ -14,6 +14,9 @@ from xpdispatch.errors import ArgumentError, EngineError, ShapeError
 from xpdispatch.language.signature import Signature
 from xpdispatch.planning.definition import Call
 from xpdispatch.planning.plan import Plan
+
+quick_kinds: dict[type, Callable[[Any], Any]] = {}
+"""For types of arrays that tell their shape slowly, what tells type, dtype and shape quickly; engines add theirs."""
 
 
 def check_call(call: Call, shown: str) -> None:

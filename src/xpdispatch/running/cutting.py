@@ -6,6 +6,7 @@ clocks, data, or what ran before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
 from xpdispatch.running.dry_run import Measured, measure
 from xpdispatch.running.executor import ByTile, Strategy, Whole
-from xpdispatch.running.ownership import Known
+from xpdispatch.running.ownership import AT_ONCE, Known
 from xpdispatch.running.site import Site
 from xpdispatch.running.traced import Traced, can_be_traced
 
@@ -38,6 +39,9 @@ one thread gains by tiles it loses where it puts new results together."""
 
 _SHARED = 16
 """A call that costs less than so many caches through memory is done before a second thread is of use."""
+
+_TINY = 1 << 12
+"""So few elements of all indices are never cut."""
 
 _LARGE = 1 << 20
 """Bytes of an operand from which on it pays to trace the body, where that saves a copy of the result."""
@@ -107,7 +111,8 @@ class Cutter:
     ----------
     definition : Definition
     site : Site
-    known : Known
+    known : Known or None
+        What the body can reach; None where results are used up before it runs again.
     dtypes : sequence of dtype
         The operands'.
     given : sequence of (dtype or None)
@@ -115,12 +120,13 @@ class Cutter:
     """
 
     def __init__(
-        self, definition: Definition, site: Site, known: Known, dtypes: Sequence[Any], given: Sequence[Any]
+        self, definition: Definition, site: Site, known: Known | None, dtypes: Sequence[Any], given: Sequence[Any]
     ) -> None:
         self.site, self.dtypes, self.given = site, tuple(dtypes), tuple(given)
         plain = site.library == "numpy"
-        self.traced = Traced(site, known) if plain and can_be_traced(definition, site.plan) else None
-        self.whole, self.by_tile = Whole(site, known), ByTile(site, known)
+        kept = Known(keeps=True) if known is None else known  # from one tile to the next
+        self.traced = Traced(site, kept) if plain and can_be_traced(definition, site.plan) else None
+        self.whole, self.by_tile = Whole(site, AT_ONCE if known is None else known), ByTile(site, kept)
         self.cut = definition.cut and plain
         # What dry runs tell, by types of scalars or, where sums of floats depend on it, their values; cuts by that, the
         # sizes of what is cut and the order of its axes; candidates by sizes and cache; at most 256 each.
@@ -148,6 +154,8 @@ class Cutter:
         """The strategy, the tiles and the threads for a call on these arrays."""
         regions: Sequence[Region] = (domain,)
         workers = 1
+        if math.prod([stop - start for start, stop in domain]) < _TINY and not forced:
+            return Choice(self.whole, regions, 1)
         if self.candidate(domain):
             cuts, workers = self.cuts(domain, operands, scalars).on(threads, new=new)
             regions = cuts.regions(domain)

@@ -56,6 +56,10 @@ class Known(NamedTuple):
         )
 
 
+AT_ONCE = Known(keeps=False)
+"""Where what a body returns is used up before it runs again, it does not matter who can reach it."""
+
+
 def known_to(function: Callable[..., Any], scalars: Sequence[Any], xp: Any) -> Known:
     """What a body can reach, given scalars of these types."""
     if _root(getattr(xp, "__name__", "")) not in _LIBRARIES or not all(isinstance(s, _CONSTANTS) for s in scalars):

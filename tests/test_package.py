@@ -112,6 +112,16 @@ def test_a_package_imports_from_those_before_it_only() -> None:
         assert not wrong, f"{module} imports {', '.join(wrong)}"
 
 
+def test_a_package_says_what_enters_what_leaves_and_what_each_module_is_for() -> None:
+    for module, path in MODULES.items():
+        package, _, own = module.partition(".")
+        if own:
+            page = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or ""
+            assert re.search(rf"\b{own}\b", page), f"{package} says nothing of {own}"
+            assert "enters" in page, path
+            assert "leaves" in page, path
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     left = dict(IMPORTS)
     while free := {module for module, others in left.items() if not others & left.keys()}:

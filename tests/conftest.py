@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,10 +21,12 @@ from hypothesis import HealthCheck, settings
 
 import xpdispatch as xd
 from xpdispatch.arrays import namespaces
-from xpdispatch.planning.tiles import whole
-from xpdispatch.running import cutting
-from xpdispatch.running.executor import ByTile, Work
-from xpdispatch.running.ownership import Known
+from xpdispatch.planning.tiles import grid, whole
+from xpdispatch.planning.windows import Region
+from xpdispatch.running import cutting, local
+from xpdispatch.running.cutting import Cutter
+from xpdispatch.running.executor import ByTile, Whole, Work
+from xpdispatch.running.ownership import known_to
 from xpdispatch.running.site import Site
 
 settings.register_profile(
@@ -124,13 +126,47 @@ def forced_cuts(threads: int, cache: int = 64) -> Iterator[None]:
         yield
 
 
-def run_tiles(made: xd.Kernel, plan: Any, operands: Any, scalars: Any, tiles: Any) -> list[Any]:
-    """The results that a kernel allocates, its body run on these tiles of the plan one after the other."""
-    body = made.definition.body
-    nothing = (None,) * body.results
-    site = Site(plan, body, body.function, namespaces.namespace_for("CPU"), "numpy", "CPU", nothing)
-    work = Work(body.arguments(operands, scalars), nothing, whole(plan), tiles)
-    return ByTile(site, Known(keeps=True)).run(work)
+def run_tiles(
+    made: xd.Kernel,
+    args: Sequence[np.ndarray],
+    scalars: Sequence[Any] = (),
+    targets: Sequence[Any] | None = None,
+    *,
+    regions: Sequence[Region] | None = None,
+    order: int | None = None,
+    **cuts: Sequence[int],
+) -> list[Any]:
+    """Run a kernel on NumPy arrays without any engine: on these regions, or on those between cuts by index, or whole.
+
+    Without `order` tiles run in row-major order, else in a random one with this seed.
+    """
+    definition, body = made.definition, made.definition.body
+    given = [None if u is None else args[u] for u in body.updated]
+    if targets is not None:
+        given = [t if g is None else g for g, t in zip(given, targets, strict=True)]
+    plan = definition.plan([a.shape for a in args], scalars, [None if g is None else g.shape for g in given])
+    xp, domain = namespaces.namespace_for("CPU"), whole(plan)
+    site = Site(plan, body, body.function, xp, "numpy", "CPU", definition.casts([a.dtype for a in args], np))
+    tiles = list(regions if regions is not None else grid(plan, cuts))
+    if order is not None:
+        tiles = [tiles[n] for n in np.random.default_rng(order).permutation(len(tiles))]
+    strategy = Whole if regions is None and not cuts else ByTile
+    runs = strategy(site, known_to(body.function, scalars, xp))
+    return runs.run(body.arguments(args, scalars), given, Work(domain, tiles))
+
+
+def cutter_of(made: xd.Kernel, *args: Any, out: Any = None) -> Cutter:
+    """What decides how a call in this process is cut."""
+    call = made.bind(args, {}, out)
+    site = local.site_of(call)
+    given = local.all_given(call.definition, call.operands, call.given)
+    return Cutter(
+        call.definition,
+        site,
+        known_to(site.function, call.scalars, site.xp),
+        [a.dtype for a in call.operands],
+        [None if g is None else g.dtype for g in given],
+    )
 
 
 def run_python(code: str, *, keep_config: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -8,29 +8,27 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pytest
-from xpdispatch.running.blocking import Cost, Growth, Volumes
-from xpdispatch.running.measure import measure
 
 import xpdispatch as xd
-from conftest import forced_cuts, make_engine, run_python
+from conftest import cutter_of, forced_cuts, make_engine, run_python
 from right import RIGHT, Right
 from xpdispatch import kernel
 from xpdispatch.arrays import fourier as cpu
-from xpdispatch.arrays.namespaces import namespace_for
 from xpdispatch.machine import hardware as machine
 from xpdispatch.machine import memory as blocks
 from xpdispatch.machine import threads as pool
 from xpdispatch.machine.collector import _Collector
 from xpdispatch.planning.tiles import whole
-from xpdispatch.running import blocking, executor, local
-from xpdispatch.running.cutting import Cutter
-from xpdispatch.running.local import prepare
-from xpdispatch.running.site import Site
+from xpdispatch.running import costs, dry_run
+from xpdispatch.running.costs import Cost, Growth, Volumes
+from xpdispatch.running.cutting import Choice, Cuts, Cutter
+from xpdispatch.running.ownership import Known
 from xpdispatch.testing import check_partitioning
 
 MIB = 1 << 20
@@ -47,7 +45,8 @@ def results_of(good: Right, threads: int | None) -> list[np.ndarray]:
     if threads is None:
         results = made(*args, **kwargs)
     else:
-        with forced_cuts(threads):
+        most = max((a.nbytes for a in args if isinstance(a, np.ndarray)), default=0)
+        with forced_cuts(threads, cache=max(64, most >> 12)):  # some thousand tiles of a long array are enough
             results = made(*args, **kwargs)
     return [np.asarray(v) for v in (results if isinstance(results, tuple) else (results,))]
 
@@ -254,13 +253,17 @@ def test_a_space_of_indices_runs_in_bounded_memory() -> None:
 # -- where to cut --------------------------------------------------------------------------------------------------
 
 
-def sizes_of_tiles(made: xd.Kernel, *args: Any, cache: int = 2 * MIB) -> list[tuple[int, ...]]:
+def cuts_of(cutter: Cutter, made: xd.Kernel, *args: Any) -> Cuts | None:
+    """How a call is cut; None where it is too small to be asked about."""
+    domain, call = whole(cutter.site.plan), made.bind(args, {})
+    return cutter.cuts(domain, call.operands, call.scalars) if cutter.candidate(domain) else None
+
+
+def sizes_of_tiles(made: xd.Kernel, *args: Any) -> list[tuple[int, ...]]:
     """Sizes of the tiles of a call; arrays are stood for by views of one cell, so that none is ever large."""
-    call = prepare(made, made.bind(args, {}, None))
-    if call.cutter is None:
-        return [tuple(b - a for a, b in call.domain)]
-    arguments = made.bind(args, {}, None)
-    regions = call.cutter.cuts(call.domain, arguments.operands, arguments.scalars).regions(call.domain)
+    cutter = cutter_of(made, *args)
+    domain, cuts = whole(cutter.site.plan), cuts_of(cutter, made, *args)
+    regions = [domain] if cuts is None else cuts.regions(domain)
     return [tuple(b - a for a, b in region) for region in regions]
 
 
@@ -333,14 +336,14 @@ def test_tiles_keep_the_last_axes_whole_and_the_first_in_fortran_order() -> None
 
 
 def test_tiles_fit_the_cache_and_cover_the_domain() -> None:
-    plan = saxpy.plan([(10**6,), (10**6,)], (2.0,), [None])
+    plan = saxpy.definition.plan([(10**6,), (10**6,)], (2.0,), [None])
     volumes = Volumes(plan, (8, 8, 8))
-    cost = Cost(live=Growth((((0,), 16),)))
-    tile = blocking.tile_sizes(volumes, (10**6,), cost, MIB, [0])
+    cost = Cost(peaks=(Growth((((0,), 16),)),))
+    tile = costs.tile_sizes(volumes, (10**6,), cost, MIB, [0])
     assert tile[0] * 40 <= MIB < (tile[0] + 2000) * 40
-    regions = blocking.regions(((5, 105),), (30,))
+    regions = costs.regions(((5, 105),), (30,))
     assert regions == [((5, 35),), ((35, 65),), ((65, 95),), ((95, 105),)]
-    assert math.prod(blocking.tile_sizes(volumes, (10**6,), cost, 1, [0])) == 1
+    assert math.prod(costs.tile_sizes(volumes, (10**6,), cost, 1, [0])) == 1
 
 
 def test_unaligned_arrays_and_kernels_without_indices_stay_whole() -> None:
@@ -362,18 +365,42 @@ def test_unaligned_arrays_and_kernels_without_indices_stay_whole() -> None:
 # -- what a body needs ---------------------------------------------------------------------------------------------
 
 
-def cost_of(made: xd.Kernel, dtypes: list[Any], sizes: tuple[int, ...], *shapes: tuple[int, ...]) -> Cost:
-    plan = made.plan(shapes, (), [None])
-    site = Site(
-        plan, made.definition.body, made.definition.body.function, namespace_for("CPU"), "numpy", "CPU", (None,)
-    )
-    measured = measure(site, dtypes, [None], (), sizes)
-    assert measured is not None
-    return measured.cost
+def cost_of(made: xd.Kernel, *args: Any) -> Cost:
+    """What a counted run says that the body needs."""
+    found = cutter_of(made, *args).cost(made.bind(args, {}).scalars)
+    assert found is not None
+    return found
+
+
+def test_a_counted_run_is_of_a_few_elements_whose_extents_tell_the_indices_apart() -> None:
+    @kernel("x[i,j], y[j,k] -> sum z[i,k]")
+    def body(xp, x, y):
+        return x @ y
+
+    def sizes(*extents: int) -> tuple[int, ...]:
+        i, j, k = extents
+        plan = body.definition.plan([(i, j), (j, k)], (), [None])
+        return tuple(stop - start for start, stop in dry_run.counted_region(plan))
+
+    # The longest index has the smallest extent, and none has more than there is.
+    assert sizes(300, 100, 200) == (37, 83, 53)
+    assert sizes(100, 100, 100) == (37, 53, 83)
+    assert sizes(10**6, 1, 5) == (37, 1, 5)
+    # With more axes they are smaller: 37 * 53 * 83 * 83 elements would be more than the call may have.
+    deep = kernel("x[h,i,j,k] -> y[h,i,j,k]")(lambda xp, x: x + 1)
+    region = dry_run.counted_region(deep.definition.plan([(100,) * 4], (), [None]))
+    assert region == ((0, 11), (0, 17), (0, 23), (0, 29))
+    many = kernel("x[...] -> y[...]")(lambda xp, x: x + 1)
+    for axes, extents in ((10, [2, *[3] * 9]), (14, [2] * 14)):
+        region = dry_run.counted_region(many.definition.plan([(5,) * axes], (), [None]))
+        assert [stop - start for start, stop in region] == extents
+    # No tile is smaller than it may be.
+    least = kernel("x[i] -> y[i]", constraints=[xd.min_extents("x", (50,))])(lambda xp, x: x + 1)
+    assert dry_run.counted_region(least.definition.plan([(1000,)], (), [None])) == ((0, 50),)
 
 
 def test_temporaries_are_measured() -> None:
-    @kernel("x[i] -> y[i]")
+    @kernel("x[i] -> y[i]", fuse=False)
     def chain(xp, x):
         a = x + 1
         b = a * 2
@@ -381,52 +408,92 @@ def test_temporaries_are_measured() -> None:
         del a, b
         return xp.sqrt(c)
 
-    cost = cost_of(chain, [np.float64], (4000,), (10**7,))
-    assert cost == Cost(
-        Growth((((0,), 16.0),)), Growth((((0,), 32.0),)), rounds=False
-    )  # a, b and c at once, the result not yet
+    cost = cost_of(chain, like(10**7))
+    for n in (1, 37, 4000):
+        # a, b and c are there at once, and not yet the result, whose room is counted with the call's arrays.
+        assert cost.live((n,)) == pytest.approx((3 - 1) * 8 * n)
+        assert cost.made((n,)) == pytest.approx(4 * 8 * n)
+    assert cost.work == Growth()
+    assert not cost.rounds
 
     @kernel("x[i] -> y[i]")
     def with_table(xp, x):
         table = xp.cumulative_sum(xp.zeros((500,)) + x[:1])
         return xp.take(table, xp.astype(x, xp.int64) % 500)
 
-    cost = cost_of(with_table, [np.float64], (4000,), (10**7,))
-    assert cost.live((0,)) == pytest.approx(4000, abs=200)
-    assert cost.made((0,)) >= 8000
+    cost = cost_of(with_table, like(10**7))
+    # For no element two tables of 500 numbers; for many one table, two arrays of positions, or one and the result.
+    assert cost.live((0,)) == pytest.approx(2 * 4000)
+    assert cost.live((4000,)) == pytest.approx(4000 + (2 - 1) * 8 * 4000)
+    assert cost.made((4000,)) - cost.made((0,)) == pytest.approx(3 * 8 * 4000)
+    assert cost.made((0,)) >= 2 * 4000
+    assert cost.work((1,)) - cost.work((0,)) == pytest.approx(8 * 8)  # a remainder is dear
     assert cost.rounds  # an array function made the table
 
-    @kernel("x[i,:], y[j,:] -> d[i,j]")
-    def wide(xp, x, y):
-        return xp.sum((x[:, None, :] - y[None, :, :]) ** 2, axis=-1)
+    cost = cost_of(distances, like(5000, 3, dtype=np.float32), like(300, 3, dtype=np.float32))
+    for i, j in ((40, 500), (1, 1)):
+        # The differences and their squares at once: three numbers for each pair. The result comes when one is gone.
+        assert cost.live((i, j)) == pytest.approx((2 * 3 - 1) * 4 * i * j)
+        assert cost.made((i, j)) == pytest.approx((2 * 3 + 1) * 4 * i * j)
+    assert cost.rounds  # a sum
 
-    cost = cost_of(wide, [np.float32] * 2, (20, 300), (5000, 3), (300, 3))
-    assert cost.live((40, 500)) == pytest.approx(20 * 40 * 500, rel=0.05)
-    assert cost.made((40, 500)) == pytest.approx(28 * 40 * 500, rel=0.05)
-
-    @kernel("A[m,k], B[k,n] -> sum C[m,n]")
-    def product(xp, A, B):
-        return A @ B
-
-    cost = cost_of(product, [np.float64] * 2, (8, 64, 32), (500, 500), (500, 500))
+    cost = cost_of(matmul, like(500, 500), like(500, 500))
     assert cost.live((500, 500, 500)) == pytest.approx(0)
+    assert cost.made((500, 100, 200)) == pytest.approx(8 * 500 * 200)
+    # Two flops for each of m * k * n, of which BLAS does 16 while memory moves 8 bytes.
     assert cost.work == Growth((((0, 1, 2), 1.0),))
 
     @kernel("a[m,k], b[k,n] -> sum c[m,n]")
     def cast(xp, a, b):
         return xp.astype(a, xp.float64) @ xp.astype(b, xp.float64)
 
-    for sizes in ((8, 64, 32), (1, 500, 30)):  # the casts grow with two of the indices each
-        cost = cost_of(cast, [np.float32] * 2, sizes, (500, 500), (500, 500))
-        assert cost.live == Growth((((1, 2), 8.0), ((0, 1), 8.0)))
-        assert cost.work == Growth((((0, 1, 2), 1.0),))
+    cost = cost_of(cast, like(500, 500, dtype=np.float32), like(500, 500, dtype=np.float32))
+    for m, k, n in ((500, 500, 500), (8, 64, 32), (1, 500, 30)):  # the casts grow with two of the indices each
+        assert cost.live((m, k, n)) == pytest.approx(8 * m * k + 8 * k * n)
+        assert cost.made((m, k, n)) == pytest.approx(8 * m * k + 8 * k * n + 8 * m * n)
+    assert cost.work == Growth((((0, 1, 2), 1.0),))
 
     @kernel("x[h,i,j,k] -> y[h,i,j,k]")
     def deep(xp, x):
         return x + 1.0
 
-    cost = cost_of(deep, [np.float64], (4, 5, 6, 7), (4, 50, 60, 70))
+    cost = cost_of(deep, like(4, 50, 60, 70))
     assert cost.made == Growth((((0, 1, 2, 3), 8.0),))
+    assert cost.live((4, 50, 60, 70)) == 0
+
+
+def test_temporaries_are_measured_with_halos_blocks_and_arrays_that_are_written() -> None:
+    @kernel("u[i-1..i+2, j] -> v[i, j]", boundary="edge", fuse=False)
+    def smooth(xp, u):
+        left = u[:-3] + u[1:-2]
+        return left * 0.5 + u[3:]
+
+    cost = cost_of(smooth, like(3000, 2000))
+    for i, j in ((16, 2000), (100, 1)):
+        # `left`, half of it and the result at once.
+        assert cost.live((i, j)) == pytest.approx((3 - 1) * 8 * i * j)
+        assert cost.made((i, j)) == pytest.approx(3 * 8 * i * j)
+    assert not cost.rounds
+
+    @kernel("x[2*i] -> y[i]")
+    def halves(xp, x):
+        squares = x * x
+        return squares[::2] + squares[1::2]
+
+    cost = cost_of(halves, like(10**6))
+    assert cost.live((1000,)) == pytest.approx(2 * 8 * 1000)
+    assert cost.made((1000,)) == pytest.approx((2 + 1) * 8 * 1000)
+
+    @kernel("x[i] -> y[i]", dtype=np.float64, fuse=False)
+    def into(xp, x, y):
+        np.multiply(x, 2, out=y)
+        y += xp.exp(x)
+
+    cost = cost_of(into, like(10**6), None)
+    # Only exp() makes an array; the two others write into one, which takes as long.
+    assert cost.live((1000,)) == pytest.approx(8 * 1000)
+    assert cost.made((1000,)) == pytest.approx(3 * 8 * 1000)
+    assert cost.work((1000,)) == pytest.approx(8 * 8 * 1000)
 
 
 def test_a_body_that_cannot_be_measured_runs_all_the_same() -> None:
@@ -452,11 +519,9 @@ def test_what_runs_before_does_not_decide_the_cuts_of_float_sums() -> None:
     first = sizes_of_tiles(spread, x, 20)
     fresh = kernel("x[i] -> sum s[]")(spread.__wrapped__)
     sizes_of_tiles(fresh, x, 1)
-    arguments = fresh.bind((x, 20), {}, None)
-    call = prepare(fresh, arguments)
-    assert call.cutter is not None
-    before = call.cutter.cuts(call.domain, arguments.operands, (1,)).regions(call.domain)
-    after = call.cutter.cuts(call.domain, arguments.operands, (20,)).regions(call.domain)
+    cutter = cutter_of(fresh, x, 20)
+    domain = whole(cutter.site.plan)
+    before, after = [cutter.cuts(domain, [x], (width,)).regions(domain) for width in (1, 20)]
     assert len(before) < len(after)
     assert [tuple(b - a for a, b in r) for r in after] == first
 
@@ -746,8 +811,8 @@ INTERRUPTED = """
 import signal, sys, threading, time, os
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell that started the tests may ignore it
 import numpy as np, xpdispatch as xd
-from xpdispatch.running import blocking
-blocking._TILE, blocking._WORSE, blocking._LEAST = 0, 1e9, 1
+from xpdispatch.running import cutting
+cutting.forced = 64
 ran = []
 @xd.kernel("x[i] -> y[i]")
 def slow(xp, x):
@@ -769,7 +834,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_interrupt_ends_the_call(threads: int) -> None:
-    done = run_python(f"import sys; sys.argv = ['-', '{threads}']\n{INTERRUPTED}", XPDISPATCH_CACHE="64")
+    done = run_python(f"import sys; sys.argv = ['-', '{threads}']\n{INTERRUPTED}")
     assert done.stdout.startswith("interrupted"), done.stderr
     first, value = done.stdout.splitlines()
     _, ran, seconds, alive = first.split()
@@ -782,9 +847,9 @@ def test_an_interrupt_ends_the_call(threads: int) -> None:
 def test_a_forked_process_calls_kernels_itself() -> None:
     code = (
         "import gc, os, sys, threading, time, numpy as np, xpdispatch as xd\n"
-        "from xpdispatch.running import blocking\n"
-        "from xpdispatch.machine import threads as pool, hardware as machine\n"
-        "blocking._TILE, blocking._WORSE, blocking._LEAST = 0, 1e9, 1\n"
+        "from xpdispatch.running import cutting\n"
+        "from xpdispatch.machine import threads as pool\n"
+        "cutting.forced = 64\n"
         "pool.legate_runs = lambda: True\n"
         "@xd.kernel('x[i] -> y[i], sum s[]')\n"
         "def body(xp, x):\n"
@@ -809,9 +874,7 @@ def test_a_forked_process_calls_kernels_itself() -> None:
         "call()\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), gc.isenabled())\n"
     )
-    done = run_python(
-        f"import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n{code}", XPDISPATCH_CACHE="64"
-    )
+    done = run_python(f"import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n{code}")
     assert done.stdout.split() == ["7", "True"], done.stderr
 
 
@@ -827,13 +890,14 @@ def test_where_no_thread_can_be_started_the_caller_does_it_all(monkeypatch: pyte
 
 def test_thin_bodies_stay_whole_where_one_thread_makes_new_results(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.ones(6 * 10**6)
-    seen: list[tuple[int, int]] = []
+    seen: list[Choice] = []
+    choose = Cutter.choose
 
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        seen.append((len(args[5]), args[6]))  # regions and threads
-        return executor.run(*args, **kwargs)
+    def noted(*args: Any, **kwargs: Any) -> Choice:
+        seen.append(choose(*args, **kwargs))
+        return seen[-1]
 
-    monkeypatch.setattr(local, "run", counted)
+    monkeypatch.setattr(Cutter, "choose", noted)
 
     @kernel("x[i] -> y[i]", fuse=False)
     def copied(xp, x):
@@ -862,9 +926,9 @@ def test_thin_bodies_stay_whole_where_one_thread_makes_new_results(monkeypatch: 
         for threads, out in ((1, False), (2, False), (1, True)):
             with xd.threads(threads):
                 made(*args, **({"out": np.empty(() if made is total else x.shape)} if out else {}))
-            tiles, workers = seen.pop()
-            assert workers == threads
-            assert (tiles == 1) == (thin and threads == 1 and not out), (made, threads, out)
+            chosen = seen.pop()
+            assert chosen.workers == threads
+            assert (len(chosen.regions) == 1) == (thin and threads == 1 and not out), (made, threads, out)
 
 
 @pytest.mark.parametrize("sizes", [(1000, 1000, 1000), (2500, 4000, 3000), (4000, 200, 4000), (3, 3000, 3000)])
@@ -875,9 +939,8 @@ def test_products_of_casts_are_left_to_blas(monkeypatch: pytest.MonkeyPatch, siz
 
     monkeypatch.setenv("XPDISPATCH_CACHE", str(4 * MIB))
     m, k, n = sizes
-    arguments = product.bind((np.ones((m, k), np.float32), np.ones((k, n), np.float32)), {}, None)
-    call = prepare(product, arguments)
-    cuts = call.cutter and call.cutter.cuts(call.domain, arguments.operands, ())
+    args = like(m, k, dtype=np.float32), like(k, n, dtype=np.float32)
+    cuts = cuts_of(cutter_of(product, *args), product, *args)
     assert cuts is None or cuts.tile is None or min(cuts.tile[1:]) > 100
 
 
@@ -892,9 +955,8 @@ def test_a_second_thread_comes_where_there_is_enough_to_do() -> None:
         (dear, ("x",), 10**6, True),
         (dear, ("x",), 2 * 10**5, False),
     ):
-        arguments = made.bind(tuple(np.ones(size) if a == "x" else a for a in args), {}, None)
-        call = prepare(made, arguments)
-        cuts = call.cutter and call.cutter.cuts(call.domain, arguments.operands, arguments.scalars)
+        values = [like(size) if a == "x" else a for a in args]
+        cuts = cuts_of(cutter_of(made, *values), made, *values)
         assert bool(cuts and cuts.shared) == shared, (made, size, cuts)
 
 
@@ -940,9 +1002,11 @@ def test_results_of_every_kind_in_used_memory() -> None:
 
 
 def test_other_libraries_are_not_cut() -> None:
-    plan = saxpy.plan([(10**7,), (10**7,)], (2.0,), [None])
-    site = Site(plan, saxpy.definition.body, saxpy.definition.body.function, np, "torch", "CPU", (None,))
-    assert not Cutter(site, [np.float64] * 2, [None]).candidate(whole(plan))
+    here = cutter_of(saxpy, like(10**7), like(10**7), 2.0)
+    there = replace(here.site, library="torch")
+    domain = whole(there.plan)
+    assert here.candidate(domain)
+    assert not Cutter(saxpy.definition, there, Known(keeps=False), [np.float64] * 2, [None]).candidate(domain)
 
 
 # -- libraries -----------------------------------------------------------------------------------------------------

@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from conftest import run_tiles
 from xpdispatch import kernel
-from xpdispatch.arrays.namespaces import namespace_for
-from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.tiles import grid, whole
-from xpdispatch.running.executor import run
-from xpdispatch.running.site import Site, inside_body
-
-
-def tiled(
-    made: Any, args: Sequence[np.ndarray], scalars: tuple = (), targets: Any = None, **cuts: list[int]
-) -> list[Any]:
-    """Run a kernel under cuts given by index."""
-    plan: Plan = made.plan(
-        [a.shape for a in args],
-        scalars,
-        [None if t is None else t.shape for t in targets or [None] * made.definition.body.results],
-    )
-    casts = made.casts([a.dtype for a in args], np)
-    site = Site(plan, made.definition.body, made.definition.body.function, namespace_for("CPU"), "numpy", "CPU", casts)
-    targets = list(targets or [None] * made.definition.body.results)
-    for r, updated in enumerate(made.definition.body.updated):
-        if updated is not None:
-            targets[r] = args[updated]
-    return run(site, args, targets, scalars, whole(plan), list(grid(plan, cuts)))
+from xpdispatch.running.site import inside_body
 
 
 @kernel("A[m,k], B[k,n] -> sum C[m,n]")
@@ -43,12 +21,12 @@ def matmul(xp, A, B):
 
 def test_ragged_and_empty_tiles() -> None:
     A, B = np.arange(30.0).reshape(5, 6), np.arange(42.0).reshape(6, 7)
-    (C,) = tiled(matmul, [A, B], m=[1, 1, 4], k=[0, 2], n=[7])
+    (C,) = run_tiles(matmul, [A, B], m=[1, 1, 4], k=[0, 2], n=[7])
     np.testing.assert_array_equal(C, A @ B)
 
 
 def test_no_cell_at_all_gives_nothing() -> None:
-    assert tiled(matmul, [np.ones((5, 0)), np.ones((0, 7))]) == [None]
+    assert run_tiles(matmul, [np.ones((5, 0)), np.ones((0, 7))]) == [None]
 
 
 def test_buffers_get_their_part_and_reductions_a_fresh_identity() -> None:
@@ -62,7 +40,7 @@ def test_buffers_get_their_part_and_reductions_a_fresh_identity() -> None:
 
     x = np.arange(10.0)
     z = np.full(10, np.nan)
-    got, hi = tiled(write, [x], targets=[z, None], i=[3, 7])
+    got, hi = run_tiles(write, [x], targets=[z, None], i=[3, 7])
     assert got is z
     np.testing.assert_array_equal(z, x + 1)
     assert seen == [-np.inf] * 3
@@ -72,7 +50,7 @@ def test_buffers_get_their_part_and_reductions_a_fresh_identity() -> None:
 def test_in_place_in_tiles() -> None:
     inc = kernel("u[i,j], v[j] -> u[i,j]")(lambda xp, u, v: u + v)
     u, v = np.zeros((4, 5)), np.arange(5.0)
-    tiled(inc, [u, v], i=[1], j=[2, 3])
+    run_tiles(inc, [u, v], i=[1], j=[2, 3])
     np.testing.assert_array_equal(u, np.broadcast_to(v, (4, 5)))
 
 
@@ -82,7 +60,7 @@ def test_zero_dimensional_arrays_stay_arrays() -> None:
         assert isinstance(s, np.ndarray)
         return xp.sum(x) * s
 
-    (t,) = tiled(body, [np.arange(6.0), np.array(2.0)], i=[2, 4])
+    (t,) = run_tiles(body, [np.arange(6.0), np.array(2.0)], i=[2, 4])
     assert t.shape == ()
     assert t == 30.0
 
@@ -98,7 +76,7 @@ def test_tile_says_where_it_is() -> None:
         np.testing.assert_array_equal(tile.coords("j"), np.arange(tile.start("j"), tile.start("j") + w.shape[0]))
         return x * xp.sum(w)
 
-    tiled(body, [np.ones((5, 3)), np.ones(4)], i=[2], j=[1])
+    run_tiles(body, [np.ones((5, 3)), np.ones(4)], i=[2], j=[1])
     assert seen == [(0, 2, 5, 0, 3, "CPU"), (0, 2, 5, 1, 3, "CPU"), (2, 3, 5, 0, 3, "CPU"), (2, 3, 5, 1, 3, "CPU")]
 
 
@@ -119,10 +97,10 @@ def test_tile_misuse(ask: Any, message: str) -> None:
 def test_tiles_must_agree() -> None:
     moody = kernel("x[i] -> y[i]")(lambda xp, x: x if x[0] < 2 else x.astype(np.float32))
     with pytest.raises(ValueError, match="returned dtype float32 for result 'y', but float64 on another tile"):
-        tiled(moody, [np.arange(4.0)], i=[2])
+        run_tiles(moody, [np.arange(4.0)], i=[2])
     lengths = kernel("x[i] -> sum y[:]")(lambda xp, x: xp.ones(x.shape[0]))
     with pytest.raises(ValueError, match="returned extent 3 on axis 0 of result 'y', but 1 on another tile"):
-        tiled(lengths, [np.arange(4.0)], i=[1])
+        run_tiles(lengths, [np.arange(4.0)], i=[1])
 
 
 def test_errors_name_the_tile_and_the_mark_is_taken_back() -> None:
@@ -133,7 +111,7 @@ def test_errors_name_the_tile_and_the_mark_is_taken_back() -> None:
         return x
 
     with pytest.raises(ValueError, match="two") as caught:
-        tiled(kernel("x[i] -> y[i]")(body), [np.arange(4.0)], i=[2])
+        run_tiles(kernel("x[i] -> y[i]")(body), [np.arange(4.0)], i=[2])
     assert caught.value.__notes__ == ["in kernel 'body', tile i = 2:4 of 4, variant CPU"]
     assert not inside_body.get()
 
@@ -144,7 +122,7 @@ def test_inputs_are_read_only_even_as_views_of_views() -> None:
         return x
 
     with pytest.raises(ValueError, match="read-only"):
-        tiled(kernel("x[i] -> y[i]")(body), [np.arange(4.0)])
+        run_tiles(kernel("x[i] -> y[i]")(body), [np.arange(4.0)])
 
 
 def test_returned_views_are_copied() -> None:
@@ -159,7 +137,7 @@ def test_sums_here_are_the_same_in_every_run() -> None:
     x = np.random.default_rng(0).normal(size=10_000)
     total = kernel("x[i] -> sum s[]")(lambda xp, x: xp.sum(x))
     cuts = [100, 1000, 5000]
-    assert len({float(tiled(total, [x], i=cuts)[0]) for _ in range(20)}) == 1
+    assert len({float(run_tiles(total, [x], i=cuts)[0]) for _ in range(20)}) == 1
 
 
 def test_samples_see_integers_where_the_body_decides_an_extent() -> None:
@@ -183,26 +161,6 @@ def test_results_are_no_arrays_that_something_else_holds() -> None:
     y = looked_up(np.ones(3), {"t": table})
     np.testing.assert_array_equal(y, table)
     assert not np.shares_memory(y, table)
-
-
-@pytest.mark.parametrize("results", [1, 2])
-def test_fresh_results_are_not_copied(results: int) -> None:
-    """The bound on references is this interpreter's: too low, and every result would be copied."""
-    made: list[int] = []
-
-    def one(xp, x):
-        y = x + 1
-        made.append(id(y))
-        return y
-
-    def two(xp, x):
-        y, z = x + 1, x + 2
-        made.extend((id(y), id(z)))
-        return y, z
-
-    body, notation = (one, "x[i] -> y[i]") if results == 1 else (two, "x[i] -> y[i], z[i]")
-    got = kernel(notation)(body)(np.ones(3))
-    assert [id(a) for a in (got if results == 2 else (got,))] == made
 
 
 def test_enumerations_count_by_value() -> None:

@@ -1,4 +1,4 @@
-"""Bodies of arithmetic on single cells as programs: the same bits, and no program where there is more."""
+"""Bodies of arithmetic on single elements, traced: the same bits, and no trace where there is more."""
 
 from __future__ import annotations
 
@@ -17,13 +17,36 @@ import xpdispatch as xd
 from conftest import forced_cuts
 from xpdispatch import In, InOut, Out, align, kernel
 from xpdispatch.calling.kernel import Kernel
-from xpdispatch.running.site import Fusing
+from xpdispatch.running import cutting
+from xpdispatch.running.ownership import Known
+from xpdispatch.running.site import Site
+from xpdispatch.running.traced import Traced
+
+recorded: list[Traced] = []
+"""The tracers of a test, in the order in which they were made."""
 
 
-def fusing(made: Kernel) -> Fusing:
+class Recorded(Traced):
+    def __init__(self, site: Site, known: Known) -> None:
+        super().__init__(site, known)
+        recorded.append(self)
+
+
+@pytest.fixture(autouse=True)
+def recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded.clear()
+    monkeypatch.setattr(cutting, "Traced", Recorded)
+
+
+def fusing_of_all(made: Kernel) -> list[Traced]:
+    """What is known of each of the kernel's prepared calls."""
+    return [traced for traced in recorded if traced.site.body is made.definition.body]
+
+
+def fusing(made: Kernel) -> Traced:
     """What is known of the kernel's one prepared call."""
-    assert len(made._prepared) == 1
-    return fusing_of_last(made)
+    (found,) = fusing_of_all(made)
+    return found
 
 
 def tiles_of(made: Kernel, *args: Any, **kwargs: Any) -> tuple[Any, int]:
@@ -136,8 +159,17 @@ def test_a_program_is_trusted_when_it_does_what_the_body_did() -> None:
     with forced_cuts(1):
         for _ in range(3):
             np.testing.assert_array_equal(made(like()), like() + 1)
-        assert fusing(made).why_not == "what was written down is not what the body does"
+        assert fusing(made).why_not == "the trace does not do what the body does"
         assert not fusing(made).trusted
+
+
+@pytest.mark.parametrize("dtype", [np.longdouble, np.clongdouble, np.float16, np.complex64])
+def test_programs_are_trusted_in_every_precision(dtype: Any) -> None:
+    made = kernel("x[i] -> z[i]")(lambda xp, x: x * 3 + 1)
+    x = like(dtype=dtype)
+    with forced_cuts(1):
+        np.testing.assert_array_equal(made(x), x * 3 + 1)
+    assert fusing(made).trusted
 
 
 def test_each_call_writes_its_body_down_anew() -> None:
@@ -209,11 +241,9 @@ def test_clips_are_numpys_where_zeros_have_two_signs(bounds: tuple[Any, Any], dt
     assert dtype == "int32" or fusing_of_last(made).trusted
 
 
-def fusing_of_last(made: Kernel) -> Fusing:
+def fusing_of_last(made: Kernel) -> Traced:
     """What is known of the kernel's last prepared call."""
-    (*_, (_, call)) = made._prepared.values()
-    assert call.site.fusing is not None
-    return call.site.fusing
+    return fusing_of_all(made)[-1]
 
 
 def test_numbers_that_do_not_fit_are_numpys_business() -> None:

@@ -558,7 +558,7 @@ def test_a_body_that_fails_says_so_itself(cupy: Any) -> None:
 
 def test_a_gpu_task_is_one_launch_on_its_stream(cupy: Any) -> None:
     made = kernel("x[i], y[i] -> z[i], w[i]", dtype=(None, "float32"))(lambda xp, x, y, a: (a * x + y, x - y))
-    plan = made.plan([(20,), (20,)], (0.1,), [None, None])
+    plan = made.definition.plan([(20,), (20,)], (0.1,), [None, None])
     recipe = make_recipe(plan, [False] * 4, 6, one_piece=False)
     x, y, z, w = np.arange(5.0), np.ones(5), np.zeros(5), np.zeros(5, np.float32)
     kinds = np.dtype(float), np.dtype(np.float32)
@@ -575,7 +575,7 @@ def test_a_gpu_task_is_one_launch_on_its_stream(cupy: Any) -> None:
 
 def test_a_gpu_task_with_an_operator_or_a_tile_runs_its_body(cupy: Any) -> None:
     made = kernel("x[i] -> sum s[]", dtype="x")(lambda xp, x: xp.sum(x * x))
-    plan = made.plan([(5,)], (), [None])
+    plan = made.definition.plan([(5,)], (), [None])
     recipe = make_recipe(plan, [False] * 2, 6, one_piece=False)
     total = np.zeros(())
     call = {"plan": plan, "recipe": recipe, "dtypes": (np.dtype(float),), "scalars": ()}

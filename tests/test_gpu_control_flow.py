@@ -165,7 +165,8 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(Stream, "made", [])
     monkeypatch.setattr("xpdispatch.running.results.library_of", lambda value: "cupy")
     monkeypatch.setitem(sys.modules, "cupy", fake)
-    xd.register_namespace("GPU", SimpleNamespace(name="fake", float64=np.float64, asarray=np.array))  # type: ignore[arg-type]
+    own = SimpleNamespace(__name__="array_api_compat.cupy", name="fake", float64=np.float64, asarray=as_device_array)
+    xd.register_namespace("GPU", own)  # type: ignore[arg-type]
     yield fake
     xd.register_namespace("GPU", "array_api_compat.cupy")
 
@@ -285,11 +286,11 @@ def test_partial_results_are_put_together_on_the_stream_of_the_second_task(fake_
 
 @pytest.mark.parametrize("rank", [1, 2])
 def test_borders_of_ranges_on_a_gpu(fake_cupy: Any, rank: int) -> None:
-    """Boxes stand for the ranges [0, 3), [3, 3) and [3, 7) along the first of so many axes."""
-    boxes = np.zeros((3, 2, rank), np.int64)
-    boxes[:, :, 0] = [[0, 2], [3, 2], [3, 6]]
-    boxes[:, :, 1:] = [[0], [9]]
-    store = Store(boxes.reshape(3, -1).view(np.dtype(("V", 16 * rank)))[:, 0])
+    """Rects stand for the ranges [0, 3), [3, 3) and [3, 7) along the first of so many axes."""
+    rects = np.zeros((3, 2, rank), np.int64)
+    rects[:, :, 0] = [[0, 2], [3, 2], [3, 6]]
+    rects[:, :, 1:] = [[0], [9]]
+    store = Store(rects.reshape(3, -1).view(np.dtype(("V", 16 * rank)))[:, 0])
     fake_cupy.concatenate = lambda parts, **kwargs: in_order() or np.concatenate(parts, **kwargs)
     with Stream(TASK_STREAM):
         borders = _borders(fake_cupy, store, Fit("align", dims=(0,)), np.dtype(np.int32))

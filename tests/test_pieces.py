@@ -13,21 +13,12 @@ from hypothesis.extra import numpy as hnp
 
 import xpdispatch as xd
 from conftest import Engine, forced_tiles, noted_tiles, run_tiles, tiles_of
-from xpdispatch import In, Kernel, Out, align, kernel
-from xpdispatch.planning.tiles import grid
+from xpdispatch import In, Out, align, kernel
+from xpdispatch.language.signature import Signature
 from xpdispatch.running.dry_run import result_types
 from xpdispatch.testing import Tiling, check_partitioning
 
 rng = np.random.default_rng(20261124)
-
-
-def run_in_tiles(made: Kernel, args: list[Any], cuts: dict[str, list[int]], scalars: tuple = ()) -> list[Any]:
-    """The results of a kernel that allocates them, its tiles run in random order."""
-    count = made.definition.body.results
-    plan = made.definition.plan([a.shape for a in args], scalars, [None] * count)
-    regions = list(grid(plan, cuts))
-    order = np.random.default_rng(len(regions)).permutation(len(regions))
-    return run_tiles(made, plan, args, scalars, [regions[n] for n in order])
 
 
 MODES = ["edge", "reflect", "symmetric", "wrap", 2.5]
@@ -57,7 +48,7 @@ def test_padded_halos(mode: Any, shape: tuple[int, int], engine: Engine) -> None
     expected = windows(pad(x, [(2, 1), (1, 3)], mode), shape, (3, 4))
     np.testing.assert_allclose(engine.get(stencil(engine.put(x))), expected)
     cuts = {"i": [1, shape[0] // 2], "j": [1, 1]}
-    np.testing.assert_allclose(run_in_tiles(stencil, [x], cuts)[0], expected)
+    np.testing.assert_allclose(run_tiles(stencil, [x], order=1, **cuts)[0], expected)
 
 
 @given(st.data())
@@ -77,7 +68,7 @@ def test_any_halo_under_any_tiling(data: Any) -> None:
     expected = windows(wide, (n,), (low + high,))
     np.testing.assert_array_equal(made(x), expected)
     cuts = data.draw(st.lists(st.integers(0, n), max_size=3))
-    np.testing.assert_array_equal(run_in_tiles(made, [x], {"i": cuts})[0], expected)
+    np.testing.assert_array_equal(run_tiles(made, [x], order=1, i=cuts)[0], expected)
 
 
 def test_clipped_halo(engine: Engine) -> None:
@@ -96,8 +87,8 @@ def test_clipped_halo(engine: Engine) -> None:
     wide = np.pad(x, 1, mode="edge")
     expected = np.maximum(np.maximum(wide[:-2], wide[1:-1]), wide[2:])
     np.testing.assert_array_equal(engine.get(highest(engine.put(x))), expected)
-    np.testing.assert_array_equal(run_in_tiles(highest, [x], {"i": [1, 2, 2, 8]})[0], expected)
-    assert list(run_in_tiles(neighbours, [x], {"i": [1, 4]})[0]) == [1, 3, 3, 3, 5, 5, 5, 5, 5]
+    np.testing.assert_array_equal(run_tiles(highest, [x], order=1, i=[1, 2, 2, 8])[0], expected)
+    assert list(run_tiles(neighbours, [x], order=1, i=[1, 4])[0]) == [1, 3, 3, 3, 5, 5, 5, 5, 5]
 
 
 def test_interior_tiles_are_views() -> None:
@@ -109,7 +100,7 @@ def test_interior_tiles_are_views() -> None:
         return x[1:-1]
 
     source = rng.normal(size=9)
-    run_in_tiles(body, [source], {"i": [3, 6]})
+    run_tiles(body, [source], order=1, i=[3, 6])
     assert sorted(seen) == [False, False, True]
 
 
@@ -137,9 +128,9 @@ def test_blocks(engine: Engine) -> None:
     x = rng.normal(size=(8, 9))
     expected = x.reshape(4, 2, 3, 3).max((1, 3))
     np.testing.assert_array_equal(engine.get(pool(engine.put(x))), expected)
-    np.testing.assert_array_equal(run_in_tiles(pool, [x], {"i": [1, 3], "j": [2]})[0], expected)
+    np.testing.assert_array_equal(run_tiles(pool, [x], order=1, i=[1, 3], j=[2])[0], expected)
     np.testing.assert_array_equal(engine.get(repeat(engine.put(x[0]))), np.repeat(x[0], 2))
-    np.testing.assert_array_equal(run_in_tiles(repeat, [x[0]], {"i": [1, 5, 5]})[0], np.repeat(x[0], 2))
+    np.testing.assert_array_equal(run_tiles(repeat, [x[0]], order=1, i=[1, 5, 5])[0], np.repeat(x[0], 2))
 
 
 def test_unknown_extents(engine: Engine) -> None:
@@ -150,7 +141,7 @@ def test_unknown_extents(engine: Engine) -> None:
 
     x, w = rng.normal(size=11), rng.normal(size=(11, 2))
     expected = x[x > 0], w[x > 0], x * 2, np.sum(x > 0)
-    for got in (positive(engine.put(x), engine.put(w)), run_in_tiles(positive, [x, w], {"i": [1, 2, 2, 7]})):
+    for got in (positive(engine.put(x), engine.put(w)), run_tiles(positive, [x, w], order=1, i=[1, 2, 2, 7])):
         for g, e in zip(got, expected, strict=True):
             np.testing.assert_array_equal(engine.get(g), e)
     none = positive(engine.put(-np.abs(x)), engine.put(w))
@@ -207,7 +198,7 @@ def test_fold_of_several_results(engine: Engine) -> None:
     best, place = argmax(engine.put(x))
     np.testing.assert_array_equal(engine.get(place), x.argmax(1))
     for cuts in ({"j": [2, 5]}, {"i": [2], "j": [1, 1, 8]}, {"i": [1, 3]}):
-        best, place = run_in_tiles(argmax, [x], cuts)
+        best, place = run_tiles(argmax, [x], order=1, **cuts)
         np.testing.assert_array_equal(place, x.argmax(1))
         np.testing.assert_array_equal(best, x.max(1))
     with pytest.raises(ValueError, match="fold of result 'best' over no cell: j has extent 0"):
@@ -220,7 +211,7 @@ def test_fold_keeps_the_order_of_tiles() -> None:
         return xp.stack([x[0], x[-1]])
 
     x = rng.normal(size=12)
-    assert list(run_in_tiles(ends, [x], {"i": [1, 4, 5, 9]})[0]) == [x[0], x[-1]]
+    assert list(run_tiles(ends, [x], order=1, i=[1, 4, 5, 9])[0]) == [x[0], x[-1]]
 
 
 def test_index_spaces(engine: Engine) -> None:
@@ -233,10 +224,10 @@ def test_index_spaces(engine: Engine) -> None:
         return x[:, None] + xp.astype(tile.coords("j"), x.dtype)[None, :]
 
     assert thirds(100) == 99
-    assert run_in_tiles(thirds, [], {"i": [1, 50, 50]}, (100,))[0] == 99
+    assert run_tiles(thirds, [], (100,), order=1, i=[1, 50, 50])[0] == 99
     x = rng.normal(size=4)
     np.testing.assert_array_equal(engine.get(table(engine.put(x), 3)), x[:, None] + np.arange(3))
-    np.testing.assert_array_equal(run_in_tiles(table, [x], {"j": [1]}, (3,))[0], x[:, None] + np.arange(3))
+    np.testing.assert_array_equal(run_tiles(table, [x], (3,), order=1, j=[1])[0], x[:, None] + np.arange(3))
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
@@ -329,7 +320,9 @@ def test_any_image_under_any_tiling(data: Any) -> None:
     starts, columns, values, x = compressed(data.draw(st.integers(1, 12)), data.draw(st.integers(1, 9)))
     cuts = {"i": data.draw(st.lists(st.integers(0, len(starts) - 1), max_size=5))}
     expected = product_of(starts, columns, values, x)
-    np.testing.assert_allclose(run_in_tiles(product_of, [starts, columns, values, x], cuts)[0], expected, atol=1e-12)
+    np.testing.assert_allclose(
+        run_tiles(product_of, [starts, columns, values, x], order=1, **cuts)[0], expected, atol=1e-12
+    )
 
 
 def test_a_tile_gets_what_it_points_to() -> None:
@@ -341,7 +334,7 @@ def test_a_tile_gets_what_it_points_to() -> None:
         return x[p]
 
     p, x = np.asarray([2, 4, 5, 5]), np.arange(8.0)
-    np.testing.assert_array_equal(run_in_tiles(gather, [p, x], {"i": [2]})[0], x[p])
+    np.testing.assert_array_equal(run_tiles(gather, [p, x], order=1, i=[2])[0], x[p])
     assert sorted(seen) == [(2, 3, 8, True, [0, 2]), (5, 1, 8, True, [0, 0])]
 
 
@@ -406,7 +399,7 @@ def test_halos_and_blocks_by_constraints(engine: Engine) -> None:
         inner = u[below : u.shape[0] - above, :]
         v[...] = inner + x[::2, :] + (u.shape[0] - inner.shape[0])
 
-    assert both.signature == xd.parse("u[i-1..i+1, j], x[2*i, j] -> v[i, j]")
+    assert both.signature == Signature.parse("u[i-1..i+1, j], x[2*i, j] -> v[i, j]")
     u, x = rng.normal(size=(1, 5)), rng.normal(size=(2, 5))  # one row, so that all tiles clip both sides
     got = engine.get(both(engine.put(u), engine.put(x), out=engine.put(np.zeros((1, 5)))))
     np.testing.assert_allclose(got, u + x[::2])
@@ -445,7 +438,7 @@ def test_random_numbers_of_cells(engine: Engine) -> None:
         found = noise(40, 30, 7)
     z = np.asarray(found)
     plan = noise.definition.plan([], (40, 30, 7), [None])
-    in_tiles = run_in_tiles(noise, [], {"i": [3, 17], "j": [11]}, (40, 30, 7))
+    in_tiles = run_tiles(noise, [], (40, 30, 7), order=1, i=[3, 17], j=[11])
     np.testing.assert_array_equal(in_tiles[0], z)
     assert plan.extents == (40, 30)
     assert z.min() >= 0

@@ -27,7 +27,7 @@ def switching() -> Any:
 
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
 def test_first_calls_race_and_later_ones_too(cut: bool, switching: Any) -> None:
-    """Many threads call fresh kernels at once: planning, caches, samples and short ways, with other shapes each."""
+    """Many threads call fresh kernels at once: planning, caches, samples and runners, with other shapes each."""
     problems: list[Any] = []
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=(n, 5)) for n in range(1, 41)]
@@ -165,7 +165,7 @@ def test_pools_of_processes_after_threads_were_used(method: str, before: str, af
     path = tmp_path / "program.py"
     path.write_text(SCRIPT.format(method=method, before=before, after=after))
     done = run_python(
-        f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, {str(path)!r}], timeout=100))",
+        f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, {str(path)!r}], timeout=100))"
     )
     assert "all right" in done.stdout, done.stderr
     assert done.returncode == 0, done.stderr
@@ -215,7 +215,7 @@ cutting.forced = 64
 
 @xd.kernel("x[i] -> y[i]")
 def slow(xp, x):
-    if x[0] == 1:  # on ones, for the measure
+    if x[0] == 1:  # on ones, in a dry run
         return xp.sqrt(x) + x * x
     time.sleep(0.05)
     return xp.sqrt(x) + x * x

@@ -156,7 +156,7 @@ def test_local_under_any_tiling(program: Program, data: Any) -> None:
         n: data.draw(st.lists(st.integers(0, e), max_size=3)) for n, e in zip(plan.indices, plan.extents, strict=True)
     }
     regions = data.draw(st.permutations(list(grid(plan, cuts))))
-    (got,) = run_tiles(made, plan, args, (), regions)
+    (got,) = run_tiles(made, args, regions=regions)
     check(got, program.expected)
 
 

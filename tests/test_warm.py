@@ -1,4 +1,4 @@
-"""Calls that are like an earlier one take a shorter way, in this process and on Legate; nothing else may change."""
+"""Calls that are like an earlier one run what was prepared for it, here and on Legate; nothing else may change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from xpdispatch.running.short import COLD
 
 import xpdispatch as xd
 from conftest import Engine
@@ -18,7 +17,6 @@ from xpdispatch import kernel
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
 from xpdispatch.legate import engine as legate  # isort: skip
-from xpdispatch.legate import leaf  # isort: skip
 
 ARRAYS = pytest.mark.parametrize("engine", ["numpy", "legate"], indirect=True)
 SHARED = np.arange(5.0)
@@ -87,28 +85,20 @@ def test_the_third_call_is_as_the_first(body: str, engine: Engine) -> None:
     np.testing.assert_array_equal(SHARED, np.arange(5.0))
 
 
-def ways(made: xd.Kernel) -> list[Any]:
-    return [warm for warm, _ in made._prepared.values()]
-
-
 @ARRAYS
-def test_plain_calls_have_a_short_way(engine: Engine) -> None:
+def test_calls_that_are_alike_are_prepared_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     saxpy = kernel("x[i], y[i] -> z[i]")(lambda xp, x, y, a: a * x + y)
+    prepared: list[Any] = []
+    prepare = saxpy._prepare
+    monkeypatch.setattr(saxpy, "_prepare", lambda call: prepared.append(call) or prepare(call))
     x, y = engine.put(np.arange(5.0)), engine.put(np.ones(5))
-    saxpy(x, y, 2.0)
-    (warm,) = ways(saxpy)
-    answers: list[Any] = []
-
-    def noted(args: Any, out: Any) -> Any:
-        answers.append(warm(args, out))
-        return answers[-1]
-
-    (key,) = saxpy._prepared
-    saxpy._prepared[key] = noted, saxpy._prepared[key][1]
-    for a in (3.0, 0.5):
+    for a in (2.0, 3.0, 0.5):
         np.testing.assert_array_equal(engine.get(saxpy(x, y, a)), a * np.arange(5.0) + 1)
-    assert len(answers) == 2
-    assert all(answer is not COLD for answer in answers)
+    assert len(prepared) == 1
+    for other in ((y, x, 2), (x, engine.put(np.ones(5, np.float32)), 2.0), (x[:3], y[:3], 2.0)):
+        for _ in range(2):
+            saxpy(*other)
+    assert len(prepared) == 4
 
 
 @ARRAYS
@@ -138,7 +128,7 @@ def test_arrays_that_are_updated_stay_so(engine: Engine) -> None:
             np.testing.assert_array_equal(engine.get(u), np.full(5, float(n)))
 
 
-def test_read_only_arrays_are_refused_on_the_short_way() -> None:
+def test_read_only_arrays_are_refused_in_later_calls() -> None:
     made = kernel("x[i] -> y[i]")(lambda xp, x: x + 1)
     x, out = np.ones(3), np.zeros(3)
     made(x, out=out)
@@ -148,7 +138,7 @@ def test_read_only_arrays_are_refused_on_the_short_way() -> None:
         made(x, out=out)
 
 
-def test_results_share_nothing_on_the_short_way() -> None:
+def test_results_share_nothing_in_later_calls() -> None:
     x = np.arange(5.0)
     for body in ("itself", "a view", "a shared array", "a kept array"):
         made = kernel("x[i] -> y[i]")(BODIES[body])
@@ -160,7 +150,7 @@ def test_results_share_nothing_on_the_short_way() -> None:
             assert got.flags.writeable
 
 
-def test_new_settings_end_the_short_way() -> None:
+def test_new_settings_are_minded_in_later_calls() -> None:
     shown: list[Any] = []
 
     @kernel("x[i] -> y[i]")
@@ -217,14 +207,13 @@ def warmed() -> None:
         saxpy(cupynumeric.ones(6), cupynumeric.ones(6), 1.0)
         outer(cupynumeric.ones(6), cupynumeric.ones(6))
     xd.synchronize()
-    assert all(warm is not None for warm in ways(saxpy)[-2:])
+    assert len(saxpy._runners) == 2
 
 
 def test_views_overlaps_and_arrays_that_come_twice() -> None:
     warmed()
     base = np.arange(12.0)
     with legate.forced_tiles(4):
-        leaf.recorder = None  # tasks take the short way, too
         held = cupynumeric.array(base)
         for x, y in ((slice(0, 6), slice(6, 12)), (slice(1, 7), slice(0, 6)), (slice(5, 11), slice(5, 11))):
             np.testing.assert_array_equal(np.asarray(saxpy(held[x], held[y], 2.0)), 2 * base[x] + base[y])
@@ -270,10 +259,9 @@ def picky(xp, x, bad):
     return x
 
 
-def test_failures_say_the_same_on_the_short_way() -> None:
+def test_failures_say_the_same_in_later_calls() -> None:
     x = cupynumeric.arange(8.0)
     with legate.forced_tiles(1):
-        leaf.recorder = None
         for _ in range(2):
             picky(x, 0)
         xd.synchronize()
@@ -310,10 +298,10 @@ def test_many_launches_whose_results_are_dropped_at_once() -> None:
     assert np.asarray(y).tolist() == [10_000.0] * 10
 
 
-def test_the_quick_way_to_tell_a_shape_tells_the_same() -> None:
-    from xpdispatch.legate.engine import _kind_of_array
+def test_what_decides_how_a_call_is_prepared_is_type_dtype_and_shape() -> None:
+    from xpdispatch.calling.binding import kind_of
 
     x = cupynumeric.ones((3, 4))
     arrays = (x, x.T, x[1], x[:, 1:3], x.astype("f4"), cupynumeric.zeros(()), cupynumeric.zeros((0, 3)), x > 0)
     for array in arrays:
-        assert _kind_of_array(array) == (cupynumeric.ndarray, array.dtype, array.shape)
+        assert kind_of(array) == (cupynumeric.ndarray, array.dtype, array.shape)

@@ -102,9 +102,11 @@ class _Runner:
         self.one_launch = numbers and not definition.signature.open_ended
         self.by_number = [library_of(v) == "number" for v in call.operands]
         plain = all(type(s) in _PLAIN for s in call.scalars)
-        stores = all(library_of(v) == "legate" for v in call.operands)
+        stores = all(library_of(v) == "legate" and 0 not in v.shape for v in call.operands)
         self.dump = marshal.dumps if plain and stores else None
+        self.nothing_inline = (None,) * len(call.operands)
         self.known: list[Held] | None = None
+        self.known_given: list[Held | None] = [None] * body.results
         self.writes = body.updates or any(g is not None for g in call.given)
         self.nothing: list[Held | None] = [None] * body.results
         if self.kind == "cupynumeric":
@@ -192,7 +194,7 @@ class _Runner:
             elif updated is not None:
                 given.append(operands[updated])
             else:
-                given.append(hold(term, array, written=True))
+                given.append(hold(term, array, self.known_given[r], written=True))
         for r, g in enumerate(given):
             for other in range(r):
                 if g is not None and _overlap(g, given[other]):
@@ -205,6 +207,7 @@ class _Runner:
         if launch is None:
             launch = self.launches[key] = make_launch(self.definition, operands, given, scalars)
             self.known = [Held(None, None, h.shape, h.dtype) for h in operands]
+            self.known_given = [None if g is None else Held(None, None, g.shape, g.dtype) for g in given]
         elif launch.tight:
             check_room(launch.plan, launch.types, operands, given)
         return launch
@@ -212,8 +215,8 @@ class _Runner:
     def _payload(self, site: tuple[str, int], operands: Sequence[Held], scalars: tuple[Any, ...]) -> bytes:
         """Number and place of the call, operands that are not stores, and the scalars as they are now, for the leaf."""
         ignored = lg.Scope.exception_mode() == IGNORED
-        if self.dump is not None and not any([h.inline for h in operands]):  # noqa: C419  a list is quicker
-            return self.dump((next(_launches), site, ignored, (None,) * len(operands), scalars))
+        if self.dump is not None:
+            return self.dump((next(_launches), site, ignored, self.nothing_inline, scalars))
         inline = [h.to_send() for h in operands]
         try:
             return pickle.dumps((next(_launches), site, ignored, inline, scalars), protocol=pickle.HIGHEST_PROTOCOL)
@@ -293,7 +296,7 @@ def _overlap(left: Held, right: Held | None) -> bool:
 
 def _call_site() -> tuple[str, int]:
     """File and line of the call in the user's own code."""
-    frame: Any = sys._getframe(1)
+    frame: Any = sys._getframe(2)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xpdispatch."):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, zip_longest
+from itertools import combinations
 from typing import Any
 
 import legate.core as lg
@@ -65,6 +65,8 @@ class Launch:
         For each result the operand that it is a buffer for.
     in_step : tuple of tuple of bool
         For each result and operand whether a task reads of the operand just what it writes, if both are one array.
+    full : tuple of (int, tuple of int)
+        The stores that every task gets in full, or along some dimensions: in the order of variables.
     alike : bool
         All stores are cut alike, so that one that comes twice needs no partition of its own.
     """
@@ -80,6 +82,7 @@ class Launch:
     unlike: tuple[tuple[int, int], ...]
     in_place: tuple[int | None, ...]
     in_step: tuple[tuple[bool, ...], ...]
+    full: tuple[tuple[int, tuple[int, ...]], ...]
     alike: bool
 
 
@@ -140,6 +143,8 @@ def make_launch(
         for r, result in enumerate(plan.results)
     )
     fits = (*recipe.operands, *recipe.results)
+    grid = () if recipe.grid is None else (recipe.grid[1],)
+    entering = (*fits, *grid, *(b.fit for b in recipe.rects if not b.instead))
     more = recipe.gathered or recipe.rects or recipe.images or recipe.grid
     return Launch(
         definition,
@@ -153,6 +158,7 @@ def make_launch(
         tuple((p, q) for p, q in combinations(range(len(cuts)), 2) if cuts[p] != cuts[q]),
         tuple(updated if r in body.buffers else None for r, updated in enumerate(body.updated)),
         in_step,
+        tuple((n, fit.keep_whole) for n, fit in enumerate(entering) if fit.how == "broadcast" or fit.keep_whole),
         alike=not more
         and all(fit == fits[0] and fit.is_plain for fit in fits)
         and all(o.op is None and not o.accumulate for o in plan.results),
@@ -224,11 +230,11 @@ def _constrain(
     task: Any, launch: Launch, variables: Sequence[Any], fits: Sequence[Fit], ranks: Sequence[int] = ()
 ) -> None:
     recipe = launch.recipe
-    for variable, fit, rank in zip_longest(variables, fits, ranks):
-        if fit.how == "broadcast" or (fit.how == "free" and rank):
-            task.add_constraint(lg.broadcast(variable))
-        elif fit.keep_whole:
-            task.add_constraint(lg.broadcast(variable, fit.keep_whole))
+    for n, axes in launch.full:
+        task.add_constraint(lg.broadcast(variables[n], axes) if axes else lg.broadcast(variables[n]))
+    for n, rank in enumerate(ranks):
+        if rank and fits[n].how == "free":
+            task.add_constraint(lg.broadcast(variables[n]))
     for group in recipe.aligned:
         task.add_constraint(lg.align(*[variables[p] for p in group]))
     if recipe.least:

@@ -307,9 +307,9 @@ class Task:
 
     def _operands(
         self, site: Site, region: Region, stores: Sequence[Any], views: Sequence[Any], inline: Sequence[Any]
-    ) -> tuple[list[Any], Mapping[int, int]]:
+    ) -> tuple[list[Any], Mapping[int, Sequence[int]]]:
         """The operands' parts, and the first element of those that do not begin where the tile says."""
-        origins: dict[int, int] = {}
+        origins: dict[int, Sequence[int]] = {}
         operands = []
         for p, fit in enumerate(self.recipe.operands):
             view, layout = views[p], self.plan.operands[p]
@@ -322,7 +322,7 @@ class Task:
                 part = fit.turn_back(view)
                 # Where nothing points to it, its other axes come empty too.
                 operands.append(part if part.size else part.reshape((0, *layout.shape[1:])))
-                origins[p] = int(stores[p].domain.lo[0])
+                origins[p] = (int(stores[p].domain.lo[0]),)
             else:
                 operands.append(fit.turn_back(view))
         return operands, origins or NOWHERE

@@ -122,10 +122,9 @@ class Layout:
         ]
         return tuple([high - low for low, high in ends])
 
-    def held_from(self, region: Region) -> int:
-        """The first element along the first axis that a body gets on a tile."""
-        a = self.axes[0]
-        return 0 if a == WHOLE else self.held(0, *region[a])[0]
+    def held_from(self, region: Region) -> tuple[int, ...]:
+        """The first elements along the axes that a body gets on a tile."""
+        return tuple([0 if a == WHOLE else self.held(axis, *region[a])[0] for axis, a in enumerate(self.axes)])
 
     def halo(self, axis: int, start: int, stop: int) -> tuple[int, int]:
         """Elements of the halo below and above that a body gets on a tile."""
@@ -144,11 +143,13 @@ class Layout:
             return 0
         return domain[a][0] * (self.reaches[axis].scale if self.reaches else 1)
 
-    def cut(self, region: Region, domain: Region, first: int | None = None) -> tuple[tuple[slice, ...], list[Outside]]:
+    def cut(
+        self, region: Region, domain: Region, origin: Sequence[int] | None = None
+    ) -> tuple[tuple[slice, ...], list[Outside]]:
         """The slices that cut the part of `region` out of an array that holds `domain`, and what is beyond them.
 
-        Along an axis with something outside all is taken: any element may be the one that stands in. `first` is the
-        first element along the first axis, where it is another one than usual.
+        Along an axis with something outside all is taken: any element may be the one that stands in. `origin` has the
+        first element of the array along each axis, where these are others than usual.
         """
         slices: list[slice] = []
         outside: list[Outside] = []
@@ -157,12 +158,12 @@ class Layout:
                 slices.append(_ALL)
                 continue
             low, high = self.held(axis, *region[a])
-            if self.reaches and (low < 0 or high > int(self.shape[axis] or 0)):
+            if origin is None and self.reaches and (low < 0 or high > int(self.shape[axis] or 0)):
                 outside.append(Outside(axis, low, high))
                 slices.append(_ALL)
             else:
-                origin = self.origin(axis, domain) if axis or first is None else first
-                slices.append(slice(low - origin, high - origin))
+                first = self.origin(axis, domain) if origin is None else origin[axis]
+                slices.append(slice(low - first, high - first))
         return tuple(slices), outside
 
 

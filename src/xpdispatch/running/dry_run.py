@@ -190,7 +190,17 @@ _ARITHMETIC = frozenset(
 _PRODUCT = 1 / 8
 """The same for BLAS, by elements of the result and length of the sums: it does two flops for each."""
 
-_PRIMES = ((37, 53, 83), (19, 29, 43), (11, 17, 23, 29), (7, 11, 13, 17, 19), (5, 7, 11, 13, 17), (3, 5, 7), (2, 3, 5))
+_PRIMES = (
+    (37, 53, 83),
+    (19, 29, 43),
+    (11, 17, 23, 29),
+    (7, 11, 13, 17, 19),
+    (5, 7, 11, 13, 17),
+    (3, 5, 7),
+    (2, 3, 5),
+    (2, 3),
+    (2,),
+)
 """Extents of the indices in a counted run, from the longest on; all further ones have the last."""
 
 _FEW = 1 << 18
@@ -255,10 +265,10 @@ class Ledger:
         """An amount for each element of these indices."""
         return amount / math.prod(self.sizes[i] for i in indices)
 
-    def make(self, array: np.ndarray[Any, Any]) -> tuple[tuple[int, ...], float]:
-        """An array comes into being; what :meth:`drop` is to be told."""
-        indices = self.indices(array.shape)
-        amount = self.growth(indices, array.nbytes)
+    def make(self, extents: Sequence[int], size: int) -> tuple[tuple[int, ...], float]:
+        """An array of so many bytes comes into being; what :meth:`drop` is to be told."""
+        indices = self.indices(extents)
+        amount = self.growth(indices, size)
         self.made[indices] = self.made.get(indices, 0.0) + amount
         self.live[indices] = self.live.get(indices, 0.0) + amount
         self.rising = True
@@ -274,6 +284,22 @@ class Ledger:
         if self.rising:
             self.peaks[tuple([(i, round(a, 6)) for i, a in sorted(self.live.items()) if a > 1e-6])] = None
         self.rising = False
+
+    def cost(self, results: Sequence[tuple[tuple[int, ...], float]]) -> Cost:
+        """What was entered; a result is not a temporary, for it is counted among the arrays of the call."""
+        self.peak()
+        return Cost(
+            peaks=tuple(Growth(peak) for peak in self.peaks),
+            kept=Growth(tuple(results)),
+            made=Growth(tuple(sorted(self.made.items()))),
+            work=Growth(tuple(sorted(self.work.items()))),
+            rounds=self.rounds,
+        )
+
+    def calls(self, ufunc: np.ufunc, extents: Sequence[int], size: int) -> None:
+        """A function that goes element by element makes so many bytes."""
+        if ufunc.__name__ not in _ARITHMETIC:
+            self.does(extents, _DEAR * size)
 
     def does(self, extents: Sequence[int], amount: float) -> None:
         """Computing beyond making arrays."""
@@ -291,7 +317,7 @@ class Counted(np.ndarray[Any, Any]):
     def __array_finalize__(self, source: Any) -> None:
         self._ledger, self._entry = getattr(source, "_ledger", None), None
         if self._ledger is not None and self.flags.owndata:  # a copy of some kind, made by no ufunc
-            self._entry = self._ledger.make(self)
+            self._entry = self._ledger.make(self.shape, self.nbytes)
 
     def __del__(self) -> None:
         if self._entry is not None and self._ledger is not None:
@@ -311,8 +337,8 @@ class Counted(np.ndarray[Any, Any]):
                 if ufunc.signature is not None:
                     terms = np.shape(plain[0])[-1:]
                     ledger.does((*result.shape, *terms), _PRODUCT * result.nbytes * max(terms, default=1))
-                elif ufunc.__name__ not in _ARITHMETIC:
-                    ledger.does(result.shape, _DEAR * result.nbytes)
+                else:
+                    ledger.calls(ufunc, result.shape, result.nbytes)
         if out:
             if ledger is not None:
                 for v in out:
@@ -342,7 +368,7 @@ def counted(value: Any, ledger: Ledger | None, *, new: bool = True) -> Any:
     view = value.view(Counted)
     view._ledger = ledger
     if new and value.base is None:
-        view._entry = ledger.make(value)
+        view._entry = ledger.make(value.shape, value.nbytes)
     return view
 
 
@@ -385,23 +411,23 @@ class Measured:
     cost : Cost
     dtypes : tuple of numpy.dtype
         Of each result.
-    values : list of numpy.ndarray
-        Of each result.
     """
 
     cost: Cost
     dtypes: tuple[np.dtype[Any], ...]
-    values: list[Any]
+
+
+def ledger_for(plan: Plan, region: Region) -> Ledger:
+    """An empty ledger for a run on a region."""
+    layouts = (*plan.operands, *plan.results)
+    unsplit = {int(n or 0) for o in layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE}
+    return Ledger(tuple(stop - start for start, stop in region), frozenset(unsplit))
 
 
 def count(site: Site, region: Region, arguments: Sequence[Any], targets: Sequence[Any]) -> Measured:
     """Run the body on :func:`stand_ins` for a region, and count what it makes."""
     plan, body = site.plan, site.body
-    sizes = tuple(stop - start for start, stop in region)
-    whole = {
-        int(n or 0) for o in (*plan.operands, *plan.results) for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE
-    }
-    ledger = Ledger(sizes, frozenset(whole))
+    ledger = ledger_for(plan, region)
     given = list(arguments)
     for at in (*body.operand_at, *body.buffer_at.values()):
         given[at] = counted(given[at], ledger, new=False)
@@ -409,26 +435,26 @@ def count(site: Site, region: Region, arguments: Sequence[Any], targets: Sequenc
     tile = _CountedTile(plan, region, site.xp, site.variant)
     object.__setattr__(tile, "ledger", ledger)
     leading = (_CountedNamespace(site.xp, ledger), tile) if body.wants_tile else (_CountedNamespace(site.xp, ledger),)
+    arrays = _values(site, leading, given, buffers)
+    ledger.rounds |= not all(isinstance(a, Counted) for a in arrays) or any(r.op for r in plan.results)
+    cost = ledger.cost([a._entry for a in arrays if isinstance(a, Counted) and a._entry is not None])
+    dtypes = tuple(np_dtype(a.dtype if c is None else c) for a, c in zip(arrays, site.casts, strict=True))
+    return Measured(cost, dtypes)
+
+
+def by_body(site: Site, arguments: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
+    """What the body, which has no ``tile``, gives on :func:`stand_ins`: one array for each result."""
+    return _values(site, (site.xp,), arguments, {r: targets[r] for r in site.body.buffer_at})
+
+
+def _values(site: Site, leading: Sequence[Any], arguments: Sequence[Any], buffers: dict[int, Any]) -> list[Any]:
     token = inside_body.set(True)
     try:
         with np.errstate(all="ignore"):
-            values = values_of(site, body.positional(site.function)(*leading, *given), buffers)
+            returned = site.body.positional(site.function)(*leading, *arguments)
     finally:
         inside_body.reset(token)
-    arrays = [np.asanyarray(v) for v in values]
-    ledger.peak()
-    ledger.rounds |= not all(isinstance(a, Counted) for a in arrays) or any(r.op for r in plan.results)
-    # A result is not a temporary: it is counted among the arrays of the call.
-    own = [a._entry for a in arrays if isinstance(a, Counted) and a._entry is not None]
-    cost = Cost(
-        peaks=tuple(Growth(peak) for peak in ledger.peaks),
-        kept=Growth(tuple(own)),
-        made=Growth(tuple(sorted(ledger.made.items()))),
-        work=Growth(tuple(sorted(ledger.work.items()))),
-        rounds=ledger.rounds,
-    )
-    dtypes = tuple(np_dtype(a.dtype if c is None else c) for a, c in zip(arrays, site.casts, strict=True))
-    return Measured(cost, dtypes, [a.view(np.ndarray) for a in arrays])
+    return [np.asanyarray(v) for v in values_of(site, returned, buffers)]
 
 
 def measure(site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> Measured | None:

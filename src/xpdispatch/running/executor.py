@@ -45,8 +45,9 @@ class Work(NamedTuple):
         Tiles inside `domain`; empty ones are skipped.
     workers : int
         Threads for several tiles. The results are the same for any number, to the last bit.
-    origins : mapping of int to int
-        By operand, the first element along the first axis that is there, where it is another one than `domain` says.
+    origins : mapping of int to tuple of int
+        By operand, the first elements along its axes that are there, where these are others than `domain` says: of
+        windows with all that stands in for what is outside, and of what is pointed to.
     place : callable or None
         Looks up where the domain lies, where it begins at 0 for the body does the same wherever it lies.
     """
@@ -54,7 +55,7 @@ class Work(NamedTuple):
     domain: Region
     regions: Sequence[Region]
     workers: int = 1
-    origins: Mapping[int, int] = NOWHERE
+    origins: Mapping[int, Sequence[int]] = NOWHERE
     place: Callable[[], Region] | None = None
 
     def placed(self, region: Region) -> Region:

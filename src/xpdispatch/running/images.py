@@ -30,7 +30,7 @@ def check_pointers(plan: Plan, dtypes: Sequence[np.dtype[Any]]) -> None:
             )
 
 
-def follow(site: Site, arguments: list[Any], origins: Mapping[int, int]) -> dict[str, tuple[int, int]]:
+def follow(site: Site, arguments: list[Any], origins: Mapping[int, Sequence[int]]) -> dict[str, tuple[int, int]]:
     """Cut the operands that others point to, and let the pointers count from the first element of the part.
 
     Parameters
@@ -38,8 +38,8 @@ def follow(site: Site, arguments: list[Any], origins: Mapping[int, int]) -> dict
     site : Site
     arguments : list of object
         Of a tile, in the order of the body's parameters; operands that are pointed to may be there in full.
-    origins : mapping of int to int
-        The first element that is there of those that are not, by operand.
+    origins : mapping of int to sequence of int
+        By operand, the first elements that are there of those that are not in full.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def follow(site: Site, arguments: list[Any], origins: Mapping[int, int]) -> dict
         pointers = arguments[at[image.function]]
         low, high = _ends(site, image, pointers)
         for p in image.ranges:
-            origin = origins.get(p, 0)
+            (origin, *_) = origins.get(p, (0,))
             arguments[at[p]] = arguments[at[p]][low - origin : high - origin]
             windows[site.plan.operands[p].name] = low, high - low
         if low:

@@ -25,6 +25,7 @@ _LIBRARIES = frozenset(
     "operator scipy torch typing xpdispatch _operator".split()
 )
 """Packages whose functions keep no array that they return."""
+_PLAIN = (np.finfo, np.iinfo, np.random.Generator, np.random.RandomState)
 _STORES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "STORE_NAME"})
 _ANYTHING = frozenset({"globals", "vars", "setattr", "exec", "eval", "__import__"})
 
@@ -89,8 +90,11 @@ def _is_harmless(
             return True
         return all(_is_harmless(*read, arrays, seen) for read in _read_by(value))
     if isinstance(value, type | np.ufunc | BuiltinFunctionType | MethodDescriptorType):
-        return _root(getattr(value, "__module__", None) or "numpy") in _LIBRARIES
-    return _root(type(value).__module__) in _LIBRARIES - {"functools", "builtins"}
+        bound = getattr(value, "__self__", None) if isinstance(value, BuiltinFunctionType) else None
+        own = bound is None or isinstance(bound, ModuleType)  # and not a method of a list or an array
+        return own and _root(getattr(value, "__module__", None) or "numpy") in _LIBRARIES
+    # Kernels hand on nothing that they keep; other objects of libraries may, such as iterators and polynomials.
+    return isinstance(value, _PLAIN) or (_root(type(value).__module__) == "xpdispatch" and type(value) is not _Unknown)
 
 
 class _Unknown:

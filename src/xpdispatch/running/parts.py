@@ -22,12 +22,12 @@ def part_of(array: Any, layout: Layout, region: Region, domain: Region) -> Any:
 
 
 def operand_part(
-    site: Site, array: Any, layout: Layout, region: Region, domain: Region, first: int | None = None
+    site: Site, array: Any, layout: Layout, region: Region, domain: Region, origin: Sequence[int] | None = None
 ) -> Any:
     """An operand's part with its halo: a view, but where elements outside the array are made up."""
     if not layout.axes:
         return array
-    slices, outside = layout.cut(region, domain, first)
+    slices, outside = layout.cut(region, domain, origin)
     part = array[slices]
     for beyond in outside:
         extent = int(layout.shape[beyond.axis] or 0)

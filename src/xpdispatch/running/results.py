@@ -114,8 +114,8 @@ def unshared(site: Site, known: Known, value: Any, arguments: Sequence[Any], oth
         return value
     shared = known.exposed and known.shares(library, value)
     if not shared and library == "numpy":
-        if value.flags.owndata:  # then no operand has its memory: those are views, of arrays that the body cannot reach
-            if not others:
+        if value.flags.owndata:  # then it is no operand: those are views, though of arrays that a body may ask for
+            if not others and all([arguments[at].base is not value for at in site.body.operand_at]):  # noqa: C419
                 return value
         else:
             base = value.base

@@ -7,6 +7,7 @@ same bits come out; and that is tried on random numbers (:mod:`xpdispatch.runnin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -20,7 +21,7 @@ from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.windows import WHOLE, Region
-from xpdispatch.running.dry_run import Measured, count, counted_region, stand_ins
+from xpdispatch.running.dry_run import Ledger, Measured, by_body, counted_region, ledger_for, stand_ins
 from xpdispatch.running.executor import ByTile, Tiles, Work
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import room
@@ -122,27 +123,25 @@ class Traced(ByTile):
         sizes = [stop - start for start, stop in region]
         arguments, parts = stand_ins(site, region, dtypes, given, scalars, _random)
         targets = [None if d is None else np.empty(0, np_dtype(d)) for d in given]
-        program = self.trace(sizes, arguments, parts, targets)
-        if program is None:
-            return None
-        into = [np.empty(program.values[n].shape, program.values[n].dtype) for n in program.results]
-        try:
-            with np.errstate(all="ignore"):
-                by_trace = list(into)
+        with np.errstate(all="ignore"):
+            program = self.trace(sizes, arguments, parts, targets)
+            if program is None:
+                return None
+            into = [np.empty(program.values[n].shape, program.values[n].dtype) for n in program.results]
+            try:
                 for r, at in site.body.buffer_at.items():
-                    by_trace[r][...] = arguments[at]
-                self.code_of(program)(arguments, by_trace, program.constants)
-            measured = count(site, region, self.ready(arguments), parts)
-            found = measured.values
-            for wanted in (site.casts, [None if t is None else t.dtype for t in targets]):
-                found = [a if d is None else a.astype(d) for a, d in zip(found, wanted, strict=True)]
-        except Exception:  # noqa: BLE001  the body runs itself then, and says what is wrong
-            return None
+                    into[r][...] = arguments[at]
+                self.code_of(program)(arguments, into, program.constants)
+                found = by_body(site, self.ready(arguments), parts)
+                for wanted in (site.casts, [None if t is None else t.dtype for t in targets]):
+                    found = [a if d is None else a.astype(d) for a, d in zip(found, wanted, strict=True)]
+            except Exception:  # noqa: BLE001  the body runs itself then, and says what is wrong
+                return None
         if not all(_same_bits(a, b) for a, b in zip(found, into, strict=True)):
             self.why_not = self.why_not or "the trace does not do what the body does"
             return None
         self.trusted[program.outline] = True
-        return program, measured
+        return program, _cost_of(program, ledger_for(site.plan, region))
 
     def trusts(self, program: Program, targets: Sequence[Any], arguments: Sequence[Any]) -> bool:
         """Whether programs of this outline do what the body does."""
@@ -189,6 +188,26 @@ def _result(trace: Trace, site: Site, r: int, value: Any, sizes: Sequence[int], 
     return result
 
 
+def _cost_of(program: Program, ledger: Ledger) -> Measured:
+    """What the body makes and drops where it runs itself, by its trace."""
+    last = {
+        a: n for n, v in enumerate(program.values) if isinstance(v, Step) for a in v.arguments if isinstance(a, int)
+    }
+    entries = {}
+    for n, value in enumerate(program.values):
+        if not isinstance(value, Step):
+            continue
+        size = math.prod(value.shape) * value.dtype.itemsize
+        entries[n] = ledger.make(value.shape, size)
+        if value.ufunc is not None:
+            ledger.calls(value.ufunc, value.shape, size)
+        for a in {a for a in value.arguments if isinstance(a, int)}:
+            if a in entries and last[a] == n and a not in program.results:
+                ledger.drop(*entries[a])
+    cost = ledger.cost([entries[n] for n in program.results])
+    return Measured(cost, tuple(program.values[n].dtype for n in program.results))
+
+
 _RARE = (0.0, -0.0, -1.0, -2.5, 0.5, 1e-310, 1e300, -1e300, np.inf, -np.inf, np.nan)
 """Numbers that functions which are the same elsewhere may take in different ways."""
 
@@ -206,15 +225,16 @@ def _random(shape: Sequence[int], dtype: np.dtype[Any], seed: int) -> Any:
 
 
 def _same_bits(left: Any, right: Any) -> bool:
-    return (left.dtype, left.shape, _bits(left)) == (right.dtype, right.shape, _bits(right))
-
-
-def _bits(array: Any) -> bytes:
-    """All bits, but that one NaN is as good as another."""
-    if array.dtype.kind == "c":
-        return _bits(array.real) + _bits(array.imag)
-    found = np.where(np.isnan(array), array.dtype.type(np.nan), array) if array.dtype.kind == "f" else array
-    return bytes(found.tobytes())
+    """All bits, but that one NaN is as good as another, and those of long doubles that mean nothing do not count."""
+    if (left.dtype, left.shape) != (right.dtype, right.shape):
+        return False
+    if left.dtype.kind == "c":
+        return _same_bits(left.real, right.real) and _same_bits(left.imag, right.imag)
+    if left.dtype.kind != "f":
+        return bool(left.tobytes() == right.tobytes())
+    nan = np.isnan(left)
+    signs = np.array_equal(np.signbit(left) | nan, np.signbit(right) | nan)
+    return signs and np.array_equal(left, right, equal_nan=True)
 
 
 def _would_be_overwritten(site: Site, arguments: Sequence[Any], targets: Sequence[Any]) -> bool:

@@ -518,7 +518,7 @@ def test_halos_and_blocks_that_do_not_fit() -> None:
 
 
 def test_merge_that_does_not_give_what_it_gets() -> None:
-    from test_pieces import run_in_tiles
+    from conftest import run_tiles
 
     x = np.arange(6.0)
     for merge, message in [
@@ -527,11 +527,11 @@ def test_merge_that_does_not_give_what_it_gets() -> None:
     ]:
         folded = kernel("x[i] -> fold s[]", fold=merge)(lambda xp, x: xp.sum(x))
         with pytest.raises(ValueError, match=message) as caught:
-            run_in_tiles(folded, [x], {"i": [2, 3]})
+            run_tiles(folded, [x], i=[2, 3])
         assert "in fold= of kernel '<lambda>'" in caught.value.__notes__[0]
     both = kernel("x[i] -> fold s[], fold n[]", fold=lambda xp, a, b: a[0])(lambda xp, x: (xp.sum(x), xp.max(x)))
     with pytest.raises(ValueError, match="fold= returned a .*, expected a tuple of 2 arrays"):
-        run_in_tiles(both, [x], {"i": [2]})
+        run_tiles(both, [x], i=[2])
 
 
 def test_results_of_unknown_size_are_returned_alone(engine: Engine) -> None:

@@ -101,9 +101,8 @@ class _Runner:
         numbers = all(type(s) in (float, int, complex) for s in call.scalars)
         self.one_launch = numbers and not definition.signature.open_ended
         self.by_number = [library_of(v) == "number" for v in call.operands]
-        plain = all(type(s) in _PLAIN for s in call.scalars)
-        stores = all(library_of(v) == "legate" and 0 not in v.shape for v in call.operands)
-        self.dump = marshal.dumps if plain and stores else None
+        self.plain = all(type(s) in _PLAIN for s in call.scalars)
+        self.dump: Callable[[Any], bytes] | None = None
         self.nothing_inline = (None,) * len(call.operands)
         self.known: list[Held] | None = None
         self.known_given: list[Held | None] = [None] * body.results
@@ -206,6 +205,8 @@ class _Runner:
         launch: Launch | None = self.launches.get(key)
         if launch is None:
             launch = self.launches[key] = make_launch(self.definition, operands, given, scalars)
+            if self.plain and not any(h.inline for h in operands):
+                self.dump = marshal.dumps
             self.known = [Held(None, None, h.shape, h.dtype) for h in operands]
             self.known_given = [None if g is None else Held(None, None, g.shape, g.dtype) for g in given]
         elif launch.tight:

@@ -28,7 +28,7 @@ import numpy
 import xpdispatch
 from xpdispatch.arrays.namespaces import REFUSED
 from xpdispatch.errors import ArgumentError, XPDispatchError
-from xpdispatch.explain.words import size
+from xpdispatch.explain.report import size
 from xpdispatch.legate import driver
 from xpdispatch.machine import hardware
 from xpdispatch.machine.packages import install_command, version_of

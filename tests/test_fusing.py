@@ -160,7 +160,7 @@ def test_a_program_is_trusted_when_it_does_what_the_body_did() -> None:
         for _ in range(3):
             np.testing.assert_array_equal(made(like()), like() + 1)
         assert fusing(made).why_not == "the trace does not do what the body does"
-        assert not fusing(made).trusted
+        assert not any(fusing(made).trusted.values())
 
 
 @pytest.mark.parametrize("dtype", [np.longdouble, np.clongdouble, np.float16, np.complex64])
@@ -169,7 +169,7 @@ def test_programs_are_trusted_in_every_precision(dtype: Any) -> None:
     x = like(dtype=dtype)
     with forced_cuts(1):
         np.testing.assert_array_equal(made(x), x * 3 + 1)
-    assert fusing(made).trusted
+    assert any(fusing(made).trusted.values())
 
 
 def test_each_call_writes_its_body_down_anew() -> None:
@@ -238,7 +238,7 @@ def test_clips_are_numpys_where_zeros_have_two_signs(bounds: tuple[Any, Any], dt
     with np.errstate(all="ignore"):
         x = RARE.astype(dtype)
     made = assert_as_without(lambda xp, x: xp.clip(x, *bounds), (x,))
-    assert dtype == "int32" or fusing_of_last(made).trusted
+    assert dtype == "int32" or any(fusing_of_last(made).trusted.values())
 
 
 def fusing_of_last(made: Kernel) -> Traced:
@@ -320,7 +320,7 @@ def test_bodies_that_catch_floating_point_errors() -> None:
     with forced_cuts(1), warnings.catch_warnings():
         warnings.simplefilter("error")
         made(np.ones(100), out=out)
-        assert fusing(made).trusted
+        assert any(fusing(made).trusted.values())
         with pytest.raises(RuntimeWarning, match="divide by zero") as caught:
             made(np.zeros(100), out=out)
     assert any(entry.name == "body" for entry in caught.traceback), "the body itself says where"
@@ -432,7 +432,7 @@ def test_programs_are_tried_on_few_cells() -> None:
     with forced_cuts(1):
         A = like(4**10).reshape(4, 4, 4, 4, 4, 4, 4, 4, 4, 4)
         assert made(A).tobytes() == (A * 2 + 1).tobytes()
-    assert fusing(made).trusted
+    assert any(fusing(made).trusted.values())
     assert most <= 1 << 17
 
 
@@ -516,7 +516,7 @@ def test_buffers() -> None:
             made(x, mine, z)
             assert z.tobytes() == (x - y).tobytes()
             assert mine.tobytes() == (y + (x - y) * 2).tobytes()
-        assert fusing(made).trusted
+        assert any(fusing(made).trusted.values())
 
 
 def test_several_results_that_are_each_others_operands() -> None:
@@ -529,7 +529,7 @@ def test_several_results_that_are_each_others_operands() -> None:
             u, v = v + u, u - v
         assert a.tobytes() == u.tobytes()
         assert b.tobytes() == v.tobytes()
-        assert fusing(made).trusted
+        assert any(fusing(made).trusted.values())
 
 
 def test_one_array_as_two_results() -> None:
@@ -564,7 +564,7 @@ def test_choices_in_place(body: Callable[..., Any]) -> None:
             expected = body(xd.namespace_for("CPU"), x)
             made(x)
             assert x.tobytes() == expected.tobytes()
-        assert fusing(made).trusted
+        assert any(fusing(made).trusted.values())
 
 
 def test_conditions_in_place() -> None:
@@ -573,7 +573,7 @@ def test_conditions_in_place() -> None:
     expected = np.where(x, y, ~y)
     with forced_cuts(1):
         made(x, y)
-        assert fusing(made).trusted
+        assert any(fusing(made).trusted.values())
     np.testing.assert_array_equal(x, expected)
 
 
@@ -613,7 +613,7 @@ def test_broadcasts_whole_axes_and_0d_arrays() -> None:
     with forced_cuts(2):
         for _ in range(2):
             assert made(A, b, c).tobytes() == ((A + b * c) * c - 1).tobytes()
-        assert fusing(made).trusted
+        assert any(fusing(made).trusted.values())
 
 
 @pytest.mark.parametrize("boundary", ["valid", "clip", "edge", "wrap", 0.0])
@@ -636,7 +636,7 @@ def test_views_of_halos(boundary: Any) -> None:
     with forced_cuts(2):
         for _ in range(2):
             assert cut(u).tobytes() == expected.tobytes()
-        assert fusing(cut).trusted
+        assert any(fusing(cut).trusted.values())
 
 
 def test_arrays_in_the_order_of_fortran() -> None:
@@ -655,7 +655,7 @@ def test_bare_colons_take_what_the_body_gives() -> None:
     with forced_cuts(2):
         for _ in range(2):
             np.testing.assert_array_equal(made(A), np.diff(A))
-        assert fusing(made).trusted
+        assert any(fusing(made).trusted.values())
 
 
 # -- what goes wrong -----------------------------------------------------------------------------------
@@ -666,7 +666,7 @@ def test_errors_of_a_tile_say_which() -> None:
     x = np.arange(1.0, 101.0)
     with forced_cuts(1), np.errstate(all="raise"):
         made(x)
-        assert fusing(made).trusted
+        assert any(fusing(made).trusted.values())
         x[70] = 0
         with pytest.raises(FloatingPointError) as caught:
             made(x)

@@ -266,6 +266,16 @@ def test_the_sample_of_a_clipped_halo_is_an_inner_tile() -> None:
     assert shape == (9, 2)
 
 
+def test_the_sample_of_operands_with_other_halos_along_later_axes() -> None:
+    @kernel("x[j-2..j], y[:, j..j+1] -> z[j]", boundary="symmetric")
+    def both(xp, x, y):
+        assert (x.shape[0] - 2, y.shape[1] - 1) == (1, 1)
+        return x[:-2] + xp.sum(y, axis=0)[1:]
+
+    got = both(np.ones(0, np.float32), np.ones((3, 0), np.int32))
+    assert (got.shape, got.dtype) == ((0,), np.float64)
+
+
 def compressed(rows: int, columns: int, dtype: Any = np.int64) -> tuple[np.ndarray, ...]:
     """A sparse matrix with empty rows: borders, columns, values; and a vector."""
     counts = rng.integers(0, 4, rows) * (rng.random(rows) < 0.7)

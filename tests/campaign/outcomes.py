@@ -50,7 +50,7 @@ def check(program: Program, engines: tuple[str, ...] = ENGINES, count: Count = l
             count("refused", type(error).__name__)
             fits = program.wrong in ("letters", "boundary", "operator") and isinstance(error, XPDispatchError)
             return None if fits else Failure("decorator", type(error).__name__, str(error))
-        calls = [(p, expected(p)) for p in (program, program.with_other_values())]  # the second can be a shorter way
+        calls = [(p, expected(p)) for p in (program, program.with_other_values())]  # the second is prepared already
         for engine in engines:
             for same, answer in calls:
                 failure = _check_on(engine, same, kernel, answer, count)

@@ -443,7 +443,11 @@ def _fold(layout: Layout, target: Any, value: Any, *, one_piece: bool) -> None:
 
 
 def _inline(site: Site, arrays: Any, value: Any, layout: Layout, region: Region) -> Any:
-    """A 0-d operand that came with the scalars, or this tile's part of an operand without a cell."""
+    """A 0-d operand that came with the scalars, or this tile's part of an operand without a cell.
+
+    With a boundary that is all of it, of which the executor takes the tile's.
+    """
     if value.size:
         return arrays.asarray(value)
-    return operand_part(site, arrays.empty(value.shape, dtype=value.dtype), layout, region, whole(site.plan))
+    nothing = arrays.empty(value.shape, dtype=value.dtype)
+    return nothing if layout.boundary is not None else operand_part(site, nothing, layout, region, whole(site.plan))

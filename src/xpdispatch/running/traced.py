@@ -56,15 +56,16 @@ class Traced(ByTile):
     why_not : str
         What stands against it; empty while nothing is known to.
     trusted : BoundedCache
-        Outlines of programs that did what the body does; at most 256.
+        By the outlines of programs, whether they did what the body does.
     codes : BoundedCache
-        How programs are run, by their structure; at most 256.
+        How programs are run, by their structure.
     """
 
     def __init__(self, site: Site, known: Known) -> None:
         super().__init__(site, known)
         self.why_not = ""
-        self.trusted, self.codes = BoundedCache(), BoundedCache()
+        self.trusted = BoundedCache()
+        self.codes = BoundedCache()
 
     def tiles(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> Tiles:
         """The tiles of one call: by their trace, unless floating-point errors are raised, which the body may catch."""
@@ -145,12 +146,17 @@ class Traced(ByTile):
 
     def trusts(self, program: Program, targets: Sequence[Any], arguments: Sequence[Any]) -> bool:
         """Whether programs of this outline do what the body does."""
-        if program.outline not in self.trusted:
+        outline = program.outline
+        known: bool | None = self.trusted.get(outline)
+        if known is None:
             body = self.site.body
             dtypes = [arguments[at].dtype for at in body.operand_at]
             given = [None if t is None else t.dtype for t in targets]
             self.study(dtypes, given, [arguments[at] for at in body.scalar_at])
-        return program.outline in self.trusted
+            if outline not in self.trusted:
+                self.trusted[outline] = False
+            known = bool(self.trusted[outline])
+        return known
 
     def code_of(self, program: Program) -> Code:
         """How a program is run."""

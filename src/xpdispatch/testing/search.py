@@ -82,8 +82,11 @@ class Experiment:
     def _reruns(self, tiling: Tiling, strategy: str) -> Reruns:
         def both(pair: tuple[Trial, Arrays] | None) -> tuple[Arrays, Arrays] | None:
             if pair is not None:
+                trial, answer = pair
                 with suppress(Exception):  # a body that refuses the precision
-                    return pair[1], pair[0].run(tiling, strategy=strategy)
+                    got = trial.run(tiling, strategy=strategy)
+                    if strategy in trial.strategies:  # and was not found to have no trace in it
+                        return answer, got
             return None
 
         def moved(seed: int, *, coarse: bool = False) -> tuple[Arrays, Arrays, tuple[Arrays, Arrays] | None] | None:

@@ -134,8 +134,12 @@ class _Runner:
         site = _call_site()
         payload = self._payload(site, operands, scalars)
         launch = self._launch(operands, given, scalars)
-        entries = _set_apart(launch, operands, given)
-        results = [_begin(launch, r, g) for r, g in enumerate(given)]
+        may_overlap = self.writes or launch.mixed
+        entries = _set_apart(launch, operands, given) if may_overlap else [h.entry for h in operands]
+        results = [
+            new_store(*new) if g is None and new is not None else _begin(launch, r, g)
+            for r, (g, new) in enumerate(zip(given, launch.fresh, strict=True))
+        ]
         if not launch.plan.empty:
             fences.keep(definition)
             places = _unbound(np.dtype(np.int64)) if launch.recipe.gathered else None
@@ -145,8 +149,10 @@ class _Runner:
                 into = [_joined_into(launch, r, given[r]) for r in launch.recipe.gathered]
                 issue_joiner(launch, results, places, into, told)
         found = [
-            _finish(launch, r, store, g, None if at is None else values[at], self.kind)
-            for r, (store, g, at) in enumerate(zip(results, given, body.given_at, strict=True))
+            wrap(results[r], self.kind)
+            if g is None and launch.fresh[r]
+            else _finish(launch, r, results[r], g, None if at is None else values[at], self.kind)
+            for r, (g, at) in enumerate(zip(given, body.given_at, strict=True))
         ]
         if definition.on_error == "immediate":
             synchronize()

@@ -67,6 +67,10 @@ class Launch:
         For each result and operand whether a task reads of the operand just what it writes, if both are one array.
     full : tuple of (int, tuple of int)
         The stores that every task gets in full, or along some dimensions: in the order of variables.
+    mixed : bool
+        Operands may have to be copied, whatever is written: for what they point to, or for one array that comes twice.
+    fresh : tuple of ((tuple of int, numpy.dtype) or None)
+        For each result that is a store of its own from the start, what it is made of.
     alike : bool
         All stores are cut alike, so that one that comes twice needs no partition of its own.
     """
@@ -83,6 +87,8 @@ class Launch:
     in_place: tuple[int | None, ...]
     in_step: tuple[tuple[bool, ...], ...]
     full: tuple[tuple[int, tuple[int, ...]], ...]
+    mixed: bool
+    fresh: tuple[tuple[Shape, np.dtype[Any]] | None, ...]
     alike: bool
 
 
@@ -134,6 +140,7 @@ def make_launch(
         for layout, (dtype, _) in zip(plan.results, types, strict=True)
     )
     cuts = [(fit, layout.shape) for fit, layout in zip(recipe.operands, plan.operands, strict=True)]
+    unlike = tuple((p, q) for p, q in combinations(range(len(cuts)), 2) if cuts[p] != cuts[q])
     alone = len(plan.results) == 1 and not body.buffers and plan.results[0].op is None
     in_step = tuple(
         tuple(
@@ -155,10 +162,15 @@ def make_launch(
         lg.Scalar(header),
         None if plan.empty else task_of(definition, recipe),
         tight,
-        tuple((p, q) for p, q in combinations(range(len(cuts)), 2) if cuts[p] != cuts[q]),
+        unlike,
         tuple(updated if r in body.buffers else None for r, updated in enumerate(body.updated)),
         in_step,
         tuple((n, fit.keep_whole) for n, fit in enumerate(entering) if fit.how == "broadcast" or fit.keep_whole),
+        mixed=bool(recipe.images or unlike),
+        fresh=tuple(
+            None if layout.op or layout.joined or r in recipe.gathered else (shape, dtype)
+            for r, (layout, (dtype, shape)) in enumerate(zip(plan.results, types, strict=True))
+        ),
         alike=not more
         and all(fit == fits[0] and fit.is_plain for fit in fits)
         and all(o.op is None and not o.accumulate for o in plan.results),

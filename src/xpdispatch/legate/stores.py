@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -18,6 +19,9 @@ from xpdispatch.language.terms import Term
 from xpdispatch.legate.releases import STORES, interface_of, memory, plain_store
 from xpdispatch.planning.arguments import quick_kinds
 from xpdispatch.planning.plan import Shape
+
+_IS_ARRAY = hasattr(lg, "LogicalArray")
+"""Whether what cuPyNumeric hands over is a LogicalArray; on the development branch it is the store."""
 
 _VERSIONS = (1, 2)
 """Of Legate's data interface: a field is a LogicalArray in the first, a LogicalStore in the second."""
@@ -95,14 +99,15 @@ def hold(term: Term, array: Any, known: Held | None = None, *, written: bool = F
     ------
     DTypeError, ArgumentError, ShapeError, ResultError
     """
-    if isinstance(array, np.ndarray | np.generic):
-        return _hold_numpy(str(term.name), np.asarray(array), written=written)
     if known is not None and known.shape and type(array) in quick_kinds:
-        (column,) = interface_of(str(term.name), array)["data"].values()
-        store = plain_store(column)
-        if store is not None and not store.transformed:
-            return Held(store, None, known.shape, known.dtype, column)
+        with suppress(NotImplementedError, AssertionError):  # other releases, of some views
+            (column,) = array.__legate_data_interface__["data"].values()
+            store = column.data if _IS_ARRAY else column
+            if not store.transformed:
+                return Held(store, None, known.shape, known.dtype, column)
     name = str(term.name)
+    if isinstance(array, np.ndarray | np.generic):
+        return _hold_numpy(name, np.asarray(array), written=written)
     store = store_of(name, array)
     if stretched(store):
         if written:

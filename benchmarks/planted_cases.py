@@ -17,7 +17,7 @@ import right
 from xpdispatch import Kernel
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import Tile, whole
-from xpdispatch.planning.windows import Layout, Region
+from xpdispatch.planning.windows import Bounds, Layout
 from xpdispatch.running.parts import padded
 from xpdispatch.testing.trial import make_trial, quiet
 
@@ -76,7 +76,7 @@ class Case:
             return [buffers[r] for r in range(body.results)]
         return list(got) if isinstance(got, tuple) else [got]
 
-    def buffers(self, region: Region) -> dict[int, Any]:
+    def buffers(self, region: Bounds) -> dict[int, Any]:
         sizes = [stop - start for start, stop in region]
         return {r: np.zeros(self.plan.results[r].tile_shape(sizes), dtype=t) for r, t in self.dtypes.items()}
 
@@ -110,7 +110,7 @@ def in_one_tile(name: str) -> list[np.ndarray]:
     return [np.asarray(v) for v in got]
 
 
-def part(array: np.ndarray, layout: Layout, region: Region) -> np.ndarray:
+def part(array: np.ndarray, layout: Layout, region: Bounds) -> np.ndarray:
     """An operand's elements that go with a region."""
     slices, outside = layout.cut(region, tuple((0, stop) for _, stop in region))
     found = array[slices]

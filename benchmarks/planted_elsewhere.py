@@ -17,7 +17,7 @@ from planted_cases import CannotBeSaid, Case, in_one_tile, part, told
 from xpdispatch.arrays.reductions import identity
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import Tile, is_empty, whole
-from xpdispatch.planning.windows import WHOLE, Layout, Region
+from xpdispatch.planning.windows import WHOLE, Bounds, Layout
 from xpdispatch.testing.trial import quiet
 
 UFUNCS = {"sum": np.add, "max": np.maximum}
@@ -74,7 +74,7 @@ def jax_answer(case: Case, count: int) -> list[Any]:
         return PartitionSpec(*("i" if a == cut and layout.boundary is None else None for a in layout.axes))
 
     def out_spec(layout: Layout) -> Any:
-        return PartitionSpec("i") if layout.joined or layout.op == "fold" else spec(layout)
+        return PartitionSpec("i") if layout.concatenated or layout.op == "fold" else spec(layout)
 
     def shard(*parts: Any) -> Any:
         own = list(parts)
@@ -110,13 +110,13 @@ def dask_answer(case: Case, count: int) -> list[Any]:
     plan, cut = case.plan, case.cut
     (layout,) = plan.results
     expected = in_one_tile(case.name)[0]
-    apart = cut not in map(case.label, [a for a in layout.axes if a != WHOLE]) and not layout.joined
+    apart = cut not in map(case.label, [a for a in layout.axes if a != WHOLE]) and not layout.concatenated
     if "beyond" in case.name:
         raise CannotBeSaid("not run: it would write beyond the block's own memory")
     if apart and layout.op is None:
         raise CannotBeSaid("a block has its own part of the result, and no whole result")
 
-    def region_of(places: np.ndarray) -> Region:
+    def region_of(places: np.ndarray) -> Bounds:
         own = int(places[0]), int(places[-1]) + 1
         return tuple(own if case.label(a) == cut else (0, n) for a, n in enumerate(plan.extents))
 
@@ -144,8 +144,8 @@ def dask_answer(case: Case, count: int) -> list[Any]:
             blocks = da.overlap.overlap(blocks, {0: o.reaches[0].below}, {0: mode})
         pairs += [blocks, labels]
     out = tuple(1000 + axis if a == WHOLE else case.label(a) for axis, a in enumerate(layout.axes))
-    adjust = {cut: 1} if apart else {cut: float("nan")} if layout.joined else {}
-    out = (cut, *out) if apart else (cut, *out[1:]) if layout.joined else out
+    adjust = {cut: 1} if apart else {cut: float("nan")} if layout.concatenated else {}
+    out = (cut, *out) if apart else (cut, *out[1:]) if layout.concatenated else out
     new = {label: expected.shape[label - 1000] for label in out if label >= 1000}
     result = da.blockwise(
         *(block, out, *pairs),
@@ -212,7 +212,7 @@ def legate_answer(case: Case) -> list[Any]:
         try:
             values = case.call(xnp, tile, parts, buffers, pickle.loads(sent))
             for r, (store, o) in enumerate(zip(stores[len(given) :], plan.results, strict=True)):
-                if o.joined:
+                if o.concatenated:
                     store = store.create_output_buffer(values[r].shape)  # noqa: PLW2901
                 target = np.asarray(store)
                 target[...] = UFUNCS[o.op](target, values[r]) if o.op else values[r]
@@ -225,7 +225,7 @@ def legate_answer(case: Case) -> list[Any]:
     leaf.__signature__ = inspect.Signature(
         [inspect.Parameter(f"a{n}", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=k) for n, k in enumerate(kinds)]
     )
-    options = lg.VariantOptions(has_allocations=any(o.joined for o in plan.results))
+    options = lg.VariantOptions(has_allocations=any(o.concatenated for o in plan.results))
     made = PyTask(func=leaf, variants=(lg.VariantCode.CPU,), options=options, library=library)
     policy = lg.ParallelPolicy(overdecompose_factor=1, partitioning_threshold={lg.TaskTarget.CPU: 1})
     with lg.Scope(parallel_policy=policy):
@@ -236,9 +236,9 @@ def legate_answer(case: Case) -> list[Any]:
         outputs = []
         for r, o in enumerate(plan.results):
             variable, dtype = parts[len(lead) + len(inputs) + r], expected[r].dtype
-            store = runtime.create_store(legate_type(dtype)) if o.joined else new_store(expected[r].shape, dtype)
+            store = runtime.create_store(legate_type(dtype)) if o.concatenated else new_store(expected[r].shape, dtype)
             outputs.append(store)
-            if not o.joined:
+            if not o.concatenated:
                 fill(store, np.asarray(identity(o.op, dtype) if o.op else 0, dtype)[()])
             if o.op:
                 task.add_reduction(store, int(_kind(lg, o.op)), variable)
@@ -249,7 +249,9 @@ def legate_answer(case: Case) -> list[Any]:
         case.later()
         runtime.issue_execution_fence(block=True)
     case.operands = [np.asarray(a) for a in held]
-    shapes = [tuple(s.shape) if o.joined else e.shape for s, e, o in zip(outputs, expected, plan.results, strict=True)]
+    shapes = [
+        tuple(s.shape) if o.concatenated else e.shape for s, e, o in zip(outputs, expected, plan.results, strict=True)
+    ]
     return [to_numpy(store, shape) for store, shape in zip(outputs, shapes, strict=True)]
 
 
@@ -258,17 +260,17 @@ def _kind(lg: Any, op: str | None) -> Any:
 
 
 def _plain(layout: Layout) -> bool:
-    return not layout.reaches and not layout.joined and any(a != WHOLE for a in layout.axes)
+    return not layout.reaches and not layout.concatenated and any(a != WHOLE for a in layout.axes)
 
 
 def _constrain(lg: Any, task: Any, plan: Plan, parts: list[Any]) -> None:
     layouts = (*plan.operands, *plan.results)
     variables = parts[-len(layouts) :]
     for p, o in enumerate(layouts):
-        if o.axes and (fixed := [axis for axis, a in enumerate(o.axes) if a == WHOLE]) and not o.joined:
+        if o.axes and (fixed := [axis for axis, a in enumerate(o.axes) if a == WHOLE]) and not o.concatenated:
             task.add_constraint(*[lg.broadcast(variables[p], fixed)])
     for space in plan.spaces:
-        members = [p for p, o in enumerate(layouts) if set(o.axes) & set(space) and not o.joined]
+        members = [p for p, o in enumerate(layouts) if set(o.axes) & set(space) and not o.concatenated]
         plain = [p for p in members if _plain(layouts[p])]
         first = variables[plain[-1]] if plain else parts[0]  # what a halo goes around
         for p in members:

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 import xpdispatch as xd
 from xpdispatch.arrays import namespaces
 from xpdispatch.planning.tiles import grid, whole
-from xpdispatch.planning.windows import Region
+from xpdispatch.planning.windows import Bounds
 from xpdispatch.running import cutting, local
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.executor import ByTile, Whole, Work
@@ -132,7 +132,7 @@ def run_tiles(
     scalars: Sequence[Any] = (),
     targets: Sequence[Any] | None = None,
     *,
-    regions: Sequence[Region] | None = None,
+    regions: Sequence[Bounds] | None = None,
     order: int | None = None,
     **cuts: Sequence[int],
 ) -> list[Any]:

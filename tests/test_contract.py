@@ -420,7 +420,7 @@ def test_max_over_no_cell_is_refused(engine: Engine) -> None:
     def largest(xp, x):
         return xp.max(x)
 
-    with pytest.raises(ValueError, match="max of result 'hi' over no cell: i has extent 0"):
+    with pytest.raises(ValueError, match="max of result 'hi' over no element: i has extent 0"):
         largest(engine.put(np.zeros(0)))
 
 

@@ -151,7 +151,7 @@ def test_why_a_body_is_not_written_down() -> None:
     made = kernel("x[i] -> z[i]")(lambda xp, x: x - xp.mean(x))
     with forced_cuts(1):
         made(like())
-        assert fusing(made).why_not == "numpy.mean works on more than single cells"
+        assert fusing(made).why_not == "numpy.mean works on more than single elements"
 
 
 def test_a_program_is_trusted_when_it_does_what_the_body_did() -> None:

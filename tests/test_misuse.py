@@ -147,11 +147,11 @@ def test_arguments_of_constraints() -> None:
 def test_pointers_to_nowhere() -> None:
     gather = kernel("p[i], x[:] -> y[i]", constraints=[image("p", "x")])(lambda xp, p, x: x[p])
     x = np.arange(4.0)
-    with pytest.raises(IndexError, match="argument 'p' holds 4, which points to no cell of 'x': there are 4"):
+    with pytest.raises(IndexError, match="argument 'p' holds 4, which points to no element of 'x': there are 4"):
         gather(np.asarray([0, 4]), x)
-    with pytest.raises(xd.PointerError, match="argument 'p' holds -1, which points to no cell"):
+    with pytest.raises(xd.PointerError, match="argument 'p' holds -1, which points to no element"):
         gather(np.asarray([-1, 2]), x)
-    with pytest.raises(TypeError, match="argument 'p' points to cells of 'x' and has dtype float64, expected integers"):
+    with pytest.raises(TypeError, match="argument 'p' points to elements of 'x' and has dtype float64, expected integers"):
         gather(np.ones(2), x)
     ranges = kernel("s[i..i+1], x[:] -> y[i]", boundary="valid", constraints=[image("s", "x")])(lambda xp, s, x: s[1:])
     with pytest.raises(IndexError, match="'s' holds borders of ranges, and they are not in ascending order"):
@@ -543,7 +543,7 @@ def test_results_of_unknown_size_are_returned_alone(engine: Engine) -> None:
 def test_rows_without_a_cell_on_legate(on_legate: Engine) -> None:
     nothing = kernel("x[i] -> y[?, :]")(lambda xp, x: xp.zeros((x.shape[0], 0)))
     assert nothing(np.ones(3)).shape == (3, 0)
-    with pytest.raises(ValueError, match="result 'y' has shape \\(any, 0\\): Legate cannot count rows without a cell"):
+    with pytest.raises(ValueError, match="result 'y' has shape \\(any, 0\\): Legate cannot count empty rows"):
         nothing(on_legate.put(np.ones(3)))
 
 

@@ -201,7 +201,7 @@ def test_fold_of_several_results(engine: Engine) -> None:
         best, place = run_tiles(argmax, [x], order=1, **cuts)
         np.testing.assert_array_equal(place, x.argmax(1))
         np.testing.assert_array_equal(best, x.max(1))
-    with pytest.raises(ValueError, match="fold of result 'best' over no cell: j has extent 0"):
+    with pytest.raises(ValueError, match="fold of result 'best' over no element: j has extent 0"):
         argmax(engine.put(x[:, :0]))
 
 
@@ -360,7 +360,7 @@ def test_images_are_cut_on_legate(on_legate: Engine) -> None:
     doubled = on_legate.put(np.concatenate([x, x]))[23:]  # a view, of which Legate has no image
     got = on_legate.get(product_of(*map(on_legate.put, (starts, columns, values)), doubled))
     np.testing.assert_allclose(got, product_of(starts, columns, values, x), atol=1e-12)
-    with pytest.raises(xd.PointerError, match="points to no cell of 'x': there are 23"):
+    with pytest.raises(xd.PointerError, match="points to no element of 'x': there are 23"):
         product_of(*map(on_legate.put, (starts, columns + 23, values, x)))
         xd.synchronize()
 

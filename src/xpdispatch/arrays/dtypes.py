@@ -109,7 +109,7 @@ def _rule(entry: Any, operands: Sequence[str]) -> Rule:
         fixed = np.dtype(entry) if isinstance(entry, str | type) else np_dtype(entry)
     except (TypeError, DTypeError) as error:
         raise ArgumentError(
-            f"dtype={entry!r} is no dtype",
+            f"dtype={entry!r} is not a dtype",
             hint="give a dtype, a function of the operands' dtypes, or the name of an operand: " + ", ".join(operands),
         ) from error
     return lambda dtypes, xp: own_dtype(fixed, xp)

@@ -154,7 +154,7 @@ _CONVERSIONS = {
 
 
 def conversion_of(value: Any) -> tuple[str, str]:
-    """Of which package an object is that is no array, and what to do with it."""
+    """Of which package an object is that is not an array, and what to do with it."""
     root = type(value).__module__.split(".")[0]
     if root in _CONVERSIONS:
         return f" of {root}", _CONVERSIONS[root]

@@ -95,7 +95,7 @@ def kernel(
         Whether large calls on NumPy arrays, and the tiles of Legate's CPU tasks, are cut into smaller tiles that the
         cache holds. Pass False for a body that does much the same work however small its tile is.
     fuse : bool, optional
-        Whether a body that does arithmetic on single cells alone may be written down once for each call, and run
+        Whether a body that does arithmetic on single elements alone may be traced once for each call, and run
         without the arrays that it makes on the way: in tiles by NumPy's functions, with the same bits, and on a GPU by
         one generated kernel. Pass False where the body's Python must run for each tile.
     options : mapping of str to bool, optional

@@ -222,7 +222,7 @@ class Kernel(Generic[P, R]):
         ----------
         *args, out, **kwargs
             As in a call. In place of an array may stand anything that has a shape and a dtype, such as a
-            ``jax.ShapeDtypeStruct``: no cell is read, and no array is made.
+            ``jax.ShapeDtypeStruct``: no element is read, and no array is made.
 
         Returns
         -------

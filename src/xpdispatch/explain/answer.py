@@ -14,7 +14,7 @@ from xpdispatch.explain.legate_rule import Decision, decide
 from xpdispatch.explain.question import Machine, Question
 from xpdispatch.explain.tiling import Pieces, Tiles
 from xpdispatch.machine.threads import thread_count
-from xpdispatch.planning.windows import Region
+from xpdispatch.planning.windows import Bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ class Answer:
         """How many tiles there are, empty ones aside."""
         return self.tiling.count
 
-    def tiles(self) -> Iterator[Region]:
+    def tiles(self) -> Iterator[Bounds]:
         """The tiles that have elements, each with a first element and the one after the last for each index."""
         return self.tiling.regions()
 

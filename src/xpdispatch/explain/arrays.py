@@ -72,7 +72,7 @@ class ArrayCut:
 
         Of what is concatenated only the body knows how large a tile's part is.
         """
-        if self.layout.joined:
+        if self.layout.concatenated:
             return "concatenated"
         if self.fit in ("inline", "image"):
             return "sent" if self.fit == "inline" else "pointed"
@@ -120,7 +120,7 @@ class ArrayCut:
     def shared_by(self) -> int:
         """How many tiles have the same part, or make partial results of it."""
         others = (n for i, n in enumerate(self.tiling.counts) if i not in self.layout.axes)
-        return 1 if self.layout.joined else max(1, math.prod(others))
+        return 1 if self.layout.concatenated else max(1, math.prod(others))
 
     @property
     def shared_over(self) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ class ArrayCut:
 
     def index(self, axis: int) -> int:
         """The position of the index along which an axis is cut, or ``WHOLE``."""
-        return 0 if self.layout.joined and axis == 0 else self.layout.axes[axis]
+        return 0 if self.layout.concatenated and axis == 0 else self.layout.axes[axis]
 
     def _extent(self, axis: int) -> int:
         """The extent of an axis; where only the body knows it, as many elements as the index has."""

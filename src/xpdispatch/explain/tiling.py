@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpdispatch.planning.windows import Region
+from xpdispatch.planning.windows import Bounds
 
 
 class Pieces(NamedTuple):
@@ -92,7 +92,7 @@ class Tiles:
         spans = (pairwise(cut.borders[: cut.filled + 1].tolist()) for cut in self.cuts)
         return {name: tuple(found) for name, found in zip(self.indices, spans, strict=True)}
 
-    def regions(self) -> Iterator[Region]:
+    def regions(self) -> Iterator[Bounds]:
         """The tiles that have elements, in the order in which they are launched."""
         spans = list(self.pieces.values())
         back = [self.order.index(i) for i in range(len(self.order))]

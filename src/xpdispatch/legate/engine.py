@@ -365,7 +365,7 @@ def _begin(launch: Launch, r: int, given: Held | None) -> Any:
     Only where it accumulates into an array of the partial results' own dtype does it start from what is there.
     """
     layout, (dtype, shape) = launch.plan.results[r], launch.types[r]
-    if not launch.plan.empty and (layout.joined or r in launch.recipe.gathered):
+    if not launch.plan.empty and (layout.concatenated or r in launch.recipe.gathered):
         return _unbound(dtype)
     keyed = launch.keyed[r]
     own = np.dtype(f"i{dtype.itemsize}") if keyed else dtype
@@ -392,7 +392,7 @@ def _finish(launch: Launch, r: int, store: Any, given: Held | None, array: Any, 
         floats = new_store(shape, dtype)
         _run(_FROM_KEYS, store, dtype.name, floats)
         store = floats
-    if layout.joined and not launch.plan.empty:
+    if layout.concatenated and not launch.plan.empty:
         synchronize()  # the extent is not known before
         store = bound(store, shape[1:], dtype)
     if given is None:
@@ -483,7 +483,7 @@ def forced_tiles(factor: int, tiles: list[Any] | None = None) -> Iterator[list[A
 
     Yields
     ------
-    list of (Definition, Region)
+    list of (Definition, Bounds)
         The tiles of all tasks that have ended by the next synchronisation.
     """
     tiles = [] if tiles is None else tiles

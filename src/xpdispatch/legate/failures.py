@@ -38,7 +38,7 @@ class Failure(NamedTuple):
     pickled: bytes
 
 
-class Carrier(Exception):  # noqa: N818  it is no error of its own
+class Carrier(Exception):  # noqa: N818  it is not an error of its own
     """Takes a failure through Legate to every process.
 
     It comes out as itself where :func:`collecting`, and elsewhere, where Legate raises it to the user, as what the

@@ -168,7 +168,7 @@ def make_launch(
         tuple((n, fit.keep_whole) for n, fit in enumerate(entering) if fit.how == "broadcast" or fit.keep_whole),
         mixed=bool(recipe.images or unlike),
         fresh=tuple(
-            None if layout.op or layout.joined or r in recipe.gathered else (shape, dtype)
+            None if layout.op or layout.concatenated or r in recipe.gathered else (shape, dtype)
             for r, (layout, (dtype, shape)) in enumerate(zip(plan.results, types, strict=True))
         ),
         alike=not more
@@ -283,12 +283,12 @@ def issue_joiner(launch: Launch, results: list[Any], places: Any, into: Sequence
 
 
 def _check_rows(plan: Plan) -> None:
-    """Refuse a result of unknown size whose rows have no cell: then nothing would tell how many there are."""
+    """Refuse a result of unknown size whose rows have no element: then nothing would tell how many there are."""
     for layout in plan.results:
-        if layout.joined and 0 in layout.shape[1:]:
+        if layout.concatenated and 0 in layout.shape[1:]:
             raise ShapeError(
-                f"result {layout.name!r} has shape {show_shape(layout.shape)}: Legate cannot count rows without a cell",
-                hint="call the kernel on NumPy arrays, or return rows with a cell",
+                f"result {layout.name!r} has shape {show_shape(layout.shape)}: Legate cannot count empty rows",
+                hint="call the kernel on NumPy arrays, or return rows with an element",
             )
 
 
@@ -311,7 +311,7 @@ def check_room(
     Returns
     -------
     bool
-        Whether they fit only since some are views of the same cells.
+        Whether they fit only since some are views of the same elements.
 
     Raises
     ------

@@ -28,7 +28,7 @@ from xpdispatch.machine.threads import thread_count
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import describe, is_empty, whole
-from xpdispatch.planning.windows import Layout, Region
+from xpdispatch.planning.windows import Bounds, Layout
 from xpdispatch.running import cutting
 from xpdispatch.running.cutting import Choice, Cutter
 from xpdispatch.running.executor import NOWHERE, Strategy, Whole, Work
@@ -64,7 +64,7 @@ class Header:
     cast: tuple[bool, ...]
 
 
-recorder: list[tuple[Definition, Region]] | None = None
+recorder: list[tuple[Definition, Bounds]] | None = None
 """Where the tiles of this process' tasks are noted down, for the checks that run the same ones with NumPy."""
 
 _PICKLED = pickle.dumps(None, pickle.HIGHEST_PROTOCOL)[0]
@@ -115,7 +115,7 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
     failure: Failure | None = None
     launch, site_of_call, ignored = -1, ("", 0), False
     where = f"kernel {definition.name!r}, variant {variant}"
-    region: Region = ()
+    region: Bounds = ()
     task: Task | None = None
     stores: list[Any] = []
     unbound: Sequence[tuple[int, int]] = ()
@@ -162,7 +162,7 @@ def _failure(
     where: str,
     launch: int,
     site_of_call: tuple[str, int],
-    region: Region,
+    region: Bounds,
 ) -> Failure:
     """What is told of an exception, with the call that it belongs to."""
     if isinstance(error, XPDispatchError):
@@ -254,7 +254,7 @@ class Task:
                 found[n] = data_of(argument)
         return found
 
-    def place(self, stores: Sequence[Any]) -> Region:
+    def place(self, stores: Sequence[Any]) -> Bounds:
         """The tile."""
         region = []
         for source, extent in zip(self.recipe.sources, self.plan.extents, strict=True):
@@ -273,7 +273,7 @@ class Task:
                 region[i] = (start * extent // count, stop * extent // count)
         return tuple(region)
 
-    def run(self, stores: Sequence[Any], inline: Sequence[Any], scalars: Sequence[Any]) -> tuple[Region, Sequence[Any]]:
+    def run(self, stores: Sequence[Any], inline: Sequence[Any], scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Any]]:
         """Run the body on the tile, and write what goes to stores of a known size; the tile, and all results.
 
         The tile begins at 0 where it does not matter where it lies; an empty one has no results.
@@ -306,7 +306,7 @@ class Task:
         return region, results
 
     def _operands(
-        self, site: Site, region: Region, stores: Sequence[Any], views: Sequence[Any], inline: Sequence[Any]
+        self, site: Site, region: Bounds, stores: Sequence[Any], views: Sequence[Any], inline: Sequence[Any]
     ) -> tuple[list[Any], Mapping[int, Sequence[int]]]:
         """The operands' parts, and the first element of those that do not begin where the tile says."""
         origins: dict[int, Sequence[int]] = {}
@@ -327,7 +327,7 @@ class Task:
                 operands.append(fit.turn_back(view))
         return operands, origins or NOWHERE
 
-    def _targets(self, region: Region, views: Sequence[Any]) -> list[Any]:
+    def _targets(self, region: Bounds, views: Sequence[Any]) -> list[Any]:
         """Where results go; None where only the body knows how much comes."""
         targets: list[Any] = []
         for r, fit in enumerate(self.recipe.results):
@@ -352,12 +352,12 @@ def _site(definition: Definition, variant: str, header: Header) -> Site:
 
 
 def _bind(variant: str, store: Any, value: Any) -> None:
-    """Give a result of unknown size this tile's part, cells in a row; Legate ends the process where none comes."""
+    """Give a result of unknown size this tile's part, elements in a row; Legate ends the process where none comes."""
     arrays = load("cupy") if variant == "GPU" else np
-    cells = arrays.asarray(value).reshape(-1)
-    room = store.create_output_buffer((int(cells.size),), True)  # noqa: FBT003  Legate's own way to say: bind it
-    if cells.size:
-        (np.asarray(room) if arrays is np else device.view(arrays, room))[...] = cells
+    elements = arrays.asarray(value).reshape(-1)
+    room = store.create_output_buffer((int(elements.size),), True)  # noqa: FBT003  Legate's own way to say: bind it
+    if elements.size:
+        (np.asarray(room) if arrays is np else device.view(arrays, room))[...] = elements
 
 
 def make_joiner(definition: Definition, variant: str) -> Callable[[Any], None]:
@@ -393,15 +393,15 @@ def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Se
     regions = [tuple((a, b) for a, b in row) for row in places.reshape(-1, len(plan.extents), 2).tolist()]
     gathered = Gathered()
     results: list[Any] = [None] * len(plan.results)
-    for r, cells, store in zip(header.recipe.gathered, parts, outputs, strict=True):
+    for r, elements, store in zip(header.recipe.gathered, parts, outputs, strict=True):
         layout = plan.results[r]
         target = results[r] = _view(arrays, store).reshape(layout.shape)
         # Where every tile failed there is nothing; the failure is told elsewhere.
-        target[...] = 0 if layout.op in (None, "fold") else identity(layout.op, np.dtype(cells.dtype))
+        target[...] = 0 if layout.op in (None, "fold") else identity(layout.op, np.dtype(elements.dtype))
         first, values = 0, []
         for region in regions:
             shape = layout.tile_shape([stop - start for start, stop in region])
-            values.append((region, cells[first : first + math.prod(shape)].reshape(shape)))
+            values.append((region, elements[first : first + math.prod(shape)].reshape(shape)))
             first += math.prod(shape)
         for region, value in sorted(values, key=itemgetter(0)):
             if layout.op in (None, "fold"):
@@ -442,8 +442,8 @@ def _fold(layout: Layout, target: Any, value: Any, *, one_piece: bool) -> None:
         combine(op, target, value)
 
 
-def _inline(site: Site, arrays: Any, value: Any, layout: Layout, region: Region) -> Any:
-    """A 0-d operand that came with the scalars, or this tile's part of an operand without a cell.
+def _inline(site: Site, arrays: Any, value: Any, layout: Layout, region: Bounds) -> Any:
+    """A 0-d operand that came with the scalars, or this tile's part of an operand without an element.
 
     With a boundary that is all of it, of which the executor takes the tile's.
     """

@@ -5,7 +5,7 @@ dimensions are the split indices and the whole axes (axes of equal extent share 
 that stays whole is projected away, the rest is put in the common order, and missing dimensions are
 promoted, which copies nothing. Whole dimensions are then broadcast, and all stores aligned.
 
-An axis in blocks is split in two by a view: the index, and the cells of a block, which stay whole. An operand with
+An axis in blocks is split in two by a view: the index, and the elements of a block, which stay whole. An operand with
 a halo is whole in every tile: Legate 26.6 has a constraint for halos, bloat, but a task can then run before its
 cells have been copied (``benchmarks/legate_bloat.py`` shows it). The same happens where one store enters a launch both
 whole and cut.
@@ -13,7 +13,7 @@ whole and cut.
 An index that no store is cut along gets a grid, a store of its own, so that Legate has something to cut. Each of its
 cells stands for a stretch of the index, and nothing of the index' extent is allocated.
 
-An operand that another points to is cut by Legate's image, along the pointers: the cells of the other store itself
+An operand that another points to is cut by Legate's image, along the pointers: the elements of the other store itself
 where they are int64 and it has one axis to point to, else rects (Legate's rects) that a task makes of them.
 """
 
@@ -40,7 +40,7 @@ class Fit:
     ----------
     how : {"align", "broadcast", "free", "inline", "unbound", "gathered", "image"}
         Fitted and aligned; whole in every tile; 0-d, which needs no constraint; not a store at all but
-        sent with the scalars (0-d NumPy arrays, arrays without a cell); a store whose size the tiles tell; such a
+        sent with the scalars (0-d NumPy arrays, arrays without an element); a store whose size the tiles tell; such a
         store of partial results, that a second task puts together in the order of the tiles; or cut where pointers say.
     project : tuple of int
         Axes of extent 1 to drop, last first.
@@ -59,9 +59,9 @@ class Fit:
     dims : tuple of int
         For each axis of the array its dimension in the common space, or -1.
     blocks : tuple of (int, tuple of int)
-        Axes to split into the index and the cells of a block, once those are dropped, with both extents, last first.
+        Axes to split into the index and the elements of a block, once those are dropped, with both extents, last first.
     merge : tuple of bool
-        For each axis, once `blocks` are split, whether it holds the cells of a block; empty where none does.
+        For each axis, once `blocks` are split, whether it holds the elements of a block; empty where none does.
     """
 
     how: Literal["align", "broadcast", "free", "inline", "unbound", "gathered", "image"]
@@ -113,7 +113,7 @@ class Fit:
                 shape[-1] *= extent
             else:
                 shape.append(extent)
-        return array.reshape(shape)  # a view: the cells of a block follow each other
+        return array.reshape(shape)  # a view: the elements of a block follow each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class Recipe:
     grid : (tuple of int, Fit) or None
         Shape and fit of a store for the indices that no other has. It comes after the results.
     cells : tuple of int
-        For each index into how many cells of the grid it is divided; 0 where it is not.
+        For each index into how many elements of the grid it is divided; 0 where it is not.
     """
 
     operands: tuple[Fit, ...]
@@ -200,7 +200,7 @@ def make_recipe(
     Parameters
     ----------
     plan : Plan
-        Complete and with a cell on every index.
+        Complete and with an element on every index.
     inline : sequence of bool
         For each operand and then each result whether it is sent with the scalars.
     max_dim : int
@@ -216,7 +216,9 @@ def make_recipe(
     # Only the explicit spelling can leave arrays unaligned, or let every tile write a whole result. What tiles would
     # mean there depends on how Legate cuts; one piece means what it means in this process.
     indices = set(range(len(plan.indices)))
-    loose = any(layout.op is None and not layout.joined and not indices <= set(layout.axes) for layout in plan.results)
+    loose = any(
+        layout.op is None and not layout.concatenated and not indices <= set(layout.axes) for layout in plan.results
+    )
     one_piece = one_piece or loose or len(plan.spaces) > 1
     layouts = [*plan.operands, *plan.results]
     fits = [_simple(layout, inline=apart) for layout, apart in zip(layouts, inline, strict=True)]
@@ -263,7 +265,7 @@ def make_recipe(
 
 
 THRESHOLDS = {"cpu": 1 << 14, "omp": 1 << 17, "gpu": 1 << 20}
-"""Cells of the common space below which Legate cuts nothing, by the kind of processor, unless it is told otherwise."""
+"""Elements of the common space below which Legate cuts nothing, by the kind of processor, unless that is set."""
 
 Types = Sequence[tuple[np.dtype[Any], Shape]]
 """Dtype and shape of each result."""
@@ -271,7 +273,7 @@ Types = Sequence[tuple[np.dtype[Any], Shape]]
 
 def with_results(plan: Plan, types: Types) -> Plan:
     """The plan with the extents of its results, but for those of ``?``."""
-    shapes = [(None, *s[1:]) if r.joined else s for r, (_, s) in zip(plan.results, types, strict=True)]
+    shapes = [(None, *s[1:]) if r.concatenated else s for r, (_, s) in zip(plan.results, types, strict=True)]
     return plan.with_result_shapes(shapes)
 
 
@@ -303,7 +305,9 @@ def recipe_of_call(
     """
     apart = [*inline, *(0 in layout.shape for layout in plan.results)]
     ordered = _ordered(plan, types, deterministic=deterministic)
-    unbound = sum(layout.joined for layout in plan.results) + (len(ordered) + 1 if ordered else 0)  # and their places
+    unbound = sum(layout.concatenated for layout in plan.results) + (
+        len(ordered) + 1 if ordered else 0
+    )  # and their places
     # What is there already has no place in the order; and where there is no index there is one tile.
     one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
     gathered = () if one_piece else ordered
@@ -325,7 +329,7 @@ def _ordered(plan: Plan, types: Types, *, deterministic: bool) -> tuple[int, ...
 
 
 def _cells(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> tuple[int, ...]:
-    """For each index that no store to be aligned has the cells it gets in a grid, 0 for others; empty without any."""
+    """For each index that no store to be aligned has its elements in a grid, 0 for others; empty without any."""
     covered = {a for layout, fit in zip(layouts, fits, strict=True) if fit is None for a in layout.axes}
     apart = [i for i in range(len(plan.indices)) if i not in covered]
     if not apart or plan.empty:
@@ -404,7 +408,7 @@ def _natural(layout: Layout) -> tuple[int, ...]:
 
 def _simple(layout: Layout, *, inline: bool) -> Fit | None:
     """The fit of an array that no index cuts, or None."""
-    if layout.joined:
+    if layout.concatenated:
         return Fit("unbound")
     if inline:
         return Fit("inline")
@@ -441,7 +445,7 @@ def _scales(layout: Layout) -> tuple[int, ...]:
 
 
 def _keys(layout: Layout) -> tuple[Key | None, ...]:
-    """For each axis its dimension's key; for one in blocks that of the index and that of the cells of a block."""
+    """For each axis its dimension's key; for one in blocks that of the index and that of the elements of a block."""
     keys: list[Key | None] = []
 
     def whole(extent: int) -> Key:

@@ -15,7 +15,7 @@ from xpdispatch.legate.tasks import library
 
 
 def rects_of(store: Any, kind: Rects) -> Any:
-    """Launch the task that makes rects of pointers; those without a cell end before they begin."""
+    """Launch the task that makes rects of pointers; those without an element end before they begin."""
     count = store.shape[0] - 1
     ends = [store.slice(0, slice(0, count)), store.slice(0, slice(1, count + 1))] if kind.borders else [store]
     runtime = lg.get_legate_runtime()

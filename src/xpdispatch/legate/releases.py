@@ -94,7 +94,7 @@ def cutting(factor: int) -> Any:
 
 
 def cutting_cells(share: float) -> Any:
-    """A scope for launches over stores with this share of the cells that they stand for.
+    """A scope for launches over stores with this share of the elements that they stand for.
 
     Legate's least size of a tile counts for what they stand for; before Legate 26.3 it cannot be set.
     """
@@ -107,14 +107,14 @@ def cutting_cells(share: float) -> Any:
 
 
 def least_size(policy: Any, target: Any) -> int:
-    """Cells below which Legate cuts nothing; its own default before Legate 26.3, which does not tell."""
+    """Elements below which Legate cuts nothing; its own default before Legate 26.3, which does not tell."""
     if hasattr(policy, "partitioning_threshold"):
         return int(policy.partitioning_threshold(target))
     return int(os.environ.get(f"LEGATE_MIN_{target.name}_CHUNK", THRESHOLDS[target.name.lower()]))
 
 
 def least_extents(variable: Any, extents: Sequence[int]) -> Any:
-    """The constraint that no tile has fewer cells along an axis than these; 0 where it may have any.
+    """The constraint that no tile has fewer elements along an axis than these; 0 where it may have any.
 
     Before Legate 26.6, which has no such constraint, those axes are kept whole.
     """

@@ -49,12 +49,12 @@ class Held:
 
     @property
     def inline(self) -> bool:
-        """Whether an operand is sent with the scalars: it is 0-d from NumPy, or has no cell."""
+        """Whether an operand is sent with the scalars: it is 0-d from NumPy, or has no element."""
         return self.store is None or 0 in self.shape
 
     @property
     def followable(self) -> bool:
-        """Whether Legate can take the cells for pointers."""
+        """Whether Legate can take the elements for pointers."""
         return self.store is not None and self.dtype == np.int64 and not self.store.transformed
 
     def to_send(self) -> Any:
@@ -131,7 +131,7 @@ _STRETCHED = re.compile(r"(?:Promote|Broadcast)\([a-z_]*dim: \d+, dim_size: (\d+
 
 
 def stretched(store: Any) -> bool:
-    """Whether some axis shows the same cells again and again, as in a broadcast view.
+    """Whether some axis shows the same elements again and again, as in a broadcast view.
 
     Legate hands such an axis to every task in full, however the array is cut. It tells of it in the store's text alone.
     """
@@ -139,7 +139,7 @@ def stretched(store: Any) -> bool:
 
 
 def _spread(array: Any) -> Any:
-    """A copy of a stretched array in which every cell is there; without cuPyNumeric this waits."""
+    """A copy of a stretched array in which every element is there; without cuPyNumeric this waits."""
     if not _has_cupynumeric():
         return np.array(array.get_physical_store())
     cupynumeric = load("cupynumeric")
@@ -225,7 +225,7 @@ def unbound_store(dtype: np.dtype[Any]) -> Any:
 
 
 def grid_store(shape: Shape) -> Any:
-    """A store of bytes that is there to be cut, and of which no cell is read."""
+    """A store of bytes that is there to be cut, and of which no element is read."""
     store = new_store(shape, np.dtype(np.uint8))
     store.fill(0)
     return store

@@ -132,6 +132,6 @@ def refuse_empty(plan: Plan) -> None:
         if layout.op in ("max", "min", "fold") and not layout.accumulate:
             gone: Sequence[str] = [n for n, extent in zip(plan.indices, plan.extents, strict=True) if extent == 0]
             raise ShapeError(
-                f"{layout.op} of result {layout.name!r} over no cell: {', '.join(gone)} has extent 0",
-                hint="pass arrays with at least one cell, or handle the empty case before the call",
+                f"{layout.op} of result {layout.name!r} over no element: {', '.join(gone)} has extent 0",
+                hint="pass arrays with at least one element, or handle the empty case before the call",
             )

@@ -50,7 +50,7 @@ class Body:
     buffers : tuple of int
         The results that are parameters too, so that the body may write them.
     updated : tuple of (int or None)
-        For each result the operand that it updates in place. One that the body reads with a halo is no buffer: the
+        For each result the operand that it updates in place. One that the body reads with a halo is not a buffer: the
         body reads old values and returns new ones.
     merge : callable or None
         ``merge(xp, a, b)``, which folds two partial results.
@@ -210,7 +210,7 @@ def make_body(
     Raises
     ------
     ArgumentError
-        The notation names what is no parameter.
+        The notation names what is not a parameter.
     """
     parameters = parameters_of(function)
     operands = [str(t.name) for t in signature.operands if t.name]
@@ -218,7 +218,7 @@ def make_body(
     for term in signature.operands:
         if term.name and term.name not in parameters:
             raise ArgumentError(
-                f"the notation reads {term.name!r}, which is no parameter of the body",
+                f"the notation reads {term.name!r}, which is not a parameter of the body",
                 column=term.column,
                 hint=f"the parameters are {', '.join(parameters) or 'none'}; names left of '->' are parameters",
             )

@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 
 class Image(NamedTuple):
-    """Operands of which a tile gets the part that its cells of another operand point to.
+    """Operands of which a tile gets the part that its elements of another operand point to.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class Image(NamedTuple):
     ranges : tuple of int
         Positions of the operands that it points to, along their first axis.
     borders : bool
-        The pointers are borders of ranges, each where the one before ends, and no cells themselves.
+        The pointers are borders of ranges, each where the one before ends, and no elements themselves.
     hint : str
-        Legate's name for the way to find the cells.
+        Legate's name for the way to find the elements.
     """
 
     function: int
@@ -57,7 +57,7 @@ class Plan:
     images : tuple of Image
         In an order in which those that follow from others come later.
     least : tuple of int
-        For each index how many cells a tile has at least, where the index has as many; empty where any number does.
+        For each index how many elements a tile has at least, where the index has as many; empty where any number does.
     """
 
     indices: tuple[str, ...]
@@ -71,18 +71,18 @@ class Plan:
 
     @property
     def fewest(self) -> Shape:
-        """The fewest cells of each index that a tile has, an empty one aside."""
+        """The fewest elements of each index that a tile has, an empty one aside."""
         return tuple(map(min, self.least, self.extents)) if self.least else (1,) * len(self.indices)
 
     @property
     def empty(self) -> bool:
-        """Whether some index has no cell, so that no body runs."""
+        """Whether some index has no element, so that no body runs."""
         return 0 in self.extents
 
     @property
     def complete(self) -> bool:
         """Whether every extent is known without running the body, but for those of ``?``."""
-        return all(None not in layout.shape[layout.joined :] for layout in self.results)
+        return all(None not in layout.shape[layout.concatenated :] for layout in self.results)
 
     def with_result_shapes(self, shapes: Sequence[tuple[int | None, ...]]) -> Plan:
         """The same plan with the extents that only the body knew."""
@@ -199,7 +199,7 @@ def _images(signature: Signature, names: Sequence[str], boundaries: Mapping[str,
 def _least(
     signature: Signature, operands: Sequence[Layout], results: Sequence[Layout], indices: int
 ) -> tuple[int, ...]:
-    """For each index the least cells of a tile that the min_extents of all arrays ask for."""
+    """For each index the least elements of a tile that the min_extents of all arrays ask for."""
     layouts = {layout.name: layout for layout in (*results, *operands)}
     least = [1] * indices
     for constraint in signature.constraints:

@@ -1,6 +1,6 @@
 """Tiles: the parts of the index space that bodies see. Pure: no arrays.
 
-A :data:`Region` is what an executor loops over; a :class:`Tile` is the same thing as the body sees it.
+A :data:`Bounds` is what an executor loops over; a :class:`Tile` is the same thing as the body sees it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 from xpdispatch.arrays.randoms import uniform
 from xpdispatch.errors import ArgumentError
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.windows import WHOLE, Layout, Region
+from xpdispatch.planning.windows import WHOLE, Bounds, Layout
 
 
-def whole(plan: Plan) -> Region:
-    """The region that holds every cell."""
+def whole(plan: Plan) -> Bounds:
+    """The region that holds every element."""
     return tuple((0, n) for n in plan.extents)
 
 
-def grid(plan: Plan, cuts: Mapping[str, Sequence[int]]) -> Iterator[Region]:
+def grid(plan: Plan, cuts: Mapping[str, Sequence[int]]) -> Iterator[Bounds]:
     """Cut every index at the given places and yield the regions in row-major order.
 
     Parameters
@@ -37,15 +37,15 @@ def grid(plan: Plan, cuts: Mapping[str, Sequence[int]]) -> Iterator[Region]:
     yield from product(*(list(pairwise(e)) for e in edges))
 
 
-def is_empty(region: Region) -> bool:
-    """Whether the region holds no cell; a body never sees such a tile."""
+def is_empty(region: Bounds) -> bool:
+    """Whether the region holds no element; a body never sees such a tile."""
     for start, stop in region:  # noqa: SIM110  any() of a generator takes four times as long, at every tile
         if stop <= start:
             return True
     return False
 
 
-def describe(plan: Plan, region: Region) -> str:
+def describe(plan: Plan, region: Bounds) -> str:
     """The region in words for error messages, such as ``i = 4:8 of 17``."""
     parts = [f"{shown(n)} = {a}:{b} of {t}" for n, (a, b), t in zip(plan.indices, region, plan.extents, strict=True)]
     return ", ".join(parts) or "the whole"
@@ -66,12 +66,12 @@ class Tile:
     """
 
     _plan: Plan
-    _region: Region
+    _region: Bounds
     _xp: Any
     variant: str
     """``"CPU"``, ``"OMP"`` or ``"GPU"``: the Legate variant whose body runs."""
     _windows: Mapping[str, tuple[int, int]] | None = None
-    """First cell and number of cells of the operands that are pointed to, by name."""
+    """First element and number of elements of the operands that are pointed to, by name."""
 
     def start(self, index: str | tuple[str, int]) -> int:
         """The first global coordinate of this tile along the index, or along an array's axis without its halo."""
@@ -79,12 +79,12 @@ class Tile:
         return self._region[place][0] * scale if place != WHOLE else self._window(index)[0]
 
     def size(self, index: str | tuple[str, int]) -> int:
-        """Cells of this tile along the index, or along an array's axis without its halo."""
+        """Elements of this tile along the index, or along an array's axis without its halo."""
         place, scale = self._place(index)
         return (self._region[place][1] - self._region[place][0]) * scale if place != WHOLE else self._window(index)[1]
 
     def total(self, index: str | tuple[str, int]) -> int:
-        """Cells of all tiles together along the index, or along an array's axis without its halo."""
+        """Elements of all tiles together along the index, or along an array's axis without its halo."""
         place, scale = self._place(index)
         if place != WHOLE:
             return self._plan.extents[place] * scale
@@ -98,12 +98,12 @@ class Tile:
         return extent
 
     def coords(self, index: str | tuple[str, int]) -> Any:
-        """Global coordinates of this tile's cells along the index, a 1-d int64 array of ``xp``."""
+        """Global coordinates of this tile's elements along the index, a 1-d int64 array of ``xp``."""
         start = self.start(index)
         return self._xp.arange(start, start + self.size(index), dtype=self._xp.int64)
 
     def random(self, *indices: str | tuple[str, int], seed: int) -> Any:
-        """Random numbers for this tile's cells, the same for each cell on every engine and however arrays are cut.
+        """Random numbers for this tile's elements, the same for each on every engine and however arrays are cut.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class Tile:
         return uniform(self._xp, int(seed), [self.coords(index) for index in indices])
 
     def halo(self, operand: str, axis: int) -> tuple[int, int]:
-        """Cells of the operand's halo really present below and above this tile along the axis.
+        """Elements of the operand's halo really present below and above this tile along the axis.
 
         All of them, but at the edges of the array under ``boundary="clip"``.
         """
@@ -138,7 +138,7 @@ class Tile:
         return f"<Tile {describe(self._plan, self._region)}, variant {self.variant}>"
 
     def _place(self, index: str | tuple[str, int]) -> tuple[int, int]:
-        """Position of the index, and cells of the axis to each of its cells."""
+        """Position of the index, and elements of the axis to each of its elements."""
         if isinstance(index, str):
             if index not in self._plan.indices:
                 raise ArgumentError(
@@ -150,7 +150,7 @@ class Tile:
         return layout.axes[axis], layout.reaches[axis].scale if layout.reaches else 1
 
     def _window(self, index: str | tuple[str, int]) -> tuple[int, int]:
-        """First cell and number of cells of an axis that is not split."""
+        """First element and number of elements of an axis that is not split."""
         layout, axis = self._axis(index)
         pointed = self._windows and axis % len(layout.axes) == 0 and self._windows.get(layout.name)
         return pointed or (0, self.total(index))

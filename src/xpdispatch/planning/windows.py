@@ -17,7 +17,7 @@ from xpdispatch.language.terms import Operator
 WHOLE = -1
 """Stands for the index of an axis that every tile holds in full."""
 
-Region = tuple[tuple[int, int], ...]
+Bounds = tuple[tuple[int, int], ...]
 """For each index of a plan its first element and the one after its last."""
 
 
@@ -63,7 +63,7 @@ class Layout:
         For each axis; empty where every reach is the plain one, so that it costs nothing.
     boundary : Boundary or None
         What lies outside an operand with a halo.
-    joined : bool
+    concatenated : bool
         The first axis is ``?``: tiles are concatenated along it, in the order of the one index.
     """
 
@@ -74,7 +74,7 @@ class Layout:
     accumulate: bool = False
     reaches: tuple[Reach, ...] = ()
     boundary: Boundary | None = None
-    joined: bool = False
+    concatenated: bool = False
 
     def tile_shape(self, sizes: Sequence[int]) -> tuple[Any, ...]:
         """The shape of this array's part of a tile with these sizes of the indices; None as in `shape`.
@@ -114,7 +114,7 @@ class Layout:
             return max(0, low), min(high, int(self.shape[axis] or 0))
         return low, high
 
-    def held_shape(self, region: Region) -> tuple[int, ...]:
+    def held_shape(self, region: Bounds) -> tuple[int, ...]:
         """The shape of what a body gets of an operand on a tile."""
         ends = [
             (0, int(n or 0)) if a == WHOLE else self.held(axis, *region[a])
@@ -122,7 +122,7 @@ class Layout:
         ]
         return tuple([high - low for low, high in ends])
 
-    def held_from(self, region: Region) -> tuple[int, ...]:
+    def held_from(self, region: Bounds) -> tuple[int, ...]:
         """The first elements along the axes that a body gets on a tile."""
         return tuple([0 if a == WHOLE else self.held(axis, *region[a])[0] for axis, a in enumerate(self.axes)])
 
@@ -136,7 +136,7 @@ class Layout:
         low, high = self.held(axis, start, stop)
         return start * scale - low, high - stop * scale
 
-    def origin(self, axis: int, domain: Region) -> int:
+    def origin(self, axis: int, domain: Bounds) -> int:
         """The first element along an axis of the array that holds a domain; arrays with a boundary are held in full."""
         a = self.axes[axis]
         if a == WHOLE or self.boundary is not None:
@@ -144,7 +144,7 @@ class Layout:
         return domain[a][0] * (self.reaches[axis].scale if self.reaches else 1)
 
     def cut(
-        self, region: Region, domain: Region, origin: Sequence[int] | None = None
+        self, region: Bounds, domain: Bounds, origin: Sequence[int] | None = None
     ) -> tuple[tuple[slice, ...], list[Outside]]:
         """The slices that cut the part of `region` out of an array that holds `domain`, and what is beyond them.
 
@@ -167,6 +167,6 @@ class Layout:
         return tuple(slices), outside
 
 
-def slices_of(region: Region, starts: Sequence[int]) -> list[slice]:
+def slices_of(region: Bounds, starts: Sequence[int]) -> list[slice]:
     """By index the slice that cuts `region` out of an array that begins there, and last, where WHOLE points, all."""
     return [*[slice(a - o, b - o) for (a, b), o in zip(region, starts, strict=True)], _ALL]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.windows import WHOLE, Layout, Region
+from xpdispatch.planning.windows import WHOLE, Bounds, Layout
 
 _LEAST = 3
 """A call that fits so many caches is not cut: what it would gain is less than a thread takes to start."""
@@ -66,7 +66,7 @@ class Cost:
     work : Growth
         Computing beyond making arrays, such as products of matrices, in the bytes that memory would move meanwhile.
     rounds : bool
-        Results may depend on the cuts to the last bits: not all that is done is done to single cells.
+        Results may depend on the cuts to the last bits: not all that is done is done to single elements.
     """
 
     peaks: tuple[Growth, ...] = ()
@@ -107,7 +107,7 @@ class Volumes:
         ]
 
     def _extents(self, layout: Layout, sizes: Sequence[int]) -> list[int]:
-        if layout.joined:  # at most all cells of the one index
+        if layout.concatenated:  # at most all elements of the one index
             return [sizes[0], *(n or 1 for n in layout.shape[1:])]
         found = [1 if n is None else int(n) for n in layout.tile_shape(sizes)]
         return [
@@ -116,7 +116,7 @@ class Volumes:
         ]
 
     def per_cell(self) -> int:
-        """Bytes of a cell of each array that has indices, were all of them broadcast to all."""
+        """Bytes of an element of each array that has indices, were all of them broadcast to all."""
         return sum(
             itemsize * math.prod(n or 1 for n, a in zip(layout.shape, layout.axes, strict=True) if a == WHOLE)
             for layout, itemsize in zip(self.layouts, self.itemsizes, strict=True)
@@ -125,13 +125,13 @@ class Volumes:
 
 
 def guess(volumes: Volumes) -> Cost:
-    """What a body that nobody knows may need: as much as its arrays, each broadcast to all cells."""
+    """What a body that nobody knows may need: as much as its arrays, each broadcast to all elements."""
     every_index = tuple(range(len(volumes.plan.extents)))
     return Cost(peaks=(Growth(((every_index, max(16, volumes.per_cell())),)),))
 
 
 def order_of(volumes: Volumes, sizes: Sequence[int], *, fortran: bool) -> list[int]:
-    """The indices from the one whose cells lie farthest apart in memory, by the largest array.
+    """The indices from the one whose elements lie farthest apart in memory, by the largest array.
 
     Indices that it does not have come last.
     """
@@ -174,7 +174,7 @@ def tile_sizes(volumes: Volumes, sizes: Sequence[int], cost: Cost, cache: int, o
 
 
 def _least(plan: Plan, index: int) -> int:
-    """Cells of an index that a tile has at least, for its halos' sake."""
+    """Elements of an index that a tile has at least, for its halos' sake."""
     halo = 0
     for layout in plan.operands:
         for a, reach in zip(layout.axes, layout.reaches, strict=False):
@@ -214,7 +214,7 @@ def count(sizes: Sequence[int], tile: Sequence[int]) -> int:
     return math.prod(-(-n // t) for n, t in zip(sizes, tile, strict=True))
 
 
-def regions(domain: Region, tile: Sequence[int]) -> list[Region]:
+def regions(domain: Bounds, tile: Sequence[int]) -> list[Bounds]:
     """The tiles in row-major order."""
     return list(product(*(list(pieces(a, b, t)) for (a, b), t in zip(domain, tile, strict=True))))
 

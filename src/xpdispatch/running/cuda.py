@@ -1,4 +1,4 @@
-"""What NumPy's functions of single cells are in CUDA's C++: dtypes, integers that wrap and NaN are NumPy's.
+"""What NumPy's functions of single elements are in CUDA's C++: dtypes, integers that wrap and NaN are NumPy's.
 
 What is not here with exactly that meaning is left out.
 """
@@ -155,7 +155,7 @@ template <typename T> __device__ inline T xpd_float_floor_divide(T a, T b) {
 """Python's division, as NumPy has it."""
 
 
-class NoSource(Exception):  # noqa: N818  it is no error: the body runs as it is
+class NoSource(Exception):  # noqa: N818  it is not an error: the body runs as it is
     """A program does something that has no exact counterpart in the table."""
 
 

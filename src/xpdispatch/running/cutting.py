@@ -18,7 +18,7 @@ from xpdispatch.machine.hardware import cache_bytes
 from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.tiles import is_empty
-from xpdispatch.planning.windows import Layout, Region
+from xpdispatch.planning.windows import Bounds, Layout
 from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
 from xpdispatch.running.dry_run import Measured, measure
@@ -88,7 +88,7 @@ class Cuts(NamedTuple):
         as_well = self.steps == 1 or (self.thin and new and not (self.steps and self.shared))
         return self._replace(tile=None) if as_well and workers == 1 else self, workers
 
-    def regions(self, domain: Region) -> Sequence[Region]:
+    def regions(self, domain: Bounds) -> Sequence[Bounds]:
         """The tiles."""
         if self.tile is None:
             return (domain,)
@@ -100,7 +100,7 @@ class Choice(NamedTuple):
     """How a call runs."""
 
     strategy: Strategy
-    regions: Sequence[Region]
+    regions: Sequence[Bounds]
     workers: int
 
 
@@ -143,7 +143,7 @@ class Cutter:
 
     def choose(
         self,
-        domain: Region,
+        domain: Bounds,
         operands: Sequence[Any],
         targets: Sequence[Any],
         scalars: Sequence[Any],
@@ -152,7 +152,7 @@ class Cutter:
         new: bool,
     ) -> Choice:
         """The strategy, the tiles and the threads for a call on these arrays."""
-        regions: Sequence[Region] = (domain,)
+        regions: Sequence[Bounds] = (domain,)
         workers = 1
         if math.prod([stop - start for start, stop in domain]) < _TINY and not forced:
             return Choice(self.whole, regions, 1)
@@ -165,12 +165,12 @@ class Cutter:
                 return Choice(self.traced, regions, workers)
         return Choice(self.whole if len(regions) == 1 else self.by_tile, regions, workers)
 
-    def fixed(self, domain: Region, operands: Sequence[Any]) -> bool:
+    def fixed(self, domain: Bounds, operands: Sequence[Any]) -> bool:
         """Whether all calls over this domain run the body on the whole."""
         large = self.traced is not None and any(a.nbytes >= _LARGE for a in operands)
         return not large and not self.candidate(domain)
 
-    def candidate(self, domain: Region) -> bool:
+    def candidate(self, domain: Bounds) -> bool:
         """Whether calls over this domain may be cut; says no to small ones at little cost."""
         if not self.cut:
             return False
@@ -190,7 +190,7 @@ class Cutter:
         order = costs.order_of(self._volumes, sizes, fortran=False)
         return costs.count(sizes, costs.tile_sizes(self._volumes, sizes, guess, cache, order)) > 1
 
-    def cuts(self, domain: Region, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
+    def cuts(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
         """How a call on these arrays is cut."""
         span = _Span(tuple([stop - start for start, stop in domain]), forced or cache_bytes(), _is_fortran(operands))
         key, measured, steps = self._dry_run(scalars)

@@ -22,7 +22,7 @@ from xpdispatch.arrays.scalars import copied, scalars_key
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan, Shape
 from xpdispatch.planning.tiles import Tile
-from xpdispatch.planning.windows import WHOLE, Layout, Region
+from xpdispatch.planning.windows import WHOLE, Bounds, Layout
 from xpdispatch.running.costs import Cost, Growth
 from xpdispatch.running.executor import Whole, Work
 from xpdispatch.running.ownership import Known
@@ -42,7 +42,7 @@ def ones(shape: tuple[int, ...], dtype: np.dtype[Any], _: int) -> Any:
 
 
 def stand_ins(
-    site: Site, region: Region, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any], fill: Fill
+    site: Site, region: Bounds, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any], fill: Fill
 ) -> tuple[list[Any], list[Any]]:
     """Arguments of the body for a region of its plan, and where its results go: None, but for what the body may write.
 
@@ -120,7 +120,7 @@ def result_types(
 def _full(layout: Layout, sampled: Sequence[int | None]) -> Shape:
     """The shape of a result; the sample tells what only the body knows, and 0 stands for the extent of ``?``."""
     full = [s if n is None else n for n, s in zip(layout.shape, sampled, strict=True)]
-    return tuple(0 if layout.joined and axis == 0 else int(n or 0) for axis, n in enumerate(full))
+    return tuple(0 if layout.concatenated and axis == 0 else int(n or 0) for axis, n in enumerate(full))
 
 
 def _run_sample(
@@ -150,7 +150,7 @@ def _run_sample(
     return [(np_dtype(v.dtype), v.shape) for v in results]
 
 
-def _one_element(plan: Plan) -> tuple[Plan, Region]:
+def _one_element(plan: Plan) -> tuple[Plan, Bounds]:
     """The plan for arrays that have one element to each index and all of its halo, and the region of that element."""
     halos = [(0, 0)] * len(plan.indices)
     for layout in plan.operands:
@@ -207,10 +207,10 @@ _FEW = 1 << 18
 """Elements of all operands in a counted run at most, but where even the smallest extents give more."""
 
 
-def counted_region(plan: Plan) -> Region:
+def counted_region(plan: Plan) -> Bounds:
     """The tile for a counted run."""
     order = sorted(range(len(plan.extents)), key=lambda i: (-plan.extents[i], i))
-    region: Region = ()
+    region: Bounds = ()
     for primes in _PRIMES:
         sizes = {i: primes[min(place, len(primes) - 1)] for place, i in enumerate(order)}
         region = tuple(
@@ -417,14 +417,14 @@ class Measured:
     dtypes: tuple[np.dtype[Any], ...]
 
 
-def ledger_for(plan: Plan, region: Region) -> Ledger:
+def ledger_for(plan: Plan, region: Bounds) -> Ledger:
     """An empty ledger for a run on a region."""
     layouts = (*plan.operands, *plan.results)
     unsplit = {int(n or 0) for o in layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE}
     return Ledger(tuple(stop - start for start, stop in region), frozenset(unsplit))
 
 
-def count(site: Site, region: Region, arguments: Sequence[Any], targets: Sequence[Any]) -> Measured:
+def count(site: Site, region: Bounds, arguments: Sequence[Any], targets: Sequence[Any]) -> Measured:
     """Run the body on :func:`stand_ins` for a region, and count what it makes."""
     plan, body = site.plan, site.body
     ledger = ledger_for(plan, region)

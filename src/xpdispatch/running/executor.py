@@ -22,7 +22,7 @@ from xpdispatch.arrays.namespaces import share_memory
 from xpdispatch.arrays.reductions import combine
 from xpdispatch.machine.threads import run_in_order
 from xpdispatch.planning.tiles import Tile, is_empty
-from xpdispatch.planning.windows import Layout, Region, slices_of
+from xpdispatch.planning.windows import Bounds, Layout, slices_of
 from xpdispatch.running.gathered import Gathered
 from xpdispatch.running.images import follow
 from xpdispatch.running.ownership import Known
@@ -39,9 +39,9 @@ class Work(NamedTuple):
 
     Attributes
     ----------
-    domain : Region
+    domain : Bounds
         What the arrays span.
-    regions : sequence of Region
+    regions : sequence of Bounds
         Tiles inside `domain`; empty ones are skipped.
     workers : int
         Threads for several tiles. The results are the same for any number, to the last bit.
@@ -52,13 +52,13 @@ class Work(NamedTuple):
         Looks up where the domain lies, where it begins at 0 for the body does the same wherever it lies.
     """
 
-    domain: Region
-    regions: Sequence[Region]
+    domain: Bounds
+    regions: Sequence[Bounds]
     workers: int = 1
     origins: Mapping[int, Sequence[int]] = NOWHERE
-    place: Callable[[], Region] | None = None
+    place: Callable[[], Bounds] | None = None
 
-    def placed(self, region: Region) -> Region:
+    def placed(self, region: Bounds) -> Bounds:
         """Where a tile lies."""
         if self.place is None:
             return region
@@ -114,7 +114,7 @@ class Runs:
         self,
         arguments: list[Any],
         work: Work,
-        region: Region,
+        region: Bounds,
         shapes: Sequence[tuple[Any, ...]],
         targets: Sequence[Any],
         before: Callable[[], Sequence[Any]] | None = None,
@@ -159,7 +159,7 @@ class Runs:
             for r, v in enumerate(values)
         ]
 
-    def shapes(self, region: Region) -> tuple[tuple[Any, ...], ...]:
+    def shapes(self, region: Bounds) -> tuple[tuple[Any, ...], ...]:
         """The shapes that the body's values must have on a tile; None where only it knows."""
         sizes = [stop - start for start, stop in region]
         return tuple([layout.tile_shape(sizes) for layout in self.site.plan.results])
@@ -171,7 +171,7 @@ class Whole(Runs):
     def __init__(self, site: Site, known: Known) -> None:
         super().__init__(site, known)
         self.stays = [layout.op is not None for layout in site.plan.results]
-        self.last: tuple[Region | None, tuple[tuple[Any, ...], ...]] = None, ()
+        self.last: tuple[Bounds | None, tuple[tuple[Any, ...], ...]] = None, ()
         """The latest domain and the shapes of results over it, none where it is empty: most calls have the same."""
 
     def run(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
@@ -236,7 +236,7 @@ class Tiles:
         self.arguments = runs.ready(arguments)
         self.results = [None if o.op else t for o, t in zip(plan.results, targets, strict=True)]
         self.gathered = Gathered()
-        self.ordered = any(layout.op or layout.joined for layout in plan.results)
+        self.ordered = any(layout.op or layout.concatenated for layout in plan.results)
         self.allocating = Lock()
         self.starts = [start for start, _ in work.domain]
         # Most arrays of a call are cut alike: positions of parameters, and of results, by the indices of their axes.
@@ -265,7 +265,7 @@ class Tiles:
 
     # What holds Python's lock in a tile is what other threads wait for, so that every line is to be cheap.
 
-    def parts(self, region: Region) -> tuple[list[Any], dict[tuple[int, ...], tuple[slice, ...]]]:
+    def parts(self, region: Bounds) -> tuple[list[Any], dict[tuple[int, ...], tuple[slice, ...]]]:
         """The arguments of a tile, and the slices that cut arrays by the indices of their axes."""
         site, work = self.runs.site, self.work
         arguments, slices = list(self.arguments), slices_of(region, self.starts)
@@ -279,7 +279,7 @@ class Tiles:
         return arguments, chosen
 
     def own(
-        self, arrays: Sequence[Any], chosen: Mapping[tuple[int, ...], tuple[slice, ...]], region: Region
+        self, arrays: Sequence[Any], chosen: Mapping[tuple[int, ...], tuple[slice, ...]], region: Bounds
     ) -> list[Any]:
         """A tile's part of arrays that are results, or where they go; None where there is none."""
         found = list(arrays)
@@ -305,13 +305,13 @@ class Tiles:
             self._allocate(layouts, values)
         parts = self.own(self.results, chosen, region)
         for r, layout in enumerate(layouts):
-            if not (layout.op or layout.joined) and values[r] is not buffers.get(r):
+            if not (layout.op or layout.concatenated) and values[r] is not buffers.get(r):
                 write(site, parts[r], values[r])
         if k == 0:
             self._combine(0, values)
         return values
 
-    def _shapes(self, region: Region) -> tuple[tuple[Any, ...], ...]:
+    def _shapes(self, region: Bounds) -> tuple[tuple[Any, ...], ...]:
         sizes = tuple([stop - start for start, stop in region])
         found = self.shapes.get(sizes)
         if found is None:
@@ -321,7 +321,7 @@ class Tiles:
     def _allocate(self, layouts: Sequence[Layout], values: Sequence[Any]) -> None:
         with self.allocating:  # while the first tile runs here, others may have run by their trace
             for r, (layout, value) in enumerate(zip(layouts, values, strict=True)):
-                if self.results[r] is None and not (layout.joined or layout.op == "fold"):
+                if self.results[r] is None and not (layout.concatenated or layout.op == "fold"):
                     self.results[r] = allocated(self.runs.site, layout, value, self.work.domain)
 
     def before(self) -> Sequence[Any]:
@@ -336,7 +336,7 @@ class Tiles:
     def _combine(self, k: int, values: Sequence[Any]) -> None:
         region, runs = self.regions[k], self.runs
         for r, (layout, value) in enumerate(zip(runs.site.plan.results, values, strict=True)):
-            if layout.joined or layout.op == "fold":
+            if layout.concatenated or layout.op == "fold":
                 self.gathered.add(r, region, unshared(runs.site, runs.known, value, self.arguments, values[:r]))
             elif layout.op:
                 combine(layout.op, part_of(self.results[r], layout, region, self.work.domain), value)

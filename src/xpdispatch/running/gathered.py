@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xpdispatch.errors import ResultError
-from xpdispatch.planning.windows import WHOLE, Layout, Region
+from xpdispatch.planning.windows import WHOLE, Bounds, Layout
 from xpdispatch.running.parts import full_shape, part_of
 from xpdispatch.running.results import add_notes, as_array, write
 from xpdispatch.running.site import Site
@@ -19,9 +19,9 @@ class Gathered:
     """
 
     def __init__(self) -> None:
-        self.parts: dict[int, list[tuple[Region, Any]]] = {}
+        self.parts: dict[int, list[tuple[Bounds, Any]]] = {}
 
-    def add(self, r: int, region: Region, value: Any) -> None:
+    def add(self, r: int, region: Bounds, value: Any) -> None:
         """Keep what a tile gave for a result."""
         self.parts.setdefault(r, []).append((region, value))
 
@@ -31,10 +31,10 @@ class Gathered:
             return results
         return [self.parts[r][0][1] if r in self.parts else value for r, value in enumerate(results)]
 
-    def finish(self, site: Site, results: list[Any], domain: Region) -> None:
+    def finish(self, site: Site, results: list[Any], domain: Bounds) -> None:
         """Put together what was kept, into `results`."""
         layouts = site.plan.results
-        for r in [r for r in self.parts if layouts[r].joined]:
+        for r in [r for r in self.parts if layouts[r].concatenated]:
             values = [value for _, value in sorted(self.parts.pop(r), key=_place)]
             joined = site.xp.concat(values, axis=0)
             if results[r] is None:
@@ -47,7 +47,7 @@ class Gathered:
         columns = [[value for _, value in self.parts[r]] for r in folds]
         places = [region for region, _ in self.parts[folds[0]]]
         kept = {a for a in layouts[folds[0]].axes if a != WHOLE}
-        groups: dict[Region, list[tuple[Region, tuple[Any, ...]]]] = {}
+        groups: dict[Bounds, list[tuple[Bounds, tuple[Any, ...]]]] = {}
         for region, *values in zip(places, *columns, strict=True):
             key = tuple(r for a, r in enumerate(region) if a in kept)
             groups.setdefault(key, []).append((region, tuple(values)))
@@ -61,7 +61,7 @@ class Gathered:
                 write(site, part_of(results[r], layouts[r], region, domain), value)
 
 
-def _place(part: tuple[Region, Any]) -> Region:
+def _place(part: tuple[Bounds, Any]) -> Bounds:
     return part[0]
 
 

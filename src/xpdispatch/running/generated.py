@@ -185,7 +185,7 @@ def run(
 
 
 def _clash(cupy: Any, array: Any, target: Any) -> bool:
-    """Whether a cell that is written may be another one that is still to be read."""
+    """Whether an element that is written may be another one that is still to be read."""
     if array is target or not cupy.may_share_memory(array, target):
         return False
     read, written = [(a.data.ptr, a.dtype, a.shape, a.strides) for a in (array, target)]

@@ -1,4 +1,4 @@
-"""The part of an operand that another operand's cells point to."""
+"""The part of an operand that another operand's elements point to."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def check_pointers(plan: Plan, dtypes: Sequence[np.dtype[Any]]) -> None:
         dtype, name = dtypes[image.function], plan.operands[image.function].name
         if dtype.kind not in "iu":
             raise DTypeError(
-                f"argument {name!r} points to cells of {plan.operands[image.ranges[0]].name!r} and has dtype {dtype}, "
-                "expected integers",
+                f"argument {name!r} points to elements of {plan.operands[image.ranges[0]].name!r} "
+                f"and has dtype {dtype}, expected integers",
                 hint=f"pass {name}.astype('int64')",
             )
 
@@ -69,7 +69,7 @@ def follow(site: Site, arguments: list[Any], origins: Mapping[int, Sequence[int]
 
 
 def _ends(site: Site, image: Image, pointers: Any) -> tuple[int, int]:
-    """The first cell that is pointed to, and the one after the last."""
+    """The first element that is pointed to, and the one after the last."""
     if pointers.size == 0:
         return 0, 0
     layouts = site.plan.operands
@@ -79,7 +79,7 @@ def _ends(site: Site, image: Image, pointers: Any) -> tuple[int, int]:
         if low < 0 or high > extent:
             raise PointerError(
                 f"argument {layouts[image.function].name!r} holds {low if low < 0 else high - (not image.borders)}, "
-                f"which points to no cell of {layouts[p].name!r}: there are {extent}",
+                f"which points to no element of {layouts[p].name!r}: there are {extent}",
                 hint="give positions from 0 to the extent less 1; no negative one counts from the end",
             )
     if image.borders and bool((pointers[1:] < pointers[:-1]).any()):

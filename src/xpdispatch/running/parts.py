@@ -11,18 +11,18 @@ from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.arrays.reductions import check_dtype, identity
 from xpdispatch.language.boundaries import Boundary
 from xpdispatch.machine import memory
-from xpdispatch.planning.windows import Layout, Outside, Region
+from xpdispatch.planning.windows import Bounds, Layout, Outside
 from xpdispatch.running.site import Site
 
 
-def part_of(array: Any, layout: Layout, region: Region, domain: Region) -> Any:
+def part_of(array: Any, layout: Layout, region: Bounds, domain: Bounds) -> Any:
     """A view of a result's part of `region`, where the array holds its part of `domain`."""
     # Indexing a 0-d array with () would give a scalar.
     return array[layout.cut(region, domain)[0]] if layout.axes else array
 
 
 def operand_part(
-    site: Site, array: Any, layout: Layout, region: Region, domain: Region, origin: Sequence[int] | None = None
+    site: Site, array: Any, layout: Layout, region: Bounds, domain: Bounds, origin: Sequence[int] | None = None
 ) -> Any:
     """An operand's part with its halo: a view, but where elements outside the array are made up."""
     if not layout.axes:
@@ -72,7 +72,7 @@ def read_only(array: Any) -> Any:
     return view
 
 
-def buffer(site: Site, r: int, target: Any, region: Region) -> Any:
+def buffer(site: Site, r: int, target: Any, region: Bounds) -> Any:
     """What the body may write: the target, or under an operator a fresh identity."""
     layout = site.plan.results[r]
     if layout.op is None:
@@ -85,7 +85,7 @@ def buffer(site: Site, r: int, target: Any, region: Region) -> Any:
     return site.xp.full(shape, identity(layout.op, np_dtype(dtype)).item(), dtype=dtype)
 
 
-def allocated(site: Site, layout: Layout, value: Any, domain: Region) -> Any:
+def allocated(site: Site, layout: Layout, value: Any, domain: Bounds) -> Any:
     """Room for a result over the domain, of which this is a tile's: empty, or the identity of its operator."""
     if layout.op is None and site.library == "numpy":  # tiles and all in one order of axes
         return room(layout, value.shape, value.dtype, domain, "F" if value.flags.fnc else "C")
@@ -95,12 +95,12 @@ def allocated(site: Site, layout: Layout, value: Any, domain: Region) -> Any:
     return site.xp.full(shape, identity(layout.op, np_dtype(value.dtype)).item(), dtype=value.dtype)
 
 
-def room(layout: Layout, part: Sequence[int], dtype: Any, domain: Region, order: Literal["C", "F"]) -> Any:
+def room(layout: Layout, part: Sequence[int], dtype: Any, domain: Bounds, order: Literal["C", "F"]) -> Any:
     """Room for a result of NumPy's over the domain, where a tile's part has this shape."""
     return memory.empty(full_shape(layout, part, domain), dtype, order)
 
 
-def full_shape(layout: Layout, part: Sequence[int], domain: Region) -> tuple[int, ...]:
+def full_shape(layout: Layout, part: Sequence[int], domain: Bounds) -> tuple[int, ...]:
     """The shape of a result over the domain; extents that only the body knows are those of a tile's part."""
     wanted = layout.tile_shape([stop - start for start, stop in domain])
     return tuple(p if n is None else n for n, p in zip(wanted, part, strict=True))

@@ -14,7 +14,7 @@ from xpdispatch.arrays.reductions import check_dtype
 from xpdispatch.errors import ResultError
 from xpdispatch.planning.plan import show_shape
 from xpdispatch.planning.tiles import describe
-from xpdispatch.planning.windows import Layout, Region
+from xpdispatch.planning.windows import Bounds, Layout
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.site import Site
 
@@ -68,7 +68,7 @@ def checked(site: Site, r: int, value: Any, wanted: tuple[Any, ...], before: Any
         check_dtype(layout.op, layout.name, np_dtype(value.dtype))
     if before is not None and len(shape) == len(before.shape):
         for axis, (w, s) in enumerate(zip(wanted, shape, strict=True)):
-            if w is None and s != before.shape[axis] and not (layout.joined and axis == 0):
+            if w is None and s != before.shape[axis] and not (layout.concatenated and axis == 0):
                 raise ResultError(
                     f"the body returned extent {s} on axis {axis} of result {layout.name!r}, "
                     f"but {before.shape[axis]} on another tile",
@@ -114,7 +114,7 @@ def unshared(site: Site, known: Known, value: Any, arguments: Sequence[Any], oth
         return value
     shared = known.exposed and known.shares(library, value)
     if not shared and library == "numpy":
-        if value.flags.owndata:  # then it is no operand: those are views, though of arrays that a body may ask for
+        if value.flags.owndata:  # then it is not an operand: those are views, though of arrays that a body may ask for
             if not others and all([arguments[at].base is not value for at in site.body.operand_at]):  # noqa: C419
                 return value
         else:
@@ -150,7 +150,7 @@ def add_notes(error: Exception, more: Sequence[str]) -> None:
         error.__notes__ = [*notes, *more]
 
 
-def note(error: Exception, site: Site, region: Region) -> None:
+def note(error: Exception, site: Site, region: Bounds) -> None:
     """Say where the exception comes from."""
     notes = []
     with suppress(Exception):  # an exception whose text cannot be had

@@ -20,7 +20,7 @@ from xpdispatch.arrays.scalars import copied, state_of
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.windows import WHOLE, Region
+from xpdispatch.planning.windows import WHOLE, Bounds
 from xpdispatch.running.dry_run import Ledger, Measured, by_body, counted_region, ledger_for, stand_ins
 from xpdispatch.running.executor import ByTile, Tiles, Work
 from xpdispatch.running.ownership import Known
@@ -34,8 +34,8 @@ from xpdispatch.running.tracing import (
     Namespace,
     Program,
     Step,
-    Symbol,
     Trace,
+    Tracer,
     Untraceable,
     finished,
 )
@@ -45,7 +45,7 @@ def can_be_traced(definition: Definition, plan: Plan) -> bool:
     """Whether a body may turn out to do arithmetic on single elements alone."""
     if not definition.fuse or definition.body.wants_tile or plan.images or plan.least:
         return False
-    return not any(layout.op or layout.joined for layout in plan.results)
+    return not any(layout.op or layout.concatenated for layout in plan.results)
 
 
 class Traced(ByTile):
@@ -96,7 +96,7 @@ class Traced(ByTile):
             returned = self.function(xp, *given)
             if before != state_of(own):
                 trace.give_up("the body changes a scalar")
-            values = (returned,) if type(returned) is Symbol else values_of(site, returned, written)
+            values = (returned,) if type(returned) is Tracer else values_of(site, returned, written)
             results = [_result(trace, site, r, value, sizes, targets[r]) for r, value in enumerate(values)]
             program = finished(trace, results)
         except Untraceable:
@@ -174,13 +174,13 @@ def _namespace(trace: Trace, site: Site) -> Namespace:
     return Namespace(trace, xp)
 
 
-def _result(trace: Trace, site: Site, r: int, value: Any, sizes: Sequence[int], target: Any) -> Symbol:
+def _result(trace: Trace, site: Site, r: int, value: Any, sizes: Sequence[int], target: Any) -> Tracer:
     """A result in the dtype in which it is stored."""
-    if type(value) is not Symbol or value.trace is not trace:
+    if type(value) is not Tracer or value.trace is not trace:
         trace.give_up(f"a result is a {type(value).__name__}")
-    result: Symbol = value
+    result: Tracer = value
     shape = site.plan.results[r].tile_shape(sizes)
-    if len(shape) != result.ndim or any(n not in (None, m) for n, m in zip(shape, result.cells, strict=True)):
+    if len(shape) != result.ndim or any(n not in (None, m) for n, m in zip(shape, result.extents, strict=True)):
         trace.give_up("a result does not have the tile's shape")
     cast, planned = site.casts[r], site.dtypes[r] if site.dtypes else None
     if cast is not None and cast != result.dtype:
@@ -283,7 +283,7 @@ class _TracedTiles(Tiles):
         """Compute tile `k` by its trace, if there is one that is trusted, else by the body."""
         return () if self._by_trace(self.regions[k]) else super().compute(k, after_first)
 
-    def _by_trace(self, region: Region) -> bool:
+    def _by_trace(self, region: Bounds) -> bool:
         arguments, chosen = self.parts(region)
         found = self._program(region, arguments, chosen)
         if found is None:
@@ -305,7 +305,7 @@ class _TracedTiles(Tiles):
             raise
         return True
 
-    def _program(self, region: Region, arguments: Sequence[Any], chosen: Mapping[Any, Any]) -> _Found | None:
+    def _program(self, region: Bounds, arguments: Sequence[Any], chosen: Mapping[Any, Any]) -> _Found | None:
         sizes = tuple([stop - start for start, stop in region])
         key: Any = (sizes, *[arguments[at].shape for _, at, _ in self.runs.windowed])
         alike = self.told_apart and self.fixed.isdisjoint(sizes) and len({*sizes}) == len(sizes)
@@ -425,8 +425,8 @@ def _function(program: Program, step: Step, *, writes: bool) -> Callable[..., An
         function = _choose if writes else np.where
     elif writes:
         function = _cast
-    elif program.is_spread(step):
-        function = partial(_spread, shape=step.shape, dtype=step.dtype)
+    elif program.is_broadcast(step):
+        function = partial(_broadcast, shape=step.shape, dtype=step.dtype)
     else:
         function = partial(_new, step.dtype)
     return function if step.errors is None else _under(dict(step.errors), function)
@@ -450,7 +450,7 @@ def _new(dtype: np.dtype[Any], source: Any) -> Any:
     return source.astype(dtype)
 
 
-def _spread(source: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+def _broadcast(source: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     out = np.empty(shape, dtype)
     _cast(source, out)
     return out

@@ -1,7 +1,7 @@
-"""What a body does to single cells, written down by running it on symbols instead of arrays.
+"""What a body does to single elements, traced by running it on tracers instead of arrays.
 
-A symbol has a shape and a dtype and no cells. What NumPy's functions do to it becomes a step of a program; what cannot
-be written down (a sum over an axis, a decision that hangs on a cell) ends the attempt, and the body runs as it is.
+A tracer has a shape and a dtype and no elements. What NumPy's functions do to it becomes a step of a program; what
+cannot be traced (a sum over an axis, a decision that hangs on an element) ends the attempt, and the body runs as it is.
 Its Python runs for each call anew, on the call's own scalars, so that nothing is remembered that could have changed.
 """
 
@@ -22,7 +22,7 @@ _LONGEST = 256
 """Steps of a program at most: one that is longer was not written by hand."""
 
 _KINDS = "biufc"
-"""Kinds of dtypes whose cells are numbers."""
+"""Kinds of dtypes whose elements are numbers."""
 
 Kind = Literal["apply", "cast", "choose"]
 
@@ -58,7 +58,7 @@ class Input(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What is done to each cell.
+    """What is done to each element.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class Program(NamedTuple):
         parts = [
             (value.shape == tile, str(value.key))
             if isinstance(value, Input)
-            else (value.shape == tile, self.is_spread(value) and value.shape, value.errors)
+            else (value.shape == tile, self.is_broadcast(value) and value.shape, value.errors)
             for value in self.values
         ]
         return (self.outline, *parts)
@@ -145,14 +145,14 @@ class Program(NamedTuple):
         """Whether arrays have the shapes of the results."""
         return all(a.shape == self.values[n].shape for a, n in zip(arrays, self.results, strict=True))
 
-    def is_spread(self, step: Step) -> bool:
+    def is_broadcast(self, step: Step) -> bool:
         """Whether a cast also makes its argument larger."""
         (argument, *_) = step.arguments
         return step.kind == "cast" and (isinstance(argument, Constant) or self.values[argument].shape != step.shape)
 
 
 class Untraceable(BaseException):
-    """The body does something that is not written down; no Exception, so that no body catches it."""
+    """The body does something that is not traced; no Exception, so that no body catches it."""
 
 
 class Trace:
@@ -161,13 +161,13 @@ class Trace:
     Attributes
     ----------
     why_not : str
-        What could not be written down, if anything.
+        What could not be traced, if anything.
     for_good : bool
         That holds for other calls as well.
     looked : bool
         Shapes were asked for.
     over : bool
-        The body has returned; whatever symbols it left somewhere are of no use.
+        The body has returned; whatever tracers it left somewhere are of no use.
     """
 
     def __init__(self) -> None:
@@ -184,13 +184,13 @@ class Trace:
         self.why_not = self.why_not or why
         raise Untraceable(why)
 
-    def array(self, place: tuple[int, int], shape: Sequence[int], dtype: np.dtype[Any], *, buffer: bool) -> Symbol:
-        """A symbol for an array that the body is given."""
+    def array(self, place: tuple[int, int], shape: Sequence[int], dtype: np.dtype[Any], *, buffer: bool) -> Tracer:
+        """A tracer for an array that the body is given."""
         if dtype.kind not in _KINDS or not dtype.isnative:
             self.give_up(f"there is an array of dtype {dtype}")
         return self._symbol(Input(place, None, tuple(shape), dtype), "buffer" if buffer else "operand")
 
-    def apply(self, ufunc: np.ufunc, arguments: Sequence[Any]) -> Symbol:
+    def apply(self, ufunc: np.ufunc, arguments: Sequence[Any]) -> Tracer:
         """What a ufunc makes of its arguments."""
         taken = [self._argument(a) for a in arguments]
         kinds = tuple(a if isinstance(a, type) else np.dtype(a) for _, a, _ in taken)
@@ -210,19 +210,19 @@ class Trace:
                 self.give_up("integers may be raised to negative powers, which fails")
         return self._step("apply", ufunc, taken, tuple(loop), dtype)
 
-    def cast(self, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...] | None = None) -> Symbol:
+    def cast(self, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...] | None = None) -> Tracer:
         """A copy in this dtype, and spread over this shape."""
         if dtype.kind not in _KINDS or not dtype.isnative:
             self.give_up(f"an array is cast to {dtype}")
         taken = [self._argument(value)]
         return self._step("cast", None, taken, (dtype,), dtype, shape)
 
-    def choose(self, condition: Any, yes: Any, no: Any) -> Symbol:
-        """Cells of two arrays, as a condition has it."""
-        if not isinstance(condition, Symbol) or condition.dtype != np.bool_:
-            self.give_up("where() has a condition that is no array of bool")
+    def choose(self, condition: Any, yes: Any, no: Any) -> Tracer:
+        """Elements of two arrays, as a condition has it."""
+        if not isinstance(condition, Tracer) or condition.dtype != np.bool_:
+            self.give_up("where() has a condition that is not an array of bool")
         taken = [self._argument(v) for v in (condition, yes, no)]
-        dtype = np.result_type(*(v.dtype if isinstance(v, Symbol) else v for v in (yes, no)))
+        dtype = np.result_type(*(v.dtype if isinstance(v, Tracer) else v for v in (yes, no)))
         # NumPy's where() has its own way with numbers that do not fit.
         taken[1:] = [
             (Constant(np.where(_TRUE, a.value, np.empty((), dtype))[()]), *rest)
@@ -232,7 +232,7 @@ class Trace:
         ]
         return self._step("choose", None, taken, (condition.dtype, dtype, dtype), dtype)
 
-    def view(self, source: Symbol, key: Any) -> Symbol:
+    def view(self, source: Tracer, key: Any) -> Tracer:
         """A part of an array that the body is given."""
         keys = key if isinstance(key, tuple) else (key,)
         if not all(k is None or k is ... or isinstance(k, slice | int | np.integer) for k in keys) or any(
@@ -242,11 +242,11 @@ class Trace:
         if all(k is ... or k == _ALL for k in keys):
             return source
         try:
-            shape = np.broadcast_to(_CELL, source.cells)[keys].shape
+            shape = np.broadcast_to(_CELL, source.extents)[keys].shape
         except IndexError:
             self.looked = True  # the body may catch it
             raise
-        if shape == source.cells and all(k is ... or (isinstance(k, slice) and (k.step or 1) > 0) for k in keys):
+        if shape == source.extents and all(k is ... or (isinstance(k, slice) and (k.step or 1) > 0) for k in keys):
             self.looked = True  # with another shape it would not be all of it
             return source
         value = self.values[source.node]
@@ -262,7 +262,7 @@ class Trace:
         loop: tuple[np.dtype[Any], ...],
         dtype: np.dtype[Any],
         shape: tuple[int, ...] | None = None,
-    ) -> Symbol:
+    ) -> Tracer:
         if len(self.values) >= _LONGEST:
             self.give_up(f"the body does more than {_LONGEST} things")
         shapes = {s for _, _, s in taken} - {()}
@@ -288,23 +288,23 @@ class Trace:
             self.give_up("the body has floating-point errors told")
         return now
 
-    def _symbol(self, value: Input | Step, role: Literal["operand", "buffer", "made"]) -> Symbol:
+    def _symbol(self, value: Input | Step, role: Literal["operand", "buffer", "made"]) -> Tracer:
         self.values.append(value)
-        return Symbol(self, len(self.values) - 1, value.shape, value.dtype, role)
+        return Tracer(self, len(self.values) - 1, value.shape, value.dtype, role)
 
     def _argument(self, value: Any) -> tuple[int | Constant, Any, tuple[int, ...]]:
         """An argument of a step, its dtype or its Python type, and its shape."""
-        if isinstance(value, Symbol):
+        if isinstance(value, Tracer):
             if value.trace is not self:
                 self.give_up("there is an array of another call")
-            return value.node, value.dtype, value.cells
+            return value.node, value.dtype, value.extents
         if type(value) in (int, float, complex):
             return Constant(value), type(value), ()
         if type(value) is bool:
             return Constant(value), np.dtype(bool), ()
         number = isinstance(value, np.generic) or (type(value) is np.ndarray and value.ndim == 0)
         if not number or value.dtype.kind not in _KINDS:
-            self.give_up(f"there is a {type(value).__name__} that is no argument")
+            self.give_up(f"there is a {type(value).__name__} that is not an argument")
         return Constant(value[()]), value.dtype, ()
 
 
@@ -328,43 +328,43 @@ def _resolved(ufunc: np.ufunc, kinds: tuple[Any, ...]) -> tuple[np.dtype[Any], .
     return found
 
 
-class Symbol(NDArrayOperatorsMixin):
-    """Stands for an array while a body is written down.
+class Tracer(NDArrayOperatorsMixin):
+    """Stands for an array while a body is traced.
 
     Attributes
     ----------
     trace : Trace
     node : int
-        The position among the trace's values of what its cells are now.
-    cells : tuple of int
+        The position among the trace's values of what its elements are now.
+    extents : tuple of int
         The shape, for us; the body asks for `shape`.
     dtype : numpy.dtype
     role : {"operand", "buffer", "made"}
         What it stands for: an array that must not be written, one that may, or one that the body made.
     """
 
-    __slots__ = ("cells", "dtype", "node", "role", "trace")
+    __slots__ = ("dtype", "extents", "node", "role", "trace")
 
     def __init__(
         self,
         trace: Trace,
         node: int,
-        cells: tuple[int, ...],
+        extents: tuple[int, ...],
         dtype: np.dtype[Any],
         role: Literal["operand", "buffer", "made"],
     ) -> None:
-        self.trace, self.node, self.cells, self.dtype, self.role = trace, node, cells, dtype, role
+        self.trace, self.node, self.extents, self.dtype, self.role = trace, node, extents, dtype, role
 
     @property
     def shape(self) -> tuple[int, ...]:
         """As NumPy's."""
         self.trace.looked = True
-        return self.cells
+        return self.extents
 
     @property
     def ndim(self) -> int:
         """As NumPy's."""
-        return len(self.cells)
+        return len(self.extents)
 
     @property
     def size(self) -> int:
@@ -382,18 +382,18 @@ class Symbol(NDArrayOperatorsMixin):
         return self.dtype.itemsize
 
     def __len__(self) -> int:
-        if not self.cells:
+        if not self.extents:
             self.trace.give_up("the length of a 0-d array is asked for")
         return self.shape[0]
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         if method != "__call__" or options or ufunc.signature is not None or ufunc.nout != 1:
-            self.trace.give_up(f"{ufunc.__name__} is called in a way that does more than one cell at a time")
+            self.trace.give_up(f"{ufunc.__name__} is called in a way that does more than one element at a time")
         made = self.trace.apply(ufunc, inputs)
         if out is None:
             return made
         target = out[0]
-        if not isinstance(target, Symbol) or target.trace is not self.trace:
+        if not isinstance(target, Tracer) or target.trace is not self.trace:
             self.trace.give_up("an array from elsewhere is written")
         if not np.can_cast(made.dtype, target.dtype, "same_kind"):
             self.trace.give_up(f"{made.dtype} is written to {target.dtype}")
@@ -402,14 +402,14 @@ class Symbol(NDArrayOperatorsMixin):
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
         if function is not np.where or len(args) != 3 or kwargs:
-            self.trace.give_up(f"numpy.{getattr(function, '__name__', function)} works on more than single cells")
+            self.trace.give_up(f"numpy.{getattr(function, '__name__', function)} works on more than single elements")
         return self.trace.choose(*args)
 
     def __pow__(self, exponent: Any) -> Any:
-        if not self.cells and self.role == "made":
+        if not self.extents and self.role == "made":
             self.trace.give_up("a number is raised to a power, for which NumPy has another function")
-        if isinstance(exponent, Symbol):
-            if not exponent.cells and _power(self.dtype, np.full((), 2, exponent.dtype))[0] is not np.power:
+        if isinstance(exponent, Tracer):
+            if not exponent.extents and _power(self.dtype, np.full((), 2, exponent.dtype))[0] is not np.power:
                 self.trace.give_up("an array is raised to a power that is one number of an array")
         elif isinstance(exponent, int | float | complex | np.generic) or (
             isinstance(exponent, np.ndarray) and not exponent.ndim
@@ -422,7 +422,7 @@ class Symbol(NDArrayOperatorsMixin):
     def __ipow__(self, exponent: Any) -> Any:
         self.trace.give_up("an array is raised to a power in place")
 
-    def __getitem__(self, key: Any) -> Symbol:
+    def __getitem__(self, key: Any) -> Tracer:
         return self.trace.view(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -431,34 +431,34 @@ class Symbol(NDArrayOperatorsMixin):
         self.write(value)
 
     def write(self, value: Any) -> None:
-        """Take new cells, as an assignment to all of an array does."""
+        """Take new extents, as an assignment to all of an array does."""
         if self.role == "operand":
             self.trace.give_up("an operand is written")
-        if self.role == "made" and not self.cells:
-            self.trace.give_up("a number is written, which has no cell for it")
-        cells = value.cells if isinstance(value, Symbol) else ()
-        if cells != self.cells:
+        if self.role == "made" and not self.extents:
+            self.trace.give_up("a number is written, which has no element for it")
+        extents = value.extents if isinstance(value, Tracer) else ()
+        if extents != self.extents:
             self.trace.looked = True  # it is spread over this shape
-            if np.broadcast_shapes(cells, self.cells) != self.cells:
+            if np.broadcast_shapes(extents, self.extents) != self.extents:
                 self.trace.give_up("an array is written that does not fit")
-        if not isinstance(value, Symbol):
+        if not isinstance(value, Tracer):
             cell = np.empty((), self.dtype)
             cell[...] = value  # which raises what NumPy does
             value = cell
-        if not isinstance(value, Symbol) or value.dtype != self.dtype or cells != self.cells:
-            value = self.trace.cast(value, self.dtype, self.cells)
+        if not isinstance(value, Tracer) or value.dtype != self.dtype or extents != self.extents:
+            value = self.trace.cast(value, self.dtype, self.extents)
         elif value.role != "made":
             value = self.trace.cast(value, self.dtype)
         self.node = value.node
 
-    def astype(self, dtype: Any, *, copy: bool = True, **options: Any) -> Symbol:
+    def astype(self, dtype: Any, *, copy: bool = True, **options: Any) -> Tracer:
         """As NumPy's."""
         if options:
             self.trace.give_up(f"astype() gets {', '.join(options)}")
         wanted = np.dtype(dtype)
         return self if wanted == self.dtype and not copy else self.trace.cast(self, wanted)
 
-    def copy(self) -> Symbol:
+    def copy(self) -> Tracer:
         """As NumPy's."""
         return self.trace.cast(self, self.dtype)
 
@@ -467,16 +467,16 @@ class Symbol(NDArrayOperatorsMixin):
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
-        """What is asked for where this is no array of NumPy's, and the body may decide by that."""
+        """What is asked for where this is not an array of NumPy's, and the body may decide by that."""
         if not self.trace.over:
             self.trace.give_up("the body hangs on the type of an array")
-        return Symbol
+        return Tracer
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         self.trace.give_up("an array is made of another one")
 
     def __iter__(self) -> Any:
-        self.trace.give_up("the body goes through the cells of an array")
+        self.trace.give_up("the body goes through the elements of an array")
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         return Namespace(self.trace)
@@ -485,7 +485,7 @@ class Symbol(NDArrayOperatorsMixin):
         self.trace.give_up(f"{name} of an array is asked for")
 
     def _asked(self, *args: Any) -> Any:
-        self.trace.give_up("the body hangs on a cell of an array")
+        self.trace.give_up("the body hangs on an element of an array")
 
     __bool__ = __int__ = __float__ = __complex__ = __index__ = __contains__ = _asked
 
@@ -511,7 +511,7 @@ IMITATED = "asarray", "astype", "where", "clip"
 
 
 class Namespace:
-    """The namespace of NumPy with the functions that make arrays of symbols; all others are NumPy's own.
+    """The namespace of NumPy with the functions that make arrays of tracers; all others are NumPy's own.
 
     Parameters
     ----------
@@ -527,7 +527,7 @@ class Namespace:
 
     def asarray(self, value: Any, /, *, dtype: Any = None, copy: bool | None = None, **options: Any) -> Any:
         """As the standard has it."""
-        if not isinstance(value, Symbol):
+        if not isinstance(value, Tracer):
             return self._xp.asarray(value, dtype=dtype, copy=copy, **options)
         wanted = value.dtype if dtype is None else np.dtype(dtype)
         if wanted == value.dtype and not copy:
@@ -538,23 +538,23 @@ class Namespace:
 
     def astype(self, value: Any, dtype: Any, /, *, copy: bool = True, **options: Any) -> Any:
         """As the standard has it."""
-        if not isinstance(value, Symbol):
+        if not isinstance(value, Tracer):
             return self._xp.astype(value, dtype, copy=copy, **options)
         return value.astype(dtype, copy=copy)
 
     def where(self, condition: Any, yes: Any, no: Any, /) -> Any:
         """As the standard has it."""
-        if not any(isinstance(v, Symbol) for v in (condition, yes, no)):
+        if not any(isinstance(v, Tracer) for v in (condition, yes, no)):
             return self._xp.where(condition, yes, no)
         return self._trace.choose(condition, yes, no)
 
     def clip(self, value: Any, /, min: Any = None, max: Any = None, **options: Any) -> Any:  # noqa: A002  its names
         """As the standard has it, between numbers."""
-        if not isinstance(value, Symbol):
+        if not isinstance(value, Tracer):
             return self._xp.clip(value, min, max, **options)
         bounds = [None if bound is None else _within(bound, value.dtype) for bound in (min, max)]
         if options or any(own is None and bound is not None for own, bound in zip(bounds, (min, max), strict=True)):
-            self._trace.give_up("clip() gets what is no number, or does not fit the array's dtype")
+            self._trace.give_up("clip() gets what is not a number, or does not fit the array's dtype")
         low, high = bounds
         # Of equal zeros of two signs NumPy's own functions give the bound's or the array's, each in its way.
         if low is not None and high is not None:
@@ -566,7 +566,7 @@ class Namespace:
 
 
 def _within(bound: Any, dtype: np.dtype[Any]) -> Any:
-    """A number in an array's dtype; None where it changes on the way, or is no number."""
+    """A number in an array's dtype; None where it changes on the way, or is not a number."""
     if type(bound) not in (int, float) or dtype.kind not in "iuf":
         return None
     if dtype.kind == "f":
@@ -576,12 +576,12 @@ def _within(bound: Any, dtype: np.dtype[Any]) -> Any:
     return dtype.type(operator.index(bound)) if fits else None
 
 
-def finished(trace: Trace, results: Sequence[Symbol]) -> Program:
+def finished(trace: Trace, results: Sequence[Tracer]) -> Program:
     """The program, without what no result needs; each result is a step of its own."""
     last: list[int] = []
-    for symbol in results:
-        fresh = isinstance(trace.values[symbol.node], Step) and symbol.node not in last
-        last.append((symbol if fresh else trace.cast(symbol, symbol.dtype)).node)
+    for tracer in results:
+        fresh = isinstance(trace.values[tracer.node], Step) and tracer.node not in last
+        last.append((tracer if fresh else trace.cast(tracer, tracer.dtype)).node)
     needed = set(last)
     for node in range(len(trace.values) - 1, -1, -1):
         value = trace.values[node]

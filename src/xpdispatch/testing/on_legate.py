@@ -15,7 +15,7 @@ from xpdispatch.calling.runtime import synchronize
 from xpdispatch.errors import PartitionError, UnsupportedError, XPDispatchError
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.tiles import describe, whole
-from xpdispatch.planning.windows import Region
+from xpdispatch.planning.windows import Bounds
 from xpdispatch.testing.comparison import Arrays, compare
 from xpdispatch.testing.options import Clock, telling
 from xpdispatch.testing.partitioning import PartitionReport, check_alone, check_partitioning
@@ -76,7 +76,7 @@ def check_on_legate(kernel: Kernel, /, *args: Any, **kwargs: Any) -> PartitionRe
 
 
 @contextmanager
-def forced_tiles(factor: int = 4) -> Iterator[list[tuple[str, Region]]]:
+def forced_tiles(factor: int = 4) -> Iterator[list[tuple[str, Bounds]]]:
     """Let Legate cut arrays into so many tiles to a processor, however small the arrays are, and note the tiles.
 
     Parameters
@@ -114,13 +114,13 @@ def forced_tiles(factor: int = 4) -> Iterator[list[tuple[str, Region]]]:
 class _Tiles(list[Any]):
     """A list of tiles that takes definitions and keeps their names."""
 
-    def append(self, tile: tuple[Definition, Region]) -> None:
+    def append(self, tile: tuple[Definition, Bounds]) -> None:
         definition, rect = tile
         if not str(getattr(definition.body.function, "__module__", "")).startswith("xpdispatch."):
             super().append((definition.name, rect))
 
 
-def _on_legate(trial: Trial, factor: int) -> tuple[list[Region], Arrays | Exception]:
+def _on_legate(trial: Trial, factor: int) -> tuple[list[Bounds], Arrays | Exception]:
     """The tiles that Legate made, and the answer or what was raised."""
     arguments = by_name(trial)
     for layout in trial.plan.results:
@@ -128,7 +128,7 @@ def _on_legate(trial: Trial, factor: int) -> tuple[list[Region], Arrays | Except
             held = arguments[layout.name]
             arguments[layout.name] = np.full_like(held, identity(layout.op, held.dtype))
 
-    def own() -> list[Region]:
+    def own() -> list[Bounds]:
         return sorted({rect for name, rect in tiles if name == trial.kernel.name})
 
     synchronize()
@@ -145,7 +145,7 @@ def _on_legate(trial: Trial, factor: int) -> tuple[list[Region], Arrays | Except
     return own() or [whole(trial.plan)], [np.asarray(v) for v in values]
 
 
-def _compare(trial: Trial, expected: Arrays, tiles: Sequence[Region], got: Arrays | Exception) -> None:
+def _compare(trial: Trial, expected: Arrays, tiles: Sequence[Bounds], got: Arrays | Exception) -> None:
     try:
         simulated: Arrays | Exception = trial.run(tiles)
     except Exception as error:  # noqa: BLE001  whatever a body raises

@@ -235,7 +235,7 @@ def _check_sample(trial: Trial, whole: Arrays, skipped: list[str]) -> None:
     for layout, (dtype, shape), answer, target in zip(trial.plan.results, types, whole, given, strict=True):
         if target is None and dtype != answer.dtype:
             raise report.sample_error(layout, f"dtype {answer.dtype}", f"dtype {dtype}")
-        if not layout.joined and shape != answer.shape:
+        if not layout.concatenated and shape != answer.shape:
             raise report.sample_error(layout, f"shape {answer.shape}", f"shape {shape}")
 
 

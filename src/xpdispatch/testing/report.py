@@ -12,7 +12,7 @@ from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import PartitionError
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import describe, is_empty, shown
-from xpdispatch.planning.windows import WHOLE, Layout, Region
+from xpdispatch.planning.windows import WHOLE, Bounds, Layout
 from xpdispatch.testing.comparison import Difference
 from xpdispatch.testing.notation_changes import Change
 from xpdispatch.testing.search import Failure
@@ -57,7 +57,7 @@ def partition_error(
     return PartitionError(problem, column=_column(kernel, indices), hint=hint, details="\n".join(details))
 
 
-def _values(plan: Plan, found: Failure, hit: Sequence[Region]) -> list[str]:
+def _values(plan: Plan, found: Failure, hit: Sequence[Bounds]) -> list[str]:
     where = f"tile {describe(plan, hit[0])}" if len(hit) == 1 else f"{len(hit)} tiles"
     if found.difference is None:
         return [f"  in {where}"] if hit else []
@@ -70,18 +70,18 @@ def _values(plan: Plan, found: Failure, hit: Sequence[Region]) -> list[str]:
     return [line, f"  {element} comes from {where}"] if hit else [line]
 
 
-def _regions_of(trial: Trial, found: Failure, regions: Sequence[Region]) -> list[Region]:
+def _regions_of(trial: Trial, found: Failure, regions: Sequence[Bounds]) -> list[Bounds]:
     """The tiles that the first differing element comes from, or the one in which the body failed."""
     if found.difference is None:
         notes = "\n".join(getattr(found.error, "__notes__", []))
         return [r for r in regions if f"tile {describe(trial.plan, r)}," in notes][:1]
     layout, where = trial.plan.results[found.difference.result], found.difference.where
-    if where is None or layout.joined:
+    if where is None or layout.concatenated:
         return []
     return [r for r in regions if not is_empty(r) and _holds(layout, r, where)]
 
 
-def _holds(layout: Layout, region: Region, where: Sequence[int]) -> bool:
+def _holds(layout: Layout, region: Bounds, where: Sequence[int]) -> bool:
     for axis, (a, place) in enumerate(zip(layout.axes, where, strict=True)):
         if a != WHOLE:
             low, high = layout.window(axis, *region[a])
@@ -90,7 +90,7 @@ def _holds(layout: Layout, region: Region, where: Sequence[int]) -> bool:
     return True
 
 
-def draw(plan: Plan, tiling: Tiling, hit: Sequence[Region] = ()) -> list[str]:
+def draw(plan: Plan, tiling: Tiling, hit: Sequence[Bounds] = ()) -> list[str]:
     """Each index that is cut as a bar; the tiles in `hit` are drawn bold.
 
     Examples

@@ -14,7 +14,7 @@ import numpy as np
 from xpdispatch.errors import ArgumentError, ShapeError
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import is_empty
-from xpdispatch.planning.windows import Region
+from xpdispatch.planning.windows import Bounds
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -83,7 +83,7 @@ class Tiling:
         """Whether it makes more than one tile that has elements."""
         return sum(not is_empty(region) for region in self.regions(plan)) > 1
 
-    def regions(self, plan: Plan) -> list[Region]:
+    def regions(self, plan: Plan) -> list[Bounds]:
         """The tiles, in the order in which they run.
 
         Arrays that nothing aligns are cut independently of each other: tile n of one goes with tile n of the other,

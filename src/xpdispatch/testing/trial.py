@@ -17,7 +17,7 @@ from xpdispatch.errors import ArgumentError, XPDispatchError
 from xpdispatch.planning.arguments import as_arrays
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import whole
-from xpdispatch.planning.windows import Region
+from xpdispatch.planning.windows import Bounds
 from xpdispatch.running import local
 from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
 from xpdispatch.running.ownership import known_to
@@ -109,7 +109,7 @@ class Trial:
 
     def run(
         self,
-        tiling: Tiling | Sequence[Region] | None = None,
+        tiling: Tiling | Sequence[Bounds] | None = None,
         poison: int = POISONS[0],
         strategy: str = "by tile",
     ) -> list[np.ndarray[Any, Any]]:
@@ -158,7 +158,7 @@ def written_input(name: str) -> Fault:
 
 
 def check_is_kernel(value: object) -> None:
-    """Refuse what is no kernel.
+    """Refuse what is not a kernel.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def make_trial(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> T
     Raises
     ------
     XPDispatchError
-        The call is no right one, or its arrays are not NumPy's.
+        The call is not a right one, or its arrays are not NumPy's.
     """
     check_is_kernel(kernel)
     try:
@@ -321,7 +321,7 @@ def small_integers(trial: Trial, seed: int) -> Trial:
 def _ordered_as(array: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The values sorted, strictly or not, along an axis along which the array is."""
     for axis, extent in enumerate(array.shape):
-        if extent < 3 or array.dtype.kind == "c":  # two cells are sorted by chance
+        if extent < 3 or array.dtype.kind == "c":  # two elements are sorted by chance
             continue
         steps = np.diff(array, axis=axis)
         for sign in (1, -1):
@@ -335,7 +335,7 @@ def _ordered_as(array: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np
 
 
 def with_nan(trial: Trial, seed: int) -> Trial:
-    """The same call with a NaN among the cells of every operand of floats."""
+    """The same call with a NaN among the elements of every operand of floats."""
     rng = np.random.default_rng(seed)
     operands = []
     for array in trial.operands:
@@ -395,7 +395,7 @@ def _poisoned(shape: tuple[int, ...], dtype: np.dtype[Any], poison: int) -> np.n
 
 
 def _guarded(real: np.ndarray[Any, Any], poison: int, *, keep: bool) -> tuple[Any, Any]:
-    """An array with two more cells around it on every side, and the part of it that stands for `real`."""
+    """An array with two more elements around it on every side, and the part of it that stands for `real`."""
     outer = _poisoned(tuple(n + 4 for n in real.shape), real.dtype, poison)
     inner = outer[tuple(slice(2, 2 + n) for n in real.shape)] if real.ndim else outer
     if keep:

@@ -10,7 +10,7 @@ What leaves
         Definition   what a decorator says of a body; made once for each kernel
         Call         a definition with the arguments of one call
         Plan         the extents of all indices, and for each array how it is cut: a Layout
-        Tile         a part of the index space, as the body sees it; to the executor it is a Region of bounds
+        Tile         a part of the index space, as the body sees it; the executor knows its Bounds
 
     Whatever does not fit is an error that names the argument, and is raised here.
 

@@ -1,5 +1,6 @@
 """The documentation names all that is public, and its code runs."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -21,6 +22,30 @@ def test_api_page_documents_every_public_name_once():
     package, checks = (DOCS / "api.rst").read_text().split(".. currentmodule:: xpdispatch.testing")
     assert sorted(DIRECTIVE.findall(package)) == sorted(xpdispatch.__all__)
     assert sorted(DIRECTIVE.findall(checks)) == sorted(xpdispatch.testing.__all__)
+
+
+def caches():
+    """The names of all in the source that keeps what was found out, and of what grows with the process."""
+    grows = re.compile(r"\b(BoundedCache|Weak\w+Dictionary)\b| = (\[\]|\{\}|set\(\))$")
+    for path in (ROOT / "src").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                if re.search(r"\bcache\b|\blru_cache\b", " ".join(map(ast.unparse, node.decorator_list))):
+                    yield node.name
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                found = grows.search(ast.unparse(node))
+                if found and (found[1] or node in tree.body):
+                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                    yield from re.findall(r"\w+", " ".join(map(ast.unparse, targets)).replace("self.", ""))
+
+
+def test_every_cache_is_in_the_table_with_its_bound():
+    found = set(caches())
+    assert len(found) > 20
+    section = (DOCS / "how-it-works.rst").read_text().split("What is kept\n")[1]
+    table = re.split(r"^-{3,}$", section, flags=re.MULTILINE)[1]
+    assert not found - {name.split(".")[-1] for name in re.findall(r"``(\S+?)``", table)}
 
 
 def test_every_page_is_in_the_table_of_contents():

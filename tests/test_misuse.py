@@ -151,7 +151,9 @@ def test_pointers_to_nowhere() -> None:
         gather(np.asarray([0, 4]), x)
     with pytest.raises(xd.PointerError, match="argument 'p' holds -1, which points to no element"):
         gather(np.asarray([-1, 2]), x)
-    with pytest.raises(TypeError, match="argument 'p' points to elements of 'x' and has dtype float64, expected integers"):
+    with pytest.raises(
+        TypeError, match="argument 'p' points to elements of 'x' and has dtype float64, expected integers"
+    ):
         gather(np.ones(2), x)
     ranges = kernel("s[i..i+1], x[:] -> y[i]", boundary="valid", constraints=[image("s", "x")])(lambda xp, s, x: s[1:])
     with pytest.raises(IndexError, match="'s' holds borders of ranges, and they are not in ascending order"):

@@ -1,4 +1,4 @@
-"""The package as such: layers, imports, the driver's stand-in and the shell."""
+"""The package as such: the order of its packages, imports, the driver's stand-in and the shell."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ def own_modules(names: set[str], module: str) -> set[str]:
 def imports_of(text: str, module: str) -> set[str]:
     """The modules that a module imports: at its top, in functions, for type checkers only, or by name."""
     statements, strings = written_in(text, module)
-    return own_modules(statements | {name for name in strings if name.startswith("xpdispatch.")}, module)
+    by_name = {name for name in strings if name.startswith("xpdispatch.")}
+    return own_modules(statements, module) | (own_modules(by_name, module) - {"__init__"})
 
 
 IMPORTS = {module: imports_of(path.read_text(), module) for module, path in MODULES.items()}
@@ -111,13 +112,23 @@ def test_a_package_imports_from_those_before_it_only() -> None:
         assert not wrong, f"{module} imports {', '.join(wrong)}"
 
 
+def test_a_package_says_what_enters_what_leaves_and_what_each_module_is_for() -> None:
+    for module, path in MODULES.items():
+        package, _, own = module.partition(".")
+        if own:
+            page = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or ""
+            assert re.search(rf"\b{own}\b", page), f"{package} says nothing of {own}"
+            assert "enters" in page, path
+            assert "leaves" in page, path
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     left = dict(IMPORTS)
     while free := {module for module, others in left.items() if not others & left.keys()}:
         left = {module: others for module, others in left.items() if module not in free}
     while free := left.keys() - {other for others in left.values() for other in others}:
         left = {module: others for module, others in left.items() if module not in free}
-    assert not left, "these import each other in a circle, or lie between two"
+    assert not sorted(left), "these import each other in a circle, or lie between two"
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,23 @@
-"""Kernels and how they are called."""
+"""Kernels: what ``@kernel`` makes of a function, and how a call of it finds its engine and its runner.
+
+What enters
+    A function with a notation or with roles, and then ``args``, ``kwargs`` and ``out=``.
+
+What leaves
+    A :class:`~xpdispatch.calling.kernel.Kernel`, and the results of its calls. A call has three steps: `bind` puts the
+    arguments in the order of the body's parameters; the engine's ``prepare(call)`` makes a runner, which the kernel
+    keeps by the types, dtypes and shapes of the arguments, for 256 kinds of calls; ``runner(values)`` runs it.
+
+    =============  ===================================================================================================
+    ``kernel``     :class:`~xpdispatch.calling.kernel.Kernel`
+    ``decorator``  ``@kernel``, its options, and types for type checkers
+    ``binding``    from the arguments of a call to one value for each parameter, and what of a value decides its runner
+    ``variadic``   kernels whose operands may be left out, or be any number
+    ``engines``    the table of engines, which of them runs a call, and ``with engine("legate")``
+    ``runtime``    ``synchronize``, ``timed`` and ``array_module``
+    =============  ===================================================================================================
+
+What may import it
+    ``xpdispatch`` itself, ``testing`` and ``shell``. It imports from every package but these. ``legate`` and
+    ``explain`` are imported when a call first asks for them.
+"""

@@ -1,1 +1,45 @@
-"""Running tiles."""
+"""Runs bodies in this process: the engine ``local``, and the executor that Legate's tasks and the checks share.
+
+What enters
+    A :class:`~xpdispatch.planning.definition.Call`, to :func:`prepare <xpdispatch.running.local.prepare>`. To a
+    strategy: the arguments of a body, the arrays to be written, and how the call is cut.
+
+What leaves
+    A runner, in which all is decided that types, dtypes and shapes decide: it takes the values of any call that is
+    alike, and returns the results. They share memory with nothing that a caller or the body can reach again.
+
+A strategy is a way to run a body on given arrays, and each is one class with the method ``run``. ``Whole`` runs it
+once, ``ByTile`` on one tile after another or on several threads, ``Traced`` calls in its place the functions that it
+was seen to call. ``Generated`` is ``Traced`` on CuPy arrays.
+
+Running a call, in order
+    =============  ===================================================================================================
+    ``local``      the engine: from a call to its runner
+    ``site``       what stays the same for all tiles of a run: plan, body, namespace, library, dtypes
+    ``cutting``    which strategy runs a call, on which tiles
+    ``executor``   the strategies ``Whole`` and ``ByTile``
+    ``traced``     the strategy ``Traced``
+    ``generated``  the strategy ``Generated``: a trace as one CUDA kernel
+    =============  ===================================================================================================
+
+What they ask
+    =============  ===================================================================================================
+    ``dry_run``    the body on stand-ins for its arrays: which dtypes come out, what it makes on the way
+    ``costs``      where cuts pay: bytes through memory, and the sizes of tiles
+    ``tracing``    the body on tracers: which functions it calls, one after the other
+    ``cuda``       NumPy's functions of single elements in CUDA's C++
+    =============  ===================================================================================================
+
+Into a body, and out of it
+    =============  ===================================================================================================
+    ``parts``      an array's part of a tile with its halo; room for what the body writes
+    ``images``     the part of an operand that another operand points to
+    ``results``    checks of what a body returned, and its way to where it belongs
+    ``ownership``  whether what a body returned may be handed on without a copy
+    ``gathered``   parts of ``?`` results, and folds, which are put together in the order of the tiles
+    =============  ===================================================================================================
+
+What may import it
+    ``legate``, ``explain``, ``calling``, ``testing`` and ``shell``. It imports from ``errors``, ``machine``,
+    ``language``, ``arrays`` and ``planning``.
+"""

@@ -35,13 +35,13 @@ from explained import (
 from right import RIGHT, Right
 from xpdispatch import kernel
 from xpdispatch.explain import Explanation
-from xpdispatch.explain.drawing import DARK, LIGHT, Shape, svg
+from xpdispatch.explain.canvas import DARK, LIGHT, Shape, svg
 from xpdispatch.explain.legate_rule import count_pieces
 from xpdispatch.explain.picture import PALETTE, picture
 from xpdispatch.explain.question import Machine, stand_in
-from xpdispatch.explain.report import size
+from xpdispatch.explain.sentences import size
 from xpdispatch.explain.tiling import Pieces
-from xpdispatch.legate.recipe import THRESHOLDS
+from xpdispatch.legate.alignment import THRESHOLDS
 from xpdispatch.shell.cli import main
 
 HERE = Path(__file__).parent

@@ -15,8 +15,8 @@ import pytest
 import xpdispatch as xd
 from conftest import Engine, cuts_rows_for_parts, forced_tiles, noted_tiles, run_python, tiles_of
 from xpdispatch import In, Out, align, broadcast, kernel
-from xpdispatch.legate import driver
-from xpdispatch.legate.recipe import Recipe
+from xpdispatch.legate import nvidia_libraries as driver
+from xpdispatch.legate.alignment import Recipe
 from xpdispatch.testing import check_on_legate
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver

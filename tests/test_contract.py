@@ -383,6 +383,21 @@ def test_scalars_keep_their_type(engine: Engine, scalar: Any) -> None:
     np.testing.assert_array_equal(engine.get(look(x, scalar, type(scalar).__name__, scalar)), np.arange(5.0))
 
 
+class Settings:
+    """An object that has an array's attributes, and is none."""
+
+    dtype, shape = ["float32", "float64"], [[1, 2], [3]]
+
+
+def test_scalars_may_have_the_attributes_of_arrays(engine: Engine) -> None:
+    @kernel("x[i] -> y[i]")
+    def scale(xp, x, settings):
+        return x * settings.shape[1][0]
+
+    x = engine.put(np.arange(5.0))
+    np.testing.assert_array_equal(engine.get(scale(x, Settings())), 3 * np.arange(5.0))
+
+
 def test_results_share_no_memory_with_inputs(engine: Engine) -> None:
     if not engine.mutable:
         pytest.skip("JAX arrays are immutable")

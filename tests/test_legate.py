@@ -534,6 +534,22 @@ def test_a_program_that_runs_far_ahead_does_not_stand_still() -> None:
     assert "done" in done.stdout, done.stderr
 
 
+def test_a_kernel_that_is_dropped_when_the_program_was_too_far_ahead() -> None:
+    """To wait before a launch drops the kernels that were kept, and must not drop the one that is launched."""
+    code = (
+        "import time, xpdispatch as xd, cupynumeric as cn, numpy as np\n"
+        "from xpdispatch.legate import fences\n"
+        "def body(xp, x):\n    time.sleep(0.3)\n    return x + 1\n"
+        "k = xd.kernel('x[i] -> z[i]', dtype='x')(body)\n"
+        "x = cn.ones(3)\n"
+        "fences._ahead = fences._MOST_AHEAD\n"
+        "z = k(x); del k\n"
+        "xd.synchronize(); print(np.asarray(z).tolist())\n"
+    )
+    done = run_python(code, keep_config=False)
+    assert "[2.0, 2.0, 2.0]" in done.stdout, done.stderr
+
+
 def test_arrays_larger_than_legates_memory_are_refused() -> None:
     fill = kernel("-> z[i=n]", dtype="float64")(lambda xp, tile, n: xp.zeros(tile.size("i")))
     with (

@@ -580,9 +580,12 @@ def test_many_threads_may_call_one_kernel() -> None:
 def test_registering_a_namespace_changes_calls_that_were_made_before() -> None:
     which = kernel("x[i] -> y[i]")(lambda xp, x: x * getattr(xp, "factor", 1))
     assert which(np.ones(1)).tolist() == [1.0]
-    xd.register_namespace("CPU", SimpleNamespace(factor=3))  # type: ignore[arg-type]
+    assert which(np.ones(0)).dtype == np.float64
+    xd.register_namespace("CPU", SimpleNamespace(factor=3j, empty=np.empty, complex128=np.complex128))  # type: ignore[arg-type]
     try:
-        assert which(np.ones(1)).tolist() == [3.0]
+        assert which(np.ones(1)).tolist() == [3j]
+        assert which(np.ones(0)).dtype == np.complex128
     finally:
         xd.register_namespace("CPU", "array_api_compat.numpy")
     assert which(np.ones(1)).tolist() == [1.0]
+    assert which(np.ones(0)).dtype == np.float64

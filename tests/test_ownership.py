@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +30,7 @@ def forgotten() -> Iterator[None]:
     yield
     LISTED.clear()
     globals()["LAST"] = None
+    globals().pop("LATER", None)
 
 
 Kept = tuple[Callable[..., Any], tuple[Any, ...], Callable[[], list[Any]]]
@@ -243,6 +244,77 @@ def in_an_array_that_another_call_puts_there(engine: Engine) -> Kept:
     return body, (), held
 
 
+def in_a_global_that_held_nothing_at_first(engine: Engine) -> Kept:
+    tables: list[Any] = []
+
+    def body(xp, x):
+        return xp.ones(SMALL) if LAST is None else LAST
+
+    def held() -> list[Any]:
+        globals()["LAST"] = engine.put(np.ones(SMALL))
+        tables.append(LAST)
+        return tables
+
+    return body, (), held
+
+
+def in_a_global_that_was_not_there_at_first(engine: Engine) -> Kept:
+    there, tables = 0, []
+
+    def body(xp, x):
+        return LATER if there else xp.ones(SMALL)  # type: ignore[name-defined]  # noqa: F821
+
+    def held() -> list[Any]:
+        nonlocal there
+        there = 1
+        tables.append(engine.put(np.ones(SMALL)))
+        globals()["LATER"] = tables[-1]
+        return tables
+
+    return body, (), held
+
+
+def in_one_of_two_variables_that_held_one_array(engine: Engine) -> Kept:
+    first = second = engine.put(np.ones(SMALL))
+    tables = [first]
+
+    def body(xp, x):
+        return first if first is second else second
+
+    def held() -> list[Any]:
+        nonlocal second
+        second = engine.put(np.ones(SMALL))
+        tables.append(second)
+        return tables
+
+    return body, (), held
+
+
+def in_a_function_that_another_call_puts_there(engine: Engine) -> Kept:
+    table = engine.put(np.ones(SMALL))
+    ones = abs
+
+    def body(xp, x):
+        return ones(x) + 1 if ones is abs else ones(x)
+
+    def held() -> list[Any]:
+        nonlocal ones
+        ones = lambda x: table  # noqa: E731
+        return [table]
+
+    return body, (), held
+
+
+def in_a_cache_with_the_name_of_another_function(_: Any) -> Kept:
+    made: dict[int, Any] = {}
+
+    @wraps(np.linalg.norm)
+    def ones(x):
+        return made.setdefault(x.shape[0], x + 1)
+
+    return lambda xp, x: ones(x), (), lambda: [*made.values()]
+
+
 KEEPING = {
     f.__name__.replace("_", " "): f
     for f in (
@@ -261,6 +333,7 @@ KEEPING = {
         in_an_attribute_of_the_body,
         in_an_object_that_is_the_body,
         in_a_cache,
+        in_a_cache_with_the_name_of_another_function,
     )
 }
 HELD = {
@@ -273,6 +346,10 @@ HELD = {
         in_a_polynomial,
         in_a_tuple,
         in_an_array_that_another_call_puts_there,
+        in_a_global_that_held_nothing_at_first,
+        in_a_global_that_was_not_there_at_first,
+        in_one_of_two_variables_that_held_one_array,
+        in_a_function_that_another_call_puts_there,
     )
 }
 

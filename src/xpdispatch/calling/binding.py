@@ -116,7 +116,9 @@ def kind_of(value: Any) -> Any:
         return quick_kinds[kind](value)
     try:
         dtype = getattr(value, "dtype", None)
-        return kind, value.type.code if dtype is None else dtype, tuple(value.shape)  # a Legate store has a type
+        found = kind, value.type.code if dtype is None else dtype, tuple(value.shape)  # a Legate store has a type
+        hash(found)  # a scalar may have attributes of these names that are something else
+        return found
     except Exception:  # noqa: BLE001  not an array, or none that has a shape yet
         return kind, *_kinds_behind(value)
 

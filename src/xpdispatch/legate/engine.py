@@ -136,12 +136,14 @@ class _Runner:
         launch = self._launch(operands, given, scalars)
         may_overlap = self.writes or launch.mixed
         entries = _set_apart(launch, operands, given) if may_overlap else [h.entry for h in operands]
+        if not launch.plan.empty:
+            fences.before_launch()  # which may wait, and then drops what was kept
+            fences.keep(definition)
         results = [
             new_store(*new) if g is None and new is not None else _begin(launch, r, g)
             for r, (g, new) in enumerate(zip(given, launch.fresh, strict=True))
         ]
         if not launch.plan.empty:
-            fences.keep(definition)
             places = _unbound(np.dtype(np.int64)) if launch.recipe.gathered else None
             issue(launch, entries, results, places, payload)
             if places is not None:

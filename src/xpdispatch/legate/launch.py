@@ -17,7 +17,7 @@ from xpdispatch.errors import EngineError, ShapeError
 from xpdispatch.language.boundaries import check_constant
 from xpdispatch.language.constraints import HINTS
 from xpdispatch.legate.alignment import Fit, Recipe, recipe_of_call, with_results
-from xpdispatch.legate.fences import before_launch, runtime, submit
+from xpdispatch.legate.fences import runtime, submit
 from xpdispatch.legate.leaf import Header, packed_header
 from xpdispatch.legate.rects import rects_of
 from xpdispatch.legate.releases import MOST_UNBOUND, cutting_cells, least_extents, type_of_bytes
@@ -180,7 +180,6 @@ def make_launch(
 def issue(launch: Launch, entries: Sequence[Any], results: Sequence[Any], places: Any, payload: bytes) -> None:
     """Launch the task of a call over these stores; `places` is where tiles note down where they lie, if anywhere."""
     recipe, options = launch.recipe, launch.definition.options
-    before_launch()
     rects = [(b, rects_of(store_behind(entries[b.operand]), b)) for b in recipe.rects]
     task = runtime.create_auto_task(library, launch.task)
     if options:

@@ -54,7 +54,7 @@ class Definition:
     sized: tuple[tuple[str, int], ...] = field(init=False)
     """The scalars that extents use: name, and position among the scalars."""
     samples: BoundedCache = field(init=False, repr=False)
-    """What the body returns on samples, by dtypes, extents of unsplit axes and scalars."""
+    """What the body returns on samples, by namespaces, dtypes, extents of unsplit axes and scalars."""
 
     def __post_init__(self) -> None:
         extents = _extent_names(self.signature)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from xpdispatch.arrays import namespaces
 from xpdispatch.arrays.dtypes import np_dtype, unknown_dtype
 from xpdispatch.arrays.namespaces import namespace_for
 from xpdispatch.arrays.reductions import identity
@@ -90,7 +91,7 @@ def result_types(
     Parameters
     ----------
     definition : Definition
-        Keeps samples, by dtypes, extents of unsplit axes and scalars (:func:`scalars_key`).
+        Keeps samples, by namespaces, dtypes, extents of unsplit axes and scalars (:func:`scalars_key`).
     plan : Plan
     dtypes : sequence of numpy.dtype
         The operands'.
@@ -110,7 +111,7 @@ def result_types(
         return [(np.dtype(c), _full(layout, layout.shape)) for c, layout in zip(wanted, plan.results, strict=True)]
     least = plan.fewest
     shapes = tuple(layout.tile_shape(least) for layout in (*plan.operands, *plan.results))
-    key = (tuple(dtypes), shapes, scalars_key(scalars, integers=not plan.complete), tuple(given))
+    key = (namespaces.registered, tuple(dtypes), shapes, scalars_key(scalars, integers=not plan.complete), tuple(given))
     sampled = definition.samples.get(key)
     if sampled is None:
         sampled = definition.samples[key] = _run_sample(definition, plan, wanted, dtypes, scalars, given)

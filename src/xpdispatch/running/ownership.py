@@ -7,11 +7,12 @@ array. Where that cannot be known, results are copied.
 
 from __future__ import annotations
 
+import builtins
 import dis
 import enum
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodDescriptorType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,9 @@ _PLAIN = (np.finfo, np.iinfo, np.random.Generator, np.random.RandomState)
 _STORES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "STORE_NAME"})
 _ANYTHING = frozenset({"globals", "vars", "setattr", "exec", "eval", "__import__"})
 
+Look = Callable[[], Any]
+"""Looks up what a variable holds now; None where it holds nothing."""
+
 
 class Known(NamedTuple):
     """What a body can reach besides its arguments.
@@ -37,24 +41,29 @@ class Known(NamedTuple):
     ----------
     keeps : bool
         It may keep what it returns, somewhere that is not looked into.
-    arrays : tuple of (callable, object)
-        How to look up each array that it reads from around it, and the array that was there.
+    reads : tuple of (callable, object)
+        How to look up each variable around it that it reads, and what was there: an array, or what keeps nothing.
     """
 
     keeps: bool
-    arrays: tuple[tuple[Callable[[], Any], Any], ...] = ()
+    reads: tuple[tuple[Look, Any], ...] = ()
 
     @property
     def exposed(self) -> bool:
         """Whether there is anything that a value may be reached by."""
-        return self.keeps or bool(self.arrays)
+        return self.keeps or bool(self.reads)
 
     def shares(self, library: str, value: Any) -> bool:
         """Whether a value may be reached again, or may share memory with what can."""
-        return self.keeps or any(
-            look() is not seen or value is seen or library_of(seen) != library or share_memory(library, value, seen)
-            for look, seen in self.arrays
-        )
+        if self.keeps:
+            return True
+        for look, seen in self.reads:
+            now = look()
+            if now is not seen and not isinstance(now, _CONSTANTS):
+                return True
+            if _is_array(now) and (value is now or library_of(now) != library or share_memory(library, value, now)):
+                return True
+        return False
 
 
 AT_ONCE = Known(keeps=False)
@@ -65,30 +74,40 @@ def known_to(function: Callable[..., Any], scalars: Sequence[Any], xp: Any) -> K
     """What a body can reach, given scalars of these types."""
     if _root(getattr(xp, "__name__", "")) not in _LIBRARIES or not all(isinstance(s, _CONSTANTS) for s in scalars):
         return Known(keeps=True)
-    arrays: list[tuple[Callable[[], Any], Any]] = []
-    keeps = any(not _is_harmless(look, value, arrays, set()) for look, value in [(lambda: function, function)])
-    return Known(keeps, tuple(arrays))
+    reads: list[tuple[Look, Any]] = []
+    if not _is_harmless(None, function, reads, set()):
+        return Known(keeps=True)
+    return Known(keeps=False, reads=tuple(reads))
 
 
-def _is_harmless(
-    look: Callable[[], Any], value: Any, arrays: list[tuple[Callable[[], Any], Any]], seen: set[int]
-) -> bool:
-    """Whether nothing can be kept in a value that a body reads; arrays are noted down."""
+def _is_array(value: Any) -> bool:
+    return library_of(value) not in ("object", "number", *REFUSED)
+
+
+def _is_harmless(look: Look | None, value: Any, reads: list[tuple[Look, Any]], seen: set[int]) -> bool:
+    """Whether nothing can be kept in a value that a body reads; arrays, and what may change, are noted down.
+
+    Without `look` it is always the same.
+    """
+    if look is not None:
+        reads.append((look, value))
     if isinstance(value, _CONSTANTS) or id(value) in seen:
         return True
     seen.add(id(value))
     if isinstance(value, ModuleType):
         return _root(value.__name__) in _LIBRARIES
-    if library_of(value) not in ("object", "number", *REFUSED):
-        arrays.append((look, value))
+    if _is_array(value):
+        if look is None:
+            reads.append((lambda: value, value))
         return True
     if isinstance(value, partial):
         parts = [value.func, *value.args, *value.keywords.values()]
-        return all(_is_harmless(lambda part=part: part, part, arrays, seen) for part in parts)  # type: ignore[misc]
+        return all(_is_harmless(None, part, reads, seen) for part in parts)
     if isinstance(value, FunctionType):
-        if _root(value.__module__ or "") in _LIBRARIES:
+        # By where it was made: functools.wraps gives a function the module of another.
+        if _root(value.__globals__.get("__name__") or "") in _LIBRARIES:
             return True
-        return all(_is_harmless(*read, arrays, seen) for read in _read_by(value))
+        return all(_is_harmless(*read, reads, seen) for read in _read_by(value))
     if isinstance(value, type | np.ufunc | BuiltinFunctionType | MethodDescriptorType):
         bound = getattr(value, "__self__", None) if isinstance(value, BuiltinFunctionType) else None
         own = bound is None or isinstance(bound, ModuleType)  # and not a method of a list or an array
@@ -101,27 +120,30 @@ class _Unknown:
     """Stands for what a function reaches in a way that is not looked into."""
 
 
-def _read_by(function: FunctionType) -> Iterator[tuple[Callable[[], Any], Any]]:
+def _read_by(function: FunctionType) -> Iterator[tuple[Look | None, Any]]:
     """How to look up what a function reads from around it, and the value."""
     names, cells, stores = _code_reads(function.__code__)
     if stores or function.__dict__.keys() - {"__wrapped__", "__signature__"}:
-        yield _Unknown, _Unknown()
+        yield None, _Unknown()
     around = function.__globals__
     for name in names:
-        if name in around:
-            yield partial(around.get, name), around[name]
+        if name in around or not hasattr(builtins, name):
+            yield partial(around.get, name), around.get(name)
         elif name in _ANYTHING:
-            yield _Unknown, _Unknown()
+            yield None, _Unknown()
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         if name in cells:
-            try:
-                value = cell.cell_contents
-            except ValueError:  # not assigned yet
-                yield _Unknown, _Unknown()
-            else:
-                yield partial(getattr, cell, "cell_contents"), value
+            look = partial(_content, cell)
+            yield look, look()
     for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-        yield partial(lambda value: value, value), value
+        yield None, value
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet, or no more
+        return None
 
 
 @lru_cache(maxsize=1000)

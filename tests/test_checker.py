@@ -104,7 +104,7 @@ def test_checks_need_no_hypothesis(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_found_is_made_small() -> None:
     long = np.arange(60.0)
     first = kernel("x[i], y[j] -> z[i, j]")(lambda xp, x, y: x[:, None] * 0 + (y[:1] < 0) + y[None, :])
-    for tiling in ("i: 5 30 44, j: 9 33; backward", "j: 0 17 17 50 60; 12", "j: 59"):
+    for tiling in ("i: 5 9 14, j: 9 33; backward", "j: 0 17 17 50 60; 12", "j: 59"):
         trial = make_trial(first, (x, -long), {})
         experiment = Experiment("the arguments", trial, trial.run())
         found = experiment.attempt(Tiling.parse(tiling))

@@ -22,7 +22,7 @@ from xpdispatch import kernel
 from xpdispatch.arrays import fourier as cpu
 from xpdispatch.machine import hardware as machine
 from xpdispatch.machine import memory as blocks
-from xpdispatch.machine import threads as pool
+from xpdispatch.machine import thread_pool as pool
 from xpdispatch.machine.collector import _Collector
 from xpdispatch.planning.tiles import whole
 from xpdispatch.running import costs, dry_run
@@ -858,7 +858,7 @@ def test_a_forked_process_calls_kernels_itself() -> None:
     code = (
         "import gc, os, sys, threading, time, numpy as np, xpdispatch as xd\n"
         "from xpdispatch.running import cutting\n"
-        "from xpdispatch.machine import threads as pool\n"
+        "from xpdispatch.machine import thread_pool as pool\n"
         "cutting.forced = 64\n"
         "pool.legate_runs = lambda: True\n"
         "@xd.kernel('x[i] -> y[i], sum s[]')\n"

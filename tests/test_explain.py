@@ -35,13 +35,13 @@ from explained import (
 from right import RIGHT, Right
 from xpdispatch import kernel
 from xpdispatch.explain import Explanation
-from xpdispatch.explain.drawing import DARK, LIGHT, Shape, svg
+from xpdispatch.explain.canvas import DARK, LIGHT, Shape, svg
 from xpdispatch.explain.legate_rule import count_pieces
 from xpdispatch.explain.picture import PALETTE, picture
 from xpdispatch.explain.question import Machine, stand_in
-from xpdispatch.explain.report import size
+from xpdispatch.explain.sentences import size
 from xpdispatch.explain.tiling import Pieces
-from xpdispatch.legate.recipe import THRESHOLDS
+from xpdispatch.legate.alignment import THRESHOLDS
 from xpdispatch.shell.cli import main
 
 HERE = Path(__file__).parent
@@ -449,7 +449,7 @@ def test_as_text() -> None:
         "  n       1,200       2  600\n"
         "\n"
     )
-    assert "  A[m, k]      1,000 x 800    float32  3.1 MiB  cut 2 x 2, shared by 2 " in text
+    assert "  A[m,k]      1,000 x 800    float32  3.1 MiB  cut 2 x 2, shared by 2 " in text
     assert "cut 2 x 2; sum of 2 partial results, over k" in text
     assert "reads 1.7 MiB, writes 1.1 MiB, receives 1.4 MiB" in text
     assert "Legate cuts the common space of 1,000 x 800 x 1,200 elements anew" in text
@@ -474,7 +474,7 @@ def test_as_html_without_anything_from_outside() -> None:
     assert set(re.findall(r"https?://[^\"]*", html)) == {"http://www.w3.org/2000/svg"}
     assert "currentColor" in html
     assert "#22272e" not in html  # no color that would be lost on a dark page
-    assert "A[m, k]" in html
+    assert "A[m,k]" in html
 
 
 def test_as_a_page(tmp_path: Path) -> None:
@@ -521,7 +521,7 @@ def test_plot_gives_a_figure_and_a_file(tmp_path: Path) -> None:
     figure = answer.plot(tmp_path / "answer.png")
     assert (tmp_path / "answer.png").read_bytes()[:4] == b"\x89PNG"
     texts = {text.get_text() for text in figure.axes[0].texts}
-    assert {"A[m, k]", "B[k, n]", "sum C[m, n]", "matmul: A[m,k], B[k,n] -> sum C[m,n]"} <= texts
+    assert {"A[m,k]", "B[k,n]", "sum C[m,n]", "matmul: A[m,k], B[k,n] -> sum C[m,n]"} <= texts
     assert len(figure.axes[0].patches) >= sum(hasattr(i, "points") for i in picture(answer).items)
 
 

@@ -23,7 +23,7 @@ from test_gpu_control_flow import OnDevice, Store, Stream, fake_cupy, run_leaf  
 from xpdispatch import kernel
 from xpdispatch.arrays import namespaces
 from xpdispatch.legate import failures
-from xpdispatch.legate.recipe import make_recipe
+from xpdispatch.legate.alignment import make_recipe
 from xpdispatch.running import cuda, generated
 from xpdispatch.running.cuda import CTYPES, PREAMBLE, TABLE, NoSource
 from xpdispatch.running.generated import constants_of, source_of

@@ -43,8 +43,8 @@ FILES = {
     "needs_more": "import no_such_package\n",
 }
 ELSEWHERE = {
-    "legate/driver.py:_compile": "there is a compiler here: tests/test_package.py",
-    "legate/driver.py:cuda_runtime": "Legate finds its CUDA runtime here: tests/test_package.py",
+    "legate/nvidia_libraries.py:_compile": "there is a compiler here: tests/test_package.py",
+    "legate/nvidia_libraries.py:cuda_runtime": "Legate finds its CUDA runtime here: tests/test_package.py",
     "arrays/dtypes.py:np_dtype": "torch and JAX have dtypes that NumPy lacks, and need not be here",
     "legate/engine.py:": "Legate is installed, and was started from the main thread: tests/test_legate.py",
     "legate/failures.py:describe": "an exception that cannot be described: tests/test_legate.py",

@@ -14,8 +14,8 @@ import xpdispatch as xd
 from conftest import registered_options
 from xpdispatch import kernel
 from xpdispatch.legate import device, failures
+from xpdispatch.legate.alignment import Fit, make_recipe
 from xpdispatch.legate.leaf import Header, _borders, make_joiner, make_leaf, packed_header
-from xpdispatch.legate.recipe import Fit, make_recipe
 
 
 class OnDevice(np.ndarray):

@@ -15,8 +15,8 @@ import pytest
 import xpdispatch as xd
 from conftest import Engine, cuts_rows_for_parts, forced_tiles, noted_tiles, run_python, tiles_of
 from xpdispatch import In, Out, align, broadcast, kernel
-from xpdispatch.legate import driver
-from xpdispatch.legate.recipe import Recipe
+from xpdispatch.legate import nvidia_libraries as driver
+from xpdispatch.legate.alignment import Recipe
 from xpdispatch.testing import check_on_legate
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
@@ -66,8 +66,14 @@ def test_empty_tiles_are_launched_and_bodies_never_see_them(monkeypatch: pytest.
     from xpdispatch.legate import leaf
 
     regions: list[Any] = []
-    real = leaf.Task.region
-    monkeypatch.setattr(leaf.Task, "region", lambda *a: regions.append(real(*a)) or regions[-1])
+    real = leaf.Task.run
+
+    def run(*args: Any) -> Any:
+        region, results = real(*args)
+        regions.append(region)
+        return region, results
+
+    monkeypatch.setattr(leaf.Task, "run", run)
 
     @kernel("x[i,:] -> y[i,:], max hi[]", dtype=("x", "x"))
     def body(xp, x):
@@ -572,7 +578,7 @@ def test_arrays_larger_than_legates_memory_are_refused() -> None:
     with (
         xd.engine("legate"),
         pytest.raises(
-            MemoryError,
+            xd.EngineError,
             match="needs 76,294 MiB for its arrays, 76,294 MiB of them for new ones, and Legate has 2,000 MiB",
         ),
     ):

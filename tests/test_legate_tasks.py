@@ -213,7 +213,7 @@ def test_a_kernel_has_a_result() -> None:
     with pytest.raises(ValueError, match="expected the name of an array, got the end"):
         kernel("x[i] ->")(lambda xp, x: None)
 
-    with pytest.raises(TypeError, match="no parameter is written"):
+    with pytest.raises(TypeError, match="the body writes no parameter"):
 
         @kernel()
         def reads(xp, x: In):

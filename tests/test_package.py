@@ -17,7 +17,8 @@ import pytest
 import xpdispatch
 from conftest import run_python
 from xpdispatch import kernel
-from xpdispatch.legate import driver, startup
+from xpdispatch.legate import nvidia_libraries as driver
+from xpdispatch.legate import startup
 from xpdispatch.machine import hardware, memory
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.shell.cli import main
@@ -414,7 +415,7 @@ def test_a_forked_child_holds_nothing_for_calls_of_its_parent() -> None:
     done = run_python(
         "import gc, os, threading, warnings\n"
         "import xpdispatch\n"
-        "from xpdispatch.machine import threads\n"
+        "from xpdispatch.machine import thread_pool as threads\n"
         "from xpdispatch.machine.collector import collector\n"
         "warnings.simplefilter('ignore', DeprecationWarning)\n"
         "threads.legate_runs = lambda: True\n"

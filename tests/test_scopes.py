@@ -449,12 +449,12 @@ def test_accumulating_in_a_task_with_options(deterministic: bool) -> None:
 
 def test_options_mean_nothing_in_this_process() -> None:
     k = kernel("x[i] -> y[i]", options={"concurrent": True, "has_side_effect": True})(lambda xp, x: x + 1)
-    assert dict(k.options) == {"concurrent": True, "has_side_effect": True}
+    assert dict(k.definition.options) == {"concurrent": True, "has_side_effect": True}
     np.testing.assert_array_equal(k(np.zeros(3)), np.ones(3))
 
 
 def test_options_stay_with_kernels_made_of_a_kernel() -> None:
     k = kernel("*xs[i] -> y[i]", options={"has_side_effect": True})(lambda xp, *xs: sum(xs))
-    assert k.plain_for((np.ones(3), np.ones(3)), {}).options == {"has_side_effect": True}
+    assert k.plain_for((np.ones(3), np.ones(3)), {}).definition.options == {"has_side_effect": True}
     plain = kernel("x[i] -> y[i]", options={"concurrent": True})(lambda xp, x: x)
-    assert plain.with_signature(plain.signature).options == {"concurrent": True}
+    assert plain.with_signature(plain.signature).definition.options == {"concurrent": True}

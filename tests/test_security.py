@@ -16,7 +16,7 @@ import pytest
 import xpdispatch as xd
 from conftest import run_python
 from xpdispatch import kernel
-from xpdispatch.legate import driver
+from xpdispatch.legate import nvidia_libraries as driver
 
 PACKAGE = Path(xd.__file__).parent
 ELF = b"\x7fELF"
@@ -174,7 +174,7 @@ def test_directories_of_others_and_links_are_not_used(cache: Path, monkeypatch: 
 @pytest.mark.parametrize("home", ["/proc/none", "/dev/null/x"])
 def test_a_home_that_cannot_be_written_leaves_nothing_behind(home: str) -> None:
     code = (
-        "from xpdispatch.legate import driver\n"
+        "from xpdispatch.legate import nvidia_libraries as driver\n"
         "library = driver.shim()\n"
         "assert library.stat().st_mode & 0o777 == 0o500 and library.parent.stat().st_mode & 0o777 == 0o700\n"
         "print(library)\n"
@@ -187,7 +187,10 @@ def test_a_home_that_cannot_be_written_leaves_nothing_behind(home: str) -> None:
 
 
 def test_several_processes_make_the_stand_in_at_once(cache: Path) -> None:
-    code = "from xpdispatch.legate import driver; import ctypes; p = driver.shim(); ctypes.CDLL(str(p)); print(p)"
+    code = (
+        "import ctypes\nfrom xpdispatch.legate import nvidia_libraries\n"
+        "path = nvidia_libraries.shim(); ctypes.CDLL(str(path)); print(path)"
+    )
     line = [sys.executable, "-c", code]
     running = [subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     answers = [process.communicate(timeout=100) for process in running]

@@ -16,7 +16,8 @@ import pytest
 
 import xpdispatch
 from xpdispatch.calling import engines
-from xpdispatch.legate import driver, startup
+from xpdispatch.legate import nvidia_libraries as driver
+from xpdispatch.legate import startup
 from xpdispatch.machine import hardware as machine
 from xpdispatch.shell.cli import main
 from xpdispatch.shell.doctor import Diagnosis, Finding, diagnose, sections

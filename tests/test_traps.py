@@ -304,3 +304,22 @@ def test_every_test_that_the_page_names_is_there() -> None:
     there = {name for path in here.glob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
     assert len(named) > 40
     assert named <= there, sorted(named - there)
+
+
+def test_kernels_that_are_made_in_a_loop_are_collected() -> None:
+    done = run_python(
+        "import gc, weakref, numpy as np, xpdispatch as xd, cupynumeric as cn\n"
+        "x, refs, bodies = cn.arange(6.0), [], []\n"
+        "for n in range(30):\n"
+        "    body = lambda xp, x, n=n: x + n\n"
+        "    k = xd.kernel('x[i] -> y[i]')(body)\n"
+        "    refs.append(weakref.ref(k)), bodies.append(weakref.ref(body))\n"
+        "    y = k(x)\n"
+        "del k, body\n"
+        "assert np.asarray(y).tolist() == [29, 30, 31, 32, 33, 34]\n"
+        "xd.synchronize()\n"
+        "gc.collect()\n"
+        "print(sum(r() is not None for r in refs), sum(b() is not None for b in bodies))\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0", "0"], "tasks hold kernels weakly, and nothing else holds them"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from xpdispatch import kernel
-from xpdispatch.explain.drawing import DARK, LIGHT, svg
+from xpdispatch.explain.canvas import DARK, LIGHT, svg
 from xpdispatch.explain.picture import picture
 
 FOLDER = Path(__file__).parents[1] / "_static" / "pictures"

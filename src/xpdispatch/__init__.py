@@ -25,7 +25,7 @@ from xpdispatch.language.constraints import align, bloat, broadcast, image, min_
 from xpdispatch.language.explicit import In, InOut, Out, Reduce
 from xpdispatch.language.signature import Signature
 from xpdispatch.legate import startup as _startup
-from xpdispatch.machine.threads import threads
+from xpdispatch.machine.thread_pool import threads
 from xpdispatch.planning.tiles import Tile
 
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@
     ├── PointerError       (IndexError)           pointers to no element
     ├── ResultError        (ValueError)           a body returned something else than declared, or it cannot be written
     ├── KernelError        (RuntimeError)         a body failed with an exception that cannot leave its task
-    ├── EngineError        (RuntimeError)         an engine cannot run here, or has too little memory
+    ├── EngineError        (RuntimeError)         an engine cannot run here, lacks memory, or is wrong
     ├── UnsupportedError   (NotImplementedError)  all is right, but no engine can do it yet
     ├── MissingError       (ImportError)          a package, a driver or a compiler is missing
     ├── PartitionError     (AssertionError)       a check: the answer depends on how the arrays are cut

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.machine.threads import in_pool
+from xpdispatch.machine.thread_pool import in_pool
 
 _TRANSFORMS = ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")
 _TRANSFORMS_N = ("fftn", "ifftn", "rfftn", "irfftn")

@@ -51,7 +51,7 @@ class Kernel(Generic[P, R]):
     """
 
     def __init__(self, function: Callable[..., Any], signature: Signature, **options: Any) -> None:
-        self.options = options
+        self._options = options
         self.__wrapped__ = function
         self._parameters = parameters_of(function)
         self._define(define(function, signature, **options))
@@ -88,7 +88,7 @@ class Kernel(Generic[P, R]):
         imported. cloudpickle takes functions of ``__main__``, notebooks and closures along, and so makes the kernel
         anew.
         """
-        kind, options = type(self), self.options
+        kind, options = type(self), self._options
 
         def remake() -> Kernel:
             return kind(function, signature, **options)
@@ -147,7 +147,7 @@ class Kernel(Generic[P, R]):
         if boundary is None:
             haloed = {t.name for t in signature.operands if t.haloed}
             boundary = {n: mode for n, mode in self.definition.boundaries.items() if n in haloed} or None
-        return Kernel(self.__wrapped__, signature, **{**self.options, "boundary": boundary})
+        return Kernel(self.__wrapped__, signature, **{**self._options, "boundary": boundary})
 
     def plain_for(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Kernel:
         """The kernel that runs a call with these arguments: itself, but where operands may be left out."""
@@ -209,7 +209,7 @@ class Kernel(Generic[P, R]):
         return call
 
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> tuple[Any, ...]:
-        return bind(self.definition, self._parameters, (*self.options, "boundary", "dtype"), args, kwargs, out)
+        return bind(self.definition, self._parameters, (*self._options, "boundary", "dtype"), args, kwargs, out)
 
     def _prepare(self, call: Call) -> Runner:
         check_call(call, call_shown(self.definition, self._parameters))
@@ -287,7 +287,7 @@ class Kernel(Generic[P, R]):
                 f"the kernel has no {variant} variant, only {', '.join(self.definition.variants)}",
                 hint=f"leave out variants=, or add {variant!r} to it",
             ).complete(self.name, self.notation)
-        self.options["bodies"] = {**(self.options.get("bodies") or {}), variant: function}
+        self._options["bodies"] = {**(self._options.get("bodies") or {}), variant: function}
         definition = self.definition
         body = replace(definition.body, variants={**definition.body.variants, variant: function})
         self._define(replace(definition, body=body))

@@ -63,7 +63,7 @@ class FlexibleKernel(Kernel):
         boundary = self._boundary(options.get("boundary"), 1, ())
         super().__init__(spread_function, spread_signature, **{**options, "boundary": boundary})
         # It shows as it was written.
-        self.options, self.__wrapped__ = options, function
+        self._options, self.__wrapped__ = options, function
         self._parameters = _own_parameters(function, signature)
         self._describe(function, signature)
         self._remake = self._remaker(function, signature)
@@ -111,9 +111,9 @@ class FlexibleKernel(Kernel):
         if absent:
             _check_defined(kept, signature, absent)
             spread_signature = spread_signature.with_operands(kept, dict.fromkeys(absent, ()))
-        options = {**self.options, "boundary": self._boundary(self.options.get("boundary"), count, absent)}
+        options = {**self._options, "boundary": self._boundary(self._options.get("boundary"), count, absent)}
         options["bodies"] = {
-            variant: _spread(own, signature, count)[0] for variant, own in (self.options.get("bodies") or {}).items()
+            variant: _spread(own, signature, count)[0] for variant, own in (self._options.get("bodies") or {}).items()
         }
         return Kernel(body, spread_signature, **options)
 

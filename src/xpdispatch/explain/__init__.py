@@ -13,11 +13,11 @@ legate_rule    into how many pieces Legate will cut the common space of a launch
 arrays         each array's part of a tile, and what a processor reads, writes, receives and holds
 cache          how a tile is cut further for the cache, and what the body needs besides its arrays
 answer         all of this for one call on one machine
-report         the answer in words
-text           the report as plain text, and as tables for a terminal
-drawing        shapes and labels, as SVG and on matplotlib's canvas
+sentences      the answer in words
+terminal       the sentences as plain text, and as tables for a terminal
+canvas         shapes and labels, as SVG and by matplotlib
 picture        the answer as a drawing
-notebook       report and picture as HTML
+notebook       sentences and picture as HTML
 explanation    the class that users get
 =============  ===================================================================================================
 

@@ -13,7 +13,7 @@ from xpdispatch.explain.cache import CacheCut, cut_for_cache, temporaries_of
 from xpdispatch.explain.legate_rule import Decision, decide
 from xpdispatch.explain.question import Machine, Question
 from xpdispatch.explain.tiling import Pieces, Tiles
-from xpdispatch.machine.threads import thread_count
+from xpdispatch.machine.thread_pool import thread_count
 from xpdispatch.planning.windows import Bounds
 
 

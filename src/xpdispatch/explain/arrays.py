@@ -32,7 +32,7 @@ class ArrayCut:
     dtype : numpy.dtype
     is_result : bool
     fit : str
-        How it enters a launch on Legate (:class:`xpdispatch.legate.recipe.Fit`); empty in this process.
+        How it enters a launch on Legate (:class:`xpdispatch.legate.alignment.Fit`); empty in this process.
     tiling : Tiles
     """
 

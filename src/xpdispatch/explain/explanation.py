@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from xpdispatch.errors import ArgumentError
 from xpdispatch.explain.answer import Answer
-from xpdispatch.explain.drawing import draw
+from xpdispatch.explain.canvas import draw
 from xpdispatch.explain.notebook import as_html, as_page
 from xpdispatch.explain.picture import picture
 from xpdispatch.explain.question import Machine, ask
-from xpdispatch.explain.report import assumptions
-from xpdispatch.explain.text import as_rich, as_text
-from xpdispatch.legate.recipe import THRESHOLDS
+from xpdispatch.explain.sentences import assumptions
+from xpdispatch.explain.terminal import as_rich, as_text
+from xpdispatch.legate.alignment import THRESHOLDS
 from xpdispatch.planning.definition import Call
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from xpdispatch.explain.question import Machine, Question
-from xpdispatch.legate.recipe import Recipe
+from xpdispatch.legate.alignment import Recipe
 
 _PRIMES = (11, 7, 5, 3, 2)
 _LEAST_ROW = 32

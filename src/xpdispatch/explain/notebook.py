@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from xpdispatch.explain.answer import Answer
-from xpdispatch.explain.drawing import svg
+from xpdispatch.explain.canvas import svg
 from xpdispatch.explain.picture import picture
-from xpdispatch.explain.report import Table, assumptions, facts_of, tables_of, where_of
+from xpdispatch.explain.sentences import Table, assumptions, facts_of, tables_of, where_of
 
 _STYLE = """
 .xpd-explained { font: 14px/1.45 system-ui, sans-serif; color: inherit; }

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from xpdispatch.explain.answer import Answer
 from xpdispatch.explain.arrays import ArrayCut
-from xpdispatch.explain.drawing import FAINT, INK, Label, Point, Scene, Shape, arrow, hatching, rectangle
-from xpdispatch.explain.report import how, shape_of, where_of
+from xpdispatch.explain.canvas import FAINT, INK, Label, Point, Scene, Shape, arrow, hatching, rectangle
+from xpdispatch.explain.sentences import how, shape_of, where_of
 from xpdispatch.explain.tiling import Pieces
 from xpdispatch.planning.tiles import shown
 from xpdispatch.planning.windows import WHOLE

@@ -11,7 +11,7 @@ import numpy as np
 from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.arrays.namespaces import library_of, namespace_for
 from xpdispatch.language.boundaries import check_constant
-from xpdispatch.legate.recipe import Recipe, recipe_of_call, with_results
+from xpdispatch.legate.alignment import Recipe, recipe_of_call, with_results
 from xpdispatch.planning.arguments import as_arrays, one_library, refuse_empty
 from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan

@@ -11,35 +11,35 @@ What leaves
 Nothing here decides what a kernel means: extents, dtypes and checks come from ``planning`` and ``running``.
 
 Launching
-    ============  ====================================================================================================
-    ``engine``    from a call to its runner, and from values to stores and back
-    ``launch``    what shapes and dtypes decide of a launch, worked out once; and the launch itself
-    ``recipe``    how arrays of different axes are aligned in one common space
-    ``stores``    between arrays and Legate stores
-    ``rects``     pointers in the form that Legate's ``image`` follows
-    ``tasks``     the tasks of kernels, registered with Legate
-    ``bodies``    what a body must not read inside a task
-    ``fences``    the thread that may use Legate, waiting, and how far the program may run ahead
-    ============  ====================================================================================================
+    ====================  ============================================================================================
+    ``engine``            from a call to its runner, and from values to stores and back
+    ``launch``            what shapes and dtypes decide of a launch, worked out once; and the launch itself
+    ``alignment``         how arrays of different axes are aligned in one common space
+    ``stores``            between arrays and Legate stores
+    ``rects``             pointers in the form that Legate's ``image`` follows
+    ``tasks``             the tasks of kernels, registered with Legate
+    ``bodies``            what a body must not read inside a task
+    ``fences``            the thread that may use Legate, waiting, and how far the program may run ahead
+    ====================  ============================================================================================
 
 In a task
-    ============  ====================================================================================================
-    ``leaf``      from a ``TaskContext`` to the executor; the second task, which joins partial results
-    ``device``    the stream and the memory of a task on a GPU
-    ``failures``  the way of an exception from a task to its caller
-    ============  ====================================================================================================
+    ====================  ============================================================================================
+    ``leaf``              from a ``TaskContext`` to the executor; the second task, which joins partial results
+    ``device``            the stream and the memory of a task on a GPU
+    ``failures``          the way of an exception from a task to its caller
+    ====================  ============================================================================================
 
 Around both
-    ============  ====================================================================================================
-    ``startup``   Legate's flags, and the hook that completes them when ``legate`` is imported
-    ``driver``    a stand-in for NVIDIA's driver where there is none
-    ``garbage``   the garbage collector is off while tasks may run
-    ``releases``  what differs between releases of Legate
-    ============  ====================================================================================================
+    ====================  ============================================================================================
+    ``startup``           Legate's flags, and the hook that completes them when ``legate`` is imported
+    ``nvidia_libraries``  a stand-in for NVIDIA's driver where there is none
+    ``garbage``           the garbage collector is off while tasks may run
+    ``releases``          what differs between releases of Legate
+    ====================  ============================================================================================
 
 What may import it
     ``explain``, ``calling``, ``testing``, ``shell``, and ``xpdispatch`` itself, which installs the hook of
     ``startup``. It imports from ``errors``, ``machine``, ``language``, ``arrays``, ``planning`` and ``running``. No
-    other package imports ``legate``, ``cupynumeric`` or ``cupy`` by a statement; and ``startup``, ``driver`` and
-    ``recipe``, which others ask where Legate is not installed, do without them.
+    other package imports ``legate``, ``cupynumeric`` or ``cupy`` by a statement; and ``startup``,
+    ``nvidia_libraries`` and ``alignment``, which others ask where Legate is not installed, do without them.
 """

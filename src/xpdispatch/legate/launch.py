@@ -16,9 +16,9 @@ from xpdispatch.arrays.reductions import check_dtype, needs_sort_keys
 from xpdispatch.errors import EngineError, ShapeError
 from xpdispatch.language.boundaries import check_constant
 from xpdispatch.language.constraints import HINTS
+from xpdispatch.legate.alignment import Fit, Recipe, recipe_of_call, with_results
 from xpdispatch.legate.fences import runtime, submit
 from xpdispatch.legate.leaf import Header, packed_header
-from xpdispatch.legate.recipe import Fit, Recipe, recipe_of_call, with_results
 from xpdispatch.legate.rects import rects_of
 from xpdispatch.legate.releases import MOST_UNBOUND, cutting_cells, least_extents, type_of_bytes
 from xpdispatch.legate.stores import Held, grid_store, memory_limit, store_behind

@@ -20,11 +20,11 @@ from xpdispatch.arrays.namespaces import load, namespace_for
 from xpdispatch.arrays.reductions import combine, identity, needs_sort_keys, sort_keys
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.legate import device, failures
+from xpdispatch.legate.alignment import Fit, Recipe
 from xpdispatch.legate.failures import Failure
-from xpdispatch.legate.recipe import Fit, Recipe
 from xpdispatch.legate.releases import data_of
 from xpdispatch.machine.caches import BoundedCache
-from xpdispatch.machine.threads import thread_count
+from xpdispatch.machine.thread_pool import thread_count
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import describe, is_empty, whole

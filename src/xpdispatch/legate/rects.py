@@ -9,7 +9,7 @@ import legate.core as lg
 import numpy as np
 from legate.core.types import int64, rect_type
 
-from xpdispatch.legate.recipe import Rects
+from xpdispatch.legate.alignment import Rects
 from xpdispatch.legate.releases import data_of, task_info
 from xpdispatch.legate.tasks import library
 

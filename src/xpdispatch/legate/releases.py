@@ -16,7 +16,7 @@ import legate.core as lg
 
 from xpdispatch.errors import UnsupportedError
 from xpdispatch.legate import startup
-from xpdispatch.legate.recipe import THRESHOLDS
+from xpdispatch.legate.alignment import THRESHOLDS
 
 STORES: tuple[type, ...] = tuple(getattr(lg, name) for name in ("LogicalStore", "LogicalArray") if hasattr(lg, name))
 """What a caller can pass without cuPyNumeric; the development branch has stores alone."""

@@ -1,8 +1,8 @@
 """How Legate is started: the flags that it gets, and what is done when a program imports it.
 
 ``import xpdispatch`` installs a hook and nothing else. Where ``legate`` is imported, at any later time, the hook
-loads what the machine lacks (``driver.py``) and completes ``LEGATE_CONFIG`` and ``LEGION_DEFAULT_ARGS``, which Legate
-reads when it starts. What the user has set there stays.
+loads what the machine lacks (``nvidia_libraries.py``) and completes ``LEGATE_CONFIG`` and ``LEGION_DEFAULT_ARGS``,
+which Legate reads when it starts. What the user has set there stays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
-from xpdispatch.legate import driver
+from xpdispatch.legate import nvidia_libraries as driver
 from xpdispatch.machine import exits, hardware, memory
 
 

@@ -11,9 +11,9 @@ import legate.core as lg
 from legate.core.task import ADD, InputStore, OutputStore, PyTask, ReductionStore, VariantInvoker
 
 from xpdispatch.errors import EngineError
+from xpdispatch.legate.alignment import Recipe
 from xpdispatch.legate.device import keeps_to_stream
 from xpdispatch.legate.leaf import make_joiner, make_leaf
-from xpdispatch.legate.recipe import Recipe
 from xpdispatch.legate.releases import task_info
 from xpdispatch.planning.definition import Definition
 

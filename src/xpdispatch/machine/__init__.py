@@ -8,7 +8,7 @@ What enters
 What leaves
     ===============  =================================================================================================
     ``hardware``     how much a call may use: bytes of a tile, threads, free memory
-    ``threads``      ``threads(n)``, and ``run_in_order``, which runs the steps of one call on several threads
+    ``thread_pool``  ``threads(n)``, and ``run_in_order``, which runs the steps of one call on several threads
     ``blas``         one thread in BLAS for each of those
     ``collector``    the garbage collector, held off while threads run beside Legate
     ``memory``       where large results get their memory, and huge pages for Legate's
@@ -22,6 +22,6 @@ What may import it
     Every other package. It imports ``xpdispatch.errors`` alone.
 
 What lives as long as the process, and so is renewed in a forked child: the blocks of ``memory`` that wait for a new
-result (at most 256 MiB), the count of those who hold the ``collector``, the limits of ``blas``, and in ``threads``
+result (at most 256 MiB), the count of those who hold the ``collector``, the limits of ``blas``, and in ``thread_pool``
 the calls that were interrupted twice.
 """

@@ -14,17 +14,18 @@ What leaves
 
     Whatever does not fit is an error that names the argument, and is raised here.
 
-    ==============  ==================================================================================================
-    ``body``        the user's function, and which of its parameters is what
-    ``definition``  :class:`~xpdispatch.planning.definition.Definition` and
-                    :class:`~xpdispatch.planning.definition.Call`, which engines get
-    ``plan``        from shapes to extents, by the signature; the refusal of shapes that disagree
-    ``windows``     the one place for the arithmetic of windows: which elements of an array go with those of an index,
-                    with its halo and its blocks
-    ``tiles``       parts of the index space, and ``tile``, which tells a body where it stands
-    ``arguments``   the checks of a call's arguments, the one library that they are of, numbers as arrays
-    ``closures``    what a function reads and binds besides its arguments
-    ==============  ==================================================================================================
+    ================  ==================================================================================================
+    ``body``          the user's function, and which of its parameters is what
+    ``definition``    :class:`~xpdispatch.planning.definition.Definition` and
+                      :class:`~xpdispatch.planning.definition.Call`, which engines get
+    ``dtype_option``  what ``dtype=`` on the decorator may say
+    ``plan``          from shapes to extents, by the signature; the refusal of shapes that disagree
+    ``windows``       the one place for the arithmetic of windows: which elements of an array go with those of an index,
+                      with its halo and its blocks
+    ``tiles``         parts of the index space, and ``tile``, which tells a body where it stands
+    ``arguments``     the checks of a call's arguments, the one library that they are of, numbers as arrays
+    ``closures``      what a function reads and binds besides its arguments
+    ================  ==================================================================================================
 
 What may import it
     ``running``, ``legate``, ``explain``, ``calling``, ``testing`` and ``shell``. It imports from ``errors``,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from xpdispatch.arrays.dtypes import Rule, casts, rules
 from xpdispatch.arrays.namespaces import VARIANTS, check_variants
 from xpdispatch.errors import ArgumentError, UnsupportedError
 from xpdispatch.language.boundaries import Boundary, boundaries_of
@@ -16,6 +15,7 @@ from xpdispatch.language.task_options import check_options
 from xpdispatch.language.terms import Term
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.body import Body, make_body
+from xpdispatch.planning.dtype_option import Rule, casts, rules
 from xpdispatch.planning.plan import Plan, Shape, plan
 
 

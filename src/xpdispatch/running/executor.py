@@ -18,16 +18,15 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from xpdispatch.arrays.namespaces import share_memory
 from xpdispatch.arrays.reductions import combine
-from xpdispatch.machine.threads import run_in_order
+from xpdispatch.machine.thread_pool import run_in_order
 from xpdispatch.planning.tiles import Tile, is_empty
 from xpdispatch.planning.windows import Bounds, Layout, slices_of
 from xpdispatch.running.gathered import Gathered
 from xpdispatch.running.images import follow
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import allocated, buffer, operand_part, part_of
-from xpdispatch.running.results import checked, note, unshared, values_of, write
+from xpdispatch.running.results import apart, checked, note, unshared, values_of, write
 from xpdispatch.running.site import Site, inside_body
 
 NOWHERE: Mapping[int, Any] = MappingProxyType({})
@@ -146,18 +145,7 @@ class Runs:
         except Exception as error:
             note(error, site, work.placed(region))
             raise
-        return self._apart(values, buffers, targets), buffers
-
-    def _apart(self, values: Sequence[Any], buffers: Mapping[int, Any], targets: Sequence[Any]) -> list[Any]:
-        """The values, copied where writing one result would change another before it is written itself."""
-        layouts, library = self.site.plan.results, self.site.library
-        written = [t for t, layout in zip(targets, layouts, strict=True) if t is not None and layout.op is None]
-        return [
-            self.site.xp.asarray(v, copy=True)
-            if v is not buffers.get(r) and any(share_memory(library, v, t) for t in written)
-            else v
-            for r, v in enumerate(values)
-        ]
+        return apart(site, values, buffers, targets), buffers
 
     def shapes(self, region: Bounds) -> tuple[tuple[Any, ...], ...]:
         """The shapes that the body's values must have on a tile; None where only it knows."""

@@ -13,7 +13,7 @@ from xpdispatch.arrays.namespaces import library_of, namespace_of, refuse_varian
 from xpdispatch.arrays.reductions import combined, identity
 from xpdispatch.errors import ShapeError, read_only
 from xpdispatch.language.boundaries import check_constant
-from xpdispatch.machine.threads import thread_count
+from xpdispatch.machine.thread_pool import thread_count
 from xpdispatch.planning.arguments import as_arrays, one_library, refuse_empty, shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of
 from xpdispatch.planning.plan import Plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -129,6 +129,18 @@ def unshared(site: Site, known: Known, value: Any, arguments: Sequence[Any], oth
         # The namespace of a variant may be anything that bodies need.
         return np.array(value) if library == "numpy" else site.xp.asarray(value, copy=True)
     return value
+
+
+def apart(site: Site, values: Sequence[Any], buffers: Mapping[int, Any], targets: Sequence[Any]) -> list[Any]:
+    """The values, copied where writing one result would change another before it is written itself."""
+    layouts, library = site.plan.results, site.library
+    written = [t for t, layout in zip(targets, layouts, strict=True) if t is not None and layout.op is None]
+    return [
+        site.xp.asarray(v, copy=True)
+        if v is not buffers.get(r) and any(share_memory(library, v, t) for t in written)
+        else v
+        for r, v in enumerate(values)
+    ]
 
 
 def write(site: Site, target: Any, value: Any) -> None:

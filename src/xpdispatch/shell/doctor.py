@@ -28,8 +28,8 @@ import numpy
 import xpdispatch
 from xpdispatch.arrays.namespaces import REFUSED
 from xpdispatch.errors import ArgumentError, XPDispatchError
-from xpdispatch.explain.report import size
-from xpdispatch.legate import driver
+from xpdispatch.explain.sentences import size
+from xpdispatch.legate import nvidia_libraries as driver
 from xpdispatch.machine import hardware
 from xpdispatch.machine.packages import install_command, version_of
 

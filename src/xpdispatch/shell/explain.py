@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from xpdispatch.legate.recipe import THRESHOLDS
+from xpdispatch.legate.alignment import THRESHOLDS
 from xpdispatch.shell.arguments import call_parser, load_kernel, make_arguments
 
 

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 
 from xpdispatch.calling import engines
 from xpdispatch.errors import ArgumentError, MissingError
-from xpdispatch.legate import driver, startup
+from xpdispatch.legate import nvidia_libraries as driver
+from xpdispatch.legate import startup
 from xpdispatch.machine.packages import install_command
 
 _HELP = """\

@@ -12,7 +12,7 @@ from xpdispatch.arrays.reductions import identity
 from xpdispatch.calling.engines import engine, get_engine
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.runtime import synchronize
-from xpdispatch.errors import PartitionError, UnsupportedError, XPDispatchError
+from xpdispatch.errors import EngineError, UnsupportedError, XPDispatchError
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.tiles import describe, whole
 from xpdispatch.planning.windows import Bounds
@@ -45,7 +45,7 @@ def check_on_legate(kernel: Kernel, /, *args: Any, **kwargs: Any) -> PartitionRe
     ------
     PartitionError
         The answer depends on the tiles, here and on NumPy.
-    PartitionError
+    EngineError
         Legate's answer is not NumPy's on the same tiles: a defect of xpdispatch, please report it.
     MissingError
         Legate is not installed.
@@ -164,7 +164,7 @@ def _compare(trial: Trial, expected: Arrays, tiles: Sequence[Bounds], got: Array
                 break
     if problem:
         check_partitioning(trial.kernel, **by_name(trial))  # which says more if the kernel is wrong
-        raise PartitionError(problem, details=f"  tiles: {shown}", hint=hint)
+        raise EngineError(problem, details=f"  tiles: {shown}", hint=hint)
 
 
 def _shown(answer: Arrays | Exception) -> str:

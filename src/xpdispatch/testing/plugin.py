@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from xpdispatch.errors import MissingError, PartitionError, PortabilityError
+from xpdispatch.errors import EngineError, MissingError, PartitionError, PortabilityError
 from xpdispatch.machine.packages import install_command
 from xpdispatch.testing import checks
 from xpdispatch.testing.cases import KernelCase
@@ -66,7 +66,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Say with a failed check how to run it again."""
     report = yield
     error = call.excinfo.value if call.excinfo else None
-    if report.failed and isinstance(error, PartitionError | PortabilityError):
+    if report.failed and isinstance(error, EngineError | PartitionError | PortabilityError):
         seed = Options(seed=item.config.getoption(_SEED)).chosen_seed
         line = f"pytest {item.nodeid!r} {_SEED}={seed}"
         if item.config.getoption(_ENGINES):

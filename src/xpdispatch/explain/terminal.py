@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpdispatch.explain.answer import Answer
-from xpdispatch.explain.report import assumptions, facts_of, tables_of, where_of
+from xpdispatch.explain.sentences import assumptions, facts_of, tables_of, where_of
 
 
 def as_text(answer: Answer) -> str:

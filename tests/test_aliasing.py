@@ -228,6 +228,19 @@ def test_broadcast_views(on_legate: Engine) -> None:
         combine(got, got, out=wide)
 
 
+@pytest.mark.parametrize("n", [6, 100_000])
+@pytest.mark.parametrize("step", [2, 3, -2])
+def test_an_operand_that_is_returned_and_lies_there_at_another_step(n: int, step: int) -> None:
+    """NumPy alone gets this assignment wrong."""
+    same = kernel("x[i] -> y[i]")(lambda xp, x: x)
+    for start in range(9):
+        array = np.arange(4.0 * n)
+        x, y = array[::step][:n], array[start : start + n]
+        wanted = x.copy()
+        assert same(x, out=y) is y
+        np.testing.assert_array_equal(y, wanted)
+
+
 def test_one_array_for_a_buffer_and_an_operand(engine: Engine) -> None:
     if not engine.mutable:
         pytest.skip("JAX arrays are immutable")

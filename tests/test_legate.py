@@ -534,6 +534,29 @@ def test_a_program_that_runs_far_ahead_does_not_stand_still() -> None:
     assert "done" in done.stdout, done.stderr
 
 
+def test_a_task_that_one_thread_prepares_while_another_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xpdispatch.legate import leaf
+
+    made = kernel("x[i] -> y[i]")(lambda xp, x: x + 1)
+    made(cupynumeric.ones(3))
+    xd.synchronize()
+    (runner,) = made._runners.values()
+    (launch,) = runner.launches.values()
+    task = leaf.Task(leaf.header_of(launch.header.value()))
+    task.prepare(made.definition, "CPU")
+    ready: list[bool] = []
+
+    class Spy(leaf.Cutter):
+        def __init__(self, *args: Any) -> None:
+            ready.append(task.cutter is not None)
+            super().__init__(*args)
+
+    monkeypatch.setattr(leaf, "Cutter", Spy)
+    task.site = None  # as the second thread found it
+    task.prepare(made.definition, "CPU")
+    assert ready == [True]
+
+
 def test_a_kernel_that_is_dropped_when_the_program_was_too_far_ahead() -> None:
     """To wait before a launch drops the kernels that were kept, and must not drop the one that is launched."""
     code = (

@@ -184,11 +184,12 @@ class Kernel(Generic[P, R]):
             )
             if self._sized:
                 key += tuple([extent_of(name, values[at]) for name, at in self._sized])
-            runner: Runner | None = self._runners.get(key)
+            runners = self._runners  # read before the definition: another thread may set a variant meanwhile
+            runner: Runner | None = runners.get(key)
             if runner is None:
                 runner = self._prepare(call_of(self.definition, values))
                 results = runner(values)
-                self._runners[key] = runner
+                runners[key] = runner
             else:
                 results = runner(values)
         except XPDispatchError as error:

@@ -231,14 +231,14 @@ class Task:
         """Whether the body does the same wherever a tile lies: to look that up takes 3 us an index."""
         self.updated = [(p, r) for r, p in enumerate(body.updated) if p is not None and r in body.buffers]
         self.threads = thread_count if variant == "OMP" else None
-        self.cutter: Cutter | None = None
-        if site.library == "numpy":
-            self.cutter = Cutter(definition, site, None, header.operands, header.dtypes)
-        elif can_be_traced(definition, self.plan):
+        # One thread may run the task while another still prepares it, and sets all once more.
+        numpy = site.library == "numpy"
+        self.cutter = Cutter(definition, site, None, header.operands, header.dtypes) if numpy else None
+        if not numpy and can_be_traced(definition, self.plan):
             from xpdispatch.running.generated import Generated  # which others need not import
 
             self.strategy: Strategy = Generated(site, AT_ONCE)
-        else:
+        elif not numpy:
             self.strategy = Whole(site, AT_ONCE)
         self.site = site
 

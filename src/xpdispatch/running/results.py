@@ -145,12 +145,14 @@ def apart(site: Site, values: Sequence[Any], buffers: Mapping[int, Any], targets
 
 def write(site: Site, target: Any, value: Any) -> None:
     """Assign a result to an array that the caller gave, whose dtype can take it."""
-    if site.library != "numpy":
-        # NumPy alone casts in an assignment of any two dtypes, and minds overlaps.
-        if value.dtype != target.dtype:
-            value = site.xp.astype(value, target.dtype)
-        elif share_memory(site.library, value, target):
-            value = site.xp.asarray(value, copy=True)
+    if site.library == "numpy":
+        # NumPy minds overlaps itself, but not of arrays with one axis that go through memory at different steps.
+        if target.ndim == 1 and value.strides != target.strides and np.may_share_memory(value, target):
+            value = value.copy()
+    elif value.dtype != target.dtype:  # NumPy alone casts in an assignment of any two dtypes
+        value = site.xp.astype(value, target.dtype)
+    elif share_memory(site.library, value, target):
+        value = site.xp.asarray(value, copy=True)
     target[...] = value
 
 

@@ -28,6 +28,7 @@ from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.executor import ByTile, Whole, Work
 from xpdispatch.running.ownership import known_to
 from xpdispatch.running.site import Site
+from xpdispatch.testing import forced_tiles
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
@@ -89,26 +90,9 @@ def _strict() -> Any:
     return array_api_strict
 
 
-def forced_tiles(factor: int = 4) -> AbstractContextManager[Any]:
-    """Four tiles to a processor on Legate however small the array, so that ragged and empty ones occur.
-
-    Before Legate 26.3 this needs ``LEGATE_MIN_CPU_CHUNK=1`` in the environment of the tests.
-    """
-    from xpdispatch.legate.releases import cutting
-
-    return cutting(factor)
-
-
-def noted_tiles(factor: int = 4) -> AbstractContextManager[list[Any]]:
-    """Forced tiles, and a list of those that ran, which :func:`tiles_of` reads."""
-    from xpdispatch.calling.engines import get_engine
-
-    return get_engine("legate").forced_tiles(factor)
-
-
 def tiles_of(made: xd.Kernel, noted: list[Any]) -> list[Any]:
     """The tiles on which a kernel of this name ran, in order."""
-    return sorted({tile for kernel, tile in noted if kernel.name == made.name})
+    return sorted({tile for name, tile in noted if name == made.name})
 
 
 def cuts_rows_for_parts() -> bool:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpdispatch as xd
-from conftest import Engine, forced_cuts, forced_tiles
+from conftest import Engine, forced_cuts
 from xpdispatch import ArgumentError, ResultError, kernel
+from xpdispatch.testing import forced_tiles
 
 
 @kernel("x[i,j], y[i,j] -> z[i,j]")

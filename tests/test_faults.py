@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
-from conftest import forced_tiles, run_python
+from conftest import run_python
 from xpdispatch import KernelError, Out, Reduce, broadcast, kernel
+from xpdispatch.testing import forced_tiles
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip

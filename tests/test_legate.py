@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
-from conftest import Engine, cuts_rows_for_parts, forced_tiles, noted_tiles, run_python, tiles_of
+from conftest import Engine, cuts_rows_for_parts, run_python, tiles_of
 from xpdispatch import In, Out, align, broadcast, kernel
 from xpdispatch.legate import nvidia_libraries as driver
 from xpdispatch.legate.alignment import Recipe
-from xpdispatch.testing import check_on_legate
+from xpdispatch.testing import check_on_legate, forced_tiles
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
@@ -133,7 +133,7 @@ def test_products_of_complex128_and_deterministic_sums() -> None:
 
 def test_a_fold_over_one_axis_is_cut_where_tasks_can_have_two_results_of_unknown_size() -> None:
     total = kernel("x[i] -> fold s[]", fold=lambda xp, a, b: a + b)(lambda xp, x: xp.sum(x))
-    with noted_tiles() as noted:
+    with forced_tiles() as noted:
         assert float(total(cupynumeric.arange(37.0))) == 666.0
         xd.synchronize()
     assert (len(noted) > 2) == (releases.MOST_UNBOUND > 1)
@@ -151,7 +151,7 @@ def test_parts_are_put_together_in_the_order_of_the_tiles() -> None:
     exact = kernel("x[i, j] -> sum s[], sum t[j]", deterministic=True)(lambda xp, x: (xp.sum(x), xp.sum(x, axis=0)))
     for made in (ends, exact):
         xd.synchronize()
-        with noted_tiles() as noted:
+        with forced_tiles() as noted:
             got = made(cupynumeric.array(x))
             out = tuple(cupynumeric.zeros(a.shape, dtype=np.float32) for a in got)
             cast = made(cupynumeric.array(x), out=out)
@@ -210,7 +210,7 @@ def cells_of(xp, tile):
 @pytest.mark.parametrize("each", [total_of, weighted, corner, multiples], ids=lambda k: k.name)
 def test_an_index_that_no_array_has_is_cut(each: xd.Kernel, n: int) -> None:
     args = {total_of: (n,), weighted: (np.arange(3.0), n), corner: (n, 50), multiples: (n,)}[each]
-    with xd.engine("legate"), noted_tiles() as noted:
+    with xd.engine("legate"), forced_tiles() as noted:
         got = each(*args)
         xd.synchronize()
     np.testing.assert_array_equal(np.asarray(got), each(*args))
@@ -715,7 +715,7 @@ def test_legate_that_is_not_there() -> None:
     done = run_python(code, keep_config=False)
     assert done.stdout == (
         "MissingError package 'legate.core' is not installed, so there is no Legate here\n"
-        "Hint: pip install 'xpdispatch[legate]' (Legate and cuPyNumeric)\n"
+        "Hint: pip install 'xpdispatch[legate]'\n"
     ), done.stderr
 
 

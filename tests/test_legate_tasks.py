@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
-from conftest import forced_tiles, noted_tiles, run_python, tiles_of
+from conftest import run_python, tiles_of
 from xpdispatch import In, InOut, Kernel, Out, Reduce, align, broadcast, kernel
-from xpdispatch.testing import check_partitioning
+from xpdispatch.testing import check_partitioning, forced_tiles
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
@@ -56,7 +56,7 @@ def on_both(made: Kernel, *args: Any, pieces: int = 2, **kwargs: Any) -> Any:
     """The answer, which is the same on NumPy and on Legate in `pieces` tiles or more."""
     here = made(*[own(a) for a in args], **{n: own(a) for n, a in kwargs.items()})
     xd.synchronize()
-    with noted_tiles() as tiles:
+    with forced_tiles() as tiles:
         there = made(*map(put, args), **{n: put(a) for n, a in kwargs.items()})
         xd.synchronize()
     # A kernel whose operands may be left out runs as another one, of the same name.
@@ -667,7 +667,7 @@ def test_parts_of_a_buffer_as_results_of_unknown_size() -> None:
     first, rest = parts(x)
     assert first.tolist() == [54]
     assert rest.tolist() == [55] * 16
-    with noted_tiles() as tiles:
+    with forced_tiles() as tiles:
         first, rest = parts(put(x))
     assert np.asarray(first).tolist() == [54] * len(tiles_of(parts, tiles))
     assert np.asarray(rest).tolist() == [55] * 16

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
-from conftest import Engine, forced_cuts, forced_tiles, noted_tiles, tiles_of
+from conftest import Engine, forced_cuts, tiles_of
 from xpdispatch import DTypeError, kernel
 from xpdispatch.arrays.reductions import combine, identity
-from xpdispatch.testing import Tiling
+from xpdispatch.testing import Tiling, forced_tiles
 from xpdispatch.testing.trial import make_trial
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -238,7 +238,7 @@ def test_deterministic_sums_on_legate_have_numpys_bits_on_the_same_tiles(op: str
     found = set()
     with np.errstate(all="ignore"):
         for _ in range(10):
-            with noted_tiles() as tiles, xd.engine("legate"):
+            with forced_tiles() as tiles, xd.engine("legate"):
                 got = np.asarray(total(x))
                 xd.synchronize()
             regions = tiles_of(total, tiles)

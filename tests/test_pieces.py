@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import xpdispatch as xd
-from conftest import Engine, forced_tiles, noted_tiles, run_tiles, tiles_of
+from conftest import Engine, run_tiles, tiles_of
 from xpdispatch import In, Out, align, kernel
 from xpdispatch.language.signature import Signature
 from xpdispatch.running.dry_run import result_types
-from xpdispatch.testing import Tiling, check_partitioning
+from xpdispatch.testing import Tiling, check_partitioning, forced_tiles
 
 rng = np.random.default_rng(20261124)
 
@@ -177,7 +177,7 @@ def test_halos_and_blocks_are_cut_on_legate(on_legate: Engine) -> None:
     )
     for made, data in ((halo, x), (alone, x[:, 0].copy()), (block, x)):
         xd.synchronize()
-        with noted_tiles() as tiles:
+        with forced_tiles() as tiles:
             got = on_legate.get(made(on_legate.put(data)))
         np.testing.assert_allclose(got, made(data), rtol=1e-12)
         assert len(tiles_of(made, tiles)) > 2

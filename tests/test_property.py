@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import xpdispatch as xd
-from conftest import forced_tiles, run_tiles
+from conftest import run_tiles
 from xpdispatch import kernel
 from xpdispatch.arrays.reductions import combine, identity
 from xpdispatch.planning.tiles import grid
+from xpdispatch.testing import forced_tiles
 
 EXACT = ["int8", "int32", "int64", "uint8", "uint64"]
 INEXACT = ["float16", "float32", "float64", "complex64", "complex128"]

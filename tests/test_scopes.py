@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
-from conftest import forced_tiles, registered_options, run_python
+from conftest import registered_options, run_python
 from xpdispatch import In, Reduce, broadcast, kernel
+from xpdispatch.testing import forced_tiles
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip

@@ -13,10 +13,10 @@ import pytest
 import xpdispatch as xd
 from conftest import Engine
 from xpdispatch import kernel
+from xpdispatch.testing import forced_tiles
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
-from xpdispatch.legate import engine as legate  # isort: skip
 
 ARRAYS = pytest.mark.parametrize("engine", ["numpy", "legate"], indirect=True)
 SHARED = np.arange(5.0)
@@ -213,7 +213,7 @@ def warmed() -> None:
 def test_views_overlaps_and_arrays_that_come_twice() -> None:
     warmed()
     base = np.arange(12.0)
-    with legate.forced_tiles(4):
+    with forced_tiles(4):
         held = cupynumeric.array(base)
         for x, y in ((slice(0, 6), slice(6, 12)), (slice(1, 7), slice(0, 6)), (slice(5, 11), slice(5, 11))):
             np.testing.assert_array_equal(np.asarray(saxpy(held[x], held[y], 2.0)), 2 * base[x] + base[y])
@@ -261,7 +261,7 @@ def picky(xp, x, bad):
 
 def test_failures_say_the_same_in_later_calls() -> None:
     x = cupynumeric.arange(8.0)
-    with legate.forced_tiles(1):
+    with forced_tiles(1):
         for _ in range(2):
             picky(x, 0)
         xd.synchronize()

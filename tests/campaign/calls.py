@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 import xpdispatch as xd
-from conftest import forced_cuts, forced_tiles
+from conftest import forced_cuts
+from xpdispatch.testing import forced_tiles
 from xpdispatch.testing.tilings import Tiling
 from xpdispatch.testing.trial import make_trial
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import xpdispatch as xd
-from conftest import forced_tiles
+from xpdispatch.testing import forced_tiles
 
 from .raised import Boom
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xpdispatch.errors import MissingError
+from xpdispatch.machine.packages import install_command
 
 Point = complex
 """To the right, and 1j times down."""
@@ -154,7 +155,7 @@ def draw(scene: Scene, file: str | Path | None = None) -> Any:
         from matplotlib.patches import Polygon
     except ModuleNotFoundError as error:
         raise MissingError(
-            f"package {error.name!r} is not installed, and it draws pictures", hint="pip install 'xpdispatch[plot]'"
+            f"package {error.name!r} is not installed, and it draws pictures", hint=install_command("matplotlib")
         ) from error
     colors = dict.fromkeys(LIGHT, mpl.rcParams["text.color"])
     figure = Figure(figsize=(scene.width / _INCH, scene.height / _INCH), dpi=150)

@@ -22,6 +22,7 @@ from xpdispatch.errors import ArgumentError, EngineError, MissingError, Unsuppor
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.terms import Term
 from xpdispatch.machine.caches import BoundedCache
+from xpdispatch.machine.packages import install_command
 from xpdispatch.planning.arguments import quick_kinds, shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of, define
 
@@ -35,7 +36,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingError(
         f"package {error.name!r} is not installed, so there is no Legate here",
-        hint="pip install 'xpdispatch[legate]' (Legate and cuPyNumeric)",
+        hint=install_command("legate"),
     ) from error
 
 

@@ -17,6 +17,7 @@ from xpdispatch.arrays.namespaces import load
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
 from xpdispatch.language.terms import Term
 from xpdispatch.legate.releases import STORES, interface_of, memory, plain_store
+from xpdispatch.machine.packages import install_command
 from xpdispatch.planning.arguments import quick_kinds
 from xpdispatch.planning.plan import Shape
 
@@ -271,7 +272,7 @@ def check_wrappable(kind: str) -> None:
     if kind == "numpy" and not _has_cupynumeric():
         raise MissingError(
             "a result on Legate is a cuPyNumeric array, and cuPyNumeric is not installed",
-            hint="pip install nvidia-cupynumeric; or pass out=, a NumPy array or a Legate store",
+            hint=f"{install_command('cupynumeric')}; or pass out=, a NumPy array or a Legate store",
         )
 
 

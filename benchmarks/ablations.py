@@ -38,7 +38,7 @@ def without(mechanism: str, made: Kernel) -> tuple[Kernel, Callable[[], Abstract
 
     No other function here knows the library's internals. An empty name switches nothing off.
     """
-    options = {**made.options, "fuse": mechanism != "fusing", "cut": mechanism != "cutting"}
+    options = {**made._options, "fuse": mechanism != "fusing", "cut": mechanism != "cutting"}
     own = Kernel(made.__wrapped__, made.signature, **options)
     study = Cutter._study
     scopes: dict[str, Callable[[], AbstractContextManager[object]]] = {

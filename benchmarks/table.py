@@ -40,7 +40,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from xpdispatch import Kernel, kernel, namespace_for, synchronize, threads
+from ablations import kmeans, points_and_centers, sides_of, without
+from xpdispatch import kernel, namespace_for, synchronize, threads
 from xpdispatch.machine.packages import version_of
 from xpdispatch.machine.progress import Progress, progress_bar
 
@@ -178,8 +179,7 @@ def local_sides(name: str) -> Sides:
     made, values = KERNELS[name], ARGUMENTS[name]()
     body, xp = made.definition.body.function_for("CPU"), namespace_for("CPU")
 
-    uncut = Kernel(made.__wrapped__, made.signature, **{**made.options, "cut": False})
-
+    uncut, _ = without("cutting", made)
     sides = {
         "1 thread": partial(on_threads, 1, made, values),
         "2 threads": partial(on_threads, 2, made, values),
@@ -382,8 +382,6 @@ def rows_on_legate(names: list[str], rounds: int, cpus: int, tell: Callable[[str
 
 
 def ablations(names: list[str], rounds: int, tell: Callable[[str, str], None]) -> list[dict[str, Any]]:
-    from ablations import kmeans, points_and_centers, sides_of
-
     kernels, arguments = {**KERNELS, "kmeans": kmeans}, {**ARGUMENTS, "kmeans": points_and_centers}
     rows = []
     for name in names:

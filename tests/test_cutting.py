@@ -420,6 +420,14 @@ def test_temporaries_are_measured() -> None:
     assert not cost.rounds
 
     @kernel("x[i] -> y[i]")
+    def stacked(xp, x):
+        return xp.sum(xp.stack([x] * 9), axis=0)
+
+    cost = cost_of(stacked, like(10**7))
+    assert cost.made((4000,)) == pytest.approx(10 * 8 * 4000)
+    assert cost.live((4000,)) == pytest.approx(9 * 8 * 4000)
+
+    @kernel("x[i] -> y[i]")
     def with_table(xp, x):
         table = xp.cumulative_sum(xp.zeros((500,)) + x[:1])
         return xp.take(table, xp.astype(x, xp.int64) % 500)

@@ -119,7 +119,7 @@ def failing(xp, tile, x, maker, where):
 
 @kernel("x[i] -> y[i]", dtype="x")
 def plain_failing(xp, x, limit):
-    """As plain as a kernel can be, so that later calls and tasks take the short ways."""
+    """As plain as a kernel can be."""
     if x[-1] > limit:
         raise ValueError(f"above {limit}")
     return x + 1
@@ -273,7 +273,7 @@ def test_with_immediate_errors_no_failed_result_is_returned(notation: str, cpus:
     later_results_are_right()
 
 
-# -- the short ways -------------------------------------------------------------------------------------
+# -- plain kernels --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("before", [0, 1, 2, 3, 100, 250])
@@ -291,7 +291,7 @@ def test_a_failure_after_so_many_successes(before: int, cpus: int) -> None:
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-def test_every_exception_on_the_short_way(maker: str, cpus: int) -> None:
+def test_every_exception_of_a_plain_kernel(maker: str, cpus: int) -> None:
     @kernel("x[i] -> y[i]", dtype="x")
     def body(xp, x, bad):
         if bad:
@@ -310,7 +310,7 @@ def test_every_exception_on_the_short_way(maker: str, cpus: int) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["shape", "dtype", "kind", "none"])
-def test_wrong_results_on_the_short_way(wrong: str, cpus: int) -> None:
+def test_wrong_results_of_a_plain_kernel(wrong: str, cpus: int) -> None:
     returned = {
         0: lambda xp, x: x + 1,
         "shape": lambda xp, x: x[:-1],
@@ -331,7 +331,7 @@ def test_wrong_results_on_the_short_way(wrong: str, cpus: int) -> None:
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-def test_every_exception_on_the_short_way_in_this_process(maker: str) -> None:
+def test_every_exception_of_a_plain_kernel_in_this_process(maker: str) -> None:
     @kernel("x[i] -> y[i]")
     def body(xp, x, bad):
         if bad:
@@ -461,7 +461,7 @@ def test_several_results_and_accumulation(cpus: int) -> None:
 # -- many ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", [failing, plain_failing], ids=["long way", "short way"])
+@pytest.mark.parametrize("body", [failing, plain_failing], ids=["with a tile", "plain"])
 def test_a_thousand_failing_launches_in_a_row(body: xd.Kernel, cpus: int) -> None:
     x = cupynumeric.arange(float(CELLS))
     scalars = ("huge", -1) if body is failing else (1.0,)

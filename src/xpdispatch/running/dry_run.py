@@ -364,9 +364,10 @@ def counted(value: Any, ledger: Ledger | None, *, new: bool = True) -> Any:
     if isinstance(value, tuple | list):
         items = [counted(v, ledger, new=new) for v in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if type(value) is not np.ndarray or ledger is None:
+    lost = isinstance(value, Counted) and value._ledger is None  # as numpy.concatenate makes them
+    if ledger is None or not (lost or type(value) is np.ndarray):
         return value
-    view = value.view(Counted)
+    view = value if lost else value.view(Counted)
     view._ledger = ledger
     if new and value.base is None:
         view._entry = ledger.make(value.shape, value.nbytes)

@@ -49,35 +49,39 @@ def prepare_at(call: Call, site: Site) -> Runner:
     operands = as_arrays(call, site.library, site.xp)
     given = all_given(definition, operands, call.given)
     known = known_to(site.function, call.scalars, site.xp)
-    choose, fixed = _chooser(definition, site, known, operands, given)
+    always, choose = _chooser(definition, site, known, operands, given)
     numbers = any(library_of(v) == "number" or isinstance(v, np.generic) for v in call.operands)
     writes = any(g is not None for g in given)
     count = len(body.slots)
     domain = whole(plan)
     blank, uncut = (None,) * body.results, Work(domain, (domain,))
 
-    if fixed is not None and not (numbers or writes or body.buffers or plan.empty):
-        run = fixed.run
+    if choose is None and not (numbers or writes or body.buffers or plan.empty):
+        run = always.run
         return lambda values: run(values[:count], blank, uncut)
 
     def runner(values: Sequence[Any]) -> list[Any]:
-        arguments, operands = values[:count], [values[at] for at in body.operand_at]
+        arguments = values[:count]
+        operands = own = [values[at] for at in body.operand_at]
         given: Sequence[Any] = [None if at is None else values[at] for at in body.given_at]
         if numbers:
             operands = as_arrays(call_of(definition, values), site.library, site.xp)
         if writes:
             given = all_given(definition, operands, given)
             _check_given(definition, site.library, given)
-            operands = _apart(definition, site, operands, given, cut=fixed is None)
+            operands = _apart(definition, site, operands, given, cut=choose is not None)
         targets = targets_of(definition, site, operands, given) if body.buffers else given
         scalars = [values[at] for at in body.scalar_at]
         if plan.empty:
             results = _empty(definition, site, operands, targets, scalars)
         else:
-            if numbers or writes:
+            if operands is not own:  # numbers are arrays now, or some array is a copy
                 arguments = body.arguments(operands, scalars)
-            strategy, regions, workers = choose(operands, targets, scalars)
-            results = strategy.run(arguments, targets, Work(domain, regions, workers))
+            if choose is None:
+                results = always.run(arguments, targets, uncut)
+            else:
+                strategy, regions, workers = choose(operands, targets, scalars)
+                results = strategy.run(arguments, targets, Work(domain, regions, workers))
         return [_stored(site, r, result, given[r]) for r, result in enumerate(results)] if writes else results
 
     return runner
@@ -113,8 +117,8 @@ def site_of(call: Call) -> Site:
 
 def _chooser(
     definition: Definition, site: Site, known: Any, operands: Sequence[Any], given: Sequence[Any]
-) -> tuple[Callable[..., Choice], Strategy | None]:
-    """How a call's strategy is chosen, and which it is where all calls that are alike have the same."""
+) -> tuple[Strategy, Callable[..., Choice] | None]:
+    """The strategy that runs the body over all of its operands, and what chooses another at each call, if anything."""
     domain = whole(site.plan)
     if site.library == "cupy" and can_be_traced(definition, site.plan):
         from xpdispatch.running.generated import Generated  # which others need not import
@@ -122,21 +126,20 @@ def _chooser(
         always: Strategy = Generated(site, known)
     else:
         always = Whole(site, known)
-    choice = Choice(always, (domain,), 1)
     if site.library != "numpy":
-        return lambda *_: choice, always
+        return always, None
     cutter = Cutter(
         definition, site, known, [a.dtype for a in operands], [None if g is None else g.dtype for g in given]
     )
     if cutter.fixed(domain, operands):
-        return lambda *_: choice, always
+        return always, None
     new = all(g is None for g in given) and not definition.body.buffers
 
     def choose(operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]) -> Choice:
         threads = 1 if inside_body.get() else thread_count()
         return cutter.choose(domain, operands, targets, scalars, threads, new=new)
 
-    return choose, None
+    return always, choose
 
 
 def all_given(definition: Definition, operands: Sequence[Any], given: Sequence[Any]) -> list[Any]:

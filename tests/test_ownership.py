@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterator
+from enum import Enum
 from functools import lru_cache, partial, wraps
 from types import SimpleNamespace
 from typing import Any
@@ -305,6 +306,37 @@ def in_a_function_that_another_call_puts_there(engine: Engine) -> Kept:
     return body, (), held
 
 
+def in_the_body_of_another_kernel(_: Any) -> Kept:
+    kept: list[Any] = []
+
+    @kernel("x[i] -> y[i]")
+    def keeping(xp, x):
+        kept.append(x + 1)
+        return kept[-1]
+
+    return lambda xp, x: keeping.__wrapped__(xp, 1 * x), (), lambda: kept
+
+
+def in_an_attribute_of_a_kernel(engine: Engine) -> Kept:
+    other: Any = kernel("x[i] -> y[i]")(lambda xp, x: x)
+    other.table = engine.put(np.ones(SMALL))
+    return lambda xp, x: other.table, (), lambda: [other.table]
+
+
+def in_an_enumeration(engine: Engine) -> Kept:
+    tables = Enum("tables", {"ONES": engine.put(np.ones(SMALL))})  # type: ignore[misc]
+    return lambda xp, x, table: table.value, (tables.ONES,), lambda: [tables.ONES.value]
+
+
+def in_a_text(engine: Engine) -> Kept:
+    class Name(str):
+        __slots__ = ("table",)
+
+    name = Name("ones")
+    name.table = engine.put(np.ones(SMALL))
+    return lambda xp, x, name: name.table, (name,), lambda: [name.table]
+
+
 def in_a_cache_with_the_name_of_another_function(_: Any) -> Kept:
     made: dict[int, Any] = {}
 
@@ -334,6 +366,7 @@ KEEPING = {
         in_an_object_that_is_the_body,
         in_a_cache,
         in_a_cache_with_the_name_of_another_function,
+        in_the_body_of_another_kernel,
     )
 }
 HELD = {
@@ -350,6 +383,9 @@ HELD = {
         in_a_global_that_was_not_there_at_first,
         in_one_of_two_variables_that_held_one_array,
         in_a_function_that_another_call_puts_there,
+        in_an_attribute_of_a_kernel,
+        in_an_enumeration,
+        in_a_text,
     )
 }
 

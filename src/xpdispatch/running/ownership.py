@@ -19,8 +19,8 @@ import numpy as np
 
 from xpdispatch.arrays.namespaces import REFUSED, library_of, share_memory
 
-_NUMBERS = (bool, int, float, complex, np.generic)
-_CONSTANTS = (*_NUMBERS, str, bytes, type(None), type(...), slice, range, np.dtype, enum.Enum)
+_CONSTANTS = frozenset({bool, int, float, complex, str, bytes, type(None), type(...), slice, range})
+"""Types whose values have no place for an array; those made of them may have."""
 _LIBRARIES = frozenset(
     "array_api_compat array_api_extra array_api_strict builtins cmath cupy functools itertools jax math numba numpy "  # noqa: SIM905
     "operator scipy torch typing xpdispatch _operator".split()
@@ -59,7 +59,7 @@ class Known(NamedTuple):
             return True
         for look, seen in self.reads:
             now = look()
-            if now is not seen and not isinstance(now, _CONSTANTS):
+            if now is not seen and not _is_constant(now):
                 return True
             if _is_array(now) and (value is now or library_of(now) != library or share_memory(library, value, now)):
                 return True
@@ -72,12 +72,21 @@ AT_ONCE = Known(keeps=False)
 
 def known_to(function: Callable[..., Any], scalars: Sequence[Any], xp: Any) -> Known:
     """What a body can reach, given scalars of these types."""
-    if _root(getattr(xp, "__name__", "")) not in _LIBRARIES or not all(isinstance(s, _CONSTANTS) for s in scalars):
+    if _root(getattr(xp, "__name__", "")) not in _LIBRARIES or not all(map(_is_constant, scalars)):
         return Known(keeps=True)
     reads: list[tuple[Look, Any]] = []
     if not _is_harmless(None, function, reads, set()):
         return Known(keeps=True)
     return Known(keeps=False, reads=tuple(reads))
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether no value of this type has a place for an array."""
+    kind = type(value)
+    if issubclass(kind, enum.Enum):
+        own = [v for member in kind for name, v in vars(member).items() if name not in ("__objclass__", "_inverted_")]
+        return all(type(v) in _CONSTANTS for v in own)
+    return kind in _CONSTANTS or (issubclass(kind, np.generic | np.dtype) and not issubclass(kind, np.void))
 
 
 def _is_array(value: Any) -> bool:
@@ -91,7 +100,7 @@ def _is_harmless(look: Look | None, value: Any, reads: list[tuple[Look, Any]], s
     """
     if look is not None:
         reads.append((look, value))
-    if isinstance(value, _CONSTANTS) or id(value) in seen:
+    if _is_constant(value) or id(value) in seen:
         return True
     seen.add(id(value))
     if isinstance(value, ModuleType):
@@ -111,9 +120,16 @@ def _is_harmless(look: Look | None, value: Any, reads: list[tuple[Look, Any]], s
     if isinstance(value, type | np.ufunc | BuiltinFunctionType | MethodDescriptorType):
         bound = getattr(value, "__self__", None) if isinstance(value, BuiltinFunctionType) else None
         own = bound is None or isinstance(bound, ModuleType)  # and not a method of a list or an array
+        if value.__name__ in _ANYTHING:
+            return False
         return own and _root(getattr(value, "__module__", None) or "numpy") in _LIBRARIES
-    # Kernels hand on nothing that they keep; other objects of libraries may, such as iterators and polynomials.
-    return isinstance(value, _PLAIN) or (_root(type(value).__module__) == "xpdispatch" and type(value) is not _Unknown)
+    if _root(type(value).__module__) == "xpdispatch" and type(value) is not _Unknown:
+        # Kernels hand on nothing that they keep, but a body may call another one's body, or read what was put there.
+        body = getattr(value, "__wrapped__", None)
+        return not any(map(_is_array, getattr(value, "__dict__", {}).values())) and _is_harmless(
+            None, body, reads, seen
+        )
+    return isinstance(value, _PLAIN)  # other objects of libraries may keep some, such as iterators and polynomials
 
 
 class _Unknown:

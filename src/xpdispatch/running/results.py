@@ -60,7 +60,7 @@ def checked(site: Site, r: int, value: Any, wanted: tuple[Any, ...], before: Any
     ):
         raise ResultError(
             f"the body returned shape {shape} for result {layout.name!r}, expected {show_shape(wanted)} on this tile",
-            hint="mend the body, or the result's axes in the notation",
+            hint="change the body, or the result's axes in the notation",
         )
     if site.casts[r] is not None and value.dtype != site.casts[r]:
         value = site.xp.astype(value, site.casts[r])

@@ -103,9 +103,9 @@ class Runs:
 
     def ready(self, arguments: Sequence[Any]) -> list[Any]:
         """The arguments, of which a body that writes an input fails instead of changing the caller's array."""
-        found = list(arguments)
+        found, ndarray = list(arguments), np.ndarray
         for at in self.read_only:
-            view = found[at] = found[at].view(np.ndarray)
+            view = found[at] = found[at].view(ndarray)
             view.setflags(False)  # noqa: FBT003  to write; by name it takes twice as long
         return found
 

@@ -55,6 +55,7 @@ def prepare_at(call: Call, site: Site) -> Runner:
     count = len(body.slots)
     domain = whole(plan)
     blank, uncut = (None,) * body.results, Work(domain, (domain,))
+    written_at = [at if u is None else body.operand_at[u] for at, u in zip(body.given_at, body.updated, strict=True)]
 
     if choose is None and not (numbers or writes or body.buffers or plan.empty):
         run = always.run
@@ -63,11 +64,10 @@ def prepare_at(call: Call, site: Site) -> Runner:
     def runner(values: Sequence[Any]) -> list[Any]:
         arguments = values[:count]
         operands = own = [values[at] for at in body.operand_at]
-        given: Sequence[Any] = [None if at is None else values[at] for at in body.given_at]
+        given = [None if at is None else values[at] for at in written_at]
         if numbers:
             operands = as_arrays(call_of(definition, values), site.library, site.xp)
         if writes:
-            given = all_given(definition, operands, given)
             _check_given(definition, site.library, given)
             operands = _apart(definition, site, operands, given, cut=choose is not None)
         targets = targets_of(definition, site, operands, given) if body.buffers else given

@@ -48,11 +48,6 @@ class Known(NamedTuple):
     keeps: bool
     reads: tuple[tuple[Look, Any], ...] = ()
 
-    @property
-    def exposed(self) -> bool:
-        """Whether there is anything that a value may be reached by."""
-        return self.keeps or bool(self.reads)
-
     def shares(self, library: str, value: Any) -> bool:
         """Whether a value may be reached again, or may share memory with what can."""
         if self.keeps:

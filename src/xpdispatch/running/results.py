@@ -112,11 +112,15 @@ def unshared(site: Site, known: Known, value: Any, arguments: Sequence[Any], oth
     library = site.library
     if library == "jax":
         return value
-    shared = known.exposed and known.shares(library, value)
+    shared = (known.keeps or known.reads) and known.shares(library, value)
     if not shared and library == "numpy":
         if value.flags.owndata:  # then it is not an operand: those are views, though of arrays that a body may ask for
-            if not others and all([arguments[at].base is not value for at in site.body.operand_at]):  # noqa: C419
-                return value
+            if not others:
+                for at in site.body.operand_at:
+                    if arguments[at].base is value:
+                        break
+                else:
+                    return value
         else:
             base = value.base
             while isinstance(base, np.ndarray) and base.base is not None:

@@ -402,6 +402,22 @@ def test_a_counted_run_is_of_a_few_elements_whose_extents_tell_the_indices_apart
     assert dry_run.counted_region(least.definition.plan([(1000,)], (), [None])) == ((0, 50),)
 
 
+def test_few_elements_of_split_indices_are_cut_where_unsplit_axes_are_long() -> None:
+    runs: list[tuple[int, ...]] = []
+
+    @kernel("x[b,:] -> y[b,:]", fuse=False)
+    def rows(xp, x):
+        runs.append(x.shape)
+        e = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+        return e / xp.sum(e, axis=1, keepdims=True)
+
+    x = np.ones((64, 1 << 16))
+    assert rows.explain(x).cache.count > 1
+    with xd.threads(1):
+        rows(x)
+    assert sum(shape[0] < 64 for shape in runs if shape[1] == 1 << 16) > 1, runs
+
+
 def test_temporaries_are_measured() -> None:
     @kernel("x[i] -> y[i]", fuse=False)
     def chain(xp, x):

@@ -6,7 +6,6 @@ clocks, data, or what ran before.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -39,9 +38,6 @@ one thread gains by tiles it loses where it puts new results together."""
 
 _SHARED = 16
 """A call that costs less than so many caches through memory is done before a second thread is of use."""
-
-_TINY = 1 << 12
-"""So few elements of all indices are never cut."""
 
 _LARGE = 1 << 20
 """Bytes of an operand from which on it pays to trace the body, where that saves a copy of the result."""
@@ -154,8 +150,6 @@ class Cutter:
         """The strategy, the tiles and the threads for a call on these arrays."""
         regions: Sequence[Bounds] = (domain,)
         workers = 1
-        if math.prod([stop - start for start, stop in domain]) < _TINY and not forced:
-            return Choice(self.whole, regions, 1)
         if self.candidate(domain):
             cuts, workers = self.cuts(domain, operands, scalars).on(threads, new=new)
             regions = cuts.regions(domain)

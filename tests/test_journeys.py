@@ -67,9 +67,7 @@ def saxpy() -> Any:
     return saxpy
 
 
-def test_a_call_in_this_process() -> None:
-    steps, again = journey("A call in this process")
-    made, x = saxpy(), np.arange(5.0)
+def first_and_third_call(made: Any, x: Any) -> tuple[Functions, Functions]:
     first: Functions = []
     third: Functions = []
     with followed(first):
@@ -77,6 +75,12 @@ def test_a_call_in_this_process() -> None:
     made(x, x, 2.0)
     with followed(third):
         made(x, x, 2.0)
+    return first, third
+
+
+def test_a_call_in_this_process() -> None:
+    steps, again = journey("A call in this process")
+    first, third = first_and_third_call(saxpy(), np.arange(5.0))
     assert_in_order(steps, first)
     assert_in_order(again, third)
     assert len(third) <= MOST
@@ -88,14 +92,7 @@ def test_a_launch() -> None:
     steps, again = journey("A launch")
     x = cupynumeric.arange(5.0)
     saxpy()(x, x, 2.0)  # Legate is there, and its engine
-    made = saxpy()
-    first: Functions = []
-    third: Functions = []
-    with followed(first):
-        made(x, x, 2.0)
-    made(x, x, 2.0)
-    with followed(third):
-        made(x, x, 2.0)
+    first, third = first_and_third_call(saxpy(), x)
     xd.synchronize()
     assert_in_order(steps, first)
     assert_in_order(again, third)

@@ -10,14 +10,12 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.arrays.namespaces import library_of, namespace_for
-from xpdispatch.language.boundaries import check_constant
 from xpdispatch.legate.alignment import Recipe, recipe_of_call, with_results
-from xpdispatch.planning.arguments import as_arrays, one_library, refuse_empty
+from xpdispatch.planning.arguments import as_arrays, one_library, plan_of, refuse_empty
 from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.dry_run import ResultTypes, result_types
-from xpdispatch.running.images import check_pointers
 from xpdispatch.running.local import all_given
 from xpdispatch.running.ownership import known_to
 from xpdispatch.running.site import Site
@@ -183,11 +181,7 @@ def ask(call: Call, engine: str) -> Question:
     operands = as_arrays(plain, "numpy", namespace_for("CPU"))
     given = all_given(definition, operands, plain.given)
     dtypes = [a.dtype for a in operands]
-    plan = definition.plan([a.shape for a in operands], scalars, [None if g is None else g.shape for g in given])
-    check_pointers(plan, dtypes)
-    for layout, dtype in zip(plan.operands, dtypes, strict=True):
-        if layout.boundary is not None:
-            check_constant(layout.name, layout.boundary, dtype)
+    plan = plan_of(definition, operands, scalars, given)
     if plan.empty:
         refuse_empty(plan)
     known = tuple(None if g is None else g.dtype for g in given)

@@ -154,14 +154,11 @@ class _Runner:
         found = [
             wrap(results[r], self.kind)
             if g is None and launch.fresh[r]
-            else _finish(launch, r, results[r], g, None if at is None else values[at], self.kind)
-            for r, (g, at) in enumerate(zip(given, body.given_at, strict=True))
+            else _finish(launch, r, results[r], g, values[at], self.kind)
+            for r, (g, at) in enumerate(zip(given, body.written_at, strict=True))
         ]
         if definition.on_error == "immediate":
             synchronize()
-        for r, updated in enumerate(body.updated):
-            if updated is not None:
-                found[r] = values[body.operand_at[updated]]
         return found
 
     def _operands(self, values: Sequence[Any]) -> list[Held]:
@@ -187,11 +184,10 @@ class _Runner:
 
         ``value`` is the NumPy array into which the answer is copied in the end, if it is one.
         """
-        definition = self.definition
+        definition, body = self.definition, self.definition.body
         given: list[Held | None] = []
-        for r, (at, updated) in enumerate(zip(definition.body.given_at, definition.body.updated, strict=True)):
-            term = definition.signature.results[r]
-            array = values[definition.body.operand_at[updated]] if updated is not None else values[at]  # type: ignore[index]
+        for r, (at, updated) in enumerate(zip(body.written_at, body.updated, strict=True)):
+            term, array = definition.signature.results[r], values[at]
             if array is None:
                 given.append(None)
                 continue

@@ -14,7 +14,6 @@ import numpy as np
 from xpdispatch.arrays.dtypes import check_cast
 from xpdispatch.arrays.reductions import check_dtype, needs_sort_keys
 from xpdispatch.errors import EngineError, ShapeError
-from xpdispatch.language.boundaries import check_constant
 from xpdispatch.language.constraints import HINTS
 from xpdispatch.legate.alignment import Fit, Recipe, recipe_of_call, with_results
 from xpdispatch.legate.fences import runtime, submit
@@ -23,13 +22,12 @@ from xpdispatch.legate.rects import rects_of
 from xpdispatch.legate.releases import MOST_UNBOUND, cutting_cells, least_extents, type_of_bytes
 from xpdispatch.legate.stores import Held, grid_store, memory_limit, store_behind
 from xpdispatch.legate.tasks import joiner_of, library, task_of
-from xpdispatch.planning.arguments import refuse_empty
+from xpdispatch.planning.arguments import plan_of, refuse_empty
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan, Shape, show_shape
 from xpdispatch.planning.windows import Layout
 from xpdispatch.running.cutting import same_elements
 from xpdispatch.running.dry_run import result_types
-from xpdispatch.running.images import check_pointers
 
 _LARGEST_SCALAR = 1_000_000
 _REDUCTIONS = {"sum": "ADD", "prod": "MUL", "max": "MAX", "min": "MIN", "any": "MAX", "all": "MIN", "xor": "XOR"}
@@ -104,12 +102,7 @@ def make_launch(
     """
     body = definition.body
     dtypes = [h.dtype for h in operands]
-    for term, dtype in zip(definition.operands, dtypes, strict=True):
-        name = str(term.name)
-        if name in definition.boundaries:
-            check_constant(name, definition.boundaries[name], dtype)
-    plan = definition.plan([h.shape for h in operands], scalars, [None if g is None else g.shape for g in given])
-    check_pointers(plan, dtypes)
+    plan = plan_of(definition, operands, scalars, given)
     if plan.empty:
         refuse_empty(plan)
     types = result_types(definition, plan, dtypes, scalars, [None if g is None else g.dtype for g in given])

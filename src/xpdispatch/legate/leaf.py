@@ -30,14 +30,13 @@ from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import describe, is_empty, whole
 from xpdispatch.planning.windows import Bounds, Layout
 from xpdispatch.running import cutting
-from xpdispatch.running.cutting import Choice, Cutter
-from xpdispatch.running.executor import NOWHERE, Strategy, Whole, Work
+from xpdispatch.running.cutting import Choice, Cutter, on_the_whole
+from xpdispatch.running.executor import NOWHERE, Work
 from xpdispatch.running.gathered import Gathered
 from xpdispatch.running.ownership import AT_ONCE
 from xpdispatch.running.parts import operand_part, part_of
 from xpdispatch.running.results import add_notes
 from xpdispatch.running.site import Site
-from xpdispatch.running.traced import can_be_traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +233,8 @@ class Task:
         # One thread may run the task while another still prepares it, and sets all once more.
         numpy = site.library == "numpy"
         self.cutter = Cutter(definition, site, None, header.operands, header.dtypes) if numpy else None
-        if not numpy and can_be_traced(definition, self.plan):
-            from xpdispatch.running.generated import Generated  # which others need not import
-
-            self.strategy: Strategy = Generated(site, AT_ONCE)
-        elif not numpy:
-            self.strategy = Whole(site, AT_ONCE)
+        if not numpy:
+            self.strategy = on_the_whole(definition, site, AT_ONCE)
         self.site = site
 
     def stores(self, context: Any) -> list[Any]:

@@ -8,11 +8,12 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from xpdispatch.arrays.dtypes import no_promotion
+from xpdispatch.arrays.dtypes import no_promotion, np_dtype
 from xpdispatch.arrays.namespaces import REFUSED, conversion_of, library_of
-from xpdispatch.errors import ArgumentError, EngineError, ShapeError
+from xpdispatch.errors import ArgumentError, DTypeError, EngineError, ShapeError
+from xpdispatch.language.boundaries import check_constant
 from xpdispatch.language.signature import Signature
-from xpdispatch.planning.definition import Call
+from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
 
 quick_kinds: dict[type, Callable[[Any], Any]] = {}
@@ -110,6 +111,37 @@ def as_arrays(call: Call, library: str, xp: Any) -> list[Any]:
             except (OverflowError, TypeError, RuntimeError) as error:  # torch's overflow is a RuntimeError
                 raise no_promotion(str(call.definition.operands[position].name), value, error) from error
     return arrays
+
+
+def plan_of(definition: Definition, operands: Sequence[Any], scalars: Sequence[Any], given: Sequence[Any]) -> Plan:
+    """The plan of a call on arrays, or on what has their shapes and dtypes; `given` are those that are written.
+
+    Raises
+    ------
+    DTypeError
+        Of pointers that are no integers, or of an operand that cannot hold its boundary.
+    XPDispatchError
+        Whatever of the shapes does not fit.
+    """
+    shapes = [tuple(a.shape) for a in operands]
+    plan = definition.plan(shapes, scalars, [None if g is None else tuple(g.shape) for g in given])
+    if plan.images:
+        _check_pointers(plan, [np_dtype(a.dtype) for a in operands])
+    for layout, array in zip(plan.operands, operands, strict=True):
+        if layout.boundary is not None:
+            check_constant(layout.name, layout.boundary, np_dtype(array.dtype))
+    return plan
+
+
+def _check_pointers(plan: Plan, dtypes: Sequence[np.dtype[Any]]) -> None:
+    for image in plan.images:
+        dtype, name = dtypes[image.function], plan.operands[image.function].name
+        if dtype.kind not in "iu":
+            raise DTypeError(
+                f"argument {name!r} points to elements of {plan.operands[image.ranges[0]].name!r} "
+                f"and has dtype {dtype}, expected integers",
+                hint=f"pass {name}.astype('int64')",
+            )
 
 
 def shared_results(signature: Signature, first: int, second: int) -> ArgumentError:

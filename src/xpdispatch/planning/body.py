@@ -79,6 +79,8 @@ class Body:
 
     None where the result is an operand, too.
     """
+    written_at: tuple[int, ...] = field(init=False)
+    """The same, but that an operand's parameter stands where the result is an operand."""
     in_place: frozenset[int] = field(init=False)
     """The operands that the body may write."""
 
@@ -90,13 +92,17 @@ class Body:
                 if n is not None:
                     places[n] = position
         results, more = found["result"], count(len(self.slots))
-        given = (
-            None if u is not None else results[r] if r in results else next(more) for r, u in enumerate(self.updated)
+        operand_at = tuple(found["operand"][p] for p in range(len(found["operand"])))
+        written = tuple(
+            operand_at[u] if u is not None else results[r] if r in results else next(more)
+            for r, u in enumerate(self.updated)
         )
-        object.__setattr__(self, "operand_at", tuple(found["operand"][p] for p in range(len(found["operand"]))))
+        given = (at if u is None else None for at, u in zip(written, self.updated, strict=True))
+        object.__setattr__(self, "operand_at", operand_at)
         object.__setattr__(self, "scalar_at", tuple(found["scalar"].values()))
         object.__setattr__(self, "buffer_at", {r: results[r] for r in self.buffers})
         object.__setattr__(self, "given_at", tuple(given))
+        object.__setattr__(self, "written_at", written)
         object.__setattr__(self, "in_place", frozenset(self.updated[r] for r in self.buffers))
 
     def function_for(self, variant: str | None) -> Callable[..., Any]:

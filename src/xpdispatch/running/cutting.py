@@ -100,6 +100,15 @@ class Choice(NamedTuple):
     workers: int
 
 
+def on_the_whole(definition: Definition, site: Site, known: Known) -> Strategy:
+    """The strategy that runs calls in one piece."""
+    if site.library == "cupy" and can_be_traced(definition, site.plan):
+        from xpdispatch.running.generated import Generated  # which others need not import
+
+        return Generated(site, known)
+    return Whole(site, known)
+
+
 class Cutter:
     """Chooses for calls of one plan and one set of dtypes.
 

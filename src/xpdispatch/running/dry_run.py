@@ -26,7 +26,7 @@ from xpdispatch.planning.tiles import Tile
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout
 from xpdispatch.running.costs import Cost, Growth
 from xpdispatch.running.executor import Whole, Work
-from xpdispatch.running.ownership import Known
+from xpdispatch.running.ownership import AT_ONCE
 from xpdispatch.running.results import values_of
 from xpdispatch.running.site import Site, inside_body
 
@@ -141,7 +141,7 @@ def _run_sample(
     try:
         with np.errstate(all="ignore"):
             work = Work(region, (region,), origins=origins)
-            results = Whole(site, Known(keeps=False)).run(arguments, targets, work)
+            results = Whole(site, AT_ONCE).run(arguments, targets, work)
     except Exception as error:
         error.add_note(
             "The body was running on a sample: ones, one element per split index, to learn the results' dtypes. "

@@ -5,29 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from xpdispatch.errors import DTypeError, PointerError
-from xpdispatch.planning.plan import Image, Plan
+from xpdispatch.errors import PointerError
+from xpdispatch.planning.plan import Image
 from xpdispatch.running.parts import read_only
 from xpdispatch.running.site import Site
-
-
-def check_pointers(plan: Plan, dtypes: Sequence[np.dtype[Any]]) -> None:
-    """Refuse pointers that are no integers.
-
-    Raises
-    ------
-    DTypeError
-    """
-    for image in plan.images:
-        dtype, name = dtypes[image.function], plan.operands[image.function].name
-        if dtype.kind not in "iu":
-            raise DTypeError(
-                f"argument {name!r} points to elements of {plan.operands[image.ranges[0]].name!r} "
-                f"and has dtype {dtype}, expected integers",
-                hint=f"pass {name}.astype('int64')",
-            )
 
 
 def follow(site: Site, arguments: list[Any], origins: Mapping[int, Sequence[int]]) -> dict[str, tuple[int, int]]:

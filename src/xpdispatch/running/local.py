@@ -12,20 +12,17 @@ from xpdispatch.arrays.dtypes import check_cast, np_dtype, own_dtype, unknown_dt
 from xpdispatch.arrays.namespaces import library_of, namespace_of, refuse_variant, share_memory
 from xpdispatch.arrays.reductions import combined, identity
 from xpdispatch.errors import ShapeError, read_only
-from xpdispatch.language.boundaries import check_constant
 from xpdispatch.machine.thread_pool import thread_count
-from xpdispatch.planning.arguments import as_arrays, one_library, refuse_empty, shared_results
+from xpdispatch.planning.arguments import as_arrays, one_library, plan_of, refuse_empty, shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import whole
-from xpdispatch.running.cutting import Choice, Cutter, same_elements
+from xpdispatch.running.cutting import Choice, Cutter, on_the_whole, same_elements
 from xpdispatch.running.dry_run import result_types
-from xpdispatch.running.executor import Strategy, Whole, Work
-from xpdispatch.running.images import check_pointers
+from xpdispatch.running.executor import Strategy, Work
 from xpdispatch.running.ownership import known_to
 from xpdispatch.running.results import write
 from xpdispatch.running.site import Site, inside_body
-from xpdispatch.running.traced import can_be_traced
 
 Runner = Callable[[Sequence[Any]], list[Any]]
 """Runs a call of known types, dtypes and shapes; takes one value for each parameter, then arrays to be written."""
@@ -55,7 +52,6 @@ def prepare_at(call: Call, site: Site) -> Runner:
     count = len(body.slots)
     domain = whole(plan)
     blank, uncut = (None,) * body.results, Work(domain, (domain,))
-    written_at = [at if u is None else body.operand_at[u] for at, u in zip(body.given_at, body.updated, strict=True)]
 
     if choose is None and not (numbers or writes or body.buffers or plan.empty):
         run = always.run
@@ -64,7 +60,7 @@ def prepare_at(call: Call, site: Site) -> Runner:
     def runner(values: Sequence[Any]) -> list[Any]:
         arguments = values[:count]
         operands = own = [values[at] for at in body.operand_at]
-        given = [None if at is None else values[at] for at in written_at]
+        given = [values[at] for at in body.written_at]
         if numbers:
             operands = as_arrays(call_of(definition, values), site.library, site.xp)
         if writes:
@@ -103,13 +99,7 @@ def site_of(call: Call) -> Site:
     xp = namespace_of(library, like)
     operands = as_arrays(call, library, xp)
     given = all_given(definition, operands, call.given)
-    shapes = [tuple(a.shape) for a in operands]
-    plan = definition.plan(shapes, call.scalars, [None if g is None else tuple(g.shape) for g in given])
-    if plan.images:
-        check_pointers(plan, [np_dtype(a.dtype) for a in operands])
-    for layout, array in zip(plan.operands, operands, strict=True):
-        if layout.boundary is not None:
-            check_constant(layout.name, layout.boundary, np_dtype(array.dtype))
+    plan = plan_of(definition, operands, call.scalars, given)
     casts = definition.casts([a.dtype for a in operands], xp)
     function = definition.body.function_for(variant)
     return Site(plan, definition.body, function, xp, library, "GPU" if library == "cupy" else "CPU", casts)
@@ -120,12 +110,7 @@ def _chooser(
 ) -> tuple[Strategy, Callable[..., Choice] | None]:
     """The strategy that runs the body over all of its operands, and what chooses another at each call, if anything."""
     domain = whole(site.plan)
-    if site.library == "cupy" and can_be_traced(definition, site.plan):
-        from xpdispatch.running.generated import Generated  # which others need not import
-
-        always: Strategy = Generated(site, known)
-    else:
-        always = Whole(site, known)
+    always = on_the_whole(definition, site, known)
     if site.library != "numpy":
         return always, None
     cutter = Cutter(

@@ -196,10 +196,7 @@ def _result(trace: Trace, site: Site, r: int, value: Any, sizes: Sequence[int], 
 
 def _cost_of(program: Program, ledger: Ledger) -> Measured:
     """What the body makes and drops where it runs itself, by its trace."""
-    last = {
-        a: n for n, v in enumerate(program.values) if isinstance(v, Step) for a in v.arguments if isinstance(a, int)
-    }
-    entries = {}
+    last, entries = program.last_uses, {}
     for n, value in enumerate(program.values):
         if not isinstance(value, Step):
             continue
@@ -207,7 +204,7 @@ def _cost_of(program: Program, ledger: Ledger) -> Measured:
         entries[n] = ledger.make(value.shape, size)
         if value.ufunc is not None:
             ledger.calls(value.ufunc, value.shape, size)
-        for a in {a for a in value.arguments if isinstance(a, int)}:
+        for a in {*value.needs}:
             if a in entries and last[a] == n and a not in program.results:
                 ledger.drop(*entries[a])
     cost = ledger.cost([entries[n] for n in program.results])
@@ -366,10 +363,7 @@ class Code:
 
     def _compile(self, program: Program) -> None:
         values, outputs = program.values, self._outputs
-        last: dict[int, int] = {}  # the step that needs a value last
-        for n, value in enumerate(values):
-            if isinstance(value, Step):
-                last.update({a: n for a in value.arguments if isinstance(a, int)})
+        last = program.last_uses
         tile = values[outputs[0]].shape
         constants = iter(range(self._constants.start, self._constants.stop))
         held = {n: n for n, _, _ in self._inputs}  # the register that a value is in
@@ -380,7 +374,7 @@ class Code:
             if isinstance(step, Input):
                 continue
             arguments = tuple([next(constants) if isinstance(a, Constant) else held[a] for a in step.arguments])
-            used = dict.fromkeys(a for a in step.arguments if isinstance(a, int))
+            used = dict.fromkeys(step.needs)
             over = [a for a in used if last[a] == n and held[a] != a and a not in outputs and values[a].shape == tile]
             # A choice writes before it has read its condition and its second argument.
             early = [a for a in over if step.kind != "choose" or a not in step.arguments[:2]]

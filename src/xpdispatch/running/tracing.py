@@ -85,6 +85,11 @@ class Step(NamedTuple):
     errors: tuple[tuple[str, str], ...] | None = None
 
     @property
+    def needs(self) -> list[int]:
+        """The values among the arguments."""
+        return [a for a in self.arguments if isinstance(a, int)]
+
+    @property
     def kinds(self) -> tuple[Any, ...]:
         """The arguments, of constants what decides dtypes alone."""
         return tuple([a.kind if isinstance(a, Constant) else a for a in self.arguments])
@@ -111,6 +116,11 @@ class Program(NamedTuple):
     def steps(self) -> int:
         """How many there are."""
         return sum(isinstance(value, Step) for value in self.values)
+
+    @property
+    def last_uses(self) -> dict[int, int]:
+        """By value that steps need, the one that needs it last."""
+        return {a: n for n, value in enumerate(self.values) if isinstance(value, Step) for a in value.needs}
 
     @property
     def constants(self) -> list[Any]:
@@ -586,7 +596,7 @@ def finished(trace: Trace, results: Sequence[Tracer]) -> Program:
     for node in range(len(trace.values) - 1, -1, -1):
         value = trace.values[node]
         if node in needed and isinstance(value, Step):
-            needed.update(a for a in value.arguments if isinstance(a, int))
+            needed.update(value.needs)
     if len(needed) == len(trace.values):
         return Program(tuple(trace.values), tuple(last), trace.looked)
     order = sorted(needed)

@@ -16,6 +16,7 @@ from xpdispatch.errors import PartitionError, PartitionWarning, XPDispatchError
 from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.tiles import is_empty
 from xpdispatch.running.dry_run import result_types
+from xpdispatch.running.local import all_given
 from xpdispatch.testing import report
 from xpdispatch.testing.comparison import Arrays, compare
 from xpdispatch.testing.notation_changes import Change, fixes, freer
@@ -220,10 +221,8 @@ def _experiments(trial: Trial, whole: Arrays, seed: int, only: Data | None, skip
 
 def _check_sample(trial: Trial, whole: Arrays, skipped: list[str]) -> None:
     """On Legate dtypes and open extents are learnt on a sample: they must be those of the answer."""
-    given = [None if g is None else np_dtype(g.dtype) for g in trial.given]
-    for r, updated in enumerate(trial.kernel.definition.body.updated):
-        if updated is not None:
-            given[r] = trial.operands[updated].dtype
+    arrays = all_given(trial.kernel.definition, trial.operands, trial.given)
+    given = [None if g is None else np_dtype(g.dtype) for g in arrays]
     try:
         dtypes = [a.dtype for a in trial.operands]
         types = result_types(trial.kernel.definition, trial.plan, dtypes, trial.scalars, given)

@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -25,7 +25,7 @@ from xpdispatch.machine import memory as blocks
 from xpdispatch.machine import thread_pool as pool
 from xpdispatch.machine.collector import _Collector
 from xpdispatch.planning.tiles import whole
-from xpdispatch.running import costs, dry_run
+from xpdispatch.running import costs, counting
 from xpdispatch.running.costs import Cost, Growth, Volumes
 from xpdispatch.running.cutting import Choice, Cuts, Cutter
 from xpdispatch.running.ownership import Known
@@ -45,10 +45,14 @@ def results_of(good: Right, threads: int | None) -> list[np.ndarray]:
     if threads is None:
         results = made(*args, **kwargs)
     else:
-        most = max((a.nbytes for a in args if isinstance(a, np.ndarray)), default=0)
-        with forced_cuts(threads, cache=max(64, most >> 12)):  # some thousand tiles of a long array are enough
+        with forced_cuts(threads, cache=small_tiles(args)):
             results = made(*args, **kwargs)
     return [np.asarray(v) for v in (results if isinstance(results, tuple) else (results,))]
+
+
+def small_tiles(args: Sequence[Any]) -> int:
+    """Bytes of a tile; some thousand tiles of a long array are enough."""
+    return max(64, max((a.nbytes for a in args if isinstance(a, np.ndarray)), default=0) >> 12)
 
 
 def bits(arrays: list[np.ndarray]) -> list[tuple[Any, ...]]:
@@ -80,7 +84,7 @@ def test_right_kernels_are_right_in_tiles_of_legate_s_tiles(good: Right) -> None
     engine = make_engine("legate-tiles")
     made, args, kwargs = good.make(np.random.default_rng(3))
     expected = results_of(good, None)
-    with engine.tiles(), forced_cuts(1, cache=64):
+    with engine.tiles(), forced_cuts(1, cache=small_tiles(args)):
         with xd.engine("legate"):
             try:
                 results = made(*args, **kwargs)
@@ -383,7 +387,7 @@ def test_a_counted_run_is_of_a_few_elements_whose_extents_tell_the_indices_apart
     def sizes(*extents: int) -> tuple[int, ...]:
         i, j, k = extents
         plan = body.definition.plan([(i, j), (j, k)], (), [None])
-        return tuple(stop - start for start, stop in dry_run.counted_region(plan))
+        return tuple(stop - start for start, stop in counting.counted_region(plan))
 
     # The longest index has the smallest extent, and none has more than there is.
     assert sizes(300, 100, 200) == (37, 83, 53)
@@ -391,15 +395,15 @@ def test_a_counted_run_is_of_a_few_elements_whose_extents_tell_the_indices_apart
     assert sizes(10**6, 1, 5) == (37, 1, 5)
     # With more axes they are smaller: 37 * 53 * 83 * 83 elements would be more than the call may have.
     deep = kernel("x[h,i,j,k] -> y[h,i,j,k]")(lambda xp, x: x + 1)
-    region = dry_run.counted_region(deep.definition.plan([(100,) * 4], (), [None]))
+    region = counting.counted_region(deep.definition.plan([(100,) * 4], (), [None]))
     assert region == ((0, 11), (0, 17), (0, 23), (0, 29))
     many = kernel("x[...] -> y[...]")(lambda xp, x: x + 1)
     for axes, extents in ((10, [2, *[3] * 9]), (14, [2] * 14)):
-        region = dry_run.counted_region(many.definition.plan([(5,) * axes], (), [None]))
+        region = counting.counted_region(many.definition.plan([(5,) * axes], (), [None]))
         assert [stop - start for start, stop in region] == extents
     # No tile is smaller than it may be.
     least = kernel("x[i] -> y[i]", constraints=[xd.min_extents("x", (50,))])(lambda xp, x: x + 1)
-    assert dry_run.counted_region(least.definition.plan([(1000,)], (), [None])) == ((0, 50),)
+    assert counting.counted_region(least.definition.plan([(1000,)], (), [None])) == ((0, 50),)
 
 
 def test_few_elements_of_split_indices_are_cut_where_unsplit_axes_are_long() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,31 @@ def test_failures_in_the_second_task_of_a_deferred_scope() -> None:
     with forced_tiles(), pytest.raises(ValueError, match="no merging"), lg.Scope(exception_mode=DEFERRED):
         folded(cupynumeric.arange(17.0))
     xd.synchronize()
+
+
+@pytest.mark.parametrize("mode", ["DEFERRED", "IGNORED"])
+@pytest.mark.parametrize("factor", [1, 4])
+@pytest.mark.parametrize("line", ["x[i] -> y[?]", "x[i] -> y[?], z[?]", "x[i] -> fold y[]", "x[i] -> sum s[], y[?]"])
+def test_a_body_that_raises_where_parts_have_any_size(line: str, factor: int, mode: str) -> None:
+    """Legate binds what is unbound itself where a task hands it an exception; where it does not, the task must."""
+    more = {"fold": lambda xp, a, b: a + b} if "fold" in line else {}
+    several = "," in line
+
+    def body(xp, x):
+        if xp.any(x > 3):
+            raise ValueError("above 3")
+        return (xp.sum(x) if "sum" in line else x, x) if several else xp.sum(x) if more else x
+
+    made = kernel(line, dtype=("x", "x") if several else "x", **more)(body)
+    x = cupynumeric.arange(17.0)
+    with forced_tiles(factor):
+        with suppress(ValueError), lg.Scope(exception_mode=lg.ExceptionMode[mode]):
+            made(x)
+        xd.synchronize()
+        with pytest.raises(ValueError, match="above 3"):
+            made(x), xd.synchronize()
+        right = made(cupynumeric.arange(3.0))
+        assert float(right[0].sum() if several else right.sum()) == 3.0
 
 
 def test_an_ignored_scope_drops_failures_as_legate_does() -> None:

@@ -259,7 +259,7 @@ def test_memory_of_gpus_is_that_of_their_framebuffers(monkeypatch: pytest.Monkey
             return 3
 
     runtime = type("Runtime", (), {"machine": Machine(), "node_count": 1})()
-    monkeypatch.setattr(stores.lg, "get_legate_runtime", lambda: runtime)
+    monkeypatch.setattr(stores, "_runtime", runtime)
     monkeypatch.setattr(stores, "memory", lambda flag: {"fbmem": 100, "sysmem": 7}[flag])
     assert stores.memory_limit() == (300, "fbmem")
 
@@ -288,7 +288,7 @@ def test_memory_stays_flat() -> None:
     """The long run, made short; its command is in docs/reliability.rst."""
     program = Path(__file__).with_name("long_run.py")
     done = run_python(
-        f"import runpy, sys; sys.argv = ['-', '--calls', '1000']; runpy.run_path({str(program)!r}, run_name='__main__')"
+        f"import runpy, sys; sys.argv = ['-', '--calls', '500']; runpy.run_path({str(program)!r}, run_name='__main__')"
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("after the first fifth") == 5

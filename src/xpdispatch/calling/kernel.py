@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-import numpy as np
+from numpy import ndarray
 
 from xpdispatch.arrays import namespaces
 from xpdispatch.calling.binding import MISSING, bind, call_shown, kind_of
@@ -180,7 +180,7 @@ class Kernel(Generic[P, R]):
                 chosen.get(),
                 inside_body.get(),
                 cutting.forced,
-                *[(v.dtype, v.shape) if type(v) is np.ndarray else kind_of(v) for v in values],
+                *[(v.dtype, v.shape) if type(v) is ndarray else kind_of(v) for v in values],
             )
             if self._sized:
                 key += tuple([extent_of(name, values[at]) for name, at in self._sized])
@@ -233,7 +233,7 @@ class Kernel(Generic[P, R]):
 
         Examples
         --------
-        >>> import numpy as np
+        >>> from numpy import ndarray
         >>> from xpdispatch import kernel
         >>> @kernel("x[i], y[i] -> z[i]", dtype="x")
         ... def saxpy(xp, x, y, a):

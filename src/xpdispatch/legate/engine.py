@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
+from itertools import combinations, count
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.packages import install_command
 from xpdispatch.planning.arguments import quick_kinds, shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of, define
+from xpdispatch.planning.plan import Shape
 
 if "legate.core" not in sys.modules and threading.current_thread() is not threading.main_thread():
     raise EngineError(
@@ -101,16 +102,26 @@ class _Runner:
         """By scalars, of which those that are not numbers can decide a result's dtype."""
         numbers = all(type(s) in (float, int, complex) for s in call.scalars)
         self.one_launch = numbers and not definition.signature.open_ended
-        self.by_number = [library_of(v) == "number" for v in call.operands]
         self.plain = all(type(s) in _PLAIN for s in call.scalars)
         self.dump: Callable[[Any], bytes] | None = None
         self.nothing_inline = (None,) * len(call.operands)
-        self.known: list[Held] | None = None
-        self.known_given: list[Held | None] = [None] * body.results
         self.writes = body.updates or any(g is not None for g in call.given)
         self.nothing: list[Held | None] = [None] * body.results
         if self.kind == "cupynumeric":
             quick_kinds.setdefault(load("cupynumeric").ndarray, _kind_of_array)
+        self.entering = [
+            (term, at, p in body.updated, library_of(value) == "number", _known(value))
+            for p, (term, at, value) in enumerate(zip(definition.operands, body.operand_at, call.operands, strict=True))
+        ]
+        """For each operand its term, its parameter, whether it is written or a number, and what is known of it."""
+        self.numbers = any(number for _, _, _, number, _ in self.entering)
+        self.leaving = [
+            (term, at, updated, _known(value))
+            for term, at, updated, value in zip(
+                definition.signature.results, body.written_at, body.updated, call.given, strict=True
+            )
+        ]
+        """For each result its term, its parameter, the operand that it is, and what is known of it."""
 
     def told(self, values: Sequence[Any]) -> list[Any]:
         """Launch one task, and tell Legate where the call comes from."""
@@ -138,11 +149,11 @@ class _Runner:
         may_overlap = self.writes or launch.mixed
         entries = _set_apart(launch, operands, given) if may_overlap else [h.entry for h in operands]
         if not launch.plan.empty:
-            fences.before_launch()  # which may wait, and then drops what was kept
-            fences.keep(definition)
+            fences.before_launch(definition)
+        fresh, direct = launch.fresh, launch.direct
         results = [
-            new_store(*new) if g is None and new is not None else _begin(launch, r, g)
-            for r, (g, new) in enumerate(zip(given, launch.fresh, strict=True))
+            g.store if direct[r] else new_store(*fresh[r]) if fresh[r] else _begin(launch, r, g)  # type: ignore[union-attr, misc]
+            for r, g in enumerate(given)
         ]
         if not launch.plan.empty:
             places = _unbound(np.dtype(np.int64)) if launch.recipe.gathered else None
@@ -152,10 +163,12 @@ class _Runner:
                 into = [_joined_into(launch, r, given[r]) for r in launch.recipe.gathered]
                 issue_joiner(launch, results, places, into, told)
         found = [
-            wrap(results[r], self.kind)
-            if g is None and launch.fresh[r]
-            else _finish(launch, r, results[r], g, values[at], self.kind)
-            for r, (g, at) in enumerate(zip(given, body.written_at, strict=True))
+            values[at]
+            if direct[r]
+            else wrap(results[r], self.kind)
+            if fresh[r]
+            else _finish(launch, r, results[r], given[r], values[at], self.kind)
+            for r, at in enumerate(body.written_at)
         ]
         if definition.on_error == "immediate":
             synchronize()
@@ -163,20 +176,15 @@ class _Runner:
 
     def _operands(self, values: Sequence[Any]) -> list[Held]:
         """The operands as Legate takes them."""
-        definition = self.definition
-        body = definition.body
-        held: list[Any] = []
-        for p, at in enumerate(body.operand_at):
-            if self.by_number[p]:
-                held.append(None)
-            else:
-                known = None if self.known is None else self.known[p]
-                held.append(hold(definition.operands[p], values[at], known, written=p in body.updated))
-        if True in self.by_number:
+        held: list[Any] = [
+            None if number else hold(term, values[at], known, written=written)
+            for term, at, written, number, known in self.entering
+        ]
+        if self.numbers:
             dtypes = [h.dtype for h in held if h is not None]
-            for p, at in enumerate(body.operand_at):
-                if self.by_number[p]:
-                    held[p] = _hold_number(definition.operands[p], values[at], dtypes)
+            for p, (term, at, *_) in enumerate(self.entering):
+                if held[p] is None:
+                    held[p] = _hold_number(term, values[at], dtypes)
         return held
 
     def _given(self, values: Sequence[Any], operands: Sequence[Held]) -> list[Held | None]:
@@ -184,25 +192,23 @@ class _Runner:
 
         ``value`` is the NumPy array into which the answer is copied in the end, if it is one.
         """
-        definition, body = self.definition, self.definition.body
         given: list[Held | None] = []
-        for r, (at, updated) in enumerate(zip(body.written_at, body.updated, strict=True)):
-            term, array = definition.signature.results[r], values[at]
+        for term, at, updated, known in self.leaving:
+            array = values[at]
             if array is None:
                 given.append(None)
                 continue
-            check_writable(str(term.name), array)
+            check_writable(term, array)
             if isinstance(array, np.ndarray):
                 store = None if updated is None else operands[updated].store
                 given.append(Held(store, array, array.shape, array.dtype))
             elif updated is not None:
                 given.append(operands[updated])
             else:
-                given.append(hold(term, array, self.known_given[r], written=True))
-        for r, g in enumerate(given):
-            for other in range(r):
-                if g is not None and _overlap(g, given[other]):
-                    raise shared_results(definition.signature, other, r)
+                given.append(hold(term, array, known, written=True))
+        for (other, left), (r, right) in combinations(enumerate(given), 2):
+            if left is not None and right is not None and _overlap(left, right):
+                raise shared_results(self.definition.signature, other, r)
         return given
 
     def _launch(self, operands: list[Held], given: list[Held | None], scalars: tuple[Any, ...]) -> Launch:
@@ -212,8 +218,6 @@ class _Runner:
             launch = self.launches[key] = make_launch(self.definition, operands, given, scalars)
             if self.plain and not any(h.inline for h in operands):
                 self.dump = marshal.dumps
-            self.known = [Held(None, None, h.shape, h.dtype) for h in operands]
-            self.known_given = [None if g is None else Held(None, None, g.shape, g.dtype) for g in given]
         elif launch.tight:
             check_room(launch.plan, launch.types, operands, given)
         return launch
@@ -246,6 +250,13 @@ def _kind_of_array(array: Any) -> Any:
     except (AssertionError, AttributeError, NotImplementedError):  # other releases, of some views
         shape = tuple(array.shape)
     return type(array), array.dtype, shape
+
+
+def _known(array: Any) -> tuple[Shape, np.dtype[Any]] | None:
+    """Shape and dtype of a cuPyNumeric array; None for other arrays, and where there is more to ask."""
+    if type(array) not in quick_kinds or not array.shape or array.dtype.kind not in "biufc":
+        return None
+    return tuple(array.shape), array.dtype
 
 
 def _hold_number(term: Term, value: Any, known: Sequence[np.dtype[Any]]) -> Held:
@@ -292,9 +303,7 @@ def _check_concurrent() -> None:
         )
 
 
-def _overlap(left: Held, right: Held | None) -> bool:
-    if right is None:
-        return False
+def _overlap(left: Held, right: Held) -> bool:
     if left.value is not None and right.value is not None:
         return share_memory("numpy", left.value, right.value)
     return left.store is not None and right.store is not None and bool(left.store.overlaps(right.store))
@@ -331,30 +340,27 @@ def _set_apart(launch: Launch, operands: list[Held], given: Sequence[Held | None
     Copied, too, are views that are pointed to, and what shares memory with another operand that is cut in another way:
     Legate 26.6 can run a task of such a launch before its elements have been copied.
     """
-    stores = [h.store for h in operands]
-    entries = [h.entry for h in operands]
-
-    def copy(p: int) -> None:
-        made = new_store(tuple(stores[p].shape), operands[p].dtype)
-        _run(_ASSIGN, stores[p], made)
-        stores[p] = entries[p] = made
-
-    for _, ranges, _ in launch.recipe.images:
-        for p in ranges:  # Legate has no image for views; rects among these are none
-            if p < len(operands) and stores[p].transformed:
-                copy(p)
+    apart: set[int] = set()
+    for _, ranges, _ in launch.recipe.images:  # Legate has no image for views; rects among these are none
+        apart.update(p for p in ranges if p < len(operands) and operands[p].store.transformed)
     for r, g in enumerate(given):
         if g is None or g.store is None:
             continue
-        for p, store in enumerate(stores):
-            if store is None or launch.in_place[r] == p or not store.overlaps(g.store):
+        for p, held in enumerate(operands):
+            store = held.store
+            if store is None or launch.in_place[r] == p or p in apart or not store.overlaps(g.store):
                 continue
             same = launch.in_step[r][p] and not (store.transformed or g.store.transformed)
             if not (same and store.equal_storage(g.store)):
-                copy(p)
+                apart.add(p)
     for p, q in launch.unlike:
-        if not (operands[p].inline or operands[q].inline) and stores[p].overlaps(stores[q]):
-            copy(q)
+        left, right = operands[p], operands[q]
+        if not (left.inline or right.inline or p in apart or q in apart) and left.store.overlaps(right.store):
+            apart.add(q)
+    entries = [h.entry for h in operands]
+    for p in apart:
+        entries[p] = made = new_store(tuple(operands[p].store.shape), operands[p].dtype)
+        _run(_ASSIGN, operands[p].store, made)
     return entries
 
 

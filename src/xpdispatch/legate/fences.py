@@ -57,19 +57,20 @@ def check_thread() -> None:
     )
 
 
-def keep(value: Any) -> None:
-    """Keep a store, or a kernel, until its tasks have ended."""
-    _kept.append(value)
+def keep(store: Any) -> None:
+    """Keep a store until its tasks have ended."""
+    _kept.append(store)
 
 
-def before_launch() -> None:
-    """Wait where the program is too far ahead, and keep the garbage collector off from here on."""
+def before_launch(definition: Any) -> None:
+    """Wait where the program is too far ahead; keep the kernel, and the garbage collector off, until the next wait."""
     global _ahead  # noqa: PLW0603
     looks = _ahead % _AHEAD_IN_STREAMS == _AHEAD_IN_STREAMS - 1
     too_far = _ahead >= _MOST_AHEAD or (looks and lg.Scope.parallel_policy().streaming)
     if too_far and not streams_strictly():
         wait()
     _ahead += 1
+    _kept.append(definition)  # only here: to wait drops all that is kept
     garbage.pause()
 
 

@@ -65,10 +65,16 @@ class Launch:
         For each result and operand whether a task reads of the operand just what it writes, if both are one array.
     full : tuple of (int, tuple of int)
         The stores that every task gets in full, or along some dimensions: in the order of variables.
+    free : tuple of int
+        Those of 0-d arrays.
+    first : int
+        The first that is aligned.
     mixed : bool
         Operands may have to be copied, whatever is written: for what they point to, or for one array that comes twice.
     fresh : tuple of ((tuple of int, numpy.dtype) or None)
-        For each result that is a store of its own from the start, what it is made of.
+        For each result that is a store of its own from the start, what it is made of; None where an array is given.
+    direct : tuple of bool
+        For each result whether tasks write it to the store of the array that is given.
     alike : bool
         All stores are cut alike, so that one that comes twice needs no partition of its own.
     """
@@ -85,8 +91,11 @@ class Launch:
     in_place: tuple[int | None, ...]
     in_step: tuple[tuple[bool, ...], ...]
     full: tuple[tuple[int, tuple[int, ...]], ...]
+    free: tuple[int, ...]
+    first: int
     mixed: bool
     fresh: tuple[tuple[Shape, np.dtype[Any]] | None, ...]
+    direct: tuple[bool, ...]
     alike: bool
 
 
@@ -142,6 +151,8 @@ def make_launch(
         )
         for r, result in enumerate(plan.results)
     )
+    # What each element is written to just once.
+    whole = [not (layout.op or layout.concatenated or r in recipe.gathered) for r, layout in enumerate(plan.results)]
     fits = (*recipe.operands, *recipe.results)
     grid = () if recipe.grid is None else (recipe.grid[1],)
     entering = (*fits, *grid, *(b.fit for b in recipe.rects if not b.instead))
@@ -159,11 +170,14 @@ def make_launch(
         tuple(updated if r in body.buffers else None for r, updated in enumerate(body.updated)),
         in_step,
         tuple((n, fit.keep_whole) for n, fit in enumerate(entering) if fit.how == "broadcast" or fit.keep_whole),
+        tuple(n for n, fit in enumerate(fits) if fit.how == "free"),
+        next((n for n, fit in enumerate(entering) if fit.how == "align"), 0),
         mixed=bool(recipe.images or unlike),
         fresh=tuple(
-            None if layout.op or layout.concatenated or r in recipe.gathered else (shape, dtype)
-            for r, (layout, (dtype, shape)) in enumerate(zip(plan.results, types, strict=True))
+            (shape, dtype) if own and g is None else None
+            for own, (dtype, shape), g in zip(whole, types, given, strict=True)
         ),
+        direct=tuple(own and g is not None and g.value is None for own, g in zip(whole, given, strict=True)),
         alike=not more
         and all(fit == fits[0] and fit.is_plain for fit in fits)
         and all(o.op is None and not o.accumulate for o in plan.results),
@@ -173,17 +187,20 @@ def make_launch(
 def issue(launch: Launch, entries: Sequence[Any], results: Sequence[Any], places: Any, payload: bytes) -> None:
     """Launch the task of a call over these stores; `places` is where tiles note down where they lie, if anywhere."""
     recipe, options = launch.recipe, launch.definition.options
-    rects = [(b, rects_of(store_behind(entries[b.operand]), b)) for b in recipe.rects]
     task = runtime.create_auto_task(library, launch.task)
     if options:
         task.set_concurrent(options.get("concurrent", False))
         task.set_side_effect(options.get("has_side_effect", False))
     if launch.alike:
-        variables = [task.add_input(entry) for entry in entries]
-        variables += [task.add_output(store) for store in results]
-        _constrain(task, launch, variables, (*recipe.operands, *recipe.results))
+        variables = [*map(task.add_input, entries), *map(task.add_output, results)]
     else:
-        _add_arrays(task, launch, entries, results, places, rects)
+        variables = _add_arrays(task, launch, entries, results, places)
+    for n, axes in launch.full:
+        task.add_constraint(lg.broadcast(variables[n], axes) if axes else lg.broadcast(variables[n]))
+    for group in recipe.aligned:
+        task.add_constraint(lg.align(*[variables[p] for p in group]))
+    if recipe.least:
+        task.add_constraint(least_extents(variables[launch.first], recipe.least))
     task.add_scalar_arg(launch.header)
     if len(payload) <= _LARGEST_SCALAR:
         task.add_scalar_arg(payload, type_of_bytes(len(payload)))
@@ -197,15 +214,13 @@ def issue(launch: Launch, entries: Sequence[Any], results: Sequence[Any], places
         submit(task)
 
 
-def _add_arrays(
-    task: Any, launch: Launch, entries: Sequence[Any], results: Sequence[Any], places: Any, rects: Sequence[Any]
-) -> None:
-    """Give a task its stores and constraints, as the recipe says."""
+def _add_arrays(task: Any, launch: Launch, entries: Sequence[Any], results: Sequence[Any], places: Any) -> list[Any]:
+    """Give a task its stores, as the recipe says, and the constraints that are not the same for all calls."""
     recipe = launch.recipe
+    rects = [(b, rects_of(store_behind(entries[b.operand]), b)) for b in recipe.rects]
     instead = {b.operand: store for b, store in rects if b.instead}
     extra = [] if recipe.grid is None else [(grid_store(recipe.grid[0]), recipe.grid[1])]
     extra += [(s, b.fit) for b, s in rects if not b.instead]
-    fits = (*recipe.operands, *recipe.results, *(fit for _, fit in extra))
     variables: list[Any] = []
     for p, (entry, fit) in enumerate(zip(entries, recipe.operands, strict=True)):
         if fit.how == "inline":
@@ -223,27 +238,13 @@ def _add_arrays(
         task.add_output(places)
     for store, fit in extra:
         variables.append(task.add_input(fit.turn(store), task.declare_partition()))
-    ranks = [0 if e is None else store_behind(e).ndim for e in entries] + [0 if s is None else s.ndim for s in results]
-    _constrain(task, launch, variables, fits, ranks)
+    for n, store in enumerate((*entries, *results)):
+        if n in launch.free and store_behind(store).ndim:
+            task.add_constraint(lg.broadcast(variables[n]))
     for function, ranges, hint in recipe.images:
         for p in ranges:
             task.add_constraint(lg.image(variables[function], variables[p], _HINTS[hint]))
-
-
-def _constrain(
-    task: Any, launch: Launch, variables: Sequence[Any], fits: Sequence[Fit], ranks: Sequence[int] = ()
-) -> None:
-    recipe = launch.recipe
-    for n, axes in launch.full:
-        task.add_constraint(lg.broadcast(variables[n], axes) if axes else lg.broadcast(variables[n]))
-    for n, rank in enumerate(ranks):
-        if rank and fits[n].how == "free":
-            task.add_constraint(lg.broadcast(variables[n]))
-    for group in recipe.aligned:
-        task.add_constraint(lg.align(*[variables[p] for p in group]))
-    if recipe.least:
-        first = next(v for v, fit in zip(variables, fits, strict=True) if fit.how == "align")
-        task.add_constraint(least_extents(first, recipe.least))
+    return variables
 
 
 def _add_result(task: Any, store: Any, layout: Layout, fit: Fit, *, one_piece: bool) -> Any:

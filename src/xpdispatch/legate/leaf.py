@@ -113,7 +113,6 @@ def make_leaf(definition: Definition, variant: str) -> Callable[[Any], None]:
 def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context: Any) -> None:
     failure: Failure | None = None
     launch, site_of_call, ignored = -1, ("", 0), False
-    where = f"kernel {definition.name!r}, variant {variant}"
     region: Bounds = ()
     task: Task | None = None
     stores: list[Any] = []
@@ -129,7 +128,8 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
         stores = task.stores(context)
         unbound = task.unbound  # of all that can fail for the user's sake nothing comes before: these must be bound
         launch, site_of_call, ignored, inline, scalars = unpacked(sent[1].value())
-        task.prepare(definition, variant)
+        if task.site is None:
+            task.prepare(definition, variant)
         if variant == "GPU":
             with device.on_task_stream(variant, context):
                 region, values = task.run(stores, inline, scalars)
@@ -140,15 +140,17 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
         if unbound and values:
             bound = {at: task.place(stores) if r == _PLACES else values[r] for r, at in unbound}
     except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
+        where = f"kernel {definition.name!r}, variant {variant}"
         if task is not None and stores:
             region = task.place(stores)
             where += f", tile {describe(task.plan, region)}"
         failure = _failure(definition, context, error, where, launch, site_of_call, region)
+    carried = failure is not None and context.can_raise_exception()  # with it Legate binds all that is unbound
     for _, at in unbound:
         if at in bound:
             with device.on_task_stream(variant, context):
                 _bind(variant, stores[at], bound[at])
-        else:
+        elif not carried:
             stores[at].create_output_buffer((0,), True)  # noqa: FBT003
     if failure is not None:
         failures.hand_over(failure, context, ignored=ignored)
@@ -206,7 +208,7 @@ class Task:
         places = [last] if recipe.gathered else []
         self.read = [n for n in range(count) if hows[n] != "inline"] + grid
         self.written = [n for n in written if n not in self.folded] + places
-        self.length = last + len(places)
+        self.length, self.end = last + len(places), len(hows)
         unbound = [(r, count + r) for r in range(len(plan.results)) if hows[count + r] in ("unbound", "gathered")]
         self.unbound = [*unbound, *((_PLACES, n) for n in places)]
         """Results that every task must give a part, or ``_PLACES``, and their stores."""
@@ -216,11 +218,20 @@ class Task:
             if layout.op and hows[count + r] not in ("gathered", "inline")
         ]
         self.views = [n for n, how in enumerate(hows) if how not in _NO_VIEW and n not in recipe.replaced]
+        fits = list(enumerate((*recipe.operands, *recipe.results)))
+        self.turned = [(n, fit) for n, fit in fits if n in self.views and fit.how != "image" and not fit.is_plain]
+        """The stores whose parts are turned back to the axes that the body knows."""
+        self.special = [
+            (p, fit, plan.operands[p])
+            for p, fit in fits[:count]
+            if fit.how in ("inline", "image") or p in recipe.replaced
+        ]
+        """The operands that are not the parts of their stores."""
+        self.inline = [(r, plan.results[r]) for r, how in enumerate(hows[count:]) if how == "inline"]
+        self.extents = list(zip(recipe.sources, plan.extents, strict=True))
 
     def prepare(self, definition: Definition, variant: str) -> None:
         """Settle where the body runs, and how."""
-        if self.site is not None:
-            return
         header = self.header
         body, site = definition.body, _site(definition, variant, header)
         self.arrays = np if site.library == "numpy" else load("cupy")
@@ -233,17 +244,18 @@ class Task:
         # One thread may run the task while another still prepares it, and sets all once more.
         numpy = site.library == "numpy"
         self.cutter = Cutter(definition, site, None, header.operands, header.dtypes) if numpy else None
-        if not numpy:
-            self.strategy = on_the_whole(definition, site, AT_ONCE)
+        self.strategy = on_the_whole(definition, site, AT_ONCE)
+        self.choices = BoundedCache()
         self.site = site
 
     def stores(self, context: Any) -> list[Any]:
         """The stores of a task."""
         found: list[Any] = [None] * self.length
-        for n, argument in zip(self.read, context.inputs, strict=False):
-            found[n] = data_of(argument)
-        for n, argument in zip(self.written, context.outputs, strict=True):
-            found[n] = data_of(argument)
+        inputs, outputs = context.inputs, context.outputs
+        for k, n in enumerate(self.read):
+            found[n] = data_of(inputs[k])
+        for k, n in enumerate(self.written):
+            found[n] = data_of(outputs[k])
         if self.folded:
             for n, argument in zip(self.folded, context.reductions, strict=True):
                 found[n] = data_of(argument)
@@ -252,7 +264,7 @@ class Task:
     def place(self, stores: Sequence[Any]) -> Bounds:
         """The tile."""
         region = []
-        for source, extent in zip(self.recipe.sources, self.plan.extents, strict=True):
+        for source, extent in self.extents:
             if source is None:
                 region.append((0, extent))
                 continue
@@ -277,22 +289,24 @@ class Task:
         for n in self.views:
             views[n] = _view(self.arrays, stores[n])
         if self.anywhere:
-            extents = zip(self.recipe.sources, self.plan.extents, strict=True)
-            region = tuple([(0, n if at is None else views[at[0]].shape[at[1]]) for at, n in extents])
+            region = tuple([(0, n if at is None else views[at[0]].shape[at[1]]) for at, n in self.extents])
         else:
             region = self.place(stores)
         if is_empty(region):
             return region, ()
         assert self.site is not None  # noqa: S101  it is prepared
-        operands, origins = self._operands(self.site, region, stores, views, inline)
-        targets = self._targets(region, views)
+        for n, fit in self.turned:
+            views[n] = fit.turn_back(views[n])
+        operands, targets = views[: self.count], views[self.count : self.end]
+        origins = self._take(self.site, region, stores, operands, inline) if self.special else NOWHERE
+        for r, layout in self.inline:
+            shape = layout.tile_shape([stop - start for start, stop in region])
+            targets[r] = self.arrays.empty(shape, dtype=self.header.dtypes[r])
         for p, r in self.updated:
             operands[p] = targets[r]
-        if self.cutter is None:
-            chosen = Choice(self.strategy, (region,), 1)
-        else:
-            threads = 1 if self.threads is None else self.threads()
-            chosen = self.cutter.choose(region, operands, targets, scalars, threads, new=False)
+        chosen = self.choices.get(region)
+        if chosen is None:
+            chosen = self._choice(region, operands, targets, scalars)
         arguments = self.site.body.arguments(operands, scalars)
         place = (lambda: self.place(stores)) if self.anywhere else None
         results = chosen.strategy.run(arguments, targets, Work(region, chosen.regions, chosen.workers, origins, place))
@@ -300,41 +314,36 @@ class Task:
             _fold(layout, targets[r], results[r], one_piece=self.recipe.one_piece)
         return region, results
 
-    def _operands(
-        self, site: Site, region: Bounds, stores: Sequence[Any], views: Sequence[Any], inline: Sequence[Any]
-    ) -> tuple[list[Any], Mapping[int, Sequence[int]]]:
-        """The operands' parts, and the first element of those that do not begin where the tile says."""
+    def _choice(
+        self, region: Bounds, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
+    ) -> Choice:
+        """The strategy, the tiles and the threads for a tile; kept where all tiles of its size have the same."""
+        if self.cutter is not None and not self.cutter.fixed(region, operands):
+            threads = 1 if self.threads is None else self.threads()
+            return self.cutter.choose(region, operands, targets, scalars, threads, new=False)
+        found = self.choices[region] = Choice(self.strategy, (region,), 1)
+        return found
+
+    def _take(
+        self, site: Site, region: Bounds, stores: Sequence[Any], operands: list[Any], inline: Sequence[Any]
+    ) -> Mapping[int, Sequence[int]]:
+        """Put in place the operands that are not the parts of their stores; the first elements of those that are there.
+
+        That is of those that do not begin where the tile says.
+        """
         origins: dict[int, Sequence[int]] = {}
-        operands = []
-        for p, fit in enumerate(self.recipe.operands):
-            view, layout = views[p], self.plan.operands[p]
+        for p, fit, layout in self.special:
             if fit.how == "inline":
-                operands.append(_inline(site, self.arrays, inline[p], layout, region))
-            elif view is None:
-                operands.append(_borders(self.arrays, stores[p], fit, self.header.operands[p]))
-                origins[p] = layout.held_from(region)
+                operands[p] = _inline(site, self.arrays, inline[p], layout, region)
             elif fit.how == "image":
-                part = fit.turn_back(view)
+                part = fit.turn_back(operands[p])
                 # Where nothing points to it, its other axes come empty too.
-                operands.append(part if part.size else part.reshape((0, *layout.shape[1:])))
+                operands[p] = part if part.size else part.reshape((0, *layout.shape[1:]))
                 origins[p] = (int(stores[p].domain.lo[0]),)
             else:
-                operands.append(fit.turn_back(view))
-        return operands, origins or NOWHERE
-
-    def _targets(self, region: Bounds, views: Sequence[Any]) -> list[Any]:
-        """Where results go; None where only the body knows how much comes."""
-        targets: list[Any] = []
-        for r, fit in enumerate(self.recipe.results):
-            view = views[self.count + r]
-            if view is not None:
-                targets.append(fit.turn_back(view))
-            elif fit.how == "inline":
-                shape = self.plan.results[r].tile_shape([stop - start for start, stop in region])
-                targets.append(self.arrays.empty(shape, dtype=self.header.dtypes[r]))
-            else:
-                targets.append(None)
-        return targets
+                operands[p] = _borders(self.arrays, stores[p], fit, self.header.operands[p])
+                origins[p] = layout.held_from(region)
+        return origins
 
 
 def _site(definition: Definition, variant: str, header: Header) -> Site:

@@ -83,6 +83,8 @@ class Body:
     """The same, but that an operand's parameter stands where the result is an operand."""
     in_place: frozenset[int] = field(init=False)
     """The operands that the body may write."""
+    order: tuple[int, ...] = field(init=False)
+    """For each parameter its position among operands, then scalars, then one for all others."""
 
     def __post_init__(self) -> None:
         found: dict[str, dict[int, int]] = {"operand": {}, "result": {}, "scalar": {}}
@@ -98,8 +100,11 @@ class Body:
             for r, u in enumerate(self.updated)
         )
         given = (at if u is None else None for at, u in zip(written, self.updated, strict=True))
+        scalar_at = tuple(found["scalar"].values())
+        read = (*operand_at, *scalar_at)
+        object.__setattr__(self, "order", tuple(read.index(n) if n in read else -1 for n in range(len(self.slots))))
         object.__setattr__(self, "operand_at", operand_at)
-        object.__setattr__(self, "scalar_at", tuple(found["scalar"].values()))
+        object.__setattr__(self, "scalar_at", scalar_at)
         object.__setattr__(self, "buffer_at", {r: results[r] for r in self.buffers})
         object.__setattr__(self, "given_at", tuple(given))
         object.__setattr__(self, "written_at", written)
@@ -116,10 +121,8 @@ class Body:
 
     def arguments(self, operands: Sequence[Any], scalars: Sequence[Any]) -> list[Any]:
         """One value for each parameter; None for buffers that are not operands."""
-        found: list[Any] = [None] * len(self.slots)
-        for at, value in zip((*self.operand_at, *self.scalar_at), (*operands, *scalars), strict=True):
-            found[at] = value
-        return found
+        given = (*operands, *scalars, None)
+        return [given[n] for n in self.order]
 
     def positional(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of the body's variants that takes all of its parameters by position."""

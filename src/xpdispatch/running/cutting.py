@@ -20,7 +20,7 @@ from xpdispatch.planning.tiles import is_empty
 from xpdispatch.planning.windows import Bounds, Layout
 from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
-from xpdispatch.running.dry_run import Measured, measure
+from xpdispatch.running.counting import Measured, measure
 from xpdispatch.running.executor import ByTile, Strategy, Whole
 from xpdispatch.running.ownership import AT_ONCE, Known
 from xpdispatch.running.site import Site
@@ -47,14 +47,6 @@ _MANY = 8
 
 _FETCHED = 32 << 20
 """The same where results are new: the system hands out so much, or more, page by page, and results have their own."""
-
-
-class _Span(NamedTuple):
-    """What is to be cut: how far it goes, for which cache, and whether its first axes lie closest in memory."""
-
-    sizes: tuple[int, ...]
-    cache: int
-    fortran: bool
 
 
 class Cuts(NamedTuple):
@@ -133,8 +125,9 @@ class Cutter:
         self.traced = Traced(site, kept) if plain and can_be_traced(definition, site.plan) else None
         self.whole, self.by_tile = Whole(site, AT_ONCE if known is None else known), ByTile(site, kept)
         self.cut = definition.cut and plain
+        self.cache = forced or cache_bytes()
         # What dry runs tell, by types of scalars or, where sums of floats depend on it, their values; cuts by that, the
-        # sizes of what is cut and the order of its axes; candidates by sizes and cache; at most 256 each.
+        # sizes of what is cut and the order of its axes; candidates by sizes; at most 256 each.
         self._dry_runs, self._cuts, self._candidates = BoundedCache(), BoundedCache(), BoundedCache()
         self._volumes = Volumes(site.plan, tuple(np.dtype(d).itemsize for d in (*self.dtypes, *self._expected())))
 
@@ -162,29 +155,29 @@ class Cutter:
         if self.candidate(domain):
             cuts, workers = self.cuts(domain, operands, scalars).on(threads, new=new)
             regions = cuts.regions(domain)
-        if self.traced is not None and not self.traced.why_not:
-            least = _FETCHED if any(t is None for t in targets) else _LARGE
-            if len(regions) >= _MANY or (len(regions) == 1 and any(a.nbytes >= least for a in operands)):
-                return Choice(self.traced, regions, workers)
-        return Choice(self.whole if len(regions) == 1 else self.by_tile, regions, workers)
+        count = len(regions)
+        traced = self.traced
+        may_pay = count >= _MANY or (count == 1 and _holds_large(operands, targets))
+        if may_pay and traced is not None and not traced.why_not:
+            return Choice(traced, regions, workers)
+        return Choice(self.whole if count == 1 else self.by_tile, regions, workers)
 
     def fixed(self, domain: Bounds, operands: Sequence[Any]) -> bool:
         """Whether all calls over this domain run the body on the whole."""
-        large = self.traced is not None and any(a.nbytes >= _LARGE for a in operands)
-        return not large and not self.candidate(domain)
+        return not self.candidate(domain) and (self.traced is None or not _holds_large(operands, operands))
 
     def candidate(self, domain: Bounds) -> bool:
         """Whether calls over this domain may be cut; says no to small ones at little cost."""
         if not self.cut:
             return False
-        key = (forced or cache_bytes(), *(stop - start for start, stop in domain))
-        found: bool | None = self._candidates.get(key)
+        sizes = tuple([stop - start for start, stop in domain])
+        found: bool | None = self._candidates.get(sizes)
         if found is None:
-            found = self._candidates[key] = not is_empty(domain) and self._is_candidate(key[0], key[1:])
+            found = self._candidates[sizes] = not is_empty(domain) and self._is_candidate(sizes)
         return found
 
-    def _is_candidate(self, cache: int, sizes: tuple[int, ...]) -> bool:
-        plan = self.site.plan
+    def _is_candidate(self, sizes: tuple[int, ...]) -> bool:
+        plan, cache = self.site.plan, self.cache
         if not sizes or len(plan.spaces) > 1 or plan.images or plan.least:
             return False
         guess = costs.guess(self._volumes)
@@ -195,11 +188,11 @@ class Cutter:
 
     def cuts(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
         """How a call on these arrays is cut."""
-        span = _Span(tuple([stop - start for start, stop in domain]), forced or cache_bytes(), _is_fortran(operands))
+        sizes, fortran = tuple([stop - start for start, stop in domain]), _is_fortran(operands)
         key, measured, steps = self._dry_run(scalars)
-        found: Cuts | None = self._cuts.get((span, key))
+        found: Cuts | None = self._cuts.get((sizes, fortran, key))
         if found is None:
-            found = self._cuts[span, key] = self._decide(span, measured, steps)
+            found = self._cuts[sizes, fortran, key] = self._decide(sizes, measured, steps, fortran=fortran)
         return found
 
     def cost(self, scalars: Sequence[Any]) -> Cost | None:
@@ -207,9 +200,8 @@ class Cutter:
         _, measured, _ = self._dry_run(scalars)
         return None if measured is None else measured.cost
 
-    def _decide(self, span: _Span, measured: Measured | None, steps: int) -> Cuts:
-        sizes, cache, fortran = span
-        volumes = self._volumes
+    def _decide(self, sizes: tuple[int, ...], measured: Measured | None, steps: int, *, fortran: bool) -> Cuts:
+        volumes, cache = self._volumes, self.cache
         cost = costs.guess(volumes)
         if measured is not None:
             itemsizes = tuple(np.dtype(d).itemsize for d in (*self.dtypes, *measured.dtypes))
@@ -258,6 +250,18 @@ class Cutter:
             layout.op == "fold" or (layout.op in ("sum", "prod") and (d is None or d.kind in "fc"))
             for layout, d in zip(self.site.plan.results, dtypes, strict=True)
         )
+
+
+def _holds_large(operands: Sequence[Any], targets: Sequence[Any]) -> bool:
+    """Whether some operand is so large that it pays to trace the body."""
+    least = _LARGE
+    for target in targets:
+        if target is None:
+            least = _FETCHED
+    for operand in operands:  # noqa: SIM110  any() of a generator takes four times as long, in every task
+        if operand.nbytes >= least:
+            return True
+    return False
 
 
 def _is_fortran(operands: Sequence[Any]) -> bool:

@@ -1,16 +1,14 @@
-"""A dry run: the body on stand-ins for its arrays, to learn what it returns, what it costs, and what it does.
+"""A dry run: the body on stand-ins for its arrays, to learn what it returns.
 
-There are two kinds. A *sample* has one element for each index, and tells the dtypes and the extents that only the body
-knows (:func:`result_types`). A *counted* run has some elements for each index, and its arrays keep a ledger of what is
-made of them (:func:`counted`). The extents there are primes far apart, so that the shape of each array tells with which
-indices it grows. No clock is read and no data are, so that all machines come to the same numbers.
+A *sample* has one element for each index, and tells the dtypes and the extents that only the body knows
+(:func:`result_types`). Other dry runs tell what a body makes (:mod:`xpdispatch.running.counting`), and whether its
+trace does the same (:mod:`xpdispatch.running.traced`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +20,7 @@ from xpdispatch.arrays.reductions import identity
 from xpdispatch.arrays.scalars import copied, scalars_key
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan, Shape
-from xpdispatch.planning.tiles import Tile
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout
-from xpdispatch.running.costs import Cost, Growth
 from xpdispatch.running.executor import Whole, Work
 from xpdispatch.running.ownership import AT_ONCE
 from xpdispatch.running.results import values_of
@@ -172,284 +168,13 @@ def _one_element(plan: Plan) -> tuple[Plan, Bounds]:
     return replace(plan, extents=extents, operands=operands, results=results), region
 
 
-# -- counted runs: costs --------------------------------------------------------------------------------------------
-
-_DECOMPOSITION = 1 / 2
-"""Bytes that memory moves while LAPACK works on one, for each column of the matrix."""
-
-_DEAR = 8
-"""The same for functions that take longer than arithmetic, such as powers and those of scipy.special: 5 to 50 ns."""
-
-_ARITHMETIC = frozenset(
-    "add subtract multiply divide sqrt square negative positive absolute fabs reciprocal conjugate sign copysign "  # noqa: SIM905
-    "maximum minimum fmax fmin floor ceil trunc rint isnan isfinite isinf signbit equal not_equal less less_equal "
-    "greater greater_equal logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor invert "
-    "left_shift right_shift bitwise_count".split()
-)
-"""NumPy's functions that go about as fast as memory."""
-
-_PRODUCT = 1 / 8
-"""The same for BLAS, by elements of the result and length of the sums: it does two flops for each."""
-
-_PRIMES = (
-    (37, 53, 83),
-    (19, 29, 43),
-    (11, 17, 23, 29),
-    (7, 11, 13, 17, 19),
-    (5, 7, 11, 13, 17),
-    (3, 5, 7),
-    (2, 3, 5),
-    (2, 3),
-    (2,),
-)
-"""Extents of the indices in a counted run, from the longest on; all further ones have the last."""
-
-_FEW = 1 << 18
-"""Elements of all operands in a counted run at most, but where even the smallest extents give more."""
-
-
-def counted_region(plan: Plan) -> Bounds:
-    """The tile for a counted run."""
-    order = sorted(range(len(plan.extents)), key=lambda i: (-plan.extents[i], i))
-    region: Bounds = ()
-    for primes in _PRIMES:
-        sizes = {i: primes[min(place, len(primes) - 1)] for place, i in enumerate(order)}
-        region = tuple(
-            (0, min(n, max(sizes[i], least)))
-            for i, (n, least) in enumerate(zip(plan.extents, plan.fewest, strict=True))
-        )
-        if sum(math.prod(o.held_shape(region)) for o in plan.operands) <= _FEW:
-            break
-    return region
-
-
-@dataclass(slots=True)
-class Ledger:
-    """What one run of a body makes, and with which indices that grows.
-
-    Parameters
-    ----------
-    sizes : tuple of int
-        Of each index.
-    fixed : frozenset of int
-        Extents of axes that belong to no index.
-    """
-
-    sizes: tuple[int, ...]
-    fixed: frozenset[int]
-    made: dict[tuple[int, ...], float] = field(default_factory=dict)
-    work: dict[tuple[int, ...], float] = field(default_factory=dict)
-    live: dict[tuple[int, ...], float] = field(default_factory=dict)
-    peaks: dict[tuple[tuple[tuple[int, ...], float], ...], None] = field(default_factory=dict)
-    rounds: bool = False
-    """Something was done that is not done to single elements."""
-    rising: bool = False
-
-    def indices(self, extents: Sequence[int]) -> tuple[int, ...]:
-        """The indices with which an array of these extents grows."""
-        found: set[int] = set()
-        for n in extents:
-            if n in self.fixed or n <= 1:
-                continue
-            free = [i for i, size in enumerate(self.sizes) if size > 1 and i not in found]
-            exact = [i for i in free if n % self.sizes[i] == 0]
-            found.update(exact or [i for i in free if self._is_near(n, self.sizes[i])][:1])
-        return tuple(sorted(found))
-
-    @staticmethod
-    def _is_near(n: int, size: int) -> bool:
-        """Whether an extent is that of an index, or some blocks of it, but for a halo that was cut off or added."""
-        blocks = max(1, round(n / size))
-        return blocks <= 8 and abs(n - blocks * size) <= min(4, size // 4)
-
-    def growth(self, indices: tuple[int, ...], amount: float) -> float:
-        """An amount for each element of these indices."""
-        return amount / math.prod(self.sizes[i] for i in indices)
-
-    def make(self, extents: Sequence[int], size: int) -> tuple[tuple[int, ...], float]:
-        """An array of so many bytes comes into being; what :meth:`drop` is to be told."""
-        indices = self.indices(extents)
-        amount = self.growth(indices, size)
-        self.made[indices] = self.made.get(indices, 0.0) + amount
-        self.live[indices] = self.live.get(indices, 0.0) + amount
-        self.rising = True
-        return indices, amount
-
-    def drop(self, indices: tuple[int, ...], amount: float) -> None:
-        """The array is gone."""
-        self.peak()
-        self.live[indices] -= amount
-
-    def peak(self) -> None:
-        """Note down what is there, if it is more than before."""
-        if self.rising:
-            self.peaks[tuple([(i, round(a, 6)) for i, a in sorted(self.live.items()) if a > 1e-6])] = None
-        self.rising = False
-
-    def cost(self, results: Sequence[tuple[tuple[int, ...], float]]) -> Cost:
-        """What was entered; a result is not a temporary, for it is counted among the arrays of the call."""
-        self.peak()
-        return Cost(
-            peaks=tuple(Growth(peak) for peak in self.peaks),
-            kept=Growth(tuple(results)),
-            made=Growth(tuple(sorted(self.made.items()))),
-            work=Growth(tuple(sorted(self.work.items()))),
-            rounds=self.rounds,
-        )
-
-    def calls(self, ufunc: np.ufunc, extents: Sequence[int], size: int) -> None:
-        """A function that goes element by element makes so many bytes."""
-        if ufunc.__name__ not in _ARITHMETIC:
-            self.does(extents, _DEAR * size)
-
-    def does(self, extents: Sequence[int], amount: float) -> None:
-        """Computing beyond making arrays."""
-        indices = self.indices(extents)
-        self.work[indices] = self.work.get(indices, 0.0) + self.growth(indices, amount)
-
-
-class Counted(np.ndarray[Any, Any]):
-    """An array that keeps a :class:`Ledger`, and so do all that are made of it."""
-
-    __array_priority__ = 1.0
-    _ledger: Ledger | None
-    _entry: tuple[tuple[int, ...], float] | None
-
-    def __array_finalize__(self, source: Any) -> None:
-        self._ledger, self._entry = getattr(source, "_ledger", None), None
-        if self._ledger is not None and self.flags.owndata:  # a copy of some kind, made by no ufunc
-            self._entry = self._ledger.make(self.shape, self.nbytes)
-
-    def __del__(self) -> None:
-        if self._entry is not None and self._ledger is not None:
-            self._ledger.drop(*self._entry)
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, out: Any = (), **options: Any) -> Any:
-        ledger = _ledger_of((*inputs, *out, *options.values()))
-        plain = tuple(_plain(v) for v in inputs)
-        options = {name: _plain(v) for name, v in options.items()}
-        if out:
-            options["out"] = tuple(_plain(v) for v in out)
-        result = getattr(ufunc, method)(*plain, **options)
-        called = method == "__call__"
-        if ledger is not None:
-            ledger.rounds |= not called or ufunc.signature is not None
-            if called and isinstance(result, np.ndarray):
-                if ufunc.signature is not None:
-                    terms = np.shape(plain[0])[-1:]
-                    ledger.does((*result.shape, *terms), _PRODUCT * result.nbytes * max(terms, default=1))
-                else:
-                    ledger.calls(ufunc, result.shape, result.nbytes)
-        if out:
-            if ledger is not None:
-                for v in out:
-                    if v is not None:
-                        indices = ledger.indices(v.shape)
-                        ledger.made[indices] = ledger.made.get(indices, 0.0) + ledger.growth(indices, v.nbytes)
-            return out[0] if len(out) == 1 else out
-        return counted(result, ledger)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        ledger = self._ledger
-        if ledger is not None:
-            ledger.rounds = True
-            if function.__module__ == "numpy.linalg":
-                columns = self.shape[-1:]
-                ledger.does((*self.shape, *columns), _DECOMPOSITION * self.nbytes * max(columns, default=1))
-        return counted(super().__array_function__(function, types, args, kwargs), ledger)
-
-
-def counted(value: Any, ledger: Ledger | None, *, new: bool = True) -> Any:
-    """The array, or each array of a tuple or list, with the ledger; a new one is entered there."""
-    if isinstance(value, tuple | list):
-        items = [counted(v, ledger, new=new) for v in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    lost = isinstance(value, Counted) and value._ledger is None  # as numpy.concatenate makes them
-    if ledger is None or not (lost or type(value) is np.ndarray):
-        return value
-    view = value if lost else value.view(Counted)
-    view._ledger = ledger
-    if new and value.base is None:
-        view._entry = ledger.make(value.shape, value.nbytes)
-    return view
-
-
-def _plain(value: Any) -> Any:
-    return value.view(np.ndarray) if isinstance(value, Counted) else value
-
-
-def _ledger_of(values: Sequence[Any]) -> Ledger | None:
-    return next((v._ledger for v in values if isinstance(v, Counted) and v._ledger is not None), None)
-
-
-class _CountedNamespace:
-    """The body's namespace, but that its ``asarray`` keeps the ledger, which NumPy's drops."""
-
-    def __init__(self, xp: Any, ledger: Ledger) -> None:
-        self._xp, self._ledger = xp, ledger
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._xp, name)
-
-    def asarray(self, *args: Any, **kwargs: Any) -> Any:
-        return counted(self._xp.asarray(*args, **kwargs), self._ledger)
-
-
-class _CountedTile(Tile):
-    """A tile whose coordinates are entered in a ledger, too."""
-
-    ledger: Ledger
-
-    def coords(self, index: str | tuple[str, int]) -> Any:
-        return counted(Tile.coords(self, index), self.ledger)
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a counted run tells.
-
-    Parameters
-    ----------
-    cost : Cost
-    dtypes : tuple of numpy.dtype
-        Of each result.
-    """
-
-    cost: Cost
-    dtypes: tuple[np.dtype[Any], ...]
-
-
-def ledger_for(plan: Plan, region: Bounds) -> Ledger:
-    """An empty ledger for a run on a region."""
-    layouts = (*plan.operands, *plan.results)
-    unsplit = {int(n or 0) for o in layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE}
-    return Ledger(tuple(stop - start for start, stop in region), frozenset(unsplit))
-
-
-def count(site: Site, region: Bounds, arguments: Sequence[Any], targets: Sequence[Any]) -> Measured:
-    """Run the body on :func:`stand_ins` for a region, and count what it makes."""
-    plan, body = site.plan, site.body
-    ledger = ledger_for(plan, region)
-    given = list(arguments)
-    for at in (*body.operand_at, *body.buffer_at.values()):
-        given[at] = counted(given[at], ledger, new=False)
-    buffers = {r: given[at] for r, at in body.buffer_at.items()}
-    tile = _CountedTile(plan, region, site.xp, site.variant)
-    object.__setattr__(tile, "ledger", ledger)
-    leading = (_CountedNamespace(site.xp, ledger), tile) if body.wants_tile else (_CountedNamespace(site.xp, ledger),)
-    arrays = _values(site, leading, given, buffers)
-    ledger.rounds |= not all(isinstance(a, Counted) for a in arrays) or any(r.op for r in plan.results)
-    cost = ledger.cost([a._entry for a in arrays if isinstance(a, Counted) and a._entry is not None])
-    dtypes = tuple(np_dtype(a.dtype if c is None else c) for a, c in zip(arrays, site.casts, strict=True))
-    return Measured(cost, dtypes)
-
-
 def by_body(site: Site, arguments: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
     """What the body, which has no ``tile``, gives on :func:`stand_ins`: one array for each result."""
-    return _values(site, (site.xp,), arguments, {r: targets[r] for r in site.body.buffer_at})
+    return body_values(site, (site.xp,), arguments, {r: targets[r] for r in site.body.buffer_at})
 
 
-def _values(site: Site, leading: Sequence[Any], arguments: Sequence[Any], buffers: dict[int, Any]) -> list[Any]:
+def body_values(site: Site, leading: Sequence[Any], arguments: Sequence[Any], buffers: dict[int, Any]) -> list[Any]:
+    """What the body returns, as one NumPy array for each result; `leading` are its ``xp`` and ``tile``."""
     token = inside_body.set(True)
     try:
         with np.errstate(all="ignore"):
@@ -457,12 +182,3 @@ def _values(site: Site, leading: Sequence[Any], arguments: Sequence[Any], buffer
     finally:
         inside_body.reset(token)
     return [np.asanyarray(v) for v in values_of(site, returned, buffers)]
-
-
-def measure(site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> Measured | None:
-    """A counted run on ones; None where the body does not run on them. That is not an error: nobody asked it to."""
-    region = counted_region(site.plan)
-    try:
-        return count(site, region, *stand_ins(site, region, dtypes, given, scalars, ones))
-    except Exception:  # noqa: BLE001  see above
-        return None

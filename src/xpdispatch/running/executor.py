@@ -16,7 +16,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
+from numpy import ndarray
 
 from xpdispatch.arrays.reductions import combine
 from xpdispatch.machine.thread_pool import run_in_order
@@ -99,11 +99,11 @@ class Runs:
         self.windowed = [(p, at, plan.operands[p]) for p, at in enumerate(body.operand_at) if plan.operands[p].reaches]
         self.writable = [(r, at) for r, at in body.buffer_at.items()]
         self.wants_tile, self.images = body.wants_tile, bool(plan.images)
-        self.several = body.results > 1
+        self.single = body.results == 1
 
     def ready(self, arguments: Sequence[Any]) -> list[Any]:
         """The arguments, of which a body that writes an input fails instead of changing the caller's array."""
-        found, ndarray = list(arguments), np.ndarray
+        found = [*arguments]
         for at in self.read_only:
             view = found[at] = found[at].view(ndarray)
             view.setflags(False)  # noqa: FBT003  to write; by name it takes twice as long
@@ -123,8 +123,7 @@ class Runs:
 
         `shapes` are those that the values must have; `before` gives the results of earlier tiles, once `wait` returns.
         """
-        site = self.site
-        buffers: dict[int, Any] = {}
+        site, buffers = self.site, NOWHERE
         try:
             if self.writable:
                 buffers = {r: buffer(site, r, targets[r], region) for r, _ in self.writable}
@@ -136,12 +135,15 @@ class Runs:
             returned = self.function(self.xp, *arguments)
             if wait is not None:
                 wait()
-            values = values_of(site, returned, buffers)
-            if not self.several:
-                earlier = None if before is None else before()[0]
-                return (checked(site, 0, values[0], shapes[0], earlier, targets[0]),), buffers
-            others = [None] * len(values) if before is None else before()
-            values = [checked(site, r, v, shapes[r], others[r], targets[r]) for r, v in enumerate(values)]
+            earlier = None if before is None else before()
+            if self.single:
+                value = returned if type(returned) is ndarray else values_of(site, returned, buffers)[0]
+                value = checked(site, 0, value, shapes[0], None if earlier is None else earlier[0], targets[0])
+                return (value,), buffers
+            values = [
+                checked(site, r, value, shapes[r], None if earlier is None else earlier[r], targets[r])
+                for r, value in enumerate(values_of(site, returned, buffers))
+            ]
         except Exception as error:
             note(error, site, work.placed(region))
             raise
@@ -181,15 +183,14 @@ class Whole(Runs):
             inside_body.reset(token)
         results: list[Any] = []
         for r, value in enumerate(values):
-            target = targets[r]
             if buffers and value is buffers.get(r):
                 results.append(value)
-            elif target is None or self.stays[r]:
+            elif targets[r] is None or self.stays[r]:
                 others = (*buffers.values(), *results) if buffers or results else NOTHING
                 results.append(unshared(site, self.known, value, arguments, others))
             else:
-                write(site, target, value)
-                results.append(target)
+                write(site, targets[r], value)
+                results.append(targets[r])
         return results
 
 

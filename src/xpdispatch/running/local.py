@@ -48,37 +48,45 @@ def prepare_at(call: Call, site: Site) -> Runner:
     known = known_to(site.function, call.scalars, site.xp)
     always, choose = _chooser(definition, site, known, operands, given)
     numbers = any(library_of(v) == "number" or isinstance(v, np.generic) for v in call.operands)
-    writes = any(g is not None for g in given)
+    written = [r for r, g in enumerate(given) if g is not None]
+    # A single result that the body returns is written when all reading is over.
+    while_reading = bool(written) and (len(given) > 1 or bool(body.buffers) or choose is not None)
     count = len(body.slots)
     domain = whole(plan)
     blank, uncut = (None,) * body.results, Work(domain, (domain,))
 
-    if choose is None and not (numbers or writes or body.buffers or plan.empty):
-        run = always.run
-        return lambda values: run(values[:count], blank, uncut)
+    def compute(values: Sequence[Any], given: Sequence[Any] = blank) -> list[Any]:
+        return always.run(values[:count], given, uncut)
 
-    def runner(values: Sequence[Any]) -> list[Any]:
-        arguments = values[:count]
-        operands = own = [values[at] for at in body.operand_at]
-        given = [values[at] for at in body.written_at]
+    def compute_apart(values: Sequence[Any], given: Sequence[Any] = blank) -> list[Any]:
+        operands = [values[at] for at in body.operand_at]
+        scalars = [values[at] for at in body.scalar_at]
         if numbers:
             operands = as_arrays(call_of(definition, values), site.library, site.xp)
-        if writes:
-            _check_given(definition, site.library, given)
+        if while_reading:
             operands = _apart(definition, site, operands, given, cut=choose is not None)
         targets = targets_of(definition, site, operands, given) if body.buffers else given
-        scalars = [values[at] for at in body.scalar_at]
         if plan.empty:
-            results = _empty(definition, site, operands, targets, scalars)
-        else:
-            if operands is not own:  # numbers are arrays now, or some array is a copy
-                arguments = body.arguments(operands, scalars)
-            if choose is None:
-                results = always.run(arguments, targets, uncut)
-            else:
-                strategy, regions, workers = choose(operands, targets, scalars)
-                results = strategy.run(arguments, targets, Work(domain, regions, workers))
-        return [_stored(site, r, result, given[r]) for r, result in enumerate(results)] if writes else results
+            return _empty(definition, site, operands, targets, scalars)
+        arguments = body.arguments(operands, scalars)
+        if choose is None:
+            return always.run(arguments, targets, uncut)
+        strategy, regions, workers = choose(operands, targets, scalars)
+        return strategy.run(arguments, targets, Work(domain, regions, workers))
+
+    if choose is not None or numbers or while_reading or body.buffers or plan.empty:
+        compute = compute_apart
+    if not written:
+        return compute
+
+    def runner(values: Sequence[Any]) -> list[Any]:
+        given = [values[at] for at in body.written_at]
+        _check_given(definition, site.library, written, given)
+        results = compute(values, given)
+        for r in written:
+            if results[r] is not given[r]:
+                results[r] = _stored(site, r, results[r], given[r])
+        return results
 
     return runner
 
@@ -132,27 +140,24 @@ def all_given(definition: Definition, operands: Sequence[Any], given: Sequence[A
     return [operands[u] if u is not None else g for u, g in zip(definition.body.updated, given, strict=True)]
 
 
-def _check_given(definition: Definition, library: str, given: Sequence[Any]) -> None:
-    for r, target in enumerate(given):
-        if target is None:
-            continue
-        name = definition.signature.results[r].name
+def _check_given(definition: Definition, library: str, written: Sequence[int], given: Sequence[Any]) -> None:
+    for r in written:
+        target = given[r]
         if library == "jax" or (library == "numpy" and not target.flags.writeable):
+            name = definition.signature.results[r].name
             raise read_only(str(name), "JAX arrays are immutable" if library == "jax" else "it is read-only")
-        for other in range(r):
-            if given[other] is not None and share_memory(library, target, given[other]):
+        for other in written:
+            if other < r and share_memory(library, target, given[other]):
                 raise shared_results(definition.signature, other, r)
 
 
 def _apart(definition: Definition, site: Site, operands: list[Any], given: Sequence[Any], *, cut: bool) -> list[Any]:
     """Copies of the operands that a result would overwrite while the body still reads them.
 
-    A single result that the body returns is written when all reading is over, and needs no copy. In several tiles it
-    is written while other tiles read, and needs none where each reads just the elements that it writes.
+    In several tiles a result is written while other tiles read; that needs no copy where each reads just the elements
+    that it writes.
     """
     body = definition.body
-    if len(given) == 1 and not body.buffers and not cut:
-        return operands
     apart = list(operands)
     for position, operand in enumerate(operands):
         for r, target in enumerate(given):
@@ -232,9 +237,7 @@ def _empty_array(site: Site, shape: Sequence[int | None], dtype: Any, like: Any)
 
 
 def _stored(site: Site, r: int, result: Any, given: Any) -> Any:
-    """The result in the array that the caller gave, if any. ``out=`` overwrites; Reduce accumulates."""
-    if given is None or given is result:
-        return result
+    """The result in the array that the caller gave. ``out=`` overwrites; Reduce accumulates."""
     layout = site.plan.results[r]
     check_cast(layout.name, result.dtype, given.dtype)
     if layout.op and layout.accumulate:

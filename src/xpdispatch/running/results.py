@@ -19,7 +19,7 @@ from xpdispatch.running.ownership import Known
 from xpdispatch.running.site import Site
 
 
-def values_of(site: Site, returned: Any, buffers: dict[int, Any]) -> Sequence[Any]:
+def values_of(site: Site, returned: Any, buffers: Mapping[int, Any]) -> Sequence[Any]:
     """What the body returned as one value for each result; a buffer stands for what it wrote."""
     count = site.body.results
     if returned is None:
@@ -54,12 +54,13 @@ def checked(site: Site, r: int, value: Any, wanted: tuple[Any, ...], before: Any
     layout = site.plan.results[r]
     if type(value) is not np.ndarray or site.library != "numpy":
         value = as_array(site, layout, value)
-    shape = tuple(value.shape)
+    shape = value.shape
     if shape != wanted and (
         len(shape) != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, shape, strict=True))
     ):
         raise ResultError(
-            f"the body returned shape {shape} for result {layout.name!r}, expected {show_shape(wanted)} on this tile",
+            f"the body returned shape {tuple(shape)} for result {layout.name!r}, "
+            f"expected {show_shape(wanted)} on this tile",
             hint="change the body, or the result's axes in the notation",
         )
     if site.casts[r] is not None and value.dtype != site.casts[r]:

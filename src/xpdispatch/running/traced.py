@@ -21,7 +21,8 @@ from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.windows import WHOLE, Bounds
-from xpdispatch.running.dry_run import Ledger, Measured, by_body, counted_region, ledger_for, stand_ins
+from xpdispatch.running.counting import Ledger, Measured, counted_region, ledger_for
+from xpdispatch.running.dry_run import by_body, stand_ins
 from xpdispatch.running.executor import ByTile, Tiles, Work
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import room

@@ -7,10 +7,12 @@ Sphinx loads this as an extension and writes docs/gallery/ before it reads the p
 
 import ast
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -103,52 +105,73 @@ same files run on Legate. Sizes are small, and flags make them large.
 
 
 def main() -> None:
-    """Run the programs that are newer than their pages, two at a time, and write the pages."""
+    """Run the programs that are newer than their pages, in two processes, and write the pages."""
     PAGES.mkdir(exist_ok=True)
     programs = sorted(path.stem for path in EXAMPLES.glob("*.py"))
     if programs != sorted(TITLES):
         raise SystemExit(f"docs/gallery.py has a title for {sorted(TITLES)}, and examples/ has {programs}")
-    with ThreadPoolExecutor(2) as pool:
-        summaries = dict(zip(TITLES, pool.map(write_page, TITLES), strict=True))
+    stale = [name for name in TITLES if not is_up_to_date(name)]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda names: start(names, folder), (stale[::2], stale[1::2])))
+        for name in stale:
+            write_page(name, Path(folder))
     sections = []
     for section, names in SECTIONS.items():
-        cards = (CARD.format(name=name, title=names[name], summary=summaries[name]) for name in names)
+        cards = (CARD.format(name=name, title=names[name], summary=summary_of(name)) for name in names)
         sections += [section, "-" * len(section), "", ".. grid:: 1 2 3 3", "   :gutter: 3", "", *cards]
     replace(PAGES / "index.rst", INDEX.format(sections="\n".join(sections), names="\n   ".join(TITLES)).encode())
 
 
-def write_page(name: str) -> str:
-    """The first paragraph of the program's text; the picture and the page are written where they are not up to date."""
-    program, page, picture = EXAMPLES / f"{name}.py", PAGES / f"{name}.rst", PAGES / f"{name}.png"
-    text = ast.get_docstring(ast.parse(program.read_text()))
-    paragraphs = [p for p in text.split("\n\n") if not p.lstrip().startswith("python ")]
-    sources = (program, Path(__file__), DOCS / "matplotlibrc", *(DOCS.parent / "src").rglob("*.py"))
-    made_of = max(source.stat().st_mtime for source in sources)
-    if not (page.exists() and picture.exists() and min(p.stat().st_mtime for p in (page, picture)) > made_of):
-        with tempfile.TemporaryDirectory() as folder:
-            drawn = Path(folder) / f"{name}.png"
-            output = run([sys.executable, str(program), "--check", "--output", str(drawn)])
-            replace(picture, drawn.read_bytes())
-        content = PAGE.format(
-            name=name,
-            title=TITLES[name],
-            underline="=" * len(TITLES[name]),
-            summary=paragraphs[0],
-            more="\n\n".join(paragraphs[1:]),
-            output="\n".join(f"   {line}" for line in output.splitlines() if not line.startswith("wrote ")),
-        )
-        replace(page, content.encode())
-    return paragraphs[0].replace("\n", " ")
+def is_up_to_date(name: str) -> bool:
+    """Whether page and picture are newer than all that they are made of."""
+    sources = (EXAMPLES / f"{name}.py", Path(__file__), DOCS / "matplotlibrc", *(DOCS.parent / "src").rglob("*.py"))
+    made = (PAGES / f"{name}.rst", PAGES / f"{name}.png")
+    return all(path.exists() for path in made) and min(path.stat().st_mtime for path in made) > max(
+        source.stat().st_mtime for source in sources
+    )
 
 
-def run(command: list[str]) -> str:
-    """The output of a program on NumPy, drawn as the pages want it; a program that fails stops the build."""
+def paragraphs_of(name: str) -> list[str]:
+    """Of the program's text, but for its commands."""
+    text = ast.get_docstring(ast.parse((EXAMPLES / f"{name}.py").read_text()))
+    return [p for p in text.split("\n\n") if not p.lstrip().startswith("python ")]
+
+
+def summary_of(name: str) -> str:
+    return paragraphs_of(name)[0].replace("\n", " ")
+
+
+def write_page(name: str, folder: Path) -> None:
+    """The picture and the page, of what the program drew and printed."""
+    replace(PAGES / f"{name}.png", (folder / f"{name}.png").read_bytes())
+    lines = (folder / f"{name}.txt").read_text().splitlines()
+    content = PAGE.format(
+        name=name,
+        title=TITLES[name],
+        underline="=" * len(TITLES[name]),
+        summary=paragraphs_of(name)[0],
+        more="\n\n".join(paragraphs_of(name)[1:]),
+        output="\n".join(f"   {line}" for line in lines if not line.startswith("wrote ")),
+    )
+    replace(PAGES / f"{name}.rst", content.encode())
+
+
+def start(names: list[str], folder: str) -> None:
+    """Run programs on NumPy, drawn as the pages want it, in a process; one that fails stops the build."""
     environment = {k: v for k, v in os.environ.items() if k != "LEGATE_CONFIG"}
     environment["MATPLOTLIBRC"] = str(DOCS / "matplotlibrc")
+    command = [sys.executable, __file__, folder, *names]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
+
+
+def run(names: list[str], folder: Path) -> None:
+    """Run programs in this process, one after the other: most are done before Python has imported what they need."""
+    for name in names:
+        sys.argv[:] = [str(EXAMPLES / f"{name}.py"), "--check", "--output", str(folder / f"{name}.png")]
+        with (folder / f"{name}.txt").open("w") as file, redirect_stdout(file):
+            runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -166,4 +189,7 @@ def setup(app):
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        run(sys.argv[2:], Path(sys.argv[1]))
+    else:
+        main()

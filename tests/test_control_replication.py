@@ -1,6 +1,6 @@
 """Several processes of one program issue the same Legate operations in the same order.
 
-Legate cannot be started on several processes everywhere, but what it depends on can be: each program runs in three
+Legate cannot be started on several processes everywhere, but what it depends on can be: each program runs in two
 processes with other hash seeds and other pauses, and all that they ask of Legate is compared.
 """
 
@@ -53,14 +53,14 @@ Record = dict[str, list[str]]
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
-    """What three processes asked of Legate, by program."""
+    """What two processes asked of Legate, by program."""
     folder = tmp_path_factory.mktemp("records")
     disorderly = folder / "disorderly.py"
     disorderly.write_text(DISORDERLY)
     programs = [[str(ROOT / "examples" / f"{name}.py"), *sizes] for name, sizes in SIZES.items()]
     command = [sys.executable, str(ROOT / "tests" / "issued.py")]
     started, found = [], []
-    for seed in ("0", "1", "4321"):
+    for seed in ("0", "4321"):
         record = folder / f"{seed}.json"
         environment = {**os.environ, "PYTHONHASHSEED": seed, "LEGATE_CONFIG": "--cpus 2 --gpus 0 --sysmem 1000"}
         arguments = [str(record), json.dumps([*programs, [str(disorderly)]])]
@@ -93,4 +93,4 @@ def test_an_order_that_depends_on_hashes_is_seen(records: list[Record]) -> None:
     difference = first_difference(records, "disorderly")
     assert difference is not None
     assert all("issue_fill" in text for text in difference[1])
-    assert [len(record["disorderly"]) for record in records] == [len(records[0]["disorderly"])] * 3
+    assert [len(record["disorderly"]) for record in records] == [len(records[0]["disorderly"])] * 2

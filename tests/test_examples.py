@@ -56,6 +56,7 @@ LAUNCHERS = {
     "legate": [str(BIN / "legate"), "--cpus", "1", "--gpus", "0"],
 }
 COMPARED = ("python", "xpdispatch run")
+WAYS = (*COMPARED, "legate")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def assert_right(example: str, out: str) -> None:
 
 
 @pytest.mark.parametrize("example", [p.stem for p in EXAMPLES])
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", WAYS)
 def test_example(example: str, launcher: str, outcomes: Outcomes) -> None:
     outcome = outcomes.of(launcher)[example]
     assert not outcome["failed"], outcome["failed"]
@@ -97,7 +98,7 @@ def test_example(example: str, launcher: str, outcomes: Outcomes) -> None:
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_launcher_starts_a_program(launcher: str) -> None:
-    """A process of its own; the gallery starts all of them by python."""
+    """A process of its own."""
     assert_right("saxpy", run([*LAUNCHERS[launcher], "examples/saxpy.py", *SIZES["saxpy"], "--check"]))
 
 

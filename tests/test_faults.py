@@ -495,6 +495,7 @@ def resident() -> int:
 
 # -- the end of the program --------------------------------------------------------------------------------
 
+CPUS = "--cpus 2 --gpus 0 --sysmem 200"
 AT_EXIT = """
 import xpdispatch as xd, cupynumeric
 {setup}
@@ -507,16 +508,16 @@ print("last line", flush=True)
 """
 
 
-@pytest.mark.parametrize("config", ["--cpus 1 --gpus 0 --sysmem 200", "--cpus 2 --gpus 0 --sysmem 200"])
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "told", "config"),
     [
-        ("raise ValueError('left')", "ValueError: left"),
-        ("raise KeyboardInterrupt('left')", "the body raised KeyboardInterrupt: left"),
-        ("raise SystemExit(0)", "the body raised SystemExit: 0"),
-        ("raise ValueError('left' * 5000)", "ValueError: leftleft"),
-        ("raise ValueError(lambda: 1)", "the body raised ValueError: <function"),
-        ("return x[:3]", "ResultError: kernel 'body': the body returned shape (3,)"),
+        ("raise ValueError('left')", "ValueError: left", "--cpus 1 --gpus 0 --sysmem 200"),
+        ("raise ValueError('left')", "ValueError: left", CPUS),
+        ("raise KeyboardInterrupt('left')", "the body raised KeyboardInterrupt: left", CPUS),
+        ("raise SystemExit(0)", "the body raised SystemExit: 0", CPUS),
+        ("raise ValueError('left' * 5000)", "ValueError: leftleft", CPUS),
+        ("raise ValueError(lambda: 1)", "the body raised ValueError: <function", CPUS),
+        ("return x[:3]", "ResultError: kernel 'body': the body returned shape (3,)", CPUS),
     ],
 )
 def test_a_failure_that_nobody_saw_ends_the_program_with_status_1(body: str, told: str, config: str) -> None:

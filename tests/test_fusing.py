@@ -429,7 +429,7 @@ def test_programs_are_tried_on_few_cells() -> None:
         return A * 2 + 1
 
     made = kernel("A[...] -> B[...]")(body)
-    with forced_cuts(1):
+    with forced_cuts(1, cache=1 << 16):
         A = like(4**10).reshape(4, 4, 4, 4, 4, 4, 4, 4, 4, 4)
         assert made(A).tobytes() == (A * 2 + 1).tobytes()
     assert any(fusing(made).trusted.values())

@@ -260,7 +260,7 @@ def test_an_interrupt_where_legate_runs_ends_the_program() -> None:
         "import os, signal, threading, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # the tests' shell may ignore it
         "import xpdispatch as xd, cupynumeric as cn\n"
-        "def body(xp, x):\n    time.sleep(30)\n    return x + 1\n"
+        "def body(xp, x):\n    time.sleep(3)\n    return x + 1\n"
         "y = xd.kernel('x[i] -> y[i]', dtype='x')(body)(cn.ones(3))\n"
         "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "xd.synchronize(); print('went on')\n"

@@ -27,11 +27,11 @@ from xpdispatch import kernel
 from xpdispatch.machine import progress
 from xpdispatch.testing import check_kernel, checking, suggest
 
-progress._AFTER = 0.3
+progress._AFTER = 0.1
 
 @kernel("x[i] -> y[i]")
 def slow(xp, x):
-    time.sleep(0.05)
+    time.sleep(0.01)
     return xp.sin(x)
 
 if __name__ == "__main__":

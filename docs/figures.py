@@ -1,6 +1,7 @@
 """The tables of docs/performance.rst, from what benchmarks/table.py measured: ``.. figures:: NAME``.
 
-Sphinx loads this as an extension. Each figure is told once, in benchmarks/results/table.json.
+Sphinx loads this as an extension. Each figure is told once, in benchmarks/results: in table.json, and what a mechanism
+is worth in ablations.json.
 """
 
 import json
@@ -12,7 +13,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
-MEASURED = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "table.json"
+RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 
 KERNELS = {
     "copy": "copy",
@@ -120,6 +121,14 @@ def memory(found: dict[str, Any]) -> Cells:
     return [["", *ways], *([KERNELS[row["kernel"]], *(ratio(row[way]) for way in ways)] for row in rows)]
 
 
+def ablations(found: dict[str, Any]) -> Cells:
+    """Without one mechanism each."""
+    mechanisms = [key for key in dict.fromkeys(k for row in found["rows"] for k in row) if key.startswith("without ")]
+    names = {**KERNELS, "kmeans": "k-means"}
+    rows = [[f"{names[r['kernel']]}, {r['way']}", *(ratio(r.get(m)) for m in mechanisms)] for r in found["rows"]]
+    return [["", *mechanisms], *rows]
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], Cells]] = {
     "here": here,
     "legate": on_legate,
@@ -127,6 +136,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], Cells]] = {
     "elements": elements,
     "tiles": tiles,
     "memory": memory,
+    "ablations": ablations,
 }
 
 
@@ -152,11 +162,12 @@ class Figures(Directive):
 
     def run(self) -> list[nodes.Node]:
         """Its nodes."""
-        found = json.loads(MEASURED.read_text())
         name = self.arguments[0]
+        measured = RESULTS / ("ablations.json" if name == "ablations" else "table.json")
+        found = json.loads(measured.read_text())
         lines = machine(found) if name == "machine" else table(TABLES[name](found))
         into = nodes.Element()
-        self.state.nested_parse(StringList(lines, str(MEASURED)), self.content_offset, into)
+        self.state.nested_parse(StringList(lines, str(measured)), self.content_offset, into)
         return into.children
 
 

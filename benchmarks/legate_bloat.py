@@ -2,8 +2,8 @@
 
 python benchmarks/legate_bloat.py [--runs 1000]
 
-Each run gives a task an array with a halo of one cell, on two CPUs and in eight tiles, and compares with NumPy. This is
-why operands with a halo are whole in every tile of ours.
+Each run gives a task an array with a halo of one element, on two CPUs and in eight tiles, and compares with NumPy. This
+is why ours are cut by images (``legate_halos.py``) or full in every tile.
 """
 
 from __future__ import annotations

@@ -234,7 +234,7 @@ def test_unsplit_axes_are_shared() -> None:
     assert (b.how, b.shared_by, b.shared_over, b.received) == ("full", 4, ("i",), b.nbytes - b.nbytes // 4)
 
 
-def test_halos_are_read_from_neighbors_and_legate_brings_all() -> None:
+def test_halos_are_read_from_neighbors_and_legate_brings_full_rows() -> None:
     answer = smooth.explain(f4(400, 300)).on(6)
     assert answer.counts == (3, 2)
     u = answer.arrays["u"]
@@ -242,12 +242,18 @@ def test_halos_are_read_from_neighbors_and_legate_brings_all() -> None:
     assert u.part == (136, 151)  # in the middle of i, at an end of j
     assert u.layout.boundary == 0.0
     assert u.halo_bytes == 4 * (136 * 151 - 134 * 150)
-    assert u.held == u.nbytes
-    assert u.received >= u.nbytes - 134 * 150 * 4
+    assert u.held == 4 * 136 * 300  # along i, which is longer, its window, and all along j
+    assert u.received == 4 * (136 * 300 - 134 * 150)
     assert "cut 3 x 2, halo 1 below and 1 above, 1 below and 1 above" in str(answer)
     assert "u: 1.7 KiB of other tiles' elements around a tile; boundary 0.0" in str(answer)
-    assert "Legate brings all of it to each processor" in str(answer)
+    assert "Of u each processor gets its own elements and the halo along one axis, and all along the others" in str(
+        answer
+    )
     assert smooth.explain(f4(400, 300)).arrays["u"].held < 2 * u.nbytes
+    line = kernel("u[i-1..i+1] -> v[i]", boundary=0)(lambda xp, u: u[2:] - u[:-2])
+    answer = line.explain(f4(10**6)).on(4)
+    assert answer.arrays["u"].held == answer.arrays["u"].nbytes
+    assert "The body reads u with its halo alone, but each processor gets all of it" in str(answer)
 
 
 def test_ordered_sums_are_put_together_by_one_processor() -> None:

@@ -49,7 +49,8 @@ class Answer:
         sizes = cache.sizes or plan.extents
         cuts = [Pieces(n, -(-n // size) if size else 1, size) for n, size in zip(plan.extents, sizes, strict=True)]
         tiling = Tiles(plan.indices, tuple(cuts), tuple(range(len(cuts))))
-        return cls._of(question, machine, tiling, None, [""] * (len(plan.operands) + len(plan.results)), cache)
+        fits = [("", None)] * (len(plan.operands) + len(plan.results))
+        return cls._of(question, machine, tiling, None, fits, cache)
 
     @classmethod
     def on_legate(cls, question: Question, machine: Machine) -> Self:
@@ -64,7 +65,8 @@ class Answer:
         cuts = [Pieces(n, k, -(-(g or n) // k), g) for n, k, g in zip(plan.extents, numbers, grids, strict=True)]
         order = sorted(range(len(dims)), key=dims.__getitem__)
         tiling = Tiles(plan.indices, tuple(cuts), tuple(order))
-        fits = [fit.how for fit in (*recipe.operands, *recipe.results)]
+        axes = {b.operand: b.axis for b in recipe.rects}
+        fits = [(fit.how, axes.get(n)) for n, fit in enumerate((*recipe.operands, *recipe.results))]
         return cls._of(question, machine, tiling, decision, fits, cut_for_cache(question, machine, tiling.sizes))
 
     @classmethod
@@ -74,7 +76,7 @@ class Answer:
         machine: Machine,
         tiling: Tiles,
         decision: Decision | None,
-        fits: Sequence[str],
+        fits: Sequence[tuple[str, int | None]],
         cache: CacheCut,
     ) -> Self:
         """With all that the environment decides looked up now."""
@@ -111,15 +113,15 @@ class Answer:
         return Share(*(max(getattr(s, name) for s in self.shares) for name in Share.__slots__))
 
 
-def _arrays(question: Question, tiling: Tiles, fits: Sequence[str]) -> dict[str, ArrayCut]:
+def _arrays(question: Question, tiling: Tiles, fits: Sequence[tuple[str, int | None]]) -> dict[str, ArrayCut]:
     plan, definition = question.plan, question.definition
     terms = (*definition.operands, *definition.signature.results)
     dtypes = [*(a.dtype for a in question.operands), *(dtype for dtype, _ in question.types)]
     layouts = (*plan.operands, *plan.results)
     found: dict[str, ArrayCut] = {}
-    for n, (layout, term, dtype, fit) in enumerate(zip(layouts, terms, dtypes, fits, strict=True)):
+    for n, (layout, term, dtype, (fit, axis)) in enumerate(zip(layouts, terms, dtypes, fits, strict=True)):
         name = f"{layout.name}'" if layout.name in found else layout.name
-        found[name] = ArrayCut(layout, str(term), dtype, n >= len(plan.operands), fit, tiling)
+        found[name] = ArrayCut(layout, str(term), dtype, n >= len(plan.operands), fit, tiling, axis)
     return found
 
 

@@ -34,6 +34,8 @@ class ArrayCut:
     fit : str
         How it enters a launch on Legate (:class:`xpdispatch.legate.alignment.Fit`); empty in this process.
     tiling : Tiles
+    axis : int or None
+        Along which an operand with a halo is cut on Legate, and full along the others; None where it is full.
     """
 
     layout: Layout
@@ -42,6 +44,7 @@ class ArrayCut:
     is_result: bool
     fit: str
     tiling: Tiles
+    axis: int | None = None
 
     def __repr__(self) -> str:
         return f"<{self.notation} of {self.dtype}, shape {self.shape}, {self.how}, a tile's part {self.part}>"
@@ -142,10 +145,26 @@ class ArrayCut:
 
     @cached_property
     def holds(self) -> Any:
-        """What lies in the memory of the tile's processor: an array with a halo Legate brings in full."""
-        if self.fit and self.layout.boundary is not None and self.fit != "image":
+        """What lies in the memory of the tile's processor: of an array with a halo all along the axes but one."""
+        if not self.fit or self.layout.boundary is None or self.fit == "image":
+            return self.reads
+        if self.axis is None:
             return self.tiling.over_tiles(self.nbytes, self.tiling.filled)
-        return self.reads
+        size, by_index = self._extent(self.axis), list(self.tiling.filled)
+        by_index[self.index(self.axis)] = by_index[self.index(self.axis)] * self._there
+        return self.tiling.over_tiles(self.nbytes // max(1, size), by_index)
+
+    @property
+    def _there(self) -> Any:
+        """How much of the axis that is cut a tile gets: its window, and what stands in for elements outside.
+
+        Where an array wraps around these are all, for the first tile and the last.
+        """
+        assert self.axis is not None  # noqa: S101  asked for where there is one
+        size, borders = self._extent(self.axis), self.tiling.borders[self.index(self.axis)]
+        low, high = self.layout.window(self.axis, borders[:-1], borders[1:])
+        inside = np.clip(high, 0, size) - np.clip(low, 0, size)
+        return np.where((low < 0) | (high > size), size, inside) if self.layout.boundary == "wrap" else inside
 
     @cached_property
     def receives(self) -> Any:

@@ -233,5 +233,7 @@ def _members(question: Question, recipe: Recipe, machine: Machine) -> Iterator[_
         yield member("grid", recipe.grid[0], 1, READ, recipe.grid[1], known=True)
     for b in recipe.rects:
         layout = plan.operands[b.operand]
-        shape = tuple(plan.extents[a] for a in layout.axes)
-        yield member(f"the bounds of {layout.name}", shape, 16 * (1 + len(b.tail)), READ, b.fit, known=True)
+        axes = layout.axes if b.axis is None else layout.axes[b.axis : b.axis + 1]
+        rank = 1 + len(b.tail) if b.axis is None else len(layout.axes)
+        shape = tuple(plan.extents[a] for a in axes)
+        yield member(f"the bounds of {layout.name}", shape, 16 * rank, READ, b.fit, known=True)

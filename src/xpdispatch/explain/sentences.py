@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -158,11 +159,17 @@ def assumptions(answer: Answer) -> tuple[str, ...]:
         "Received is what lies with other processors where each array is spread over those that read it. CPUs of one "
         "node share their memory, and read it there; between GPUs and nodes it is copied."
     )
-    haloed = [array.name for array in arrays if array.how == "halo"]
+    haloed = [array.name for array in arrays if array.how == "halo" and array.axis is None]
     if haloed and answer.count > 1:
         found.append(
-            f"The body reads {', '.join(haloed)} with its halo alone, but Legate brings all of it to each processor: "
-            "its own way to bring a halo, bloat, can start tasks too early."
+            f"The body reads {', '.join(haloed)} with its halo alone, but each processor gets all of it: the rects by "
+            "which Legate would cut it are large beside it."
+        )
+    partly = [a.name for a in arrays if a.axis is not None and math.prod(a.pieces) > a.pieces[a.axis]]
+    if partly:
+        found.append(
+            f"Of {', '.join(partly)} each processor gets its own elements and the halo along one axis, and all along "
+            "the others."
         )
     if any(array.how == "pointed" for array in arrays):
         found.append("What pointers select depends on their values, so that those arrays count in full.")

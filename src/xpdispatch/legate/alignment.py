@@ -5,10 +5,12 @@ dimensions are the split indices and the whole axes (axes of equal extent share 
 that stays whole is projected away, the rest is put in the common order, and missing dimensions are
 promoted, which copies nothing. Whole dimensions are then broadcast, and all stores aligned.
 
-An axis in blocks is split in two by a view: the index, and the elements of a block, which stay whole. An operand with
-a halo is whole in every tile: Legate 26.6 has a constraint for halos, bloat, but a task can then run before its
-cells have been copied (``benchmarks/legate_bloat.py`` shows it). The same happens where one store enters a launch both
-whole and cut.
+An axis in blocks is split in two by a view: the index, and the elements of a block, which stay whole.
+
+An operand with a halo is cut by Legate's image along one axis: a store of rects has for each element of the index all
+that a body sees of the operand for it. (Legate 26.6 has a constraint for halos, bloat, but a task can then run before
+its elements have been copied; ``benchmarks/legate_bloat.py`` shows it. The same happens where one store enters a launch
+both whole and cut.) Where such a store would be large beside the operand, that is whole in every tile.
 
 An index that no store is cut along gets a grid, a store of its own, so that Legate has something to cut. Each of its
 cells stands for a stretch of the index, and nothing of the index' extent is allocated.
@@ -19,6 +21,7 @@ where they are int64 and it has one axis to point to, else rects (Legate's rects
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -31,6 +34,10 @@ from xpdispatch.planning.windows import WHOLE, Layout
 _LARGEST_GRID = 2**16
 """Cells, one byte each."""
 
+_LEAST_ROW = 64
+"""Elements of an operand with a halo that go with one element of an index, from which on it is cut along that: rects
+take 32 bytes for each element of the index, if the operand has two axes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -38,10 +45,11 @@ class Fit:
 
     Parameters
     ----------
-    how : {"align", "broadcast", "free", "inline", "unbound", "gathered", "image"}
+    how : {"align", "broadcast", "free", "inline", "unbound", "gathered", "image", "window"}
         Fitted and aligned; whole in every tile; 0-d, which needs no constraint; not a store at all but
         sent with the scalars (0-d NumPy arrays, arrays without an element); a store whose size the tiles tell; such a
-        store of partial results, that a second task puts together in the order of the tiles; or cut where pointers say.
+        store of partial results, that a second task puts together in the order of the tiles; cut where pointers say; or
+        cut with a halo.
     project : tuple of int
         Axes of extent 1 to drop, last first.
     transpose : tuple of int
@@ -64,7 +72,7 @@ class Fit:
         For each axis, once `blocks` are split, whether it holds the elements of a block; empty where none does.
     """
 
-    how: Literal["align", "broadcast", "free", "inline", "unbound", "gathered", "image"]
+    how: Literal["align", "broadcast", "free", "inline", "unbound", "gathered", "image", "window"]
     project: tuple[int, ...] = ()
     transpose: tuple[int, ...] = ()
     promote: tuple[tuple[int, int], ...] = ()
@@ -118,26 +126,29 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Rects:
-    """A store of rects to be made of an operand with pointers.
+    """A store of rects to be made for an operand with pointers, or with a halo.
 
     Parameters
     ----------
     operand : int
         Position of the operand.
+    fit : Fit
     borders : bool
         It holds borders of ranges.
     instead : bool
         The rects take the operand's place, for its values can be read off them.
     tail : tuple of int
         Extents of the other axes of the arrays that it points to.
-    fit : Fit
+    axis : int or None
+        Along which an operand with a halo is cut; None for pointers.
     """
 
     operand: int
-    borders: bool
-    instead: bool
-    tail: tuple[int, ...]
     fit: Fit
+    borders: bool = False
+    instead: bool = False
+    tail: tuple[int, ...] = ()
+    axis: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +205,7 @@ def make_recipe(
     one_piece: bool,
     gathered: Sequence[int] = (),
     pointers: Sequence[int] = (),
+    rects: bool = True,
 ) -> Recipe:
     """Fit every array of a plan.
 
@@ -212,6 +224,8 @@ def make_recipe(
         Legate gives stores of unknown size, in which they are kept, to launches of one dimension.
     pointers : sequence of int
         Operands whose own store Legate can follow.
+    rects : bool
+        Rects can be made, by which operands with a halo are cut.
     """
     # Only the explicit spelling can leave arrays unaligned, or let every tile write a whole result. What tiles would
     # mean there depends on how Legate cuts; one piece means what it means in this process.
@@ -226,13 +240,22 @@ def make_recipe(
     for r in gathered:
         fits[count + r] = Fit("gathered")
     longest = max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
-    cells = () if one_piece else _cells(plan, layouts, fits)
+    windows = [(p, axis) for p, axis in windows_of(plan) if _how(fits[p]) == "broadcast"]
+    if one_piece or not rects:
+        windows = []
+    shown = [Layout("rects", (a,), (plan.extents[a],)) for a in (plan.operands[p].axes[axis] for p, axis in windows)]
+    cells = () if one_piece else _cells(plan, [*layouts, *shown], [*fits, *[None] * len(shown)])
     extents = [n or extent for n, extent in zip(cells, plan.extents, strict=True)] if cells else plan.extents
     if cells:
         axes = tuple(i for i, n in enumerate(cells) if n)
         layouts.append(Layout("grid", axes, tuple(cells[i] for i in axes)))
         fits.append(None)
-    images, rects = _follow(plan, layouts, fits, pointers) if plan.images and not one_piece else ([], [])
+    first = len(layouts)
+    for p, _ in windows:
+        fits[p] = Fit("window", dims=_natural(layouts[p]))
+    layouts += shown
+    fits += [None] * len(shown)
+    images, follows = _follow(plan, layouts, fits, pointers) if plan.images and not one_piece else ([], [])
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
@@ -242,9 +265,9 @@ def make_recipe(
             fits[position] = fit
         aligned.append(tuple(members))
     if one_piece:
-        aligned, gathered, images, rects, cells = [], (), [], [], ()
+        aligned, gathered, images, follows, cells, windows = [], (), [], [], (), []
         fits = [
-            fit if fit and fit.how not in ("align", "gathered", "image") else _whole(layout)
+            fit if fit and fit.how not in ("align", "gathered", "image", "window") else _whole(layout)
             for fit, layout in zip(fits[:known], layouts, strict=False)
         ]
     done = tuple(fit for fit in fits if fit is not None)
@@ -256,8 +279,14 @@ def make_recipe(
         one_piece,
         tuple(sources),
         tuple(gathered),
-        tuple(Rects(p, borders, place == p, tail, done[place]) for p, borders, tail, place in rects),
-        tuple((place, tuple(members), hint) for place, members, hint in images),
+        (
+            *(Rects(p, done[first + n], axis=axis) for n, (p, axis) in enumerate(windows)),
+            *(Rects(p, done[at], borders=own, instead=at == p, tail=tail) for p, own, tail, at in follows),
+        ),
+        (
+            *((first + n, (p,), "FIRST_LAST") for n, (p, _) in enumerate(windows)),
+            *((place, tuple(members), hint) for place, members, hint in images),
+        ),
         () if one_piece else _least(plan, layouts, done, cells),
         (tuple(int(n or 0) for n in layouts[known].shape), done[known]) if cells else None,
         cells,
@@ -286,6 +315,7 @@ def recipe_of_call(
     deterministic: bool,
     most_unbound: int,
     pointers: Sequence[int],
+    rects: bool = True,
 ) -> Recipe:
     """Fit the arrays of a call.
 
@@ -302,6 +332,7 @@ def recipe_of_call(
     most_unbound : int
         How many stores of unknown size a launch in several tiles may have.
     pointers : sequence of int
+    rects : bool
     """
     apart = [*inline, *(0 in layout.shape for layout in plan.results)]
     ordered = _ordered(plan, types, deterministic=deterministic)
@@ -311,7 +342,7 @@ def recipe_of_call(
     # What is there already has no place in the order; and where there is no index there is one tile.
     one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
     gathered = () if one_piece else ordered
-    return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, pointers=pointers)
+    return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, pointers=pointers, rects=rects)
 
 
 def _ordered(plan: Plan, types: Types, *, deterministic: bool) -> tuple[int, ...]:
@@ -336,6 +367,25 @@ def _cells(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit | None]) ->
         return ()
     most = int(_LARGEST_GRID ** (1 / len(apart)) + 1e-9)
     return tuple(min(n, most) if i in apart else 0 for i, n in enumerate(plan.extents))
+
+
+def windows_of(plan: Plan) -> list[tuple[int, int]]:
+    """The operands with a halo that are cut, and the axis along which: that of the longest index, as Legate cuts it."""
+    pointed = {p for image in plan.images for p in (image.function, *image.ranges)}
+    found = []
+    for p, layout in enumerate(plan.operands):
+        if layout.boundary is None or p in pointed:
+            continue
+        axes = [axis for axis, a in enumerate(layout.axes) if a != WHOLE]
+        axis = max(axes, key=lambda axis: plan.extents[layout.axes[axis]])
+        if math.prod(int(n or 0) for n in layout.shape) >= _LEAST_ROW * plan.extents[layout.axes[axis]]:
+            found.append((p, axis))
+    return found
+
+
+def bytes_of_rects(layout: Layout, count: int) -> int:
+    """Of a store of so many rects of an array."""
+    return 16 * len(layout.axes) * count
 
 
 def _follow(

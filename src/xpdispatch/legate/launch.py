@@ -15,10 +15,10 @@ from xpdispatch.arrays.dtypes import check_cast
 from xpdispatch.arrays.reductions import check_dtype, needs_sort_keys
 from xpdispatch.errors import EngineError, ShapeError
 from xpdispatch.language.constraints import HINTS
-from xpdispatch.legate.alignment import Fit, Recipe, recipe_of_call, with_results
+from xpdispatch.legate.alignment import Fit, Recipe, Rects, bytes_of_rects, recipe_of_call, windows_of, with_results
 from xpdispatch.legate.fences import runtime, submit
 from xpdispatch.legate.leaf import Header, packed_header
-from xpdispatch.legate.rects import rects_of
+from xpdispatch.legate.rects import rects_of, rects_of_windows
 from xpdispatch.legate.releases import MOST_UNBOUND, cutting_cells, least_extents, type_of_bytes
 from xpdispatch.legate.stores import Held, grid_store, memory_limit, store_behind
 from xpdispatch.legate.tasks import joiner_of, library, task_of
@@ -132,6 +132,7 @@ def make_launch(
         deterministic=definition.deterministic,
         most_unbound=MOST_UNBOUND,
         pointers=[p for p, h in enumerate(operands) if h.followable],
+        rects=runtime.machine.count(lg.TaskTarget.CPU) > 0,  # whose tasks make them
     )
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
     cast = tuple(layout.op is None and r in body.buffers for r, layout in enumerate(plan.results))
@@ -141,7 +142,10 @@ def make_launch(
         layout.op is not None and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
         for layout, (dtype, _) in zip(plan.results, types, strict=True)
     )
-    cuts = [(fit, layout.shape) for fit, layout in zip(recipe.operands, plan.operands, strict=True)]
+    cuts = [
+        (fit, layout.shape, layout.reaches if fit.how == "window" else ())
+        for fit, layout in zip(recipe.operands, plan.operands, strict=True)
+    ]
     unlike = tuple((p, q) for p, q in combinations(range(len(cuts)), 2) if cuts[p] != cuts[q])
     alone = len(plan.results) == 1 and not body.buffers and plan.results[0].op is None
     in_step = tuple(
@@ -217,7 +221,7 @@ def issue(launch: Launch, entries: Sequence[Any], results: Sequence[Any], places
 def _add_arrays(task: Any, launch: Launch, entries: Sequence[Any], results: Sequence[Any], places: Any) -> list[Any]:
     """Give a task its stores, as the recipe says, and the constraints that are not the same for all calls."""
     recipe = launch.recipe
-    rects = [(b, rects_of(store_behind(entries[b.operand]), b)) for b in recipe.rects]
+    rects = [(b, _rects(launch.plan, b, entries[b.operand])) for b in recipe.rects]
     instead = {b.operand: store for b, store in rects if b.instead}
     extra = [] if recipe.grid is None else [(grid_store(recipe.grid[0]), recipe.grid[1])]
     extra += [(s, b.fit) for b, s in rects if not b.instead]
@@ -245,6 +249,13 @@ def _add_arrays(task: Any, launch: Launch, entries: Sequence[Any], results: Sequ
         for p in ranges:
             task.add_constraint(lg.image(variables[function], variables[p], _HINTS[hint]))
     return variables
+
+
+def _rects(plan: Plan, kind: Rects, entry: Any) -> Any:
+    if kind.axis is None:
+        return rects_of(store_behind(entry), kind)
+    layout = plan.operands[kind.operand]
+    return rects_of_windows(layout, kind.axis, plan.extents[layout.axes[kind.axis]])
 
 
 def _add_result(task: Any, store: Any, layout: Layout, fit: Fit, *, one_piece: bool) -> Any:
@@ -321,6 +332,9 @@ def check_room(
         for (dtype, shape), g in zip(types, given, strict=True)
         if g is None or g.store is None
     )
+    for p, axis in windows_of(plan):
+        layout = plan.operands[p]
+        new += bytes_of_rects(layout, plan.extents[layout.axes[axis]])
     needed = new + sum(map(_bytes, (*entering, *written)))
     if needed <= limit:
         return False

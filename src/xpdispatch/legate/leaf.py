@@ -72,6 +72,8 @@ _PICKLED = pickle.dumps(None, pickle.HIGHEST_PROTOCOL)[0]
 _DIGEST = 16
 """Bytes before the pickle of a header that stand for all of it."""
 
+_IMAGES = ("image", "window")
+
 _NO_VIEW = ("inline", "unbound", "gathered")
 
 _PLACES = -1
@@ -190,7 +192,7 @@ _QUIET = _make_quiet()
 class Task:
     """What tasks with the same header have in common, and how they run.
 
-    Stores are in one list: of operands, results, the grid, and the places of tiles; None for what is inline.
+    Stores are in one list: of operands, results, the grid, rects, and the places of tiles; None for what is inline.
     """
 
     def __init__(self, header: Header) -> None:
@@ -200,13 +202,14 @@ class Task:
         hows = [fit.how for fit in (*recipe.operands, *recipe.results)]
         count = self.count = len(recipe.operands)
         grid = [] if recipe.grid is None else [len(hows)]
-        last = len(hows) + len(grid)
+        rects = len(hows) + len(grid)
+        last = rects + sum(not b.instead for b in recipe.rects)
         written = [n for n in range(count, len(hows)) if hows[n] != "inline"]
         self.folded = [
             n for n in written if plan.results[n - count].op and not recipe.one_piece and hows[n] != "gathered"
         ]
         places = [last] if recipe.gathered else []
-        self.read = [n for n in range(count) if hows[n] != "inline"] + grid
+        self.read = [*(n for n in range(count) if hows[n] != "inline"), *grid, *range(rects, last)]
         self.written = [n for n in written if n not in self.folded] + places
         self.length, self.end = last + len(places), len(hows)
         unbound = [(r, count + r) for r in range(len(plan.results)) if hows[count + r] in ("unbound", "gathered")]
@@ -219,12 +222,12 @@ class Task:
         ]
         self.views = [n for n, how in enumerate(hows) if how not in _NO_VIEW and n not in recipe.replaced]
         fits = list(enumerate((*recipe.operands, *recipe.results)))
-        self.turned = [(n, fit) for n, fit in fits if n in self.views and fit.how != "image" and not fit.is_plain]
+        self.turned = [(n, fit) for n, fit in fits if n in self.views and fit.how not in _IMAGES and not fit.is_plain]
         """The stores whose parts are turned back to the axes that the body knows."""
         self.special = [
             (p, fit, plan.operands[p])
             for p, fit in fits[:count]
-            if fit.how in ("inline", "image") or p in recipe.replaced
+            if fit.how in ("inline", *_IMAGES) or p in recipe.replaced
         ]
         """The operands that are not the parts of their stores."""
         self.inline = [(r, plan.results[r]) for r, how in enumerate(hows[count:]) if how == "inline"]
@@ -335,6 +338,8 @@ class Task:
         for p, fit, layout in self.special:
             if fit.how == "inline":
                 operands[p] = _inline(site, self.arrays, inline[p], layout, region)
+            elif fit.how == "window":
+                origins[p] = tuple([int(stores[p].domain.lo[axis]) for axis in range(len(layout.axes))])
             elif fit.how == "image":
                 part = fit.turn_back(operands[p])
                 # Where nothing points to it, its other axes come empty too.

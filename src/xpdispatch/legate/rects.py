@@ -1,7 +1,9 @@
-"""Stores of rects, Legate's rects: what pointers stand for, in the form that Legate's image follows."""
+"""Stores of rects, Legate's rects: what pointers and halos stand for, in the form that Legate's image follows."""
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -9,9 +11,60 @@ import legate.core as lg
 import numpy as np
 from legate.core.types import int64, rect_type
 
-from xpdispatch.legate.alignment import Rects
+from xpdispatch.legate.alignment import Rects, bytes_of_rects
 from xpdispatch.legate.releases import data_of, task_info
 from xpdispatch.legate.tasks import library
+from xpdispatch.machine.caches import BoundedCache
+from xpdispatch.planning.windows import Layout
+from xpdispatch.running.parts import source_elements
+
+_windows = BoundedCache(16)
+"""Rects of halos, by layout and axis: as long as Legate has them it keeps the partitions that it made by them."""
+
+_MOST = 1 << 26
+"""Bytes of all of them, but where the latest alone have more."""
+lg.get_legate_runtime().add_shutdown_callback(_windows.clear)
+
+
+def rects_of_windows(layout: Layout, axis: int, count: int) -> Any:
+    """The store that has for each of so many elements of an index all that a body sees of an operand for it.
+
+    That is its window along the axis, with what stands in for elements outside, and all along the other axes.
+    """
+    # Where what lies outside is a number, it does not matter which.
+    key = replace(layout, name="", boundary=layout.boundary if isinstance(layout.boundary, str) else 0), axis
+    found = _windows.get(key)
+    if found is None:
+        runtime = lg.get_legate_runtime()
+        held = bytes_of_rects(layout, count) + sum(bytes_of_rects(k, s.shape[0]) for (k, _), s in _windows.items())
+        if held > _MOST:
+            _windows.clear()
+        found = _windows[key] = runtime.create_store(rect_type(len(layout.shape)), (count,))
+        task = runtime.create_auto_task(library, _registered(_fill_windows))
+        task.add_output(found)
+        task.add_scalar_arg(pickle.dumps((*key, count)))
+        task.execute()
+    return found
+
+
+def _fill_windows(context: Any) -> None:
+    store = data_of(context.outputs[0])
+    filled = np.asarray(store)
+    if not filled.size:
+        return
+    layout, axis, _ = pickle.loads(context.scalars[0].value())
+    shape = tuple(int(n) for n in layout.shape)
+    first = np.arange(filled.size) + store.domain.lo[0]
+    low, high = layout.window(axis, first, first + 1)
+    ends = np.empty((filled.size, 2, len(shape)), np.int64)
+    ends[:, 0], ends[:, 1] = 0, np.subtract(shape, 1)
+    ends[:, 0, axis] = np.clip(low, 0, shape[axis] - 1)
+    ends[:, 1, axis] = np.clip(high - 1, 0, shape[axis] - 1)
+    if layout.boundary in ("reflect", "symmetric", "wrap"):
+        for k in np.flatnonzero((low < 0) | (high > shape[axis])):
+            sources = source_elements(int(low[k]), int(high[k]), shape[axis], layout.boundary)
+            ends[k, :, axis] = sources.min(), sources.max()
+    filled[...] = ends.reshape(filled.size, -1).view(filled.dtype)[:, 0]
 
 
 def rects_of(store: Any, kind: Rects) -> Any:
@@ -20,7 +73,7 @@ def rects_of(store: Any, kind: Rects) -> Any:
     ends = [store.slice(0, slice(0, count)), store.slice(0, slice(1, count + 1))] if kind.borders else [store]
     runtime = lg.get_legate_runtime()
     rects = runtime.create_store(rect_type(1 + len(kind.tail)), tuple(ends[0].shape))
-    task = runtime.create_auto_task(library, _registered())
+    task = runtime.create_auto_task(library, _registered(_leaf))
     variables = [task.add_input(end, task.declare_partition()) for end in ends]
     variables.append(task.add_output(rects))
     task.add_constraint(lg.align(*variables))
@@ -30,10 +83,10 @@ def rects_of(store: Any, kind: Rects) -> Any:
 
 
 @cache
-def _registered() -> Any:
+def _registered(leaf: Any) -> Any:
     task = library.get_new_task_id()
     # No task for GPUs: CuPy has no type for rects.
-    library.register_task(task_info(library, task, "xpdispatch.rects", [(lg.VariantCode.CPU, _leaf)]))
+    library.register_task(task_info(library, task, "xpdispatch.rects", [(lg.VariantCode.CPU, leaf)]))
     return task
 
 

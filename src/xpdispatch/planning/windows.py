@@ -158,7 +158,7 @@ class Layout:
                 slices.append(_ALL)
                 continue
             low, high = self.held(axis, *region[a])
-            if origin is None and self.reaches and (low < 0 or high > int(self.shape[axis] or 0)):
+            if self.reaches and (low < 0 or high > int(self.shape[axis] or 0)):
                 outside.append(Outside(axis, low, high))
                 slices.append(_ALL)
             else:

@@ -31,7 +31,8 @@ def operand_part(
     part = array[slices]
     for beyond in outside:
         extent = int(layout.shape[beyond.axis] or 0)
-        part = padded(site.xp, part, beyond, extent, layout.boundary, layout.origin(beyond.axis, domain))
+        first = layout.origin(beyond.axis, domain) if origin is None else origin[beyond.axis]
+        part = padded(site.xp, part, beyond, extent, layout.boundary, first)
     return read_only(part) if outside and site.library == "numpy" else part
 
 

@@ -1,0 +1,90 @@
+"""Random programs with halos on Legate, in forced tiles: how many of them go wrong.
+
+    python benchmarks/legate_halos.py [--programs 2000] [--seed 0] [--steps 10]
+
+Each program applies one kernel to its own result again and again, without a wait in between, and is compared with the
+same steps on NumPy. Halos, boundaries, shapes, dtypes, the number of tiles, and whether the array lies in memory of
+NumPy's or of Legate's are drawn anew. LEGATE_CONFIG says on how many CPUs; two, where it says nothing.
+``legate_bloat.py`` shows what Legate's own constraint for halos does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+os.environ.setdefault("LEGATE_CONFIG", "--cpus 2 --gpus 0 --sysmem 2000")
+
+import numpy as np
+
+import xpdispatch as xd
+from xpdispatch import Kernel, kernel
+from xpdispatch.legate import alignment
+from xpdispatch.machine.progress import progress_bar
+from xpdispatch.testing import forced_tiles
+
+# isort: split
+import cupynumeric as cn
+
+alignment._LEAST_ROW = 1  # short rows are left in full elsewhere
+
+
+def drawn(rng: np.random.Generator) -> tuple[str, Kernel, np.ndarray[Any, Any]]:
+    """The line of a kernel, the kernel, and its first argument."""
+    below, above = (tuple(int(n) for n in rng.integers(0, 4, 2)) for _ in range(2))
+    if not any(below + above):
+        below = (1, 0)
+    both = rng.random() < 0.5
+    boundary = ["edge", "reflect", "symmetric", "wrap", 3][rng.integers(5)]
+    axes = [f"{i}-{b}..{i}+{a}" if b or a else i for i, b, a in zip("ij", below, above, strict=True)]
+    if not both:
+        axes[1], below, above = ":", (below[0] or 1, 0), (above[0], 0)
+        axes[0] = f"i-{below[0]}..i+{above[0]}"
+    line = f"u[{axes[0]},{axes[1]}] -> v[i,{'j' if both else ':'}]"
+
+    def body(xp: Any, u: Any) -> Any:
+        rows, columns = u.shape[0] - below[0] - above[0], u.shape[1] - below[1] - above[1]
+        total = xp.zeros((rows, columns), dtype=u.dtype)
+        for k in range(below[0] + above[0] + 1):
+            for m in range(below[1] + above[1] + 1):
+                total = total + (k + 2 * m + 1) * u[k : k + rows, m : m + columns]
+        return total % 97
+
+    shape = rng.integers(5, 60), rng.integers(5, 80)
+    array = rng.integers(0, 97, shape).astype(["int32", "int64", "float32", "float64"][rng.integers(4)])
+    return f"{line}, boundary {boundary!r}", kernel(line, boundary=boundary, dtype="u")(body), array
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=10)
+    args = parser.parse_args()
+    rng = np.random.default_rng(args.seed)
+    wrong = []
+    with progress_bar() as tell:
+        for n in range(args.programs):
+            tell(n, args.programs, "programs")
+            line, step, expected = drawn(rng)
+            array = cn.array(expected)
+            if rng.random() < 0.5:
+                array = array.copy()
+            with forced_tiles(int(rng.integers(1, 5))):
+                for _ in range(args.steps):
+                    array = step(array)
+            for _ in range(args.steps):
+                expected = step(expected)
+            xd.synchronize()
+            if not np.array_equal(np.asarray(array), expected):
+                wrong.append(line)
+    for line in wrong:
+        print("wrong:", line)
+    print(
+        f"{len(wrong)} of {args.programs} programs of {args.steps} steps are wrong, with {os.environ['LEGATE_CONFIG']}"
+    )
+
+
+if __name__ == "__main__":
+    main()

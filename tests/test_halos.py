@@ -14,7 +14,7 @@ from xpdispatch import Kernel, kernel
 from xpdispatch.testing import forced_tiles
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
-from xpdispatch.legate import leaf  # isort: skip
+from xpdispatch.legate import engine, leaf  # isort: skip
 from xpdispatch.legate.releases import MOST_UNBOUND  # isort: skip
 
 BOUNDARIES = [0.5, "edge", "reflect", "symmetric", "wrap", "valid"]
@@ -162,6 +162,20 @@ def test_updates_in_place_several_halos_and_one_array_twice() -> None:
             update(here, here)
         xd.synchronize()
         np.testing.assert_array_equal(np.asarray(there), here)
+
+
+def test_views_are_left_in_full_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[Any] = []
+    run = engine._run
+    monkeypatch.setattr(engine, "_run", lambda *given: copied.append(given) or run(*given))
+    made, x = summing(1, 2, "reflect"), np.random.default_rng(0).integers(0, 9, (40, 70)).astype(float)
+    view = cupynumeric.array(np.pad(x, ((2, 1), (0, 3))))[2:-1, :-3]
+    with forced_tiles(2), parts() as found:
+        for _ in range(3):
+            np.testing.assert_array_equal(np.asarray(made(view)), made(x))
+        xd.synchronize()
+    assert not found
+    assert not copied
 
 
 def test_operands_with_the_same_halo() -> None:

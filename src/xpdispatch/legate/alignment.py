@@ -205,7 +205,7 @@ def make_recipe(
     one_piece: bool,
     gathered: Sequence[int] = (),
     pointers: Sequence[int] = (),
-    rects: bool = True,
+    uncut: Sequence[int] = (),
 ) -> Recipe:
     """Fit every array of a plan.
 
@@ -224,8 +224,8 @@ def make_recipe(
         Legate gives stores of unknown size, in which they are kept, to launches of one dimension.
     pointers : sequence of int
         Operands whose own store Legate can follow.
-    rects : bool
-        Rects can be made, by which operands with a halo are cut.
+    uncut : sequence of int
+        Operands that are not cut if they have a halo.
     """
     # Only the explicit spelling can leave arrays unaligned, or let every tile write a whole result. What tiles would
     # mean there depends on how Legate cuts; one piece means what it means in this process.
@@ -240,9 +240,9 @@ def make_recipe(
     for r in gathered:
         fits[count + r] = Fit("gathered")
     longest = max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
-    windows = [(p, axis) for p, axis in windows_of(plan) if _how(fits[p]) == "broadcast"]
-    if one_piece or not rects:
-        windows = []
+    windows = (
+        [] if one_piece else [w for w in windows_of(plan) if w[0] not in uncut and _how(fits[w[0]]) == "broadcast"]
+    )
     shown = [Layout("rects", (a,), (plan.extents[a],)) for a in (plan.operands[p].axes[axis] for p, axis in windows)]
     cells = () if one_piece else _cells(plan, [*layouts, *shown], [*fits, *[None] * len(shown)])
     extents = [n or extent for n, extent in zip(cells, plan.extents, strict=True)] if cells else plan.extents
@@ -315,7 +315,7 @@ def recipe_of_call(
     deterministic: bool,
     most_unbound: int,
     pointers: Sequence[int],
-    rects: bool = True,
+    uncut: Sequence[int] = (),
 ) -> Recipe:
     """Fit the arrays of a call.
 
@@ -332,7 +332,7 @@ def recipe_of_call(
     most_unbound : int
         How many stores of unknown size a launch in several tiles may have.
     pointers : sequence of int
-    rects : bool
+    uncut : sequence of int
     """
     apart = [*inline, *(0 in layout.shape for layout in plan.results)]
     ordered = _ordered(plan, types, deterministic=deterministic)
@@ -342,7 +342,7 @@ def recipe_of_call(
     # What is there already has no place in the order; and where there is no index there is one tile.
     one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
     gathered = () if one_piece else ordered
-    return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, pointers=pointers, rects=rects)
+    return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, pointers=pointers, uncut=uncut)
 
 
 def _ordered(plan: Plan, types: Types, *, deterministic: bool) -> tuple[int, ...]:

@@ -132,7 +132,7 @@ def make_launch(
         deterministic=definition.deterministic,
         most_unbound=MOST_UNBOUND,
         pointers=[p for p, h in enumerate(operands) if h.followable],
-        rects=runtime.machine.count(lg.TaskTarget.CPU) > 0,  # whose tasks make them
+        uncut=_uncut(operands),
     )
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
     cast = tuple(layout.op is None and r in body.buffers for r, layout in enumerate(plan.results))
@@ -249,6 +249,12 @@ def _add_arrays(task: Any, launch: Launch, entries: Sequence[Any], results: Sequ
         for p in ranges:
             task.add_constraint(lg.image(variables[function], variables[p], _HINTS[hint]))
     return variables
+
+
+def _uncut(operands: Sequence[Held]) -> list[int]:
+    """The operands whose halos are not cut: views, of which Legate has no image; all, where no CPU could make rects."""
+    cpus = runtime.machine.count(lg.TaskTarget.CPU)
+    return [p for p, h in enumerate(operands) if not cpus or h.store is None or h.store.transformed]
 
 
 def _rects(plan: Plan, kind: Rects, entry: Any) -> Any:

@@ -50,7 +50,7 @@ def summing(below: int, above: int, boundary: Any) -> Kernel:
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize(("below", "above"), [(1, 1), (0, 2), (3, 0), (7, 9)])
-@pytest.mark.parametrize("factor", [1, 2, 5])
+@pytest.mark.parametrize("factor", [1, 3])
 def test_every_boundary(boundary: Any, below: int, above: int, factor: int) -> None:
     made = summing(below, above, boundary)
     x = np.random.default_rng(0).integers(0, 9, (24, 66)).astype(float)
@@ -130,7 +130,7 @@ def test_steps_that_depend_on_each_other(attached: bool, factor: int) -> None:
         return v, xp.sum(v)
 
     rng = np.random.default_rng(1)
-    for n in range(25):
+    for n in range(12):
         x, w = (rng.integers(0, 97, (30 + n, 70)) for _ in range(2))
         a, b = (cupynumeric.array(v) if attached else cupynumeric.array(v).copy() for v in (x, w))
         totals, expected = [], []

@@ -6,13 +6,12 @@ Sphinx loads this as an extension and writes docs/gallery/ before it reads the p
 """
 
 import ast
+import json
 import os
-import runpy
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -112,9 +111,9 @@ def main() -> None:
         raise SystemExit(f"docs/gallery.py has a title for {sorted(TITLES)}, and examples/ has {programs}")
     stale = [name for name in TITLES if not is_up_to_date(name)]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda names: start(names, folder), (stale[::2], stale[1::2])))
-        for name in stale:
-            write_page(name, Path(folder))
+        for outcomes in pool.map(lambda names: run(names, Path(folder)), (stale[::2], stale[1::2])):
+            for name, outcome in outcomes.items():
+                write_page(name, outcome["printed"], Path(folder) / f"{name}.png")
     sections = []
     for section, names in SECTIONS.items():
         cards = (CARD.format(name=name, title=names[name], summary=summary_of(name)) for name in names)
@@ -141,37 +140,41 @@ def summary_of(name: str) -> str:
     return paragraphs_of(name)[0].replace("\n", " ")
 
 
-def write_page(name: str, folder: Path) -> None:
-    """The picture and the page, of what the program drew and printed."""
-    replace(PAGES / f"{name}.png", (folder / f"{name}.png").read_bytes())
-    lines = (folder / f"{name}.txt").read_text().splitlines()
+def write_page(name: str, printed: str, drawn: Path) -> None:
+    """The picture and the page."""
+    replace(PAGES / f"{name}.png", drawn.read_bytes())
+    summary, *more = paragraphs_of(name)
     content = PAGE.format(
         name=name,
         title=TITLES[name],
         underline="=" * len(TITLES[name]),
-        summary=paragraphs_of(name)[0],
-        more="\n\n".join(paragraphs_of(name)[1:]),
-        output="\n".join(f"   {line}" for line in lines if not line.startswith("wrote ")),
+        summary=summary,
+        more="\n\n".join(more),
+        output="\n".join(f"   {line}" for line in printed.splitlines() if not line.startswith("wrote ")),
     )
     replace(PAGES / f"{name}.rst", content.encode())
 
 
-def start(names: list[str], folder: str) -> None:
-    """Run programs on NumPy, drawn as the pages want it, in a process; one that fails stops the build."""
+def run(names: list[str], folder: Path) -> dict[str, dict[str, str]]:
+    """What programs print on NumPy, drawn as the pages want it; one that fails stops the build.
+
+    They run in one process: most are done before Python has imported what they need.
+    """
+    if not names:
+        return {}
     environment = {k: v for k, v in os.environ.items() if k != "LEGATE_CONFIG"}
     environment["MATPLOTLIBRC"] = str(DOCS / "matplotlibrc")
-    command = [sys.executable, __file__, folder, *names]
+    programs = [[str(EXAMPLES / f"{n}.py"), "--check", "--output", str(folder / f"{n}.png")] for n in names]
+    record = folder / f"{names[0]}.json"
+    command = [sys.executable, str(DOCS.parent / "tests" / "in_one_process.py"), str(record), json.dumps(programs)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-
-
-def run(names: list[str], folder: Path) -> None:
-    """Run programs in this process, one after the other: most are done before Python has imported what they need."""
-    for name in names:
-        sys.argv[:] = [str(EXAMPLES / f"{name}.py"), "--check", "--output", str(folder / f"{name}.png")]
-        with (folder / f"{name}.txt").open("w") as file, redirect_stdout(file):
-            runpy.run_path(sys.argv[0], run_name="__main__")
+    outcomes = json.loads(record.read_text())
+    for name, outcome in outcomes.items():
+        if outcome["failed"]:
+            raise RuntimeError(f"{name}.py failed:\n{outcome['printed']}{outcome['failed']}")
+    return outcomes
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -189,7 +192,4 @@ def setup(app):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        run(sys.argv[2:], Path(sys.argv[1]))
-    else:
-        main()
+    main()

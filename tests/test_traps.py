@@ -259,7 +259,7 @@ def test_memory_of_gpus_is_that_of_their_framebuffers(monkeypatch: pytest.Monkey
             return 3
 
     runtime = type("Runtime", (), {"machine": Machine(), "node_count": 1})()
-    monkeypatch.setattr(stores, "_runtime", runtime)
+    monkeypatch.setattr(stores, "runtime", runtime)
     monkeypatch.setattr(stores, "memory", lambda flag: {"fbmem": 100, "sysmem": 7}[flag])
     assert stores.memory_limit() == (300, "fbmem")
 

@@ -233,7 +233,7 @@ class Kernel(Generic[P, R]):
 
         Examples
         --------
-        >>> from numpy import ndarray
+        >>> import numpy as np
         >>> from xpdispatch import kernel
         >>> @kernel("x[i], y[i] -> z[i]", dtype="x")
         ... def saxpy(xp, x, y, a):

@@ -163,8 +163,8 @@ class ArrayCut:
         assert self.axis is not None  # noqa: S101  asked for where there is one
         size, borders = self._extent(self.axis), self.tiling.borders[self.index(self.axis)]
         low, high = self.layout.window(self.axis, borders[:-1], borders[1:])
-        inside = np.clip(high, 0, size) - np.clip(low, 0, size)
-        return np.where((low < 0) | (high > size), size, inside) if self.layout.boundary == "wrap" else inside
+        lengths = self._lengths(self.axis, halo=True)
+        return np.where((low < 0) | (high > size), size, lengths) if self.layout.boundary == "wrap" else lengths
 
     @cached_property
     def receives(self) -> Any:

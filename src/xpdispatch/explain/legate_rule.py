@@ -234,6 +234,5 @@ def _members(question: Question, recipe: Recipe, machine: Machine) -> Iterator[_
     for b in recipe.rects:
         layout = plan.operands[b.operand]
         axes = layout.axes if b.axis is None else layout.axes[b.axis : b.axis + 1]
-        rank = 1 + len(b.tail) if b.axis is None else len(layout.axes)
         shape = tuple(plan.extents[a] for a in axes)
-        yield member(f"the bounds of {layout.name}", shape, 16 * rank, READ, b.fit, known=True)
+        yield member(f"the bounds of {layout.name}", shape, 16 * (1 + len(b.tail)), READ, b.fit, known=True)

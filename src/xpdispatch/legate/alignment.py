@@ -138,7 +138,7 @@ class Rects:
     instead : bool
         The rects take the operand's place, for its values can be read off them.
     tail : tuple of int
-        Extents of the other axes of the arrays that it points to.
+        Extents of the other axes of the arrays that it points to, or of the operand with a halo.
     axis : int or None
         Along which an operand with a halo is cut; None for pointers.
     """
@@ -280,7 +280,10 @@ def make_recipe(
         tuple(sources),
         tuple(gathered),
         (
-            *(Rects(p, done[first + n], axis=axis) for n, (p, axis) in enumerate(windows)),
+            *(
+                Rects(p, done[first + n], tail=_others(plan.operands[p], axis), axis=axis)
+                for n, (p, axis) in enumerate(windows)
+            ),
             *(Rects(p, done[at], borders=own, instead=at == p, tail=tail) for p, own, tail, at in follows),
         ),
         (
@@ -381,6 +384,10 @@ def windows_of(plan: Plan) -> list[tuple[int, int]]:
         if math.prod(int(n or 0) for n in layout.shape) >= _LEAST_ROW * plan.extents[layout.axes[axis]]:
             found.append((p, axis))
     return found
+
+
+def _others(layout: Layout, axis: int) -> tuple[int, ...]:
+    return tuple(int(n or 0) for a, n in enumerate(layout.shape) if a != axis)
 
 
 def bytes_of_rects(layout: Layout, count: int) -> int:

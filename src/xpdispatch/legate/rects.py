@@ -12,6 +12,7 @@ import numpy as np
 from legate.core.types import int64, rect_type
 
 from xpdispatch.legate.alignment import Rects, bytes_of_rects
+from xpdispatch.legate.fences import runtime
 from xpdispatch.legate.releases import data_of, task_info
 from xpdispatch.legate.tasks import library
 from xpdispatch.machine.caches import BoundedCache
@@ -23,7 +24,7 @@ _windows = BoundedCache(16)
 
 _MOST = 1 << 26
 """Bytes of all of them, but where the latest alone have more."""
-lg.get_legate_runtime().add_shutdown_callback(_windows.clear)
+runtime.add_shutdown_callback(_windows.clear)
 
 
 def rects_of_windows(layout: Layout, axis: int, count: int) -> Any:
@@ -35,7 +36,6 @@ def rects_of_windows(layout: Layout, axis: int, count: int) -> Any:
     key = replace(layout, name="", boundary=layout.boundary if isinstance(layout.boundary, str) else 0), axis
     found = _windows.get(key)
     if found is None:
-        runtime = lg.get_legate_runtime()
         held = bytes_of_rects(layout, count) + sum(bytes_of_rects(k, s.shape[0]) for (k, _), s in _windows.items())
         if held > _MOST:
             _windows.clear()
@@ -71,7 +71,6 @@ def rects_of(store: Any, kind: Rects) -> Any:
     """Launch the task that makes rects of pointers; those without an element end before they begin."""
     count = store.shape[0] - 1
     ends = [store.slice(0, slice(0, count)), store.slice(0, slice(1, count + 1))] if kind.borders else [store]
-    runtime = lg.get_legate_runtime()
     rects = runtime.create_store(rect_type(1 + len(kind.tail)), tuple(ends[0].shape))
     task = runtime.create_auto_task(library, _registered(_leaf))
     variables = [task.add_input(end, task.declare_partition()) for end in ends]

@@ -14,14 +14,13 @@ import numpy as np
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
 from xpdispatch.language.terms import Term
+from xpdispatch.legate.fences import runtime
 from xpdispatch.legate.releases import STORES, interface_of, memory, plain_store
 from xpdispatch.machine.packages import install_command
 from xpdispatch.planning.plan import Shape
 
 _IS_ARRAY = hasattr(lg, "LogicalArray")
 """Whether what cuPyNumeric hands over is a LogicalArray; on the development branch it is the store."""
-
-_runtime = lg.get_legate_runtime()
 
 _VERSIONS = (1, 2)
 """Of Legate's data interface: a field is a LogicalArray in the first, a LogicalStore in the second."""
@@ -211,7 +210,7 @@ def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Hel
     # Legate reads the buffer when the task runs; only a copy keeps the values of this moment. A fresh
     # array is also aligned, without which Legate ends the process.
     own = np.array(array, dtype=native, order="C", copy=True)
-    store = _runtime.create_store_from_buffer(kind, own.shape, own, read_only=not written)
+    store = runtime.create_store_from_buffer(kind, own.shape, own, read_only=not written)
     return Held(store, None, own.shape, native, store)
 
 
@@ -222,12 +221,12 @@ def store_behind(entry: Any) -> Any:
 
 def new_store(shape: Shape, dtype: np.dtype[Any]) -> Any:
     """A fresh store; a 0-d one in scalar storage, so that nobody waits for it."""
-    return _runtime.create_store(legate_type(dtype), shape, optimize_scalar=not shape)
+    return runtime.create_store(legate_type(dtype), shape, optimize_scalar=not shape)
 
 
 def unbound_store(dtype: np.dtype[Any]) -> Any:
     """A store of one dimension whose extent the tasks that write it tell."""
-    return _runtime.create_store(legate_type(dtype))
+    return runtime.create_store(legate_type(dtype))
 
 
 def grid_store(shape: Shape) -> Any:
@@ -295,7 +294,7 @@ def to_numpy(store: Any, shape: Shape) -> np.ndarray[Any, Any]:
 
 def memory_limit() -> tuple[int, str]:
     """Bytes of memory that Legate has for the arrays of one task's kind, and the flag that sets it; 0 if unknown."""
-    target = _runtime.machine.preferred_target
+    target = runtime.machine.preferred_target
     on_gpu = target == lg.TaskTarget.GPU
-    flag, count = ("fbmem", _runtime.machine.count(target)) if on_gpu else ("sysmem", _runtime.node_count)
+    flag, count = ("fbmem", runtime.machine.count(target)) if on_gpu else ("sysmem", runtime.node_count)
     return memory(flag) * count, flag

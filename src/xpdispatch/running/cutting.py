@@ -155,16 +155,16 @@ class Cutter:
         if self.candidate(domain):
             cuts, workers = self.cuts(domain, operands, scalars).on(threads, new=new)
             regions = cuts.regions(domain)
-        count = len(regions)
-        traced = self.traced
-        may_pay = count >= _MANY or (count == 1 and _holds_large(operands, targets))
-        if may_pay and traced is not None and not traced.why_not:
-            return Choice(traced, regions, workers)
+        count, traced = len(regions), self.traced
+        if traced is not None and not traced.why_not:
+            least = _FETCHED if any([t is None for t in targets]) else _LARGE  # noqa: C419  a list is quicker
+            if count >= _MANY or (count == 1 and _holds_large(operands, least)):
+                return Choice(traced, regions, workers)
         return Choice(self.whole if count == 1 else self.by_tile, regions, workers)
 
     def fixed(self, domain: Bounds, operands: Sequence[Any]) -> bool:
         """Whether all calls over this domain run the body on the whole."""
-        return not self.candidate(domain) and (self.traced is None or not _holds_large(operands, operands))
+        return not self.candidate(domain) and (self.traced is None or not _holds_large(operands, _LARGE))
 
     def candidate(self, domain: Bounds) -> bool:
         """Whether calls over this domain may be cut; says no to small ones at little cost."""
@@ -252,12 +252,8 @@ class Cutter:
         )
 
 
-def _holds_large(operands: Sequence[Any], targets: Sequence[Any]) -> bool:
-    """Whether some operand is so large that it pays to trace the body."""
-    least = _LARGE
-    for target in targets:
-        if target is None:
-            least = _FETCHED
+def _holds_large(operands: Sequence[Any], least: int) -> bool:
+    """Whether some operand has so many bytes."""
     for operand in operands:  # noqa: SIM110  any() of a generator takes four times as long, in every task
         if operand.nbytes >= least:
             return True

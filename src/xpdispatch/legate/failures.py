@@ -3,10 +3,11 @@
 Legate ends the process on an exception that it cannot hand on, so the leaf never lets one out as it is: it
 makes a pickled record, and the next synchronisation point of the program raises it.
 
-Where one process runs the whole program, the record is kept in it, which costs a launch nothing. Where several
-processes do (``joined``), all of them must raise alike, or they would go separate ways: there Legate takes the
-record to every process, inside an exception of its own that may hold 4,096 bytes, text and all. So it does in a
-``Scope`` with deferred exceptions that the user opened, and raises it himself where that is left.
+The record is kept in the process of the task, which costs a launch nothing. Where several processes run the program,
+all of them must raise alike, or they would go separate ways: at a synchronisation point they tell one another of
+theirs (``collective.py``). In a ``Scope`` with deferred exceptions that the user opened, Legate takes the record to
+every process, inside an exception of its own that may hold 4,096 bytes, text and all, and raises it where the scope is
+left.
 """
 
 from __future__ import annotations
@@ -14,16 +15,13 @@ from __future__ import annotations
 import pickle
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from xpdispatch.errors import KernelError
-
-joined = False
-"""Whether several processes run this program; the engine sets it."""
 
 _MOST_TEXT = 1200
 _MOST_CARRIED = 3500
@@ -81,7 +79,10 @@ def _arrived(failure: tuple[int, tuple[int, ...], bytes]) -> Exception:
     return error
 
 
-_failures: list[Failure] = []
+_own: list[Failure] = []
+"""Of tasks of this process, since the processes told one another last."""
+_known: list[Failure] = []
+"""Those that all processes know."""
 _MOST_KEPT = 1000
 
 
@@ -106,10 +107,23 @@ def hand_over(failure: Failure, context: Any, *, ignored: bool) -> None:
 
 
 def keep(failure: Failure) -> None:
-    """Keep a record until :func:`take`; of very many, the first ones."""
-    _failures.append(failure)
-    if len(_failures) > 2 * _MOST_KEPT:
-        _failures[:] = sorted(_failures)[:_MOST_KEPT]
+    """Keep a record of a task of this process; of very many, the first ones."""
+    _own.append(failure)
+    if len(_own) > 2 * _MOST_KEPT:
+        _own[:] = sorted(_own)[:_MOST_KEPT]
+
+
+def take_own() -> list[Failure]:
+    """What :func:`keep` kept, and forget it."""
+    own = sorted(_own)[:_MOST_KEPT]
+    _own.clear()
+    return own
+
+
+def learn(told: Iterable[Failure]) -> None:
+    """Keep records that all processes have, until :func:`take`."""
+    _known.extend(told)
+    _known[:] = sorted(_known)[:_MOST_KEPT]
 
 
 def dump(error: BaseException, where: str, *, short: bool) -> bytes:
@@ -160,15 +174,15 @@ def _round_trip(error: Exception) -> bytes | None:
 
 
 def take() -> Exception | None:
-    """The first failure, by launch and then by tile, and forget all; None where nothing failed."""
-    if not _failures:
+    """The first failure that all processes know, by launch and then by tile, and forget all; None where there is none."""
+    if not _known:
         return None
-    found = sorted(_failures)
-    _failures.clear()
+    found = list(_known)
+    _known.clear()
     error = _revived(found[0])
     if len(found) > 1:
         more, calls = len(found) - 1, len({f.launch for f in found})
-        least = "at least " * (more >= _MOST_KEPT)
+        least = "at least " * (len(found) == _MOST_KEPT)
         tiles, of = "tile" + "s" * (more > 1), "call" + "s" * (calls > 1)
         error.add_note(f"{least}{more} more {tiles} failed, in {calls} {of} altogether")
     return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 import legate.core as lg
 
 from xpdispatch.errors import EngineError
-from xpdispatch.legate import failures, garbage, startup
+from xpdispatch.legate import collective, failures, garbage, startup
 from xpdispatch.machine import exits
 
 runtime = lg.get_legate_runtime()
@@ -34,7 +35,6 @@ and Python drops stores with its lock held, without which no task in Python can 
 ahead stands still for ever. ``startup.py`` widens Legion's window, but not where Legate was imported first.
 """
 DEFERRED, IGNORED = int(lg.ExceptionMode.DEFERRED), int(lg.ExceptionMode.IGNORED)
-failures.joined = runtime.node_count > 1
 
 
 def check_thread() -> None:
@@ -75,21 +75,18 @@ def before_launch(definition: Any) -> None:
 
 
 def submit(task: Any) -> None:
-    """Launch a task; Legate carries its failures where the user's Scope defers them, or for several processes."""
-    mode = lg.Scope.exception_mode()
+    """Launch a task; Legate carries its failures where the user's Scope defers them."""
+    deferred = lg.Scope.exception_mode() == DEFERRED
     try:
-        if failures.joined and mode not in (DEFERRED, IGNORED):
-            with lg.Scope(exception_mode=lg.ExceptionMode.IGNORED), lg.Scope(exception_mode=lg.ExceptionMode.DEFERRED):
-                task.throws_exception(Exception)
-                task.execute()
-        else:
-            if mode == DEFERRED:
-                task.throws_exception(Exception)
-            task.execute()
+        if deferred:
+            task.throws_exception(Exception)
+        task.execute()
     except ValueError as error:
         if not streams_strictly():
             raise
         raise _cannot_stream("an array that lies in memory of NumPy's") from error
+    if deferred and collective.several:
+        runtime.issue_execution_fence(block=False)  # without it several processes can stand still
 
 
 def synchronize() -> None:
@@ -105,25 +102,26 @@ def synchronize() -> None:
 
 
 def _settle() -> None:
-    """Wait for every launch so far, and fetch the failure that Legate carries for us or for the user's Scope."""
+    """Wait for every launch so far, and learn of all failures, also of the one that Legate carries for the user's Scope."""
     wait()
+    own = failures.take_own()
+    if collective.total(len(own)):
+        for told in collective.of_all(own).values():
+            failures.learn(told)
     if lg.Scope.exception_mode() == DEFERRED:
         _fetch()
 
 
 def wait() -> None:
-    """Wait for every launch so far, and fetch the failure that Legate carries for us, if any."""
+    """Wait for every launch so far."""
     global _ahead  # noqa: PLW0603
     runtime.issue_execution_fence(block=True)
     _ahead = 0
     _kept.clear()
-    # In the user's own deferred scope it stays with Legate, which raises it where that is left.
-    if failures.joined and lg.Scope.exception_mode() != DEFERRED:
-        _fetch()
 
 
 def _fetch() -> None:
-    """Keep the first failure that Legate carries, and let it forget all."""
+    """Learn of the first failure that Legate carries, and let it forget all."""
     try:
         # Legate raises what is pending on leaving a deferred scope into immediate mode, and nowhere else.
         with (
@@ -133,7 +131,7 @@ def _fetch() -> None:
         ):
             pass
     except failures.Carrier as carrier:
-        failures.keep(carrier.failure)
+        failures.learn([carrier.failure])
 
 
 def streams_strictly() -> bool:
@@ -152,7 +150,8 @@ def _cannot_stream(what: str) -> EngineError:
 def _after_fork() -> None:
     global _thread  # noqa: PLW0603
     _thread = None
-    failures.take()  # they are the parent's to report
+    failures.take_own()  # they are the parent's to report
+    failures.take()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -162,9 +161,12 @@ def _report_at_exit() -> None:
     if _thread is None:
         return
     _settle()
+    gc.collect()  # what Legate's own collection finds when it has ended, parts of results, ends the process
     error = failures.take()
     if error is not None:
         exits.fail()
+        if collective.rank:
+            return  # one of the processes tells of it
         with suppress(Exception):  # nobody may be there to read it
             traceback.print_exception(error, file=sys.stderr)
 

@@ -151,7 +151,7 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
     for _, at in unbound:
         if at in bound:
             with device.on_task_stream(variant, context):
-                _bind(variant, stores[at], bound[at])
+                bind(load("cupy") if variant == "GPU" else np, stores[at], bound[at])
         elif not carried:
             stores[at].create_output_buffer((0,), True)  # noqa: FBT003
     if failure is not None:
@@ -290,7 +290,7 @@ class Task:
         """
         views: list[Any] = [None] * self.length
         for n in self.views:
-            views[n] = _view(self.arrays, stores[n])
+            views[n] = view(self.arrays, stores[n])
         if self.anywhere:
             region = tuple([(0, n if at is None else views[at[0]].shape[at[1]]) for at, n in self.extents])
         else:
@@ -360,9 +360,8 @@ def _site(definition: Definition, variant: str, header: Header) -> Site:
     return Site(header.plan, body, body.function_for(variant), xp, library, variant, casts, planned)
 
 
-def _bind(variant: str, store: Any, value: Any) -> None:
+def bind(arrays: Any, store: Any, value: Any) -> None:
     """Give a result of unknown size this tile's part, elements in a row; Legate ends the process where none comes."""
-    arrays = load("cupy") if variant == "GPU" else np
     elements = arrays.asarray(value).reshape(-1)
     room = store.create_output_buffer((int(elements.size),), True)  # noqa: FBT003  Legate's own way to say: bind it
     if elements.size:
@@ -397,14 +396,14 @@ def make_joiner(definition: Definition, variant: str) -> Callable[[Any], None]:
 def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
     plan = header.plan
     arrays = np if site.library == "numpy" else load("cupy")
-    places, *parts = [_view(arrays, store) for store in inputs]
+    places, *parts = [view(arrays, store) for store in inputs]
     # As one list: from a device, every single number would be a copy of its own.
     regions = [tuple((a, b) for a, b in row) for row in places.reshape(-1, len(plan.extents), 2).tolist()]
     gathered = Gathered()
     results: list[Any] = [None] * len(plan.results)
     for r, elements, store in zip(header.recipe.gathered, parts, outputs, strict=True):
         layout = plan.results[r]
-        target = results[r] = _view(arrays, store).reshape(layout.shape)
+        target = results[r] = view(arrays, store).reshape(layout.shape)
         # Where every tile failed there is nothing; the failure is told elsewhere.
         target[...] = 0 if layout.op in (None, "fold") else identity(layout.op, np.dtype(elements.dtype))
         first, values = 0, []
@@ -430,7 +429,7 @@ def _borders(arrays: Any, store: Any, fit: Fit, dtype: np.dtype[Any]) -> Any:
     return np.append(ends[:, 0], ends[-1:, 1] + 1).astype(dtype)
 
 
-def _view(arrays: Any, store: Any) -> Any:
+def view(arrays: Any, store: Any) -> Any:
     """A store's part as an array, without a copy."""
     if arrays is not np:
         return device.view(arrays, store)

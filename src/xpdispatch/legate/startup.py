@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
+from xpdispatch.legate import companions
 from xpdispatch.legate import nvidia_libraries as driver
 from xpdispatch.machine import exits, hardware, memory
 
@@ -25,8 +26,9 @@ from xpdispatch.machine import exits, hardware, memory
 def prepare(package: Path | None = None) -> None:
     """Make ``import legate`` work where there is no driver, and safe everywhere.
 
-    Everywhere it completes ``LEGION_DEFAULT_ARGS``, and loads the CUDA runtime that Legate, in the folder `package`,
-    does not find. Without a driver it loads the stand-in and completes ``LEGATE_CONFIG``.
+    Everywhere it completes ``LEGION_DEFAULT_ARGS``, what several processes need (``companions.py``), and loads the
+    CUDA runtime that Legate, in the folder `package`, does not find. Without a driver it loads the stand-in and
+    completes ``LEGATE_CONFIG``, for the share of the machine that this process has.
     """
     exits.watch()
     runtime = driver.cuda_runtime(package) if package else None
@@ -34,9 +36,13 @@ def prepare(package: Path | None = None) -> None:
         ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
     config = shlex.split(os.environ.get("LEGATE_CONFIG", ""))
     gpus = driver.has_driver() or not sys.platform.startswith("linux")
+    place = companions.place()
+    if place.count > 1:
+        os.environ.update(companions.settings(os.environ, place.here))
     if not gpus:
         driver.load_stand_in()
-        config += missing_flags(config, alone=not has_companions())
+        config += missing_flags(config, place.here)
+        companions.take_share(place)
         os.environ["LEGATE_CONFIG"] = shlex.join(config)
     os.environ["LEGION_DEFAULT_ARGS"] = legion_arguments(config, gpus=gpus)
 
@@ -69,12 +75,6 @@ def flag_values(words: Sequence[str], flag: str) -> list[str]:
     return [value for name, value in pairwise(parts) if name == flag]
 
 
-def has_companions() -> bool:
-    """Whether the environment says that this is one of several processes of a program, or of a batch job's step."""
-    sizes = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_NTASKS")
-    return any(os.environ.get(name, "1") != "1" for name in sizes)
-
-
 def window() -> int:
     """How many operations Legion takes at once, as far as its environment tells; its default is 1,024."""
     words = os.environ.get("LEGION_DEFAULT_ARGS", "").split()
@@ -82,24 +82,21 @@ def window() -> int:
     return int(said[-1]) if said else 1024
 
 
-def missing_flags(words: Sequence[str], *, alone: bool = True) -> list[str]:
-    """Legate's flags that a machine without a driver needs and `words` do not have.
+def missing_flags(words: Sequence[str], here: int = 1) -> list[str]:
+    """Legate's flags that a machine without a driver needs and `words` do not have, for one of so many processes on it.
 
-    Legate's automatic configuration fails without ``--gpus 0``, and on two cores or fewer without ``--cpus``. Its
-    memory is a share of the machine's, whatever this process may have of it, or 256 MB without the automatic
-    configuration; here it is a share of what is free. Each of several processes would take the same: that is left
-    to Legate.
+    Legate's automatic configuration fails without ``--gpus 0``, and on two cores or fewer, or for several processes,
+    without ``--cpus``. Its memory is a share of the machine's, whatever this process may have of it, or 256 MB without
+    the automatic configuration; here it is a share of what is free.
     """
     flags = {word.split("=")[0] for word in words}
     missing = [] if "--gpus" in flags else ["--gpus", "0"]
-    if not alone:
-        return missing
-    cores = hardware.cores()
-    if not flags & {"--cpus", "--omps"} and cores <= 2:
-        missing += ["--cpus", str(cores)]
+    cores = max(1, hardware.cores() // here)
+    if not flags & {"--cpus", "--omps"} and (here > 1 or cores <= 2):
+        missing += ["--cpus", str(cores if cores <= 2 else cores - 1)]  # one for what watches the network
     free = hardware.free_memory()
     if free and not flags & {"--sysmem", "--numamem", "--omps"}:
-        missing += ["--sysmem", str(free * 3 // 4 >> 20)]  # the rest is for Python and the temporaries of bodies
+        missing += ["--sysmem", str(free * 3 // 4 // here >> 20)]  # the rest is for Python and the temporaries of bodies
     return missing
 
 

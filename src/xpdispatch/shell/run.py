@@ -6,6 +6,7 @@ import os
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from typing import Any, NoReturn
 
 from xpdispatch.calling import engines
 from xpdispatch.errors import ArgumentError, MissingError
+from xpdispatch.legate import companions, startup
 from xpdispatch.legate import nvidia_libraries as driver
-from xpdispatch.legate import startup
 from xpdispatch.machine.packages import install_command
 
 _HELP = """\
@@ -30,8 +31,9 @@ usage: xpdispatch run [--engine legate] [Legate's flags] script.py [its flags]
 Run a script under Legate's launcher (the default), or with NumPy alone in this process.
 
   --engine legate  Legate's launcher, with all of its flags. On a machine without an NVIDIA driver, what neither the
-                   flags nor LEGATE_CONFIG say is chosen: --gpus 0, --sysmem (three quarters of the free memory), and
-                   on one or two cores --cpus.
+                   flags nor LEGATE_CONFIG say is chosen: --gpus 0, --sysmem (three quarters of the free memory, shared
+                   by the processes), and for several processes, or on one or two cores, --cpus. Two processes on this
+                   machine: --ranks-per-node 2 --launcher mpirun. What MPI, UCX and Realm need for that is set, too.
   --engine local   Without Legate. Arrays are NumPy's, engine("legate") means this process too, and cupynumeric
                    cannot be imported.
 """
@@ -77,7 +79,7 @@ def legate_command(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """The command line that starts Legate's launcher, and the environment that it gets.
 
     What the words and ``LEGATE_CONFIG`` leave open is settled in ``LEGATE_CONFIG``, which Legate's launcher reads
-    before its command line. Several processes, on this machine or others, are left to Legate.
+    before its command line. Machines beside this one may be others: for them Legate chooses.
     """
     spec = find_spec("legate")
     if spec is None:
@@ -93,8 +95,20 @@ def legate_command(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         environment[variable] = os.pathsep.join(filter(None, (str(folder), environment.get(variable))))
 
     prepend("PATH", Path(sys.executable).parent)  # Legate's launcher starts "python": let that be this one
+    here, more = int(options.ranks_per_node), list[str]()
+    several = options.nodes * here > 1
+    if several:
+        if options.launcher == "none" and companions.place() == companions.ALONE:
+            raise ArgumentError(
+                f"nothing starts {options.nodes * here} processes: the line has no --launcher",
+                hint="add --launcher mpirun, or srun in a batch job",
+            )
+        companions.check(options.launcher, networks())
+        environment |= companions.settings(environment, here)
+        if options.nodes == 1 and options.launcher == "mpirun" and is_open_mpi():
+            more = ["--launcher-extra=--oversubscribe"]  # as many as are asked for, whatever the number of cores
     gpus = True  # as far as anybody here can know
-    if options.launcher == "none" and options.nodes * options.ranks_per_node == 1:
+    if options.nodes == 1:
         _check_program(options)
         # The script may import cupynumeric before xpdispatch, so the linker must find these by itself.
         package = startup.package_of(spec)
@@ -104,9 +118,22 @@ def legate_command(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         gpus = driver.has_driver()
         if not gpus:
             prepend("LD_LIBRARY_PATH", driver.shim().parent)
-            environment["LEGATE_CONFIG"] = shlex.join([*config, *startup.missing_flags(flags)])
+            environment["LEGATE_CONFIG"] = shlex.join([*config, *startup.missing_flags(flags, here)])
     environment["LEGION_DEFAULT_ARGS"] = startup.legion_arguments(flags, gpus=gpus)
-    return [sys.executable, "-m", "legate.driver.driver_exec", *words], environment
+    return [sys.executable, "-m", "legate.driver.driver_exec", *more, *words], environment
+
+
+def networks() -> list[str]:
+    """The networks that Legate was built with; it must be installed."""
+    with startup.unprepared():
+        info: Any = import_module("legate.install_info")
+        return list(info.networks)
+
+
+def is_open_mpi() -> bool:
+    """Whether ``mpirun`` is Open MPI's."""
+    said = subprocess.run(["mpirun", "--version"], capture_output=True, text=True, check=False)  # noqa: S607
+    return "open mpi" in said.stdout.lower() or "openrte" in said.stdout.lower()
 
 
 @contextmanager

@@ -196,18 +196,18 @@ def difference(body: Kernel, arguments: Any, factor: int | None, options: Any = 
     from xpdispatch.legate import leaf
     from xpdispatch.legate.releases import cutting
 
-    tiles: list[tuple[Kernel, Any]] = []
     with nullcontext() if factor is None else cutting(factor), xd.engine("legate"):
         given = [a() if callable(a) else a for a in arguments]
         named = {name: a() if callable(a) else a for name, a in (options or {}).items()}
         answer = body.explain(*given, **named)
-        before, leaf.recorder = leaf.recorder, tiles
+        before, leaf.recorder = leaf.recorder, leaf.Recorder()
         try:
             body(*given, **named)
             xd.synchronize()
+            tiles = leaf.recorder.tiles
         finally:
             leaf.recorder = before
-    real = sorted(region for of, region in tiles if of.name == body.name)
+    real = sorted(region for name, region in tiles if name == body.name)
     if real == sorted(answer.tiles()):
         return ""
     shapes = [getattr(a, "shape", a) for a in given]

@@ -98,17 +98,11 @@ def test_the_tiles_that_legate_made_are_noted(on_legate: Engine) -> None:
 
 def test_tiles_of_the_library_s_own_kernels_are_left_out(on_legate: Engine) -> None:
     """Maxima of floats travel as integers that sort alike, and another kernel turns them back."""
-    from xpdispatch.legate import engine
-
     largest = kernel("x[i, j] -> max y[j]")(lambda xp, x: xp.max(x, axis=0))
     with forced_tiles(4) as tiles:
         largest(on_legate.put(np.arange(34.0).reshape(17, 2)))
         xd.synchronize()
     assert {name for name, _ in tiles} == {largest.name}
-    with engine.forced_tiles(4) as noted:
-        largest(on_legate.put(np.arange(34.0).reshape(17, 2)))
-        xd.synchronize()
-    assert {definition.name for definition, _ in noted} == {largest.name, "from_keys"}
 
 
 # -- check_kernel and cases -------------------------------------------------------------------------------------------

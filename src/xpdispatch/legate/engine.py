@@ -26,6 +26,7 @@ from xpdispatch.machine.packages import install_command
 from xpdispatch.planning.arguments import quick_kinds, shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of, define
 from xpdispatch.planning.plan import Shape
+from xpdispatch.planning.windows import Bounds
 
 if "legate.core" not in sys.modules and threading.current_thread() is not threading.main_thread():
     raise EngineError(
@@ -477,24 +478,23 @@ def machine_here(variants: Sequence[str]) -> tuple[int, str, int, int]:
 
 
 @contextmanager
-def forced_tiles(factor: int, tiles: list[Any] | None = None) -> Iterator[list[Any]]:
+def forced_tiles(factor: int) -> Iterator[list[tuple[str, Bounds]]]:
     """Let Legate cut arrays into so many tiles to a processor, however small they are; notes the tiles down.
 
     Parameters
     ----------
     factor : int
-    tiles : list, optional
-        Where the tiles are appended.
 
     Yields
     ------
-    list of (Definition, Bounds)
-        The tiles of all tasks that have ended by the next synchronisation.
+    list of (str, Bounds)
+        The kernels' names and the tiles of all tasks that have ended by the next synchronisation, in every process;
+        those that the library launches for its own work are left out.
     """
-    tiles = [] if tiles is None else tiles
-    before, leaf.recorder = leaf.recorder, tiles
+    before = leaf.recorder
+    leaf.recorder = recorder = leaf.Recorder()
     try:
         with cutting(factor):
-            yield tiles
+            yield recorder.tiles
     finally:
         leaf.recorder = before

@@ -13,8 +13,8 @@ from typing import Any
 import legate.core as lg
 
 from xpdispatch.errors import EngineError
-from xpdispatch.legate import collective, failures, garbage, startup
-from xpdispatch.machine import exits
+from xpdispatch.legate import collective, failures, garbage, leaf, startup
+from xpdispatch.machine import exits, progress
 
 runtime = lg.get_legate_runtime()
 _thread = threading.main_thread().ident
@@ -34,6 +34,7 @@ To drop a store is an operation for Legion, which holds the program up while too
 and Python drops stores with its lock held, without which no task in Python can end. A program that runs that far
 ahead stands still for ever. ``startup.py`` widens Legion's window, but not where Legate was imported first.
 """
+progress.elsewhere = collective.rank > 0
 DEFERRED, IGNORED = int(lg.ExceptionMode.DEFERRED), int(lg.ExceptionMode.IGNORED)
 
 
@@ -108,6 +109,8 @@ def _settle() -> None:
     if collective.total(len(own)):
         for told in collective.of_all(own).values():
             failures.learn(told)
+    if leaf.recorder is not None and collective.several:
+        leaf.recorder.learn(collective.of_all(leaf.recorder.own()).values())
     if lg.Scope.exception_mode() == DEFERRED:
         _fetch()
 

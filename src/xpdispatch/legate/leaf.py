@@ -6,7 +6,7 @@ import hashlib
 import marshal
 import math
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from operator import itemgetter
@@ -63,8 +63,37 @@ class Header:
     cast: tuple[bool, ...]
 
 
-recorder: list[tuple[Definition, Bounds]] | None = None
-"""Where the tiles of this process' tasks are noted down, for the checks that run the same ones with NumPy."""
+class Recorder:
+    """The tiles of tasks, for the checks that run the same ones with NumPy.
+
+    Attributes
+    ----------
+    tiles : list of (str, Bounds)
+        Names of kernels and tiles: first those that all processes know, then this one's own.
+    known : int
+        How many all know.
+    """
+
+    def __init__(self) -> None:
+        self.tiles: list[tuple[str, Bounds]] = []
+        self.known = 0
+
+    def note(self, definition: Definition, tile: Bounds) -> None:
+        """Note a tile of this process down, of a kernel that is not the library's own."""
+        if not str(getattr(definition.body.function, "__module__", "")).startswith("xpdispatch."):
+            self.tiles.append((definition.name, tile))
+
+    def own(self) -> list[tuple[str, Bounds]]:
+        """Those of this process since :meth:`learn`."""
+        return self.tiles[self.known :]
+
+    def learn(self, told: Iterable[list[tuple[str, Bounds]]]) -> None:
+        """Put those of all processes in place of this one's own."""
+        self.tiles[self.known :] = [tile for tiles in told for tile in tiles]
+        self.known = len(self.tiles)
+
+
+recorder: Recorder | None = None
 
 _PICKLED = pickle.dumps(None, pickle.HIGHEST_PROTOCOL)[0]
 """How a pickle begins; nothing that is marshalled does."""
@@ -138,7 +167,7 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
         else:
             region, values = _QUIET.copy().run(task.run, stores, inline, scalars)
         if recorder is not None and values:
-            recorder.append((definition, task.place(stores)))
+            recorder.note(definition, task.place(stores))
         if unbound and values:
             bound = {at: task.place(stores) if r == _PLACES else values[r] for r, at in unbound}
     except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process

@@ -14,6 +14,7 @@ import numpy as np
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
 from xpdispatch.language.terms import Term
+from xpdispatch.legate.collective import of_all
 from xpdispatch.legate.fences import runtime
 from xpdispatch.legate.releases import STORES, interface_of, memory, plain_store
 from xpdispatch.machine.packages import install_command
@@ -297,4 +298,10 @@ def memory_limit() -> tuple[int, str]:
     target = runtime.machine.preferred_target
     on_gpu = target == lg.TaskTarget.GPU
     flag, count = ("fbmem", runtime.machine.count(target)) if on_gpu else ("sysmem", runtime.node_count)
-    return memory(flag) * count, flag
+    return _least_memory(flag) * count, flag
+
+
+@cache
+def _least_memory(flag: str) -> int:
+    """Bytes that every process has of a kind of memory: all must refuse a call, or none."""
+    return min(of_all(memory(flag)).values())

@@ -13,6 +13,9 @@ from typing import Any, TypeAlias
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Called with how much is done, of how much, and what is being done."""
 
+elsewhere = False
+"""Whether another process of the same program shows the bars."""
+
 _AFTER, _EVERY = 2.0, 0.1
 _shown: ContextVar[bool] = ContextVar("shown", default=False)
 
@@ -59,7 +62,7 @@ def _nowhere(done: int, of: int, what: str) -> None:
 
 
 def _can_show() -> bool:
-    if find_spec("rich") is None:
+    if elsewhere or find_spec("rich") is None:
         return False
     if sys.stderr is not None and sys.stderr.isatty():
         return True

@@ -13,7 +13,6 @@ from xpdispatch.calling.engines import engine, get_engine
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.runtime import synchronize
 from xpdispatch.errors import EngineError, UnsupportedError, XPDispatchError
-from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.tiles import describe, whole
 from xpdispatch.planning.windows import Bounds
 from xpdispatch.testing.comparison import Arrays, compare
@@ -88,8 +87,8 @@ def forced_tiles(factor: int = 4) -> Iterator[list[tuple[str, Bounds]]]:
     ------
     list of (str, tuple of (int, int))
         The name of the kernel, and for each of its split indices where the tile begins and ends. A tile is in the
-        list when its task has ended, all tiles at the next synchronisation. Kernels that the library launches for its
-        own work are left out.
+        list when its task has ended, all tiles, those of other processes too, at the next synchronisation. Kernels
+        that the library launches for its own work are left out.
 
     Raises
     ------
@@ -107,17 +106,8 @@ def forced_tiles(factor: int = 4) -> Iterator[list[tuple[str, Bounds]]]:
             xpdispatch.synchronize()
         assert len(tiles) > 2  # ("saxpy", ((0, 3),)), ("saxpy", ((3, 6),)), ...
     """
-    with get_engine("legate").forced_tiles(factor, _Tiles()) as tiles:
+    with get_engine("legate").forced_tiles(factor) as tiles:
         yield tiles
-
-
-class _Tiles(list[Any]):
-    """A list of tiles that takes definitions and keeps their names."""
-
-    def append(self, tile: tuple[Definition, Bounds]) -> None:
-        definition, rect = tile
-        if not str(getattr(definition.body.function, "__module__", "")).startswith("xpdispatch."):
-            super().append((definition.name, rect))
 
 
 def _on_legate(trial: Trial, factor: int) -> tuple[list[Bounds], Arrays | Exception]:

@@ -42,9 +42,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 
-from xpdispatch.legate import fences, leaf
+from xpdispatch.legate import agreement, fences, leaf
 from xpdispatch.legate.bodies import check_bodies
-from xpdispatch.legate.fences import IGNORED, runtime, synchronize
+from xpdispatch.legate.fences import IGNORED, call_site, runtime, synchronize
 from xpdispatch.legate.launch import Launch, check_room, issue, issue_joiner, make_launch
 from xpdispatch.legate.releases import STORES, cutting, least_size
 from xpdispatch.legate.stores import (
@@ -99,6 +99,9 @@ class _Runner:
             check_wrappable(self.kind)
         self.some_variants = definition.variants != VARIANTS
         self.concurrent = bool(definition.options.get("concurrent"))
+        out = zip(definition.signature.results, body.written_at, strict=True)
+        self.names = [*(s.name for s in body.slots), *(str(t.name) for t, at in out if at >= len(body.slots))]
+        """Of all values."""
         self.launches = BoundedCache()
         """By scalars, of which those that are not numbers can decide a result's dtype."""
         numbers = all(type(s) in (float, int, complex) for s in call.scalars)
@@ -129,7 +132,7 @@ class _Runner:
         told = lg.Scope.provenance()
         if told and told == _provenance:  # another kernel that is a step of this call
             return self(values)
-        with lg.Scope(provenance=_tell(told, self.definition.name, _call_site())):
+        with lg.Scope(provenance=_tell(told, self.definition.name, call_site())):
             return self(values)
 
     def __call__(self, values: Sequence[Any]) -> list[Any]:
@@ -137,6 +140,9 @@ class _Runner:
         fences.check_thread()
         definition = self.definition
         body = definition.body
+        site = call_site()
+        if agreement.wanted:
+            agreement.check(f"kernel {definition.name!r}", site, self.names, values)
         if self.some_variants:
             _check_variants(definition)
         if self.concurrent:
@@ -144,7 +150,6 @@ class _Runner:
         scalars = tuple([values[at] for at in body.scalar_at])
         operands = self._operands(values)
         given = self._given(values, operands) if self.writes else self.nothing
-        site = _call_site()
         payload = self._payload(site, operands, scalars)
         launch = self._launch(operands, given, scalars)
         may_overlap = self.writes or launch.mixed
@@ -308,14 +313,6 @@ def _overlap(left: Held, right: Held) -> bool:
     if left.value is not None and right.value is not None:
         return share_memory("numpy", left.value, right.value)
     return left.store is not None and right.store is not None and bool(left.store.overlaps(right.store))
-
-
-def _call_site() -> tuple[str, int]:
-    """File and line of the call in the user's own code."""
-    frame: Any = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xpdispatch."):
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _tell(told: str, name: str, site: tuple[str, int]) -> str:

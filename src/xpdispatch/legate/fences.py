@@ -13,7 +13,7 @@ from typing import Any
 import legate.core as lg
 
 from xpdispatch.errors import EngineError
-from xpdispatch.legate import collective, failures, garbage, leaf, startup
+from xpdispatch.legate import agreement, collective, failures, garbage, leaf, startup
 from xpdispatch.machine import exits, progress
 
 runtime = lg.get_legate_runtime()
@@ -58,6 +58,14 @@ def check_thread() -> None:
     )
 
 
+def call_site() -> tuple[str, int]:
+    """File and line of the call in the user's own code."""
+    frame: Any = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xpdispatch."):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
 def keep(store: Any) -> None:
     """Keep a store until its tasks have ended."""
     _kept.append(store)
@@ -97,6 +105,8 @@ def synchronize() -> None:
     check_thread()
     if streams_strictly():
         raise _cannot_stream("a wait")
+    if agreement.wanted:
+        agreement.check("a synchronisation", call_site())
     _settle()
     garbage.resume()
     failures.raise_first()
@@ -163,6 +173,11 @@ os.register_at_fork(after_in_child=_after_fork)
 def _report_at_exit() -> None:
     if _thread is None:
         return
+    if agreement.wanted:
+        try:
+            agreement.check("the end of the program", None)
+        except EngineError as error:
+            failures.learn([failures.describe(0, (), error, "", short=False)])
     _settle()
     gc.collect()  # what Legate's own collection finds when it has ended, parts of results, ends the process
     error = failures.take()

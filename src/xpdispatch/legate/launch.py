@@ -19,7 +19,7 @@ from xpdispatch.legate.alignment import Fit, Recipe, Rects, bytes_of_rects, reci
 from xpdispatch.legate.fences import runtime, submit
 from xpdispatch.legate.leaf import Header, packed_header
 from xpdispatch.legate.rects import rects_of, rects_of_windows
-from xpdispatch.legate.releases import MOST_UNBOUND, cutting_cells, least_extents, type_of_bytes
+from xpdispatch.legate.releases import IMAGES_OF_ANY_RANK, MOST_UNBOUND, cutting_cells, least_extents, type_of_bytes
 from xpdispatch.legate.stores import Held, grid_store, memory_limit, store_behind
 from xpdispatch.legate.tasks import joiner_of, library, task_of
 from xpdispatch.planning.arguments import plan_of, refuse_empty
@@ -132,7 +132,7 @@ def make_launch(
         deterministic=definition.deterministic,
         most_unbound=MOST_UNBOUND,
         pointers=[p for p, h in enumerate(operands) if h.followable],
-        uncut=_uncut(operands),
+        uncut=_uncut(plan, operands),
     )
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
     cast = tuple(layout.op is None and r in body.buffers for r, layout in enumerate(plan.results))
@@ -251,10 +251,21 @@ def _add_arrays(task: Any, launch: Launch, entries: Sequence[Any], results: Sequ
     return variables
 
 
-def _uncut(operands: Sequence[Held]) -> list[int]:
-    """The operands whose halos are not cut: views, of which Legate has no image; all, where no CPU could make rects."""
+def _uncut(plan: Plan, operands: Sequence[Held]) -> list[int]:
+    """The operands whose halos are not cut.
+
+    These are views, and on some releases arrays of other ranks than the tiles, of which Legate has no image; and all of
+    them where no CPU could make rects.
+    """
     cpus = runtime.machine.count(lg.TaskTarget.CPU)
-    return [p for p, h in enumerate(operands) if not cpus or h.store is None or h.store.transformed]
+    return [
+        p
+        for p, h in enumerate(operands)
+        if not cpus
+        or h.store is None
+        or h.store.transformed
+        or (len(h.shape) != len(plan.indices) and not IMAGES_OF_ANY_RANK)
+    ]
 
 
 def _rects(plan: Plan, kind: Rects, entry: Any) -> Any:

@@ -26,6 +26,10 @@ MOST_UNBOUND = 99 if hasattr(lg, "StreamingMode") else 1
 """How many results of unknown size a launch in several tiles may have: with two, Legate 25.10 can stand still."""
 
 
+IMAGES_OF_ANY_RANK = hasattr(lg, "min_extents")
+"""Whether tasks get the right part of an image of an array of another rank than the tiles; before Legate 26.6 not."""
+
+
 @lru_cache
 def type_of_bytes(count: int) -> Any:
     """Legate's type for so many bytes, which it finds out anew where none is given; None where it has no name here."""

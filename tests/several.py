@@ -1,0 +1,255 @@
+"""What holds where several processes run one program, each of them with these tests: ``test_several_processes.py``.
+
+``xpdispatch run --ranks-per-node 2 --launcher mpirun --cpus 1 -m pytest tests/several.py``
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import cupynumeric as cn
+import legate.core as lg
+import numpy as np
+import pytest
+
+import xpdispatch as xd
+from xpdispatch import kernel
+from xpdispatch.legate import collective, stores
+from xpdispatch.machine import hardware, progress
+from xpdispatch.testing import check_on_legate, forced_tiles
+
+RANK, COUNT = collective.rank, collective.runtime.node_count
+
+
+def everywhere(value: Any) -> list[Any]:
+    """What all processes have here, by rank."""
+    told = collective.of_all(value)
+    assert list(sorted(told)) == list(range(COUNT))
+    return [told[rank] for rank in range(COUNT)]
+
+
+@kernel("x[i] -> y[i]", dtype="x")
+def refuse(xp: Any, x: Any, value: float) -> Any:
+    if xp.any(x == value):
+        raise ValueError(f"there is {value}")
+    return x + 1
+
+
+class Mute(Exception):
+    """Cannot be pickled."""
+
+    def __reduce__(self) -> Any:
+        raise pickle.PicklingError("never")
+
+
+def raised() -> tuple[str, str, list[str]]:
+    with pytest.raises(Exception) as caught:  # noqa: B017, PT011  whatever it is
+        xd.synchronize()
+    return type(caught.value).__name__, str(caught.value), list(caught.value.__notes__)
+
+
+def test_there_are_several_processes_and_each_has_tiles() -> None:
+    assert COUNT > 1
+    ran: list[int] = []
+
+    @kernel("x[i] -> y[i]")
+    def double(xp, tile, x):
+        ran.append(tile.start("i"))
+        return 2 * x
+
+    with forced_tiles(2) as tiles:
+        np.testing.assert_array_equal(np.asarray(double(cn.arange(40.0))), 2 * np.arange(40.0))
+        xd.synchronize()
+    own = [sorted(set(starts)) for starts in everywhere(ran)]
+    assert all(own)
+    assert sorted(start for starts in own for start in starts) == sorted(start for _, ((start, _),) in tiles)
+    assert len({tuple(t) for t in everywhere(tiles)}) == 1, "all know the same tiles"
+    assert len(tiles) == 2 * COUNT
+
+
+# -- failures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [0, 17, 39], ids=["first tile", "middle", "last tile"])
+def test_a_failure_on_one_tile_is_raised_in_every_process(value: int) -> None:
+    x = cn.arange(40.0)
+    with forced_tiles(2):
+        refuse(x, value)
+        good = refuse(x, -1)
+        found = raised()
+        assert found[:2] == ("ValueError", f"there is {value}")
+        assert "kernel 'refuse', tile i = " in found[2][0]
+        assert len({repr(f) for f in everywhere(found)}) == 1
+        xd.synchronize()
+        np.testing.assert_array_equal(np.asarray(good), np.arange(40.0) + 1)
+        np.testing.assert_array_equal(np.asarray(refuse(x, 99)), np.arange(40.0) + 1)
+
+
+@pytest.mark.parametrize(
+    ("thrown", "name"),
+    [
+        (Mute("mute"), "KernelError"),
+        (KeyboardInterrupt("stop"), "KernelError"),
+        (SystemExit(3), "KernelError"),
+        (KeyError("long " * 20_000), "KeyError"),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_what_cannot_be_handed_on_as_it_is(thrown: BaseException, name: str) -> None:
+    @kernel("x[i] -> y[i]", dtype="x")
+    def throw(xp, tile, x):
+        if tile.start("i"):
+            raise thrown
+        return x
+
+    with forced_tiles(1):
+        throw(cn.arange(40.0))
+        assert raised()[0] == name
+        xd.synchronize()
+
+
+def test_a_thousand_failures() -> None:
+    x = cn.arange(40.0)
+    with forced_tiles(2):
+        for _ in range(1000):
+            refuse(x, 3)
+        name, _, notes = raised()
+    assert name == "ValueError"
+    assert notes[-1] == "at least 999 more tiles failed, in 1000 calls altogether"
+    xd.synchronize()
+
+
+def test_failures_while_other_launches_wait() -> None:
+    """Of many launches, some of which fail, the first in the order of the program is raised."""
+    x = cn.arange(40.0)
+    with forced_tiles(2):
+        for n in range(30):
+            x = refuse(x, 25 if n == 7 else -1)
+            refuse(x, n + 39)
+        assert raised()[1] == "there is 39", "the largest element of the first of them"
+    xd.synchronize()
+
+
+def test_a_body_with_a_result_of_unknown_size_fails() -> None:
+    @kernel("x[i] -> y[?]", dtype="x")
+    def some(xp, x):
+        if xp.any(x == 5):
+            raise ValueError("there is 5")
+        return x[x > 2]
+
+    with forced_tiles(1):
+        with pytest.raises(ValueError, match="there is 5"):
+            some(cn.arange(40.0))
+        np.testing.assert_array_equal(np.asarray(some(cn.arange(5.0))), [3.0, 4.0])
+
+
+@pytest.mark.parametrize("mode", ["DEFERRED", "IGNORED"])
+def test_failures_in_a_scope_of_legate_s_own(mode: str) -> None:
+    x, told = cn.arange(40.0), ""
+    with forced_tiles(1):
+        try:
+            with lg.Scope(exception_mode=lg.ExceptionMode[mode]):
+                for _ in range(7):
+                    refuse(x, 3)
+        except ValueError as error:
+            told = str(error)
+        assert everywhere(told) == ["there is 3" if mode == "DEFERRED" else ""] * COUNT
+        xd.synchronize()
+
+
+def test_failures_are_found_in_a_scope_of_fewer_processors() -> None:
+    """A part of the machine cannot ask the others: what failed there is told when all are asked."""
+    x = cn.arange(40.0)
+    machine = lg.get_machine()
+    with forced_tiles(1):
+        with lg.Scope(machine=machine[:1]):
+            refuse(x, 3)
+            assert raised()[1] == "there is 3"
+        refuse(x, 39)
+        with lg.Scope(machine=machine[:1]):
+            xd.synchronize()
+        assert raised()[1] == "there is 39"
+
+
+# -- what each process has for itself -------------------------------------------------------------------------------
+
+
+def test_each_process_has_its_own_copy_of_numpy_arrays() -> None:
+    """Tasks read the NumPy array of the process that they run in, and every process gets all of the answer."""
+    x, out = np.arange(40.0), np.zeros(40)
+    with xd.engine("legate"), forced_tiles(1):
+        refuse(x, -1, out=out)
+    np.testing.assert_array_equal(out, x + 1)
+
+    @kernel("x[i] -> sum s[]")
+    def total(xp, x):
+        return xp.sum(x)
+
+    into = np.zeros(())
+    with xd.engine("legate"), forced_tiles(1):
+        total(x, out=into)
+    assert into == x.sum()
+    assert everywhere(out.tolist()) == [out.tolist()] * COUNT
+
+
+def test_results_of_no_axes_and_what_is_asked_of_the_runtime() -> None:
+    np_ = xd.array_module()
+    assert np_ is cn
+
+    @kernel("x[i] -> sum s[], max hi[]", deterministic=True)
+    def both(xp, x):
+        return xp.sum(x), xp.max(x)
+
+    values = np.random.default_rng(0).normal(size=1001)
+    with forced_tiles(2):
+        s, hi = both(cn.array(values))
+        assert float(hi) == values.max()
+    assert len(set(everywhere(float(s)))) == 1, "the same bits in every process"
+    with xd.timed() as t:
+        both(cn.array(values))
+    assert t.milliseconds > 0
+
+
+def test_check_and_explain_see_the_tiles_of_all_processes() -> None:
+    assert check_on_legate(refuse, np.arange(40.0), -1.0).tilings > 0
+    with forced_tiles(3) as tiles, xd.engine("legate"):
+        answer = refuse.explain(cn.arange(40.0), -1.0)
+        refuse(cn.arange(40.0), -1.0)
+        xd.synchronize()
+    assert sorted(tile for _, tile in tiles) == sorted(answer.tiles())
+    assert answer.count == 3 * COUNT
+
+
+def test_a_call_that_does_not_fit_is_refused_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one process has less memory than the others, all refuse."""
+    monkeypatch.setattr(stores, "memory", lambda flag: 4096 << RANK)
+    stores._least_memory.cache_clear()
+    try:
+        with pytest.raises(xd.EngineError, match="Legate has 0 MiB in all"):
+            refuse(cn.arange(float(1024 * COUNT)), -1.0)
+    finally:
+        stores._least_memory.cache_clear()
+
+
+def test_one_process_shows_the_progress() -> None:
+    assert everywhere(progress.elsewhere) == [False] + [True] * (COUNT - 1)
+
+
+def test_each_process_has_its_share_of_the_cores() -> None:
+    import os
+
+    if (os.cpu_count() or 1) < COUNT:
+        pytest.skip(f"{COUNT} processes share {os.cpu_count()} cores")
+    shares = everywhere(sorted(os.sched_getaffinity(0)))
+    assert len({core for share in shares for core in share}) == sum(map(len, shares)), "no core has two processes"
+    assert hardware.cores() == len(shares[RANK])
+
+
+def test_what_processes_tell_one_another_may_be_large() -> None:
+    sent = np.full(3_000_000, RANK, np.uint8).tobytes()
+    assert [len(told) for told in everywhere(sent)] == [3_000_000] * COUNT
+    assert [told[-1] for told in everywhere(sent)] == list(range(COUNT))
+    assert collective.total(RANK) == sum(range(COUNT))
+    assert io  # noqa: PLC0415

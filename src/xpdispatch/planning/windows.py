@@ -126,6 +126,11 @@ class Layout:
         """The first elements along the axes that a body gets on a tile."""
         return tuple([0 if a == WHOLE else self.held(axis, *region[a])[0] for axis, a in enumerate(self.axes)])
 
+    def inside(self, axis: int) -> tuple[int, int]:
+        """The first element of an axis' index whose window begins in the array, and the one after the last to end there."""
+        below, above, scale = self.reaches[axis]
+        return -(-below // scale), (int(self.shape[axis] or 0) - above) // scale
+
     def halo(self, axis: int, start: int, stop: int) -> tuple[int, int]:
         """Elements of the halo below and above that a body gets on a tile."""
         if not self.reaches:
@@ -165,6 +170,27 @@ class Layout:
                 first = self.origin(axis, domain) if origin is None else origin[axis]
                 slices.append(slice(low - first, high - first))
         return tuple(slices), outside
+
+
+def borders(domain: Bounds, layouts: Sequence[Layout]) -> tuple[Bounds, list[Bounds]]:
+    """The part of a domain where the windows of these arrays lie within them, and the strips around it.
+
+    All of it, and none, where the strips would leave nothing in between.
+    """
+    inside = list(domain)
+    for layout in layouts:
+        for axis, a in enumerate(layout.axes):
+            if a != WHOLE:
+                (start, stop), (low, high) = inside[a], layout.inside(axis)
+                inside[a] = max(start, low), min(stop, high)
+    strips: list[Bounds] = []
+    rest = domain
+    for a, ((start, stop), (low, high)) in enumerate(zip(domain, inside, strict=True)):
+        if low >= high:
+            return domain, []
+        strips += [(*rest[:a], ends, *rest[a + 1 :]) for ends in ((start, low), (high, stop)) if ends[0] < ends[1]]
+        rest = (*rest[:a], (low, high), *rest[a + 1 :])
+    return rest, strips
 
 
 def slices_of(region: Bounds, starts: Sequence[int]) -> list[slice]:

@@ -6,6 +6,7 @@ clocks, data, or what ran before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from xpdispatch.machine.hardware import cache_bytes
 from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.tiles import is_empty
-from xpdispatch.planning.windows import Bounds, Layout
+from xpdispatch.planning.windows import Bounds, Layout, borders
 from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
 from xpdispatch.running.counting import Measured, measure
@@ -47,6 +48,9 @@ _MANY = 8
 
 _FETCHED = 32 << 20
 """The same where results are new: the system hands out so much, or more, page by page, and results have their own."""
+
+_STRIP = 3 << 17
+"""A call of the body on a strip along a border takes some 60 us: that long it takes to pad windows of so many bytes."""
 
 
 class Cuts(NamedTuple):
@@ -124,11 +128,19 @@ class Cutter:
         kept = Known(keeps=True) if known is None else known  # from one tile to the next
         self.traced = Traced(site, kept) if plain and can_be_traced(definition, site.plan) else None
         self.whole, self.by_tile = Whole(site, AT_ONCE if known is None else known), ByTile(site, kept)
-        self.cut = definition.cut and plain
+        plan = site.plan
+        self.cut = definition.cut and plain and not (len(plan.spaces) > 1 or plan.images or plan.least)
+        ordered = any(layout.op or layout.concatenated for layout in plan.results)
+        self._padded = [
+            (layout, dtype.itemsize)
+            for layout, dtype in zip(plan.operands, map(np.dtype, self.dtypes), strict=True)
+            if layout.reaches and layout.boundary not in (None, "clip", "valid") and self.cut and not ordered
+        ]
         self.cache = forced or cache_bytes()
         # What dry runs tell, by types of scalars or, where sums of floats depend on it, their values; cuts by that, the
-        # sizes of what is cut and the order of its axes; candidates by sizes; at most 256 each.
+        # sizes of what is cut and the order of its axes; candidates by sizes; borders by bounds; at most 256 each.
         self._dry_runs, self._cuts, self._candidates = BoundedCache(), BoundedCache(), BoundedCache()
+        self._borders = BoundedCache()
         self._volumes = Volumes(site.plan, tuple(np.dtype(d).itemsize for d in (*self.dtypes, *self._expected())))
 
     def _expected(self) -> list[Any]:
@@ -150,21 +162,41 @@ class Cutter:
         new: bool,
     ) -> Choice:
         """The strategy, the tiles and the threads for a call on these arrays."""
-        regions: Sequence[Bounds] = (domain,)
+        inside, strips = self.borders(domain)
+        regions: Sequence[Bounds] = (inside,)
         workers = 1
-        if self.candidate(domain):
-            cuts, workers = self.cuts(domain, operands, scalars).on(threads, new=new)
-            regions = cuts.regions(domain)
+        if self.candidate(inside):
+            cuts, workers = self.cuts(inside, operands, scalars).on(threads, new=new and not strips)
+            regions = cuts.regions(inside)
         count, traced = len(regions), self.traced
+        regions = (*regions, *strips)
         if traced is not None and not traced.why_not:
             least = _FETCHED if any([t is None for t in targets]) else _LARGE  # noqa: C419  a list is quicker
             if count >= _MANY or (count == 1 and _holds_large(operands, least)):
                 return Choice(traced, regions, workers)
-        return Choice(self.whole if count == 1 else self.by_tile, regions, workers)
+        return Choice(self.whole if len(regions) == 1 else self.by_tile, regions, workers)
 
     def fixed(self, domain: Bounds, operands: Sequence[Any]) -> bool:
         """Whether all calls over this domain run the body on the whole."""
-        return not self.candidate(domain) and (self.traced is None or not _holds_large(operands, _LARGE))
+        cut = self.candidate(domain) or self.borders(domain)[1]
+        return not cut and (self.traced is None or not _holds_large(operands, _LARGE))
+
+    def borders(self, domain: Bounds) -> tuple[Bounds, Sequence[Bounds]]:
+        """What is cut further, and the strips that are taken off it, so that only their windows are copied."""
+        if not self._padded:
+            return domain, ()
+        found: tuple[Bounds, Sequence[Bounds]] | None = self._borders.get(domain)
+        if found is None:
+            inside, strips = borders(domain, [layout for layout, _ in self._padded])
+            saved = self._copied(domain) - sum(map(self._copied, strips))
+            pays = forced or saved >= _STRIP * len(strips)
+            found = self._borders[domain] = (inside, strips) if pays else (domain, ())
+        return found
+
+    def _copied(self, region: Bounds) -> int:
+        """The bytes of a tile's windows that go beyond their arrays."""
+        parts = [(n, layout.held_shape(region)) for layout, n in self._padded if layout.cut(region, region)[1]]
+        return sum(n * math.prod(shape) for n, shape in parts)
 
     def candidate(self, domain: Bounds) -> bool:
         """Whether calls over this domain may be cut; says no to small ones at little cost."""
@@ -177,8 +209,8 @@ class Cutter:
         return found
 
     def _is_candidate(self, sizes: tuple[int, ...]) -> bool:
-        plan, cache = self.site.plan, self.cache
-        if not sizes or len(plan.spaces) > 1 or plan.images or plan.least:
+        cache = self.cache
+        if not sizes:
             return False
         guess = costs.guess(self._volumes)
         if not (forced or costs.large_enough(self._volumes, sizes, guess, cache)):

@@ -76,6 +76,11 @@ class Layout:
     boundary: Boundary | None = None
     concatenated: bool = False
 
+    @property
+    def is_padded(self) -> bool:
+        """Whether something stands in for what is outside of an operand with a halo."""
+        return bool(self.reaches) and self.boundary not in (None, "clip", "valid")
+
     def tile_shape(self, sizes: Sequence[int]) -> tuple[Any, ...]:
         """The shape of this array's part of a tile with these sizes of the indices; None as in `shape`.
 
@@ -127,7 +132,7 @@ class Layout:
         return tuple([0 if a == WHOLE else self.held(axis, *region[a])[0] for axis, a in enumerate(self.axes)])
 
     def inside(self, axis: int) -> tuple[int, int]:
-        """The first element of an axis' index whose window begins in the array, and the one after the last to end there."""
+        """The elements of an axis' index whose windows lie in the array: the first, and the one after the last."""
         below, above, scale = self.reaches[axis]
         return -(-below // scale), (int(self.shape[axis] or 0) - above) // scale
 
@@ -172,15 +177,15 @@ class Layout:
         return tuple(slices), outside
 
 
-def borders(domain: Bounds, layouts: Sequence[Layout]) -> tuple[Bounds, list[Bounds]]:
-    """The part of a domain where the windows of these arrays lie within them, and the strips around it.
+def borders(domain: Bounds, operands: Sequence[Layout]) -> tuple[Bounds, list[Bounds]]:
+    """The part of a domain for which no window goes beyond its array, and the strips around it.
 
-    All of it, and none, where the strips would leave nothing in between.
+    All of it, and none, where strips would leave nothing in between.
     """
     inside = list(domain)
-    for layout in layouts:
+    for layout in operands:
         for axis, a in enumerate(layout.axes):
-            if a != WHOLE:
+            if a != WHOLE and layout.is_padded:
                 (start, stop), (low, high) = inside[a], layout.inside(axis)
                 inside[a] = max(start, low), min(stop, high)
     strips: list[Bounds] = []

@@ -131,11 +131,7 @@ class Cutter:
         plan = site.plan
         self.cut = definition.cut and plain and not (len(plan.spaces) > 1 or plan.images or plan.least)
         ordered = any(layout.op or layout.concatenated for layout in plan.results)
-        self._padded = [
-            (layout, dtype.itemsize)
-            for layout, dtype in zip(plan.operands, map(np.dtype, self.dtypes), strict=True)
-            if layout.reaches and layout.boundary not in (None, "clip", "valid") and self.cut and not ordered
-        ]
+        self.bordered = self.cut and not ordered and any(layout.is_padded for layout in plan.operands)
         self.cache = forced or cache_bytes()
         # What dry runs tell, by types of scalars or, where sums of floats depend on it, their values; cuts by that, the
         # sizes of what is cut and the order of its axes; candidates by sizes; borders by bounds; at most 256 each.
@@ -182,12 +178,12 @@ class Cutter:
         return not cut and (self.traced is None or not _holds_large(operands, _LARGE))
 
     def borders(self, domain: Bounds) -> tuple[Bounds, Sequence[Bounds]]:
-        """What is cut further, and the strips that are taken off it, so that only their windows are copied."""
-        if not self._padded:
+        """What is cut further, and strips of it that run alone, so that only their windows are padded."""
+        if not self.bordered:
             return domain, ()
         found: tuple[Bounds, Sequence[Bounds]] | None = self._borders.get(domain)
         if found is None:
-            inside, strips = borders(domain, [layout for layout, _ in self._padded])
+            inside, strips = borders(domain, self.site.plan.operands)
             saved = self._copied(domain) - sum(map(self._copied, strips))
             pays = forced or saved >= _STRIP * len(strips)
             found = self._borders[domain] = (inside, strips) if pays else (domain, ())
@@ -195,8 +191,11 @@ class Cutter:
 
     def _copied(self, region: Bounds) -> int:
         """The bytes of a tile's windows that go beyond their arrays."""
-        parts = [(n, layout.held_shape(region)) for layout, n in self._padded if layout.cut(region, region)[1]]
-        return sum(n * math.prod(shape) for n, shape in parts)
+        return sum(
+            np.dtype(dtype).itemsize * math.prod(layout.held_shape(region))
+            for layout, dtype in zip(self.site.plan.operands, self.dtypes, strict=True)
+            if layout.cut(region, region)[1]
+        )
 
     def candidate(self, domain: Bounds) -> bool:
         """Whether calls over this domain may be cut; says no to small ones at little cost."""

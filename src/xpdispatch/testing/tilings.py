@@ -157,8 +157,7 @@ def adversarial(plan: Plan, seed: int, special: Mapping[str, Sequence[int]]) -> 
     rng = np.random.default_rng(seed)
     inside, _ = borders(whole(plan), plan.operands)
     kinds = [
-        _kinds(n, special.get(name, ()), ends)
-        for name, n, ends in zip(plan.indices, plan.extents, inside, strict=True)
+        _kinds(n, special.get(name, ()), ends) for name, n, ends in zip(plan.indices, plan.extents, inside, strict=True)
     ]
     cuttable = [d for d, k in enumerate(kinds) if k]
 

@@ -313,9 +313,12 @@ def test_what_a_body_gets_inside_is_the_caller_s_memory() -> None:
 
 def test_strips_are_taken_off_where_it_pays_and_may_be() -> None:
     def strips(line: str, boundary: Any, n: int = 1000, **options: Any) -> int:
-        made = kernel(line, boundary=boundary, dtype="u", **options)(lambda xp, u: None)
-        cutter = cutter_of(made, np.ones((n, n)))
-        return len(cutter.borders(whole(cutter.site.plan))[1])
+        def ones(xp: Any, tile: Any, u: Any) -> Any:
+            sizes = {"i": tile.size("i"), "j": tile.size("j") if "j" in line else 0, ":": u.shape[1], "?": 5}
+            return xp.ones([sizes[axis] for axis in line.split("v[")[1][:-1].split(",")])
+
+        cutter = cutter_of(kernel(line, boundary=boundary, dtype="u", **options)(ones), np.ones((n, n)))
+        return len(cutter.borders(whole(cutter.site.plan), ())[1])
 
     assert strips("u[i-1..i+1,j-1..j+1] -> v[i,j]", "edge") == 4
     assert strips("u[i-1..i+1,j-1..j+1] -> v[i,j]", "edge", 300) == 0
@@ -329,6 +332,17 @@ def test_strips_are_taken_off_where_it_pays_and_may_be() -> None:
     assert strips("u[i-1..i+1,j-1..j+1] -> sum v[i]", "edge") == 0
     assert strips("u[i-1..i+1,:] -> v[?]", "edge") == 0
     assert strips("u[i-1..i+1,j-1..j+1] -> v[i,j]", "edge", cut=False) == 0
+
+
+def test_no_strips_where_a_body_makes_much_anew_in_each() -> None:
+    def strips(body: Any) -> int:
+        made = kernel("u[i-1..i+1,:], T[:m,:m] -> v[i,:]", boundary="edge")(body)
+        cutter = cutter_of(made, np.ones((1000, 400)), np.eye(300))
+        return len(cutter.borders(whole(cutter.site.plan), ())[1])
+
+    assert strips(lambda xp, u, T: u[1:-1] * T[0, 0]) == 2
+    assert strips(lambda xp, u, T: u[1:-1] * (T @ T)[0, 0]) == 0
+    assert strips(lambda xp, u, T: u[1:-1] * xp.linalg.inv(T)[0, 0]) == 0
 
 
 def test_strips_and_what_is_inside_are_all_there_is() -> None:

@@ -37,7 +37,7 @@ def cut_for_cache(question: Question, machine: Machine, sizes: tuple[int, ...]) 
     local, body = machine.engine == "local", question.definition.body
     region = tuple((0, n) for n in sizes)
     cutter = question.cutter(machine.variant, planned=not local)
-    strips = len(cutter.borders(region)[1])
+    strips = 0 if question.plan.empty else len(cutter.borders(region, question.scalars)[1])
     if question.plan.empty or not cutter.candidate(region):
         return CacheCut((), 1, "it is too small to gain by it, or its parts depend on each other", strips)
     cuts = cutter.cuts(region, question.operands, question.scalars)

@@ -134,7 +134,8 @@ class Cutter:
         self.bordered = self.cut and not ordered and any(layout.is_padded for layout in plan.operands)
         self.cache = forced or cache_bytes()
         # What dry runs tell, by types of scalars or, where sums of floats depend on it, their values; cuts by that, the
-        # sizes of what is cut and the order of its axes; candidates by sizes; borders by bounds; at most 256 each.
+        # sizes of what is cut and the order of its axes; candidates by sizes; strips by bounds and
+        # what dry runs tell; at most 256 each.
         self._dry_runs, self._cuts, self._candidates = BoundedCache(), BoundedCache(), BoundedCache()
         self._borders = BoundedCache()
         self._volumes = Volumes(site.plan, tuple(np.dtype(d).itemsize for d in (*self.dtypes, *self._expected())))
@@ -158,7 +159,7 @@ class Cutter:
         new: bool,
     ) -> Choice:
         """The strategy, the tiles and the threads for a call on these arrays."""
-        inside, strips = self.borders(domain)
+        inside, strips = self.borders(domain, scalars)
         regions: Sequence[Bounds] = (inside,)
         workers = 1
         if self.candidate(inside):
@@ -174,20 +175,26 @@ class Cutter:
 
     def fixed(self, domain: Bounds, operands: Sequence[Any]) -> bool:
         """Whether all calls over this domain run the body on the whole."""
-        cut = self.candidate(domain) or self.borders(domain)[1]
+        cut = self.candidate(domain) or (self.bordered and (forced or self._copied(domain) >= _STRIP))
         return not cut and (self.traced is None or not _holds_large(operands, _LARGE))
 
-    def borders(self, domain: Bounds) -> tuple[Bounds, Sequence[Bounds]]:
+    def borders(self, domain: Bounds, scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Bounds]]:
         """What is cut further, and strips of it that run alone, so that only their windows are padded."""
         if not self.bordered:
             return domain, ()
-        found: tuple[Bounds, Sequence[Bounds]] | None = self._borders.get(domain)
+        key, measured, _ = self._dry_run(scalars)
+        found: tuple[Bounds, Sequence[Bounds]] | None = self._borders.get((domain, key))
         if found is None:
             inside, strips = borders(domain, self.site.plan.operands)
-            saved = self._copied(domain) - sum(map(self._copied, strips))
-            pays = forced or saved >= _STRIP * len(strips)
-            found = self._borders[domain] = (inside, strips) if pays else (domain, ())
+            pays = bool(forced) or (measured is not None and self._pays(domain, inside, strips, measured.cost))
+            found = self._borders[domain, key] = (inside, strips) if pays else (domain, ())
         return found
+
+    def _pays(self, domain: Bounds, inside: Bounds, strips: Sequence[Bounds], cost: Cost) -> bool:
+        """Whether strips save more copies than they cost, with all that is made anew in each of them."""
+        at_once, *apart = [costs.traffic(self._volumes, _sizes(r), cost) for r in (domain, inside, *strips)]
+        saved = self._copied(domain) - sum(map(self._copied, strips))
+        return saved - (sum(apart) - at_once) >= _STRIP * len(strips)
 
     def _copied(self, region: Bounds) -> int:
         """The bytes of a tile's windows that go beyond their arrays."""
@@ -201,7 +208,7 @@ class Cutter:
         """Whether calls over this domain may be cut; says no to small ones at little cost."""
         if not self.cut:
             return False
-        sizes = tuple([stop - start for start, stop in domain])
+        sizes = _sizes(domain)
         found: bool | None = self._candidates.get(sizes)
         if found is None:
             found = self._candidates[sizes] = not is_empty(domain) and self._is_candidate(sizes)
@@ -219,7 +226,7 @@ class Cutter:
 
     def cuts(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
         """How a call on these arrays is cut."""
-        sizes, fortran = tuple([stop - start for start, stop in domain]), _is_fortran(operands)
+        sizes, fortran = _sizes(domain), _is_fortran(operands)
         key, measured, steps = self._dry_run(scalars)
         found: Cuts | None = self._cuts.get((sizes, fortran, key))
         if found is None:
@@ -289,6 +296,10 @@ def _holds_large(operands: Sequence[Any], least: int) -> bool:
         if operand.nbytes >= least:
             return True
     return False
+
+
+def _sizes(region: Bounds) -> tuple[int, ...]:
+    return tuple([stop - start for start, stop in region])
 
 
 def _is_fortran(operands: Sequence[Any]) -> bool:

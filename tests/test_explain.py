@@ -352,6 +352,16 @@ def test_a_task_is_cut_for_the_cache_as_is_said(size: int) -> None:
     assert len(seen) - 4 <= 2 * answer.cache.count <= len(seen)  # runs on ones, to measure the body, are among them
 
 
+def test_strips_along_borders_are_told() -> None:
+    made = kernel("u[i-1..i+1,j-1..j+1] -> v[i,j]", boundary="edge", dtype="u")(lambda xp, u: u[:-2, 1:-1] + u[2:, 2:])
+    answer = made.explain(f4(2000, 2000))
+    assert answer.cache.strips == 4
+    assert "; 4 strips along borders run apart" in str(answer)
+    assert answer.on(2).cache.strips == 3
+    assert made.explain(f4(20, 20)).cache.strips == 0
+    assert made.explain(f4(0, 20)).cache.strips == 0
+
+
 def test_it_says_why_the_cache_decides_nothing() -> None:
     uncut = kernel("x[i] -> y[i]", cut=False)(lambda xp, x: x)
     assert uncut.explain(f4(10**7)).cache.why == "the kernel says cut=False"

@@ -80,6 +80,20 @@ def code_adds_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traced.Code, "__call__", planted)
 
 
+def test_strips_along_borders_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: set[Any] = set()
+    compute = Tiles.compute
+
+    def noted(self: Tiles, k: int, *args: Any) -> Any:
+        ran.add(self.regions[k])
+        return compute(self, k, *args)
+
+    monkeypatch.setattr(Tiles, "compute", noted)
+    made = kernel("u[i-3..i+1,j-1..j] -> v[i,j]", boundary="wrap", fuse=False)(lambda xp, u: u[:-4, 1:] - u[4:, :-1])
+    check_partitioning(made, np.ones((12, 10)))
+    assert {((0, 3), (0, 10)), ((3, 11), (0, 10)), ((11, 12), (0, 10)), ((0, 12), (0, 1)), ((0, 12), (1, 10))} <= ran
+
+
 @pytest.mark.parametrize("plant", [off_by_one, last_tile_is_lost, code_adds_one])
 def test_a_bug_in_any_strategy_is_found(plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     check_partitioning(shifted(), X)

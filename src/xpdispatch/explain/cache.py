@@ -19,40 +19,46 @@ class CacheCut:
     count : int
     why : str
         Why it is not cut; empty where it is.
+    strips : int
+        Strips along borders of arrays that run apart from these tiles; on Legate those of the first task.
     """
 
     sizes: tuple[int, ...]
     count: int
     why: str = ""
+    strips: int = 0
 
 
 def cut_for_cache(question: Question, machine: Machine, sizes: tuple[int, ...]) -> CacheCut:
     """How a tile of these sizes is cut, as the library itself decides it."""
-    tile, why = _tile(question, machine, sizes)
-    return CacheCut(tile, costs.count(sizes, tile)) if tile else CacheCut((), 1, why)
-
-
-def _tile(question: Question, machine: Machine, sizes: tuple[int, ...]) -> tuple[tuple[int, ...] | None, str]:
-    """The sizes of a tile for the cache, or why there is none."""
-    local, plan, body = machine.engine == "local", question.plan, question.definition.body
-    if question.definition.cut is False:
-        return None, "the kernel says cut=False"
-    if machine.kind == "gpu":
-        return None, "tiles on GPUs are not cut further"
-    if local and question.library != "numpy":
-        return None, f"{question.library} arrays are not cut"
-    if not plan.indices:
-        return None, "no index is split"
+    why = _why_never(question, machine)
+    if why:
+        return CacheCut((), 1, why)
+    local, body = machine.engine == "local", question.definition.body
     region = tuple((0, n) for n in sizes)
     cutter = question.cutter(machine.variant, planned=not local)
-    if plan.empty or not cutter.candidate(region):
-        return None, "it is too small to gain by it, or its parts depend on each other"
+    strips = 0 if question.plan.empty else len(cutter.borders(region, question.scalars)[1])
+    if question.plan.empty or not cutter.candidate(region):
+        return CacheCut((), 1, "it is too small to gain by it, or its parts depend on each other", strips)
     cuts = cutter.cuts(region, question.operands, question.scalars)
     if cuts.tile is None:
-        return None, "tiles would cost more than the cache saves"
-    new = local and not body.buffers and not body.updates and all(g is None for g in question.given)
+        return CacheCut((), 1, "tiles would cost more than the cache saves", strips)
+    new = local and not strips and not body.buffers and not body.updates and all(g is None for g in question.given)
     cuts, _ = cuts.on(machine.processors if local else 1 + (machine.kind == "omp"), new=new)
-    return cuts.tile, "one thread does as well in one piece"
+    if cuts.tile is None:
+        return CacheCut((), 1, "one thread does as well in one piece", strips)
+    return CacheCut(cuts.tile, costs.count(sizes, cuts.tile), strips=strips)
+
+
+def _why_never(question: Question, machine: Machine) -> str:
+    """Why calls like this one are never cut; empty where they may be."""
+    if question.definition.cut is False:
+        return "the kernel says cut=False"
+    if machine.kind == "gpu":
+        return "tiles on GPUs are not cut further"
+    if machine.engine == "local" and question.library != "numpy":
+        return f"{question.library} arrays are not cut"
+    return "" if question.plan.indices else "no index is split"
 
 
 def temporaries_of(question: Question, machine: Machine, sizes: tuple[int, ...]) -> int | None:

@@ -135,11 +135,12 @@ def _body(answer: Answer) -> str:
 
 def _cache(answer: Answer) -> str:
     cache = answer.cache
+    apart = f"; {cache.strips} strips along borders run apart" if cache.strips else ""
     if not cache.sizes:
-        return f"not cut for the cache: {cache.why}"
+        return f"not cut for the cache: {cache.why}{apart}"
     sizes = ", ".join(f"{shown(n)} {s:,}" for n, s in zip(answer.tiling.indices, cache.sizes, strict=True))
     inside = "the call" if answer.machine.engine == "local" else "each task"
-    return f"{inside} is cut into {cache.count:,} tiles of {sizes} elements"
+    return f"{inside} is cut into {cache.count:,} tiles of {sizes} elements{apart}"
 
 
 def assumptions(answer: Answer) -> tuple[str, ...]:

@@ -76,6 +76,11 @@ class Layout:
     boundary: Boundary | None = None
     concatenated: bool = False
 
+    @property
+    def is_padded(self) -> bool:
+        """Whether something stands in for what is outside of an operand with a halo."""
+        return bool(self.reaches) and self.boundary not in (None, "clip", "valid")
+
     def tile_shape(self, sizes: Sequence[int]) -> tuple[Any, ...]:
         """The shape of this array's part of a tile with these sizes of the indices; None as in `shape`.
 
@@ -126,6 +131,11 @@ class Layout:
         """The first elements along the axes that a body gets on a tile."""
         return tuple([0 if a == WHOLE else self.held(axis, *region[a])[0] for axis, a in enumerate(self.axes)])
 
+    def inside(self, axis: int) -> tuple[int, int]:
+        """The elements of an axis' index whose windows lie in the array: the first, and the one after the last."""
+        below, above, scale = self.reaches[axis]
+        return -(-below // scale), (int(self.shape[axis] or 0) - above) // scale
+
     def halo(self, axis: int, start: int, stop: int) -> tuple[int, int]:
         """Elements of the halo below and above that a body gets on a tile."""
         if not self.reaches:
@@ -165,6 +175,27 @@ class Layout:
                 first = self.origin(axis, domain) if origin is None else origin[axis]
                 slices.append(slice(low - first, high - first))
         return tuple(slices), outside
+
+
+def borders(domain: Bounds, operands: Sequence[Layout]) -> tuple[Bounds, list[Bounds]]:
+    """The part of a domain for which no window goes beyond its array, and the strips around it.
+
+    All of it, and none, where strips would leave nothing in between.
+    """
+    inside = list(domain)
+    for layout in operands:
+        for axis, a in enumerate(layout.axes):
+            if a != WHOLE and layout.is_padded:
+                (start, stop), (low, high) = inside[a], layout.inside(axis)
+                inside[a] = max(start, low), min(stop, high)
+    strips: list[Bounds] = []
+    rest = domain
+    for a, ((start, stop), (low, high)) in enumerate(zip(domain, inside, strict=True)):
+        if low >= high:
+            return domain, []
+        strips += [(*rest[:a], ends, *rest[a + 1 :]) for ends in ((start, low), (high, stop)) if ends[0] < ends[1]]
+        rest = (*rest[:a], (low, high), *rest[a + 1 :])
+    return rest, strips
 
 
 def slices_of(region: Bounds, starts: Sequence[int]) -> list[slice]:

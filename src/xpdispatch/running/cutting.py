@@ -6,6 +6,7 @@ clocks, data, or what ran before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from xpdispatch.machine.hardware import cache_bytes
 from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.tiles import is_empty
-from xpdispatch.planning.windows import Bounds, Layout
+from xpdispatch.planning.windows import Bounds, Layout, borders
 from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
 from xpdispatch.running.counting import Measured, measure
@@ -47,6 +48,9 @@ _MANY = 8
 
 _FETCHED = 32 << 20
 """The same where results are new: the system hands out so much, or more, page by page, and results have their own."""
+
+_STRIP = 3 << 17
+"""A call of the body on a strip along a border takes some 60 us: that long it takes to pad windows of so many bytes."""
 
 
 class Cuts(NamedTuple):
@@ -124,11 +128,16 @@ class Cutter:
         kept = Known(keeps=True) if known is None else known  # from one tile to the next
         self.traced = Traced(site, kept) if plain and can_be_traced(definition, site.plan) else None
         self.whole, self.by_tile = Whole(site, AT_ONCE if known is None else known), ByTile(site, kept)
-        self.cut = definition.cut and plain
+        plan = site.plan
+        self.cut = definition.cut and plain and not (len(plan.spaces) > 1 or plan.images or plan.least)
+        ordered = any(layout.op or layout.concatenated for layout in plan.results)
+        self.bordered = self.cut and not ordered and any(layout.is_padded for layout in plan.operands)
         self.cache = forced or cache_bytes()
         # What dry runs tell, by types of scalars or, where sums of floats depend on it, their values; cuts by that, the
-        # sizes of what is cut and the order of its axes; candidates by sizes; at most 256 each.
+        # sizes of what is cut and the order of its axes; candidates by sizes; strips by bounds and
+        # what dry runs tell; at most 256 each.
         self._dry_runs, self._cuts, self._candidates = BoundedCache(), BoundedCache(), BoundedCache()
+        self._borders = BoundedCache()
         self._volumes = Volumes(site.plan, tuple(np.dtype(d).itemsize for d in (*self.dtypes, *self._expected())))
 
     def _expected(self) -> list[Any]:
@@ -150,35 +159,64 @@ class Cutter:
         new: bool,
     ) -> Choice:
         """The strategy, the tiles and the threads for a call on these arrays."""
-        regions: Sequence[Bounds] = (domain,)
+        inside, strips = self.borders(domain, scalars)
+        regions: Sequence[Bounds] = (inside,)
         workers = 1
-        if self.candidate(domain):
-            cuts, workers = self.cuts(domain, operands, scalars).on(threads, new=new)
-            regions = cuts.regions(domain)
+        if self.candidate(inside):
+            cuts, workers = self.cuts(inside, operands, scalars).on(threads, new=new and not strips)
+            regions = cuts.regions(inside)
         count, traced = len(regions), self.traced
+        regions = (*regions, *strips)
         if traced is not None and not traced.why_not:
             least = _FETCHED if any([t is None for t in targets]) else _LARGE  # noqa: C419  a list is quicker
             if count >= _MANY or (count == 1 and _holds_large(operands, least)):
                 return Choice(traced, regions, workers)
-        return Choice(self.whole if count == 1 else self.by_tile, regions, workers)
+        return Choice(self.whole if len(regions) == 1 else self.by_tile, regions, workers)
 
     def fixed(self, domain: Bounds, operands: Sequence[Any]) -> bool:
         """Whether all calls over this domain run the body on the whole."""
-        return not self.candidate(domain) and (self.traced is None or not _holds_large(operands, _LARGE))
+        cut = self.candidate(domain) or (self.bordered and (forced or self._copied(domain) >= _STRIP))
+        return not cut and (self.traced is None or not _holds_large(operands, _LARGE))
+
+    def borders(self, domain: Bounds, scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Bounds]]:
+        """What is cut further, and strips of it that run alone, so that only their windows are padded."""
+        if not self.bordered:
+            return domain, ()
+        key, measured, _ = self._dry_run(scalars)
+        found: tuple[Bounds, Sequence[Bounds]] | None = self._borders.get((domain, key))
+        if found is None:
+            inside, strips = borders(domain, self.site.plan.operands)
+            pays = bool(forced) or (measured is not None and self._pays(domain, inside, strips, measured.cost))
+            found = self._borders[domain, key] = (inside, strips) if pays else (domain, ())
+        return found
+
+    def _pays(self, domain: Bounds, inside: Bounds, strips: Sequence[Bounds], cost: Cost) -> bool:
+        """Whether strips save more copies than they cost, with all that is made anew in each of them."""
+        at_once, *apart = [costs.traffic(self._volumes, _sizes(r), cost) for r in (domain, inside, *strips)]
+        saved = self._copied(domain) - sum(map(self._copied, strips))
+        return saved - (sum(apart) - at_once) >= _STRIP * len(strips)
+
+    def _copied(self, region: Bounds) -> int:
+        """The bytes of a tile's windows that go beyond their arrays."""
+        return sum(
+            np.dtype(dtype).itemsize * math.prod(layout.held_shape(region))
+            for layout, dtype in zip(self.site.plan.operands, self.dtypes, strict=True)
+            if layout.cut(region, region)[1]
+        )
 
     def candidate(self, domain: Bounds) -> bool:
         """Whether calls over this domain may be cut; says no to small ones at little cost."""
         if not self.cut:
             return False
-        sizes = tuple([stop - start for start, stop in domain])
+        sizes = _sizes(domain)
         found: bool | None = self._candidates.get(sizes)
         if found is None:
             found = self._candidates[sizes] = not is_empty(domain) and self._is_candidate(sizes)
         return found
 
     def _is_candidate(self, sizes: tuple[int, ...]) -> bool:
-        plan, cache = self.site.plan, self.cache
-        if not sizes or len(plan.spaces) > 1 or plan.images or plan.least:
+        cache = self.cache
+        if not sizes:
             return False
         guess = costs.guess(self._volumes)
         if not (forced or costs.large_enough(self._volumes, sizes, guess, cache)):
@@ -188,7 +226,7 @@ class Cutter:
 
     def cuts(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
         """How a call on these arrays is cut."""
-        sizes, fortran = tuple([stop - start for start, stop in domain]), _is_fortran(operands)
+        sizes, fortran = _sizes(domain), _is_fortran(operands)
         key, measured, steps = self._dry_run(scalars)
         found: Cuts | None = self._cuts.get((sizes, fortran, key))
         if found is None:
@@ -258,6 +296,10 @@ def _holds_large(operands: Sequence[Any], least: int) -> bool:
         if operand.nbytes >= least:
             return True
     return False
+
+
+def _sizes(region: Bounds) -> tuple[int, ...]:
+    return tuple([stop - start for start, stop in region])
 
 
 def _is_fortran(operands: Sequence[Any]) -> bool:

@@ -29,7 +29,7 @@ def operand_part(
         return array
     slices, outside = layout.cut(region, domain, origin)
     part = array[slices]
-    for beyond in outside:
+    for beyond in sorted(outside, key=lambda b: (b.high - b.low) / part.shape[b.axis]):  # what makes it smaller first
         extent = int(layout.shape[beyond.axis] or 0)
         first = layout.origin(beyond.axis, domain) if origin is None else origin[beyond.axis]
         part = padded(site.xp, part, beyond, extent, layout.boundary, first)

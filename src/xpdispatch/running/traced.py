@@ -310,6 +310,8 @@ class _TracedTiles(Tiles):
         if alike and None in self.found:
             return self.found[None]
         if key not in self.found:
+            if 2 * math.prod(sizes) < math.prod([stop - start for start, stop in self.regions[0]]):
+                return None  # a strip: the body itself takes less time than another trace
             runs = self.runs
             parts = self.own(self.results, chosen, region)
             program = runs.trace(sizes, arguments, parts, self.targets)

@@ -13,8 +13,8 @@ import numpy as np
 
 from xpdispatch.errors import ArgumentError, ShapeError
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.tiles import is_empty
-from xpdispatch.planning.windows import Bounds
+from xpdispatch.planning.tiles import is_empty, whole
+from xpdispatch.planning.windows import Bounds, borders
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -155,13 +155,16 @@ def adversarial(plan: Plan, seed: int, special: Mapping[str, Sequence[int]]) -> 
         By index, places that the data make worth cutting at.
     """
     rng = np.random.default_rng(seed)
-    kinds = [_kinds(n, special.get(name, ())) for name, n in zip(plan.indices, plan.extents, strict=True)]
+    inside, _ = borders(whole(plan), plan.operands)
+    kinds = [
+        _kinds(n, special.get(name, ()), ends) for name, n, ends in zip(plan.indices, plan.extents, inside, strict=True)
+    ]
     cuttable = [d for d, k in enumerate(kinds) if k]
 
     def tiling(chosen: Mapping[int, str], order: str | int = "forward") -> Tiling:
         return Tiling(tuple((plan.indices[d], kinds[d][kind]) for d, kind in chosen.items()), order)
 
-    for kind in ("halves", "first", "last", "thirds"):
+    for kind in ("halves", "borders", "first", "last", "thirds"):
         for d in cuttable:
             if kind in kinds[d]:
                 yield tiling({d: kind})
@@ -184,8 +187,11 @@ def adversarial(plan: Plan, seed: int, special: Mapping[str, Sequence[int]]) -> 
             yield tiling(chosen, int(rng.integers(1000)))
 
 
-def _kinds(extent: int, special: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """The ways to cut one index alone; none where it has fewer than two elements."""
+def _kinds(extent: int, special: Sequence[int], inside: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """The ways to cut one index alone; none where it has fewer than two elements.
+
+    Windows of the elements `inside` lie within their arrays.
+    """
     n = extent
     if n < 2:
         return {}
@@ -196,6 +202,7 @@ def _kinds(extent: int, special: Sequence[int]) -> dict[str, tuple[int, ...]]:
         found["ragged"] = tuple(range(step, n, step))
         ones = range(1, n) if n <= MOST_TILES else (1, 2, 3, n // 2, n // 2 + 1, n - 3, n - 2, n - 1)
         found["ones"] = tuple(sorted(set(ones)))
+    found["borders"] = tuple(p for p in inside if 0 < p < n)
     if special:
         found["special"] = tuple(sorted({p for p in special if 0 < p < n}))[: MOST_TILES - 1]
     return {kind: places for kind, places in found.items() if places}

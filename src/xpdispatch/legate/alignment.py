@@ -239,11 +239,16 @@ def make_recipe(
     count, known = len(plan.operands), len(plan.operands) + len(plan.results)
     for r in gathered:
         fits[count + r] = Fit("gathered")
-    longest = max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
     windows = (
         [] if one_piece else [w for w in windows_of(plan) if w[0] not in uncut and _how(fits[w[0]]) == "broadcast"]
     )
-    shown = [Layout("rects", (a,), (plan.extents[a],)) for a in (plan.operands[p].axes[axis] for p, axis in windows)]
+    by = [plan.operands[p].axes[axis] for p, axis in windows]
+    shown = [Layout("rects", (a,), (plan.extents[a],)) for a in by]
+    alone = None
+    if gathered:
+        alone = max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
+    elif len(set(by)) == 1:
+        alone = by[0]  # cut along another index too, tiles would get rows that only other tiles need
     cells = () if one_piece else _cells(plan, [*layouts, *shown], [*fits, *[None] * len(shown)])
     extents = [n or extent for n, extent in zip(cells, plan.extents, strict=True)] if cells else plan.extents
     if cells:
@@ -259,7 +264,7 @@ def make_recipe(
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
-        fitted = _fit_space([layouts[p] for p in members], extents, max_dim, longest if gathered else None)
+        fitted = _fit_space([layouts[p] for p in members], extents, max_dim, alone)
         one_piece = one_piece or fitted is None
         for position, fit in zip(members, fitted or (), strict=False):
             fits[position] = fit
@@ -380,7 +385,7 @@ def windows_of(plan: Plan) -> list[tuple[int, int]]:
         if layout.boundary is None or p in pointed:
             continue
         axes = [axis for axis, a in enumerate(layout.axes) if a != WHOLE]
-        axis = max(axes, key=lambda axis: plan.extents[layout.axes[axis]])
+        axis = max(axes, key=lambda axis: (plan.extents[layout.axes[axis]], -layout.axes[axis]))
         if math.prod(int(n or 0) for n in layout.shape) >= _LEAST_ROW * plan.extents[layout.axes[axis]]:
             found.append((p, axis))
     return found

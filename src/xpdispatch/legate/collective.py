@@ -66,8 +66,8 @@ def _ask(leaf: Any, value: Any) -> Any:
     _mine = value
     machine = runtime.machine
     kind = lg.TaskTarget.CPU if machine.count(lg.TaskTarget.CPU) else machine.preferred_target
-    with lg.Scope(machine=machine.only(kind)):
-        return runtime.create_manual_task(library, _registered(leaf), (machine.count(kind),))
+    with lg.Scope(machine=machine.only(kind)):  # of a launch of one task, every process would see its own sum
+        return runtime.create_manual_task(library, _registered(leaf), (max(2, machine.count(kind)),))
 
 
 @cache

@@ -113,11 +113,14 @@ def keep(failure: Failure) -> None:
         _own[:] = sorted(_own)[:_MOST_KEPT]
 
 
-def take_own() -> list[Failure]:
-    """What :func:`keep` kept, and forget it."""
-    own = sorted(_own)[:_MOST_KEPT]
+def own() -> list[Failure]:
+    """What :func:`keep` kept."""
+    return sorted(_own)[:_MOST_KEPT]
+
+
+def forget_own() -> None:
+    """Forget what :func:`keep` kept: all processes know it, or nobody is to."""
     _own.clear()
-    return own
 
 
 def learn(told: Iterable[Failure]) -> None:

@@ -115,10 +115,13 @@ def synchronize() -> None:
 def _settle() -> None:
     """Wait for every launch so far, and learn of all failures, also of the one that Legate carries for the user's Scope."""
     wait()
-    own = failures.take_own()
+    own = failures.own()
     if collective.total(len(own)):
-        for told in collective.of_all(own).values():
-            failures.learn(told)
+        told = collective.of_all(own)
+        for found in told.values():
+            failures.learn(found)
+        if collective.rank in told:
+            failures.forget_own()
     if leaf.recorder is not None and collective.several:
         leaf.recorder.learn(collective.of_all(leaf.recorder.own()).values())
     if lg.Scope.exception_mode() == DEFERRED:
@@ -163,7 +166,7 @@ def _cannot_stream(what: str) -> EngineError:
 def _after_fork() -> None:
     global _thread  # noqa: PLW0603
     _thread = None
-    failures.take_own()  # they are the parent's to report
+    failures.forget_own()  # they are the parent's to report
     failures.take()
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-SEVERAL = "OMPI_COMM_WORLD_RANK" in os.environ
-"""Whether this is one of several processes that run the same tests (``test_several_processes.py``)."""
-os.environ["LEGATE_CONFIG"] = f"--cpus {1 if SEVERAL else 2} --gpus 0 --sysmem 2000"
+# One of several processes that run the same tests (``test_several_processes.py``) has one CPU.
+os.environ["LEGATE_CONFIG"] = f"--cpus {1 if 'OMPI_COMM_WORLD_RANK' in os.environ else 2} --gpus 0 --sysmem 2000"
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 

@@ -25,7 +25,7 @@ RANK, COUNT = collective.rank, collective.runtime.node_count
 def everywhere(value: Any) -> list[Any]:
     """What all processes have here, by rank."""
     told = collective.of_all(value)
-    assert list(sorted(told)) == list(range(COUNT))
+    assert sorted(told) == list(range(COUNT))
     return [told[rank] for rank in range(COUNT)]
 
 
@@ -44,7 +44,7 @@ class Mute(Exception):
 
 
 def raised() -> tuple[str, str, list[str]]:
-    with pytest.raises(Exception) as caught:  # noqa: B017, PT011  whatever it is
+    with pytest.raises(Exception) as caught:
         xd.synchronize()
     return type(caught.value).__name__, str(caught.value), list(caught.value.__notes__)
 

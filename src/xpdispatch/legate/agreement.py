@@ -3,7 +3,7 @@
 Legate runs one program in several processes and trusts that all of them do the same. Random numbers without a seed, the
 order of a set, a clock, or a file that only one machine has can make them differ, and then the program stands still or
 computes something else. With the variable set all processes compare each call before it is launched, which takes some
-25 ms: the kernel, the line, scalars, shapes, dtypes, and the elements of NumPy arrays; and the synchronisations, and the
+25 ms: the kernel, the line, scalars, shapes, dtypes, and the elements of NumPy arrays; and synchronisations, and the
 program's end. What a program asks of cuPyNumeric itself between the calls is not seen.
 """
 
@@ -79,4 +79,5 @@ def _difference(one: str, left: Step, other: str, right: Step) -> str:
         return f"{one} comes to {left.what}{left.place}, and {other} to {right.what}{right.place}"
     names = [*dict.fromkeys([*left.arguments, *right.arguments])]
     name = next(n for n in names if left.arguments.get(n) != right.arguments.get(n))
-    return f"argument {name!r} is {left.arguments.get(name)} in {one}, and {right.arguments.get(name)} in {other}{left.place}"
+    given = f"{left.arguments.get(name)} in {one}, and {right.arguments.get(name)} in {other}"
+    return f"argument {name!r} is {given}{left.place}"

@@ -206,6 +206,8 @@ def make_recipe(
     gathered: Sequence[int] = (),
     pointers: Sequence[int] = (),
     uncut: Sequence[int] = (),
+    any_rank: bool = True,
+    full: Sequence[int] = (),
 ) -> Recipe:
     """Fit every array of a plan.
 
@@ -226,6 +228,10 @@ def make_recipe(
         Operands whose own store Legate can follow.
     uncut : sequence of int
         Operands that are not cut if they have a halo.
+    any_rank : bool
+        Whether Legate has images of arrays of any rank, or of the rank of what they are images by alone.
+    full : sequence of int
+        Operands that are in full in every tile for that.
     """
     # Only the explicit spelling can leave arrays unaligned, or let every tile write a whole result. What tiles would
     # mean there depends on how Legate cuts; one piece means what it means in this process.
@@ -239,9 +245,8 @@ def make_recipe(
     count, known = len(plan.operands), len(plan.operands) + len(plan.results)
     for r in gathered:
         fits[count + r] = Fit("gathered")
-    windows = (
-        [] if one_piece else [w for w in windows_of(plan) if w[0] not in uncut and _how(fits[w[0]]) == "broadcast"]
-    )
+    followed = [p for p in range(count) if p not in full and _how(fits[p]) == "broadcast"]
+    windows = [] if one_piece else [w for w in windows_of(plan) if w[0] in followed and w[0] not in uncut]
     by = [plan.operands[p].axes[axis] for p, axis in windows]
     shown = [Layout("rects", (a,), (plan.extents[a],)) for a in by]
     alone = None
@@ -260,7 +265,7 @@ def make_recipe(
         fits[p] = Fit("window", dims=_natural(layouts[p]))
     layouts += shown
     fits += [None] * len(shown)
-    images, follows = _follow(plan, layouts, fits, pointers) if plan.images and not one_piece else ([], [])
+    images, follows = _follow(plan, layouts, fits, pointers, followed) if plan.images and not one_piece else ([], [])
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
@@ -275,7 +280,22 @@ def make_recipe(
             fit if fit and fit.how not in ("align", "gathered", "image", "window") else _whole(layout)
             for fit, layout in zip(fits[:known], layouts, strict=False)
         ]
+    images = [*((first + n, [p], "FIRST_LAST") for n, (p, _) in enumerate(windows)), *images]
     done = tuple(fit for fit in fits if fit is not None)
+    others = [p for by, members, _ in images for p in members if _rank(layouts[by], done[by]) != len(layouts[p].axes)]
+    if others and not any_rank:
+        full = [*full, *others]
+        return make_recipe(
+            plan,
+            inline,
+            max_dim,
+            one_piece=one_piece,
+            gathered=gathered,
+            pointers=pointers,
+            uncut=uncut,
+            any_rank=any_rank,
+            full=full,
+        )
     sources = [None if one_piece else _source(i, layouts, done, count) for i in range(len(plan.indices))]
     return Recipe(
         done[:count],
@@ -291,10 +311,7 @@ def make_recipe(
             ),
             *(Rects(p, done[at], borders=own, instead=at == p, tail=tail) for p, own, tail, at in follows),
         ),
-        (
-            *((first + n, (p,), "FIRST_LAST") for n, (p, _) in enumerate(windows)),
-            *((place, tuple(members), hint) for place, members, hint in images),
-        ),
+        tuple((place, tuple(members), hint) for place, members, hint in images),
         () if one_piece else _least(plan, layouts, done, cells),
         (tuple(int(n or 0) for n in layouts[known].shape), done[known]) if cells else None,
         cells,
@@ -324,6 +341,7 @@ def recipe_of_call(
     most_unbound: int,
     pointers: Sequence[int],
     uncut: Sequence[int] = (),
+    any_rank: bool = True,
 ) -> Recipe:
     """Fit the arrays of a call.
 
@@ -341,6 +359,7 @@ def recipe_of_call(
         How many stores of unknown size a launch in several tiles may have.
     pointers : sequence of int
     uncut : sequence of int
+    any_rank : bool
     """
     apart = [*inline, *(0 in layout.shape for layout in plan.results)]
     ordered = _ordered(plan, types, deterministic=deterministic)
@@ -350,7 +369,16 @@ def recipe_of_call(
     # What is there already has no place in the order; and where there is no index there is one tile.
     one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
     gathered = () if one_piece else ordered
-    return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, pointers=pointers, uncut=uncut)
+    return make_recipe(
+        plan,
+        apart,
+        max_dim,
+        one_piece=one_piece,
+        gathered=gathered,
+        pointers=pointers,
+        uncut=uncut,
+        any_rank=any_rank,
+    )
 
 
 def _ordered(plan: Plan, types: Types, *, deterministic: bool) -> tuple[int, ...]:
@@ -401,7 +429,7 @@ def bytes_of_rects(layout: Layout, count: int) -> int:
 
 
 def _follow(
-    plan: Plan, layouts: list[Layout], fits: list[Fit | None], pointers: Sequence[int]
+    plan: Plan, layouts: list[Layout], fits: list[Fit | None], pointers: Sequence[int], followed: Sequence[int]
 ) -> tuple[list[tuple[int, list[int], str]], list[tuple[int, bool, tuple[int, ...], int]]]:
     """The images of a launch, and the rects that some need: operand, kind, tail and place among the arrays.
 
@@ -413,7 +441,7 @@ def _follow(
         fit = fits[function]
         tails: dict[tuple[int, ...], list[int]] = {}
         for p in ranges:
-            if _how(fits[p]) == "broadcast":
+            if p in followed:
                 tails.setdefault(tuple(int(n or 0) for n in layouts[p].shape[1:]), []).append(p)
         if not tails or not (fit is None or fit.how == "image" or (borders and fit.how == "broadcast")):
             continue
@@ -439,6 +467,11 @@ def _follow(
     return images, rects
 
 
+def _rank(layout: Layout, fit: Fit) -> int:
+    """Of the store that a task is given."""
+    return len(layout.axes) + len(fit.blocks) - len(fit.project) + len(fit.promote)
+
+
 def _how(fit: Fit | None) -> str:
     return "align" if fit is None else fit.how
 
@@ -455,7 +488,7 @@ def _least(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit], cells: Se
     rank = 0
     for layout, fit in zip(layouts, fits, strict=True):
         if fit.how == "align":
-            rank = len(layout.axes) + len(fit.blocks) - len(fit.project) + len(fit.promote)
+            rank = _rank(layout, fit)
             found |= {d: fewest[a] for a, d in zip(layout.axes, fit.dims, strict=True) if a != WHOLE}
     return tuple(found.get(d, 1) for d in range(rank))
 

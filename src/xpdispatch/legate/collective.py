@@ -77,7 +77,7 @@ def _registered(leaf: Any) -> Any:
 
 
 def _take() -> Any:
-    global _mine  # noqa: PLW0603
+    global _mine
     mine, _mine = _mine, None
     return mine
 

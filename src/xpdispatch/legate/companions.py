@@ -2,8 +2,8 @@
 
 The wheels of Legate 25.7 to 26.1, and conda's Legate, have a network (UCX) and are started by MPI's ``mpirun`` or by a
 batch system. What is chosen here are settings without which that does not start, is loud or is slow on an ordinary
-machine; what the user has set stays. ``xpdispatch run`` hands them to the launcher, and each process looks for them once
-more when it imports Legate, for it may have been started by ``mpirun`` itself.
+machine; what the user has set stays. ``xpdispatch run`` hands them to the launcher, and each process looks for them
+once more when it imports Legate, for it may have been started by ``mpirun`` itself.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ class Place(NamedTuple):
 
     Attributes
     ----------
-    count : int
-        Processes of the program.
+    processes : int
+        Of the program.
     here : int
         Those on this machine.
     rank : int
         Which of them this one is.
     """
 
-    count: int
+    processes: int
     here: int
     rank: int
 

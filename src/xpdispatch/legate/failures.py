@@ -177,7 +177,7 @@ def _round_trip(error: Exception) -> bytes | None:
 
 
 def take() -> Exception | None:
-    """The first failure that all processes know, by launch and then by tile, and forget all; None where there is none."""
+    """The first failure that all processes know, by launch and then by tile, and forget all; None without any."""
     if not _known:
         return None
     found = list(_known)

@@ -113,7 +113,7 @@ def synchronize() -> None:
 
 
 def _settle() -> None:
-    """Wait for every launch so far, and learn of all failures, also of the one that Legate carries for the user's Scope."""
+    """Wait for every launch so far, and learn of all failures, and of the one that Legate carries for a Scope."""
     wait()
     own = failures.own()
     if collective.total(len(own)):
@@ -179,8 +179,8 @@ def _report_at_exit() -> None:
     if agreement.wanted:
         try:
             agreement.check("the end of the program", None)
-        except EngineError as error:
-            failures.learn([failures.describe(0, (), error, "", short=False)])
+        except EngineError as reason:
+            failures.learn([failures.describe(0, (), reason, "at the end of the program", short=False)])
     _settle()
     gc.collect()  # what Legate's own collection finds when it has ended, parts of results, ends the process
     error = failures.take()

@@ -132,7 +132,8 @@ def make_launch(
         deterministic=definition.deterministic,
         most_unbound=MOST_UNBOUND,
         pointers=[p for p, h in enumerate(operands) if h.followable],
-        uncut=_uncut(plan, operands),
+        uncut=_uncut(operands),
+        any_rank=IMAGES_OF_ANY_RANK,
     )
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
     cast = tuple(layout.op is None and r in body.buffers for r, layout in enumerate(plan.results))
@@ -251,21 +252,10 @@ def _add_arrays(task: Any, launch: Launch, entries: Sequence[Any], results: Sequ
     return variables
 
 
-def _uncut(plan: Plan, operands: Sequence[Held]) -> list[int]:
-    """The operands whose halos are not cut.
-
-    These are views, and on some releases arrays of other ranks than the tiles, of which Legate has no image; and all of
-    them where no CPU could make rects.
-    """
+def _uncut(operands: Sequence[Held]) -> list[int]:
+    """The operands of which there is no image: views; and all, where no CPU could make rects."""
     cpus = runtime.machine.count(lg.TaskTarget.CPU)
-    return [
-        p
-        for p, h in enumerate(operands)
-        if not cpus
-        or h.store is None
-        or h.store.transformed
-        or (len(h.shape) != len(plan.indices) and not IMAGES_OF_ANY_RANK)
-    ]
+    return [p for p, h in enumerate(operands) if not cpus or h.store is None or h.store.transformed]
 
 
 def _rects(plan: Plan, kind: Rects, entry: Any) -> Any:

@@ -27,7 +27,7 @@ MOST_UNBOUND = 99 if hasattr(lg, "StreamingMode") else 1
 
 
 IMAGES_OF_ANY_RANK = hasattr(lg, "min_extents")
-"""Whether tasks get the right part of an image of an array of another rank than the tiles; before Legate 26.6 not."""
+"""Whether tasks get the right part of an array of another rank than that by which it is an image; before 26.6 not."""
 
 
 @lru_cache

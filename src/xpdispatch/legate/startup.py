@@ -37,7 +37,7 @@ def prepare(package: Path | None = None) -> None:
     config = shlex.split(os.environ.get("LEGATE_CONFIG", ""))
     gpus = driver.has_driver() or not sys.platform.startswith("linux")
     place = companions.place()
-    if place.count > 1:
+    if place.processes > 1:
         os.environ.update(companions.settings(os.environ, place.here))
     if not gpus:
         driver.load_stand_in()
@@ -96,7 +96,10 @@ def missing_flags(words: Sequence[str], here: int = 1) -> list[str]:
         missing += ["--cpus", str(cores if cores <= 2 else cores - 1)]  # one for what watches the network
     free = hardware.free_memory()
     if free and not flags & {"--sysmem", "--numamem", "--omps"}:
-        missing += ["--sysmem", str(free * 3 // 4 // here >> 20)]  # the rest is for Python and the temporaries of bodies
+        missing += [
+            "--sysmem",
+            str(free * 3 // 4 // here >> 20),
+        ]  # the rest is for Python and the temporaries of bodies
     return missing
 
 

@@ -304,4 +304,4 @@ def memory_limit() -> tuple[int, str]:
 @cache
 def _least_memory(flag: str) -> int:
     """Bytes that every process has of a kind of memory: all must refuse a call, or none."""
-    return min(of_all(memory(flag)).values())
+    return min(int(least) for least in of_all(memory(flag)).values())

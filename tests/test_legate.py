@@ -442,29 +442,6 @@ def test_a_thousand_failures_in_a_row() -> None:
     xd.synchronize()
 
 
-def test_failures_that_legate_carries_to_every_process(on_legate: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way that failures travel where several processes run one program, taken in one process."""
-    from xpdispatch.legate import failures
-
-    monkeypatch.setattr(failures, "joined", True)
-    x = cupynumeric.arange(17.0)
-    fail_above(x, 3)
-    fail_above(x, 5)
-    good = saxpy(x, x, 1.0)
-    error = raised()
-    assert type(error) is ValueError
-    assert str(error) == "above 3"
-    assert "kernel 'fail_above', tile i = " in error.__notes__[0]
-    xd.synchronize()
-    np.testing.assert_array_equal(np.asarray(good), 2 * np.arange(17.0))
-    for thrown in (ValueError("long " * 5000), KeyboardInterrupt("stop"), Stubborn(1, 2)):
-        kernel("x[i] -> y[i]", dtype="x")(raiser(thrown))(x)
-        got = raised()
-        assert type(got) is xd.KernelError
-        assert type(thrown).__name__ in str(got)
-    xd.synchronize()
-
-
 def raiser(error: BaseException) -> Any:
     def body(xp, x):
         raise error

@@ -244,25 +244,6 @@ def test_other_scopes_leave_failures_to_the_next_synchronisation() -> None:
         xd.synchronize()
 
 
-@pytest.mark.parametrize("mode", ["DEFERRED", "IGNORED"])
-def test_modes_where_several_processes_run_one_program(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way that failures travel there, taken in one process."""
-    from xpdispatch.legate import failures
-
-    monkeypatch.setattr(failures, "joined", True)
-    x, told = cupynumeric.arange(17.0), []
-    try:
-        with lg.Scope(exception_mode=lg.ExceptionMode[mode]):
-            fail_above(x, 3)
-    except ValueError as error:
-        told.append(str(error))
-    assert told == (["above 3"] if mode == "DEFERRED" else [])
-    xd.synchronize()
-    fail_above(x, 5)
-    with pytest.raises(ValueError, match="above 5"):
-        xd.synchronize()
-
-
 def test_a_deferred_scope_that_is_never_left_tells_at_the_end_of_the_program() -> None:
     done = run_python(
         "import xpdispatch as xd, cupynumeric, legate.core as lg\n"

@@ -11,14 +11,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-import xpdispatch
+import xpdispatch as xd
 from xpdispatch.calling import engines
+from xpdispatch.legate import companions, startup
 from xpdispatch.legate import nvidia_libraries as driver
-from xpdispatch.legate import startup
 from xpdispatch.machine import hardware as machine
+from xpdispatch.shell import run as cli_run
 from xpdispatch.shell.cli import main
 from xpdispatch.shell.doctor import Diagnosis, Finding, diagnose, sections
 from xpdispatch.shell.run import engine_of, legate_command
@@ -59,8 +61,21 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 SEVERAL = ["--nodes", "2", "--ranks-per-node", "2", "--launcher", "srun", "--launcher-extra=-A=lab", "--gpus", "4"]
 
 
-def test_flags_for_several_nodes_arrive_as_they_are(clean: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def network(clean: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A Legate that can run as several processes, and Open MPI."""
+    clean.setattr(cli_run, "networks", lambda: ["ucx"])
+    clean.setattr(cli_run, "is_open_mpi", lambda: True)
+    clean.setattr(companions, "version_of", lambda name: {"legate": "26.1.0", "libucx-cu12": "1.19.0"}[name])
+    clean.setattr(companions, "_has_mpi", lambda: True)
+    clean.setattr(companions.shutil, "which", lambda name: f"/usr/bin/{name}")
+    clean.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    return clean
+
+
+def test_flags_for_several_nodes_arrive_as_they_are(network: pytest.MonkeyPatch) -> None:
     """Nothing of this machine, which may be a login node, is put into a program on others."""
+    clean = network
     clean.setattr(driver, "has_driver", lambda: False)
     clean.setattr(driver, "shim", lambda: pytest.fail("the stand-in was asked for"))
     line, environment = legate_command([*SEVERAL, "not_here.py", "--gpus", "x"])
@@ -69,14 +84,16 @@ def test_flags_for_several_nodes_arrive_as_they_are(clean: pytest.MonkeyPatch) -
     assert "LD_LIBRARY_PATH" not in environment
     assert "-lg:window 65536" in environment["LEGION_DEFAULT_ARGS"]
     assert "gpu=" not in environment["LEGION_DEFAULT_ARGS"]
+    assert environment["UCX_LOG_LEVEL"] == "error"
+    assert "REALM_DEFAULT_ARGS" not in environment
 
 
-def test_legates_launcher_makes_of_them_what_it_makes_of_its_own(clean: pytest.MonkeyPatch) -> None:
+def test_legates_launcher_makes_of_them_what_it_makes_of_its_own(network: pytest.MonkeyPatch) -> None:
     import legate.install_info
     from legate.driver import Config, LegateDriver
     from legate.util.system import System
 
-    clean.setattr(legate.install_info, "networks", ["ucx"])
+    network.setattr(legate.install_info, "networks", ["ucx"])
     line, _ = legate_command([*SEVERAL, "script.py", "--size", "5"])
     made = LegateDriver(Config(["legate", *line[3:]]), System())
     assert made.cmd[:6] == ("srun", "-n", "4", "--ntasks-per-node", "2", "-A=lab")
@@ -113,14 +130,112 @@ def test_with_a_driver_legate_chooses(clean: pytest.MonkeyPatch, script: Callabl
     assert environment["LEGION_DEFAULT_ARGS"] == "-lg:window 65536 -level threads=5"
 
 
-def test_one_of_several_processes_chooses_nothing(clean: pytest.MonkeyPatch) -> None:
-    """Each would take three quarters of the same memory."""
-    assert not startup.has_companions()
-    clean.setenv("OMPI_COMM_WORLD_SIZE", "1")
-    assert not startup.has_companions()
-    clean.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    assert startup.has_companions()
-    assert startup.missing_flags([], alone=False) == ["--gpus", "0"]
+TWO = ["--ranks-per-node", "2", "--launcher", "mpirun"]
+
+
+def test_several_processes_on_this_machine_get_what_they_need(
+    network: pytest.MonkeyPatch, script: Callable[[str], str]
+) -> None:
+    network.setattr(driver, "has_driver", lambda: False)
+    network.setattr(machine, "free_memory", lambda: 8 << 30)
+    network.setattr(os, "geteuid", lambda: 0)
+    path = script("")
+    line, environment = legate_command([*TWO, path])
+    assert line[3:] == ["--launcher-extra=--oversubscribe", *TWO, path]
+    assert environment["LEGATE_CONFIG"] == "--gpus 0 --cpus 1 --sysmem 3072"
+    assert environment["OMPI_ALLOW_RUN_AS_ROOT"] == environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] == "1"
+    assert environment["OMPI_MCA_mpi_yield_when_idle"] == "1"
+    assert environment["REALM_DEFAULT_ARGS"] == "-ll:bgwork 1"
+    assert environment["UCX_WARN_UNUSED_ENV_VARS"] == "n"
+    assert str(driver.shim().parent) in environment["LD_LIBRARY_PATH"]
+    assert "OMPI_MCA_mpi_warn_on_fork" in environment
+    for name, value in (("REALM_DEFAULT_ARGS", "-ll:bgwork 3"), ("UCX_LOG_LEVEL", "info")):
+        network.setenv(name, value)
+    network.setattr(os, "geteuid", lambda: 1000)
+    network.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    network.setattr(cli_run, "is_open_mpi", lambda: False)
+    line, environment = legate_command([*TWO, "--cpus", "2", path])
+    assert line[3:] == [*TWO, "--cpus", "2", path]
+    assert environment["LEGATE_CONFIG"] == "--gpus 0 --sysmem 3072"
+    assert environment["REALM_DEFAULT_ARGS"] == "-ll:bgwork 3", "what the user sets stays"
+    assert environment["UCX_LOG_LEVEL"] == "info"
+    assert "OMPI_ALLOW_RUN_AS_ROOT" not in environment
+    assert "OMPI_MCA_mpi_yield_when_idle" not in environment, "there are four cores for each"
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "remedy"),
+    [
+        ({"networks": []}, "Legate 26.1.0 was built without a network", "pip install 'legate==26.1.*'"),
+        ({"ucx": "1.22.0"}, "ends when several processes of it start with libucx-cu12 1.22.0", "libucx-cu12==1.19.*"),
+        ({"which": None}, "there is no program 'mpirun' here", "apt-get install"),
+        ({"mpi": False}, "Legate loads libmpi.so, which the linker does not find", "libopenmpi-dev"),
+    ],
+    ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
+)
+def test_what_several_processes_lack_is_said(
+    given: dict[str, Any], said: str, remedy: str, network: pytest.MonkeyPatch, script: Callable[[str], str]
+) -> None:
+    if "networks" in given:
+        network.setattr(cli_run, "networks", lambda: given["networks"])
+    if "ucx" in given:
+        network.setattr(companions, "version_of", lambda name: given["ucx"] if "ucx" in name else "26.1.0")
+    if "which" in given:
+        network.setattr(companions.shutil, "which", lambda name: None)
+    if "mpi" in given:
+        network.setattr(companions, "_has_mpi", lambda: given["mpi"])
+    with pytest.raises(xd.MissingError, match=re.escape(said)) as caught:
+        legate_command([*TWO, script("")])
+    assert remedy in str(caught.value.hint)
+
+
+def test_several_processes_need_a_launcher(network: pytest.MonkeyPatch, script: Callable[[str], str]) -> None:
+    with pytest.raises(xd.ArgumentError, match="nothing starts 2 processes") as caught:
+        legate_command(["--ranks-per-node", "2", script("")])
+    assert "--launcher mpirun" in str(caught.value.hint)
+    network.setenv("OMPI_COMM_WORLD_SIZE", "2")  # this line is what mpirun starts
+    assert legate_command(["--ranks-per-node", "2", script("")])[0][3:5] == ["--ranks-per-node", "2"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({}, (1, 1, 0)),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, (1, 1, 0)),
+        (
+            {"OMPI_COMM_WORLD_SIZE": "6", "OMPI_COMM_WORLD_LOCAL_SIZE": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "2"},
+            (6, 3, 2),
+        ),
+        ({"PMI_SIZE": "4", "MPI_LOCALNRANKS": "4", "MPI_LOCALRANKID": "1"}, (4, 4, 1)),
+        ({"SLURM_NTASKS": "8", "SLURM_TASKS_PER_NODE": "4(x2)", "SLURM_LOCALID": "3"}, (8, 4, 3)),
+        ({"SLURM_NTASKS": "8"}, (8, 1, 0)),
+    ],
+)
+def test_a_process_knows_its_place(
+    variables: dict[str, str], place: tuple[int, ...], clean: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        clean.setenv(name, value)
+    assert companions.place() == place
+
+
+def test_processes_of_one_machine_share_its_cores(clean: pytest.MonkeyPatch) -> None:
+    taken: list[list[int]] = []
+    clean.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4})
+    clean.setattr(os, "cpu_count", lambda: 5)
+    clean.setattr(os, "sched_setaffinity", lambda _, cores: taken.append(list(cores)))
+    for rank in range(2):
+        companions.take_share(companions.Place(2, 2, rank))
+    assert taken == [[0, 1], [2, 3, 4]]
+    taken.clear()
+    for rank in range(10):
+        companions.take_share(companions.Place(10, 10, rank))
+    assert taken == [[n // 2] for n in range(10)]
+    taken.clear()
+    companions.take_share(companions.ALONE)
+    clean.setattr(os, "cpu_count", lambda: 8)
+    companions.take_share(companions.Place(2, 2, 1))
+    assert not taken, "where somebody else has bound it, it stays"
 
 
 @pytest.mark.parametrize(
@@ -355,7 +470,7 @@ def test_reading_legates_flags_leaves_nothing_behind(script: Callable[[str], str
         "import sys, xpdispatch\n"
         "from xpdispatch.shell.run import legate_command\n"
         "finders = list(sys.meta_path)\n"
-        "legate_command(['--nodes', '2', '--launcher', 'srun', 'x.py'])\n"
+        "legate_command(['--logdir', '.', __file__])\n"
         "print(sys.meta_path == finders, [m for m in sys.modules if m.startswith('legate')])\n"
     )
     done = subprocess.run([sys.executable, script(code)], capture_output=True, text=True, check=False)
@@ -423,8 +538,11 @@ def test_doctor_on_real_legate() -> None:
     done = shell("doctor", "--json", "--require", "local,legate,numpy,cupynumeric")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert [f["works"] for f in found["engines"]] == [True, True]
     legate = found["legate"]
+    assert [(f["name"], f["works"]) for f in found["engines"][:2]] == [("local", True), ("legate", True)]
+    several = found["engines"][2]
+    assert several["name"] == "several processes"
+    assert several["works"] or several["remedy"].startswith(("pip install", "apt-get install"))
     assert legate["processors"] == {"CPUs": machine.cores(), "GPUs": 0, "OMPs": 0} or machine.cores() > 2
     assert legate["nodes"] == 1
     if legate["abilities"]["min_extents is Legate's own"]:  # the release whose wheels link it
@@ -432,7 +550,7 @@ def test_doctor_on_real_legate() -> None:
     assert shlex.split(legate["config"])[:2] == ["--gpus", "0"]
     assert set(legate["abilities"]) >= {"min_extents is Legate's own", "small arrays are cut in a Scope"}
     assert found["machine"]["driver"] == f"none; Legate gets a stand-in: {driver.shim()}"
-    assert found["versions"]["xpdispatch"] == xpdispatch.__version__
+    assert found["versions"]["xpdispatch"] == xd.__version__
     screen = shell("doctor", LEGATE_CONFIG="--cpus 1 --gpus 0 --sysmem 512")
     assert "1 CPU, 512.0 MiB of memory" in screen.stdout
     assert len(screen.stdout.splitlines()) < 40, "one screen"

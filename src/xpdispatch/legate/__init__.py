@@ -32,6 +32,9 @@ In a task
 Around both
     ====================  ============================================================================================
     ``startup``           Legate's flags, and the hook that completes them when ``legate`` is imported
+    ``companions``        several processes of one program: what they need to start, and each one's share of the machine
+    ``collective``        what they tell one another
+    ``agreement``         a check that they make the same calls
     ``nvidia_libraries``  a stand-in for NVIDIA's driver where there is none
     ``garbage``           the garbage collector is off while tasks may run
     ``releases``          what differs between releases of Legate
@@ -40,6 +43,6 @@ Around both
 What may import it
     ``explain``, ``calling``, ``testing``, ``shell``, and ``xpdispatch`` itself, which installs the hook of
     ``startup``. It imports from ``errors``, ``machine``, ``language``, ``arrays``, ``planning`` and ``running``. No
-    other package imports ``legate``, ``cupynumeric`` or ``cupy`` by a statement; and ``startup``,
+    other package imports ``legate``, ``cupynumeric`` or ``cupy`` by a statement; and ``startup``, ``companions``,
     ``nvidia_libraries`` and ``alignment``, which others ask where Legate is not installed, do without them.
 """

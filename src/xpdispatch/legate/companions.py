@@ -79,7 +79,7 @@ def settings(environment: Mapping[str, str], here: int) -> dict[str, str]:
     """The variables that several processes need, so many of them on this machine, and `environment` does not have.
 
     Warnings of UCX about Legate's own settings are left out. On few cores one thread of Realm's watches the network,
-    and MPI gives its core away while it waits.
+    and MPI gives its core away while it waits; what is known of no cores here, each process chooses where it runs.
     """
     wanted = {"UCX_WARN_UNUSED_ENV_VARS": "n", "UCX_LOG_LEVEL": "error", "OMPI_MCA_mpi_warn_on_fork": "0"}
     if os.geteuid() == 0:

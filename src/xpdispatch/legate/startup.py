@@ -37,13 +37,13 @@ def prepare(package: Path | None = None) -> None:
     config = shlex.split(os.environ.get("LEGATE_CONFIG", ""))
     gpus = driver.has_driver() or not sys.platform.startswith("linux")
     place = companions.place()
-    if place.processes > 1:
-        os.environ.update(companions.settings(os.environ, place.here))
     if not gpus:
         driver.load_stand_in()
         config += missing_flags(config, place.here)
-        companions.take_share(place)
         os.environ["LEGATE_CONFIG"] = shlex.join(config)
+    if place.processes > 1:
+        os.environ.update(companions.settings(os.environ, place.here))
+        companions.take_share(place)
     os.environ["LEGION_DEFAULT_ARGS"] = legion_arguments(config, gpus=gpus)
 
 
@@ -96,10 +96,8 @@ def missing_flags(words: Sequence[str], here: int = 1) -> list[str]:
         missing += ["--cpus", str(cores if cores <= 2 else cores - 1)]  # one for what watches the network
     free = hardware.free_memory()
     if free and not flags & {"--sysmem", "--numamem", "--omps"}:
-        missing += [
-            "--sysmem",
-            str(free * 3 // 4 // here >> 20),
-        ]  # the rest is for Python and the temporaries of bodies
+        # The rest is for Python and the temporaries of bodies.
+        missing += ["--sysmem", str(free * 3 // 4 // here >> 20)]
     return missing
 
 

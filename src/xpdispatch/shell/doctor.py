@@ -29,6 +29,7 @@ import xpdispatch
 from xpdispatch.arrays.namespaces import REFUSED
 from xpdispatch.errors import ArgumentError, XPDispatchError
 from xpdispatch.explain.sentences import size
+from xpdispatch.legate import companions
 from xpdispatch.legate import nvidia_libraries as driver
 from xpdispatch.machine import hardware
 from xpdispatch.machine.packages import install_command, version_of
@@ -116,9 +117,12 @@ def diagnose(seconds: float = 120.0) -> Diagnosis:
     note = "kernels do not take dask arrays"
     dask = Finding("dask", works=False, version=version_of("dask"), note=note, remedy=REFUSED["dask array"])
     shown = ("processors", "memory", "nodes", "networks", "openmp", "cuda_runtime", "config", "abilities")
+    engines = [_local(tried["numpy"]), legate]
+    if legate.works:
+        engines.append(_several(facts["legate"]["networks"]))
     return Diagnosis(
         _versions(),
-        (_local(tried["numpy"]), legate),
+        tuple(engines),
         (*tried.values(), cupynumeric, dask),
         {**_computer(legate_is_there=bool(legate.version)), **_libraries()},
         {key: facts["legate"][key] for key in shown if key in facts["legate"]},
@@ -201,6 +205,17 @@ def _local(numpy: Finding) -> Finding:
         return Finding("local", works=True, note=note)
     except XPDispatchError as error:
         return Finding("local", works=False, note=error.problem, remedy=error.hint)
+
+
+def _several(networks: Sequence[str]) -> Finding:
+    """Whether Legate runs as several processes, as far as is seen without starting them."""
+    name = "several processes"
+    try:
+        companions.check("mpirun", networks)
+    except XPDispatchError as error:
+        return Finding(name, works=False, note=error.problem, remedy=error.hint or "")
+    line = "xpdispatch run --ranks-per-node 2 --launcher mpirun script.py"
+    return Finding(name, works=True, note=f"over {', '.join(networks)}: {line}")
 
 
 def _processors(facts: Mapping[str, Any]) -> str:

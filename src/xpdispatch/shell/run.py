@@ -104,7 +104,7 @@ def legate_command(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
                 hint="add --launcher mpirun, or srun in a batch job",
             )
         companions.check(options.launcher, networks())
-        environment |= companions.settings(environment, here)
+        environment |= companions.settings(environment, here if options.nodes == 1 else 0)
         if options.nodes == 1 and options.launcher == "mpirun" and is_open_mpi():
             more = ["--launcher-extra=--oversubscribe"]  # as many as are asked for, whatever the number of cores
     gpus = True  # as far as anybody here can know

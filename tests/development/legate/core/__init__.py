@@ -297,7 +297,7 @@ class _Machine:
 
 
 class Runtime:
-    node_count = 1
+    node_count, node_id = 1, 0
     machine = _Machine()
 
     def __init__(self):

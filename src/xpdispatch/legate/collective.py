@@ -17,9 +17,9 @@ import numpy as np
 from legate.core import types
 
 from xpdispatch.arrays.namespaces import load
-from xpdispatch.legate.leaf import bind, view
-from xpdispatch.legate.releases import data_of
-from xpdispatch.legate.tasks import library, register_with
+from xpdispatch.legate.leaf import view
+from xpdispatch.legate.releases import data_of, task_info
+from xpdispatch.legate.tasks import library
 
 runtime = lg.get_legate_runtime()
 rank = int(runtime.node_id)
@@ -33,47 +33,61 @@ _mine: Any = None
 
 def total(value: int) -> int:
     """The sum of what the processes give; takes 1 ms."""
+    return _reduced(value, "ADD") if several else value
+
+
+def of_all(value: Any) -> Mapping[int, Any]:
+    """What the processes give, by rank; it is pickled, and arrives in all of them.
+
+    Each task writes a row of one array: Legion 25.12 can crash where several processes make stores of unknown size.
+    """
     if not several:
-        return value
+        return {rank: value}
+    sent = pickle.dumps((rank, value))
+    width = _reduced(len(sent), "MAX")
+    store = runtime.create_store(types.uint8, (_points()[1], width))
+    task = _ask(_tell, sent)
+    task.add_output(store.partition_by_tiling((1, width)))
+    task.execute()
+    rows = np.asarray(store.get_physical_store())
+    return dict(pickle.loads(row) for row in rows if row[0])
+
+
+def _reduced(value: int, op: str) -> int:
+    """What the processes give, all of it positive or 0, in one number."""
     store = runtime.create_store(types.int64, (), optimize_scalar=True)
     store.fill(lg.Scalar(0, types.int64))
-    task = _ask(_add, value)
-    task.add_reduction(store, int(lg.ReductionOpKind.ADD))
+    task = _ask(_give, (value, op))
+    task.add_reduction(store, int(lg.ReductionOpKind[op]))
     task.execute()
     return int(np.asarray(store.get_physical_store()))
 
 
-def of_all(value: Any) -> Mapping[int, Any]:
-    """What the processes give, by rank; it is pickled, and arrives in all of them."""
-    if not several:
-        return {rank: value}
-    store = runtime.create_store(types.uint8)
-    task = _ask(_tell, pickle.dumps((rank, value)))
-    task.add_output(store)
-    task.execute()
-    runtime.issue_execution_fence(block=True)
-    sent, found = bytes(np.asarray(store.get_physical_store())), {}
-    while sent:
-        size = int.from_bytes(sent[:8], "little")
-        process, told = pickle.loads(sent[8 : 8 + size])
-        found[process], sent = told, sent[8 + size :]
-    return found
+def _points() -> tuple[Any, int]:
+    """The kind of processors that tell, and how many tasks that is.
+
+    Of a launch of one task every process would see its own sum.
+    """
+    machine = runtime.machine
+    kind = lg.TaskTarget.CPU if machine.count(lg.TaskTarget.CPU) else machine.preferred_target
+    return kind, max(2, machine.count(kind))
 
 
 def _ask(leaf: Any, value: Any) -> Any:
     """A launch with a task for each processor, in which this process has something to say."""
     global _mine  # noqa: PLW0603
     _mine = value
-    machine = runtime.machine
-    kind = lg.TaskTarget.CPU if machine.count(lg.TaskTarget.CPU) else machine.preferred_target
-    with lg.Scope(machine=machine.only(kind)):  # of a launch of one task, every process would see its own sum
-        return runtime.create_manual_task(library, _registered(leaf), (max(2, machine.count(kind)),))
+    kind, points = _points()
+    with lg.Scope(machine=runtime.machine.only(kind)):
+        return runtime.create_manual_task(library, _registered(leaf), (points,) if leaf is _give else (points, 1))
 
 
 @cache
 def _registered(leaf: Any) -> Any:
-    counts, options = ((0, 1, 0, 0), ("has_allocations",)) if leaf is _tell else ((0, 0, 1, 0), ())
-    return register_with("xpdispatch.collective", dict.fromkeys(lg.VariantCode, leaf), counts, options)
+    task = library.get_new_task_id()
+    variants = [(kind, leaf) for kind in lg.VariantCode]
+    library.register_task(task_info(library, task, "xpdispatch.collective", variants))
+    return task
 
 
 def _take() -> Any:
@@ -82,16 +96,19 @@ def _take() -> Any:
     return mine
 
 
-def _add(context: Any) -> None:
-    value = _take()
-    if value:
-        view(_arrays(context), data_of(context.reductions[0]))[...] += value
+def _give(context: Any) -> None:
+    told = _take()
+    if told is not None:
+        value, op = told
+        into = view(_arrays(context), data_of(context.reductions[0]))
+        into[...] = into + value if op == "ADD" else max(int(into), value)
 
 
 def _tell(context: Any) -> None:
-    told = _take()
-    sent = b"" if told is None else len(told).to_bytes(8, "little") + told
-    bind(_arrays(context), data_of(context.outputs[0]), np.frombuffer(sent, np.uint8))
+    sent, arrays = _take() or b"", _arrays(context)
+    row = view(arrays, data_of(context.outputs[0]))[0]
+    row[...] = 0
+    row[: len(sent)] = arrays.asarray(np.frombuffer(sent, np.uint8))
 
 
 def _arrays(context: Any) -> Any:

@@ -180,7 +180,7 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
     for _, at in unbound:
         if at in bound:
             with device.on_task_stream(variant, context):
-                bind(load("cupy") if variant == "GPU" else np, stores[at], bound[at])
+                _bind(variant, stores[at], bound[at])
         elif not carried:
             stores[at].create_output_buffer((0,), True)  # noqa: FBT003
     if failure is not None:
@@ -389,8 +389,9 @@ def _site(definition: Definition, variant: str, header: Header) -> Site:
     return Site(header.plan, body, body.function_for(variant), xp, library, variant, casts, planned)
 
 
-def bind(arrays: Any, store: Any, value: Any) -> None:
+def _bind(variant: str, store: Any, value: Any) -> None:
     """Give a result of unknown size this tile's part, elements in a row; Legate ends the process where none comes."""
+    arrays = load("cupy") if variant == "GPU" else np
     elements = arrays.asarray(value).reshape(-1)
     room = store.create_output_buffer((int(elements.size),), True)  # noqa: FBT003  Legate's own way to say: bind it
     if elements.size:

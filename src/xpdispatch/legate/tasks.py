@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -101,25 +101,19 @@ class _ToLeaf(VariantInvoker):  # type: ignore[misc]  # Legate's class is not ty
 
 
 def _register_with(definition: Definition, counts: tuple[int, int, int], options: Sequence[str]) -> Any:
-    leaves = {lg.VariantCode[v]: make_leaf(definition, v) for v in definition.variants}
-    return register_with(definition.name, leaves, (*counts, 2), options)
-
-
-def register_with(
-    name: str, leaves: Mapping[Any, Callable[[Any], None]], counts: tuple[int, int, int, int], options: Sequence[str]
-) -> Any:
     """Register a task with options.
 
     Only Legate's own class for tasks in Python takes them, and with them a function whose parameters are counted
-    at every launch: so many inputs, outputs, reductions and scalars.
+    at every launch.
     """
+    leaves = {lg.VariantCode[v]: make_leaf(definition, v) for v in definition.variants}
 
     def function(context: Any) -> None:
         leaves[lg.VariantCode(context.get_variant_kind())](context)
 
-    kinds = (InputStore, OutputStore, ReductionStore[ADD], bytes)
-    annotations = [kind for kind, n in zip(kinds, counts, strict=True) for _ in range(n)]
-    function.__name__ = function.__qualname__ = name
+    kinds = (InputStore, OutputStore, ReductionStore[ADD])
+    annotations = [kind for kind, n in zip(kinds, counts, strict=True) for _ in range(n)] + [bytes, bytes]
+    function.__name__ = function.__qualname__ = definition.name
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter(f"p{n}", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)

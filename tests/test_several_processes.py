@@ -178,7 +178,7 @@ xd.synchronize()
     [
         ("pass", ""),
         ("scale(x, 1.0 + rank)", "kernel 'scale': argument 'a' is 1.0 in process 0, and 2.0 in process 1 at FILE:20"),
-        ("xd.engine('legate').__enter__(); scale(numpy.arange(4.0) + rank, 1.0)", "argument 'x' is an array of shape"),
+        ("with xd.engine('legate'): scale(numpy.arange(4.0) + rank, 1.0)", "argument 'x' is an array of shape"),
         (
             "(scale, shift)[rank](x, 2.0)",
             "process 0 comes to kernel 'scale' at FILE:20, and process 1 to kernel 's",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import legate.core as lg
@@ -13,11 +12,14 @@ from legate.core.types import int64, rect_type
 
 from xpdispatch.legate.alignment import Rects, bytes_of_rects
 from xpdispatch.legate.fences import runtime
-from xpdispatch.legate.releases import data_of, task_info
-from xpdispatch.legate.tasks import library
+from xpdispatch.legate.releases import data_of
+from xpdispatch.legate.tasks import library, own_task
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.windows import Layout
 from xpdispatch.running.parts import source_elements
+
+_CPU = ("CPU",)
+"""CuPy has no type for rects."""
 
 _windows = BoundedCache(16)
 """Rects of halos, by layout and axis: as long as Legate has them it keeps the partitions that it made by them."""
@@ -40,7 +42,7 @@ def rects_of_windows(layout: Layout, axis: int, count: int) -> Any:
         if held > _MOST:
             _windows.clear()
         found = _windows[key] = runtime.create_store(rect_type(len(layout.shape)), (count,))
-        task = runtime.create_auto_task(library, _registered(_fill_windows))
+        task = runtime.create_auto_task(library, own_task("rects", _fill_windows, _CPU))
         task.add_output(found)
         task.add_scalar_arg(pickle.dumps((*key, count)))
         task.execute()
@@ -72,21 +74,13 @@ def rects_of(store: Any, kind: Rects) -> Any:
     count = store.shape[0] - 1
     ends = [store.slice(0, slice(0, count)), store.slice(0, slice(1, count + 1))] if kind.borders else [store]
     rects = runtime.create_store(rect_type(1 + len(kind.tail)), tuple(ends[0].shape))
-    task = runtime.create_auto_task(library, _registered(_leaf))
+    task = runtime.create_auto_task(library, own_task("rects", _leaf, _CPU))
     variables = [task.add_input(end, task.declare_partition()) for end in ends]
     variables.append(task.add_output(rects))
     task.add_constraint(lg.align(*variables))
     task.add_scalar_arg(kind.tail or (0,), (int64,))
     task.execute()
     return rects
-
-
-@cache
-def _registered(leaf: Any) -> Any:
-    task = library.get_new_task_id()
-    # No task for GPUs: CuPy has no type for rects.
-    library.register_task(task_info(library, task, "xpdispatch.rects", [(lg.VariantCode.CPU, leaf)]))
-    return task
 
 
 def _leaf(context: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
 from xpdispatch.language.terms import Term
-from xpdispatch.legate.collective import of_all
+from xpdispatch.legate import collective
 from xpdispatch.legate.fences import runtime
 from xpdispatch.legate.releases import STORES, interface_of, memory, plain_store
 from xpdispatch.machine.packages import install_command
@@ -233,7 +233,7 @@ def unbound_store(dtype: np.dtype[Any]) -> Any:
 def grid_store(shape: Shape) -> Any:
     """A store of bytes that is there to be cut, and of which no element is read."""
     store = new_store(shape, np.dtype(np.uint8))
-    store.fill(0)
+    fill(store, np.uint8(0))
     return store
 
 
@@ -247,6 +247,9 @@ def bound(store: Any, rows: Shape, dtype: np.dtype[Any]) -> Any:
 
 def fill(store: Any, value: Any) -> None:
     """Fill a store with a NumPy scalar."""
+    if collective.several and not store.has_scalar_storage:
+        collective.fill(store, value)
+        return
     store.fill(value.item() if value.dtype.kind in "biu" else lg.Scalar(value, store.type))
 
 
@@ -304,4 +307,4 @@ def memory_limit() -> tuple[int, str]:
 @cache
 def _least_memory(flag: str) -> int:
     """Bytes that every process has of a kind of memory: all must refuse a call, or none."""
-    return min(int(least) for least in of_all(memory(flag)).values())
+    return min(int(least) for least in collective.of_all(memory(flag)).values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -68,6 +69,14 @@ def _registered(definition: Definition, which: object, register: Callable[[], An
                 f"this program has launched {_made} different kernels on Legate, and there is room for no more",
                 hint="decorate a body once, at module level, and not in a loop",
             ) from None
+    return task
+
+
+@cache
+def own_task(name: str, leaf: Callable[[Any], None], variants: Sequence[str] = ("CPU", "OMP", "GPU")) -> Any:
+    """A task of the library's own that is no kernel, registered when it is first asked for."""
+    task = library.get_new_task_id()
+    library.register_task(task_info(library, task, f"xpdispatch.{name}", [(lg.VariantCode[v], leaf) for v in variants]))
     return task
 
 

@@ -26,7 +26,7 @@ from hosts import Meter, filled, is_close, main, write_anew
 from xpdispatch import Kernel, array_module, kernel, synchronize
 
 MESSAGES = 200_000
-"""Bytes besides elements that Legion may send for a call: 4,000 to 40,000; up to 125,000 after arrays were dropped."""
+"""Bytes besides elements that Legion may send for a call: 4,000 to 20,000; up to 125,000 after arrays were dropped."""
 
 # -- the programs -----------------------------------------------------------------------------------------------
 

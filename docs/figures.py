@@ -1,7 +1,9 @@
-"""The tables of docs/performance.rst, from what benchmarks/table.py measured: ``.. figures:: NAME``.
+"""The tables of docs/performance.rst, from what was measured: ``.. figures:: NAME``.
 
-Sphinx loads this as an extension. Each figure is told once, in benchmarks/results: in table.json, and what a mechanism
-is worth in ablations.json.
+Sphinx loads this as an extension. Each figure is told once, in benchmarks/results: in table.json, what a mechanism is
+worth in ablations.json, and how kernels scale in scaling.json. Of the latter there is a picture, which is drawn by
+
+    python docs/figures.py
 """
 
 import json
@@ -13,7 +15,9 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
+DOCS = Path(__file__).resolve().parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
+PICTURES = DOCS / "_static" / "pictures"
 
 KERNELS = {
     "copy": "copy",
@@ -129,6 +133,46 @@ def ablations(found: dict[str, Any]) -> Cells:
     return [["", *mechanisms], *rows]
 
 
+def amount(count: float) -> str:
+    """Bytes, with three digits."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def between(counts: list[int]) -> str:
+    """The least and the most of several processes, or one number where they look the same."""
+    return " to ".join(dict.fromkeys(amount(count) for count in (min(counts), max(counts))))
+
+
+def scaling(found: dict[str, Any]) -> Cells:
+    """Received on several processes, beside what was foretold."""
+    several = sorted({row["processes"] for row in found["rows"]} - {1})
+    columns = [f"{what}, {n} processes" for n in several for what in ("foretold", "received")]
+    cells = [["", "elements", *columns]]
+    rows = {(row["program"], row["elements"], row["processes"]): row for row in found["rows"]}
+    for program, elements in dict.fromkeys((name, count) for name, count, _ in rows):
+        own = [rows[program, elements, n] for n in several]
+        numbers = [between(row[key]) for row in own for key in ("foretold", "received")]
+        cells.append([program, f"{elements:,}", *numbers])
+    return cells
+
+
+def predicted(found: dict[str, Any]) -> Cells:
+    """By the fewest and the most processors that explain was asked about."""
+    rows = {(row["scaling"], row["program"], row["processors"]): row for row in found["predicted"]}
+    few, many = (pick(n for *_, n in rows) for pick in (min, max))
+    heads = [f"{what}, {n:,} processors" for what in ("receives", "holds") for n in (few, many)]
+    cells = [["", *heads, f"all as on {few}: receives, {many:,}", "its share of the arrays"]]
+    for name in dict.fromkeys(name for _, name, _ in rows):
+        numbers = [rows["weak", name, n][key] for key in ("receives", "holds") for n in (few, many)]
+        numbers += [rows["strong", name, many][key] for key in ("receives", "share of the arrays")]
+        cells.append([name, *map(amount, numbers)])
+    return cells
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], Cells]] = {
     "here": here,
     "legate": on_legate,
@@ -137,7 +181,11 @@ TABLES: dict[str, Callable[[dict[str, Any]], Cells]] = {
     "tiles": tiles,
     "memory": memory,
     "ablations": ablations,
+    "scaling": scaling,
+    "predicted": predicted,
 }
+SOURCES = {"ablations": "ablations.json", "scaling": "scaling.json", "predicted": "scaling.json"}
+"""Where a table's figures are, if not in table.json."""
 
 
 def table(cells: Cells) -> list[str]:
@@ -156,14 +204,14 @@ def machine(found: dict[str, Any]) -> list[str]:
 
 
 class Figures(Directive):
-    """A table by name, or ``machine``."""
+    """A table by name, or ``machine``, for another table than those of table.json with its name."""
 
-    required_arguments = 1
+    required_arguments, optional_arguments = 1, 1
 
     def run(self) -> list[nodes.Node]:
         """Its nodes."""
         name = self.arguments[0]
-        measured = RESULTS / ("ablations.json" if name == "ablations" else "table.json")
+        measured = RESULTS / SOURCES.get(self.arguments[-1], "table.json")
         found = json.loads(measured.read_text())
         lines = machine(found) if name == "machine" else table(TABLES[name](found))
         into = nodes.Element()
@@ -175,3 +223,56 @@ def setup(app: Any) -> dict[str, bool]:
     """Give Sphinx the directive."""
     app.add_directive("figures", Figures)
     return {"parallel_read_safe": True}
+
+
+COLORS = ("#4c86b8", "#e39a3b", "#5d9b6b", "#c05a5a", "#8a6fb0")
+"""Of the kernels; each can be told on a light page and on a dark one."""
+
+
+def draw_scaling(ink: str, faint: str, file: Path) -> None:
+    """What a processor receives and holds as arrays and processors grow together, as SVG without a background."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    found = json.loads((RESULTS / "scaling.json").read_text())
+    rows = [row for row in found["predicted"] if row["scaling"] == "weak"]
+    programs = list(dict.fromkeys(row["program"] for row in rows))
+    processors = sorted({row["processors"] for row in rows})
+    style = {"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": faint, "axes.linewidth": 0.6}
+    style |= {"font.size": 11, "xtick.color": faint, "ytick.color": faint, "axes.labelcolor": faint, "text.color": ink}
+    # The same file from every run.
+    with mpl.rc_context(style | {"svg.hashsalt": "scaling"}):
+        figure = Figure(figsize=(5.2, 6.6), layout="constrained")
+        panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        for axes, key in zip(panels, ("receives", "holds"), strict=True):
+            for program, color in zip(programs, COLORS, strict=True):
+                own = [row[key] for row in rows if row["program"] == program]
+                axes.plot(processors, own, color=color, marker="o", markersize=4, label=program, clip_on=False)
+            axes.set_title(f"A processor {key}, at most", loc="left", fontsize=12)
+            axes.set_xscale("log", base=2)
+            axes.grid(axis="y", color=faint, alpha=0.25, linewidth=0.6)
+        most = max(rows, key=lambda row: row["receives"])
+        share, label = most["share of the arrays"], f"its share of {most['program']}'s arrays"
+        panels[0].set_yscale("symlog", linthresh=10)
+        panels[0].set_yticks([0, 1e2, 1e4, 1e6, 1e8, 1e10])
+        panels[0].set_ylim(-2, 2e10)
+        panels[0].axhline(share, color=faint, linewidth=1, linestyle=(0, (4, 3)))
+        panels[0].text(processors[-1], share / 1.5, label, color=faint, ha="right", va="top")
+        panels[1].set_yscale("log")
+        panels[1].set_yticks([1e8, 1e9, 1e10])
+        for axes in panels:
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda count, _: amount(count) if count else "0"))
+        panels[1].set_xticks(processors, [f"{n:,}" for n in processors])
+        panels[1].xaxis.set_minor_locator(NullLocator())
+        panels[1].set_xlabel(f"processors, with {found['elements of each processor'] / 1e6:.0f} million elements each")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
+        figure.savefig(file, transparent=True, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    from xpdispatch.explain.canvas import DARK, FAINT, INK, LIGHT
+
+    for mode, colors in ("light", LIGHT), ("dark", DARK):
+        draw_scaling(colors[INK], colors[FAINT], PICTURES / f"scaling-{mode}.svg")

@@ -484,7 +484,7 @@ def test_of_very_many_failures_the_first_are_kept() -> None:
     plain_failing(x, -5.0)
     for _ in range(2 * failures._MOST_KEPT + 50):
         plain_failing(x, -1.0)
-    assert len(failures._failures) <= 2 * failures._MOST_KEPT
+    assert len(failures._own) <= 2 * failures._MOST_KEPT
     assert str(raised()) == "above -5.0"
     later_results_are_right()
 

@@ -287,7 +287,7 @@ def test_many_processors_and_large_arrays_need_no_memory() -> None:
     answer = saxpy.explain(x, x, 2.0).on(1024, "gpu")
     assert answer.count == 1024
     assert answer.largest.reads == 2 * 4 * 976_562_500
-    assert "On GPUs and on several nodes nothing was run" in str(answer)
+    assert "On GPUs nothing was run" in str(answer)
     assert answer.on(4).count == 4
 
 

@@ -154,7 +154,7 @@ def assumptions(answer: Answer) -> tuple[str, ...]:
     if answer.machine.predicted:
         found.append(
             "The grid is predicted by Legate 26.6's rule for automatic tasks, which the tests compare with real "
-            "launches on 1 to 8 CPUs. On GPUs and on several nodes nothing was run."
+            "launches on 1 to 8 CPUs, and on 2 and 4 hosts that are network namespaces. On GPUs nothing was run."
         )
     found.append(
         "Received is what lies with other processors where each array is spread over those that read it. CPUs of one "

@@ -38,7 +38,7 @@ def missing() -> str:
     return ""
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def required() -> None:
     why = missing()
     if why and "processes" in os.environ.get("XPDISPATCH_REQUIRE", "").split(","):

@@ -22,6 +22,7 @@ from elementwise import ElementwiseKernel
 from test_gpu_control_flow import OnDevice, Store, Stream, fake_cupy, run_leaf  # noqa: F401  one is a fixture
 from xpdispatch import kernel
 from xpdispatch.arrays import namespaces
+from xpdispatch.legate import fences
 from xpdispatch.legate.alignment import make_recipe
 from xpdispatch.running import cuda, generated
 from xpdispatch.running.cuda import CTYPES, PREAMBLE, TABLE, NoSource
@@ -563,7 +564,7 @@ def test_a_gpu_task_is_one_launch_on_its_stream(cupy: Any) -> None:
     inputs, outputs = [Store(x, (10,)), Store(y, (10,))], [Store(z, (10,)), Store(w, (10,))]
     for _ in range(2):
         run_leaf(made, "GPU", inputs, outputs, [], plan=plan, recipe=recipe, dtypes=kinds, scalars=(0.1,))
-    xd.synchronize()
+    fences.synchronize()
     np.testing.assert_array_equal(z, 0.1 * x + y)
     np.testing.assert_array_equal(w, (x - y).astype(np.float32))
     assert launched_into(2) == [z.ctypes.data, w.ctypes.data]
@@ -578,6 +579,6 @@ def test_a_gpu_task_with_an_operator_or_a_tile_runs_its_body(cupy: Any) -> None:
     total = np.zeros(())
     call = {"plan": plan, "recipe": recipe, "dtypes": (np.dtype(float),), "scalars": ()}
     run_leaf(made, "GPU", [Store(np.arange(5.0))], [], [Store(total)], **call)
-    xd.synchronize()
+    fences.synchronize()
     assert total == 30
     assert launches() == 0

@@ -13,7 +13,7 @@ import pytest
 import xpdispatch as xd
 from conftest import registered_options
 from xpdispatch import kernel
-from xpdispatch.legate import device
+from xpdispatch.legate import device, fences
 from xpdispatch.legate.alignment import Fit, make_recipe
 from xpdispatch.legate.leaf import Header, _borders, make_joiner, make_leaf, packed_header
 
@@ -189,7 +189,7 @@ def test_a_gpu_task_gets_the_gpu_namespace_and_body(fake_cupy: Any) -> None:
     inputs, outputs = [Store(x, (10,)), Store(y, (10,))], [Store(z, (10,))]
     kinds = (np.dtype(float),) * 2
     run_leaf(body, "GPU", inputs, outputs, [Store(s)], plan=plan, recipe=recipe, dtypes=kinds, scalars=(2.0,))
-    xd.synchronize()
+    fences.synchronize()
     assert seen == [("fake", "GPU", 10)]
     np.testing.assert_array_equal(z, 2 * x + 1)
     assert s == 10.0
@@ -202,7 +202,7 @@ def test_a_gpu_task_binds_results_of_unknown_size(fake_cupy: Any) -> None:
     call = {"plan": plan, "recipe": recipe, "dtypes": (np.dtype(float),) * 2, "scalars": ()}
     y, n = Unbound(), np.zeros(5)
     run_leaf(made, "GPU", [Store(np.arange(5.0), (10,))], [y, Store(n, (10,))], [], **call)
-    xd.synchronize()
+    fences.synchronize()
     assert y.bound[0].tolist() == [3.0, 4.0]
     assert n.tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
     # An empty tile, and one whose body fails, bind as well: Legate ends the process where nothing does.
@@ -211,7 +211,7 @@ def test_a_gpu_task_binds_results_of_unknown_size(fake_cupy: Any) -> None:
     run_leaf(failing, "GPU", [Store(np.ones(5))], [y, Store(n)], [], **call)
     assert [len(r) for r in y.bound] == [2, 0, 0]
     with pytest.raises(ZeroDivisionError):
-        xd.synchronize()
+        fences.synchronize()
 
 
 def doubled(x: np.ndarray, y: np.ndarray) -> None:
@@ -220,7 +220,7 @@ def doubled(x: np.ndarray, y: np.ndarray) -> None:
     plan = made.definition.plan([(20, x.shape[1])], (), [None])
     recipe = make_recipe(plan, [False] * 2, 6, one_piece=False)
     run_leaf(made, "GPU", [Store(x)], [Store(y)], [], plan=plan, recipe=recipe, dtypes=(x.dtype,), scalars=())
-    xd.synchronize()
+    fences.synchronize()
 
 
 def test_float16_and_strides_and_nothing_at_all_on_a_gpu(fake_cupy: Any) -> None:
@@ -274,12 +274,12 @@ def test_partial_results_are_put_together_on_the_stream_of_the_second_task(fake_
     x, parts, places, total = np.arange(9.0), Unbound(), Unbound(np.int64), np.zeros(1)
     for low, high in ((5, 9), (0, 5)):
         run_leaf(made, "GPU", [Store(x[low:high], (low,))], [parts, places], [], **call)
-    xd.synchronize()
+    fences.synchronize()
     assert [p.tolist() for p in places.bound] == [[5, 9], [0, 5]]
     given = [Store(np.concatenate(places.bound)), Store(np.concatenate(parts.bound))]
     context = context_of(header_of([Store(x)], call), (1, ("script.py", 1), False), given, [Store(total)], [])
     make_joiner(made.definition, "GPU")(context)
-    xd.synchronize()
+    fences.synchronize()
     assert total[0] == 36.0
     assert not entered
 
@@ -354,7 +354,7 @@ def test_a_gpu_task_without_cupy_binds_what_legate_waits_for(monkeypatch: pytest
     run_leaf(made, "GPU", [Store(np.ones(5))], [y], [], plan=plan, recipe=recipe, dtypes=(np.dtype(float),), scalars=())
     assert [len(r) for r in y.bound] == [0]
     with pytest.raises(ImportError, match="package 'cupy' is not installed"):
-        xd.synchronize()
+        fences.synchronize()
 
 
 def test_a_gpu_task_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,4 +365,4 @@ def test_a_gpu_task_without_cupy_says_what_to_install(monkeypatch: pytest.Monkey
     stores = [Store(np.ones(5))], [Store(np.zeros(5))], []
     run_leaf(made, "GPU", *stores, plan=plan, recipe=recipe, dtypes=(np.dtype(float),), scalars=())
     with pytest.raises(ImportError, match="package 'cupy' is not installed(.|\n)*pip install 'xpdispatch\\[cuda\\]'"):
-        xd.synchronize()
+        fences.synchronize()

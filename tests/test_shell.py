@@ -207,8 +207,12 @@ def test_several_processes_need_a_launcher(network: pytest.MonkeyPatch, script: 
             (6, 3, 2),
         ),
         ({"PMI_SIZE": "4", "MPI_LOCALNRANKS": "4", "MPI_LOCALRANKID": "1"}, (4, 4, 1)),
-        ({"SLURM_NTASKS": "8", "SLURM_TASKS_PER_NODE": "4(x2)", "SLURM_LOCALID": "3"}, (8, 4, 3)),
-        ({"SLURM_NTASKS": "8"}, (8, 1, 0)),
+        (
+            {"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_TASKS_PER_NODE": "4(x2)", "SLURM_LOCALID": "3"},
+            (8, 4, 3),
+        ),
+        ({"SLURM_STEP_NUM_TASKS": "8"}, (8, 1, 0)),
+        ({"SLURM_NTASKS": "8", "SLURM_TASKS_PER_NODE": "8", "SLURM_LOCALID": "0"}, (1, 1, 0)),  # in a job's script
     ],
 )
 def test_a_process_knows_its_place(

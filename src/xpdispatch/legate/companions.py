@@ -24,7 +24,7 @@ _TOLD_BY = {
     "OMPI_COMM_WORLD_SIZE": ("OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),  # Open MPI
     "MV2_COMM_WORLD_SIZE": ("MV2_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_RANK"),  # MVAPICH
     "PMI_SIZE": ("MPI_LOCALNRANKS", "MPI_LOCALRANKID"),  # MPICH
-    "SLURM_NTASKS": ("SLURM_TASKS_PER_NODE", "SLURM_LOCALID"),
+    "SLURM_STEP_NUM_TASKS": ("SLURM_STEP_TASKS_PER_NODE", "SLURM_LOCALID"),  # srun; a batch job itself is no step
 }
 """By the variable with the number of processes: those with how many this machine has, and which of them this one is."""
 
@@ -61,10 +61,7 @@ ALONE = Place(1, 1, 0)
 
 
 def place() -> Place:
-    """What the launcher tells in the environment; one process alone where there was none.
-
-    In a batch job this may tell of a step that a program is no part of.
-    """
+    """What the launcher tells in the environment; one process alone where there was none."""
     for total, (here, rank) in _TOLD_BY.items():
         count = os.environ.get(total, "1")
         if count != "1" and count.isdecimal():

@@ -32,8 +32,8 @@ _FEW = 4
 """Cores of a process from which on two threads of Realm's may watch the network, which they do without a pause."""
 
 _WITH_NETWORK = (
-    "pip install -U pip; pip install 'legate==26.1.*' 'nvidia-cupynumeric==26.1.*' 'libucx-cu12==1.19.*' nvidia-cuda-runtime-cu12 "
-    "'numpy<2.4', or conda install -c conda-forge -c legate cupynumeric"
+    "pip install -U pip; pip install 'legate==26.1.*' 'nvidia-cupynumeric==26.1.*' 'libucx-cu12==1.19.*' "
+    "nvidia-cuda-runtime-cu12 'numpy<2.4', or conda install -c conda-forge -c legate cupynumeric"
 )
 _LATEST_UCX = (1, 19)
 """Later ones refuse a setting of Legate's, which then ends the process."""

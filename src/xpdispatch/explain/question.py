@@ -10,7 +10,7 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.arrays.namespaces import library_of, namespace_for
-from xpdispatch.legate.alignment import Recipe, recipe_of_call, with_results
+from xpdispatch.legate.alignment import Images, Recipe, recipe_of_call, with_results
 from xpdispatch.planning.arguments import as_arrays, one_library, plan_of, refuse_empty
 from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
@@ -151,7 +151,7 @@ class Question:
 
     def recipe(self) -> Recipe:
         """How the arrays enter a launch on Legate."""
-        pointers = [p for p, a in enumerate(self.operands) if a.dtype == np.int64]
+        pointers = tuple(p for p, a in enumerate(self.operands) if a.dtype == np.int64)
         inline = [
             0 in a.shape or (a.ndim == 0 and copied) for a, copied in zip(self.operands, self.copied, strict=True)
         ]
@@ -162,7 +162,7 @@ class Question:
             _MAX_DIM,
             deterministic=self.definition.deterministic,
             most_unbound=_UNBOUND,
-            pointers=pointers,
+            possible=Images(pointers),
         )
 
 

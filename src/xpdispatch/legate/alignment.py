@@ -197,6 +197,28 @@ class Recipe:
         return tuple(b.operand for b in self.rects if b.instead)
 
 
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The images of a call's operands that Legate can make.
+
+    Parameters
+    ----------
+    pointers : tuple of int
+        Operands whose own store it can follow.
+    uncut : tuple of int
+        Operands that are not cut if they have a halo.
+    any_rank : bool
+        Whether it has images of arrays of any rank, or of the rank of what they are images by alone.
+    full : tuple of int
+        Operands that are in full in every tile for that.
+    """
+
+    pointers: tuple[int, ...] = ()
+    uncut: tuple[int, ...] = ()
+    any_rank: bool = True
+    full: tuple[int, ...] = ()
+
+
 def make_recipe(
     plan: Plan,
     inline: Sequence[bool],
@@ -204,10 +226,7 @@ def make_recipe(
     *,
     one_piece: bool,
     gathered: Sequence[int] = (),
-    pointers: Sequence[int] = (),
-    uncut: Sequence[int] = (),
-    any_rank: bool = True,
-    full: Sequence[int] = (),
+    possible: Images = Images(),
 ) -> Recipe:
     """Fit every array of a plan.
 
@@ -224,14 +243,7 @@ def make_recipe(
     gathered : sequence of int
         Results whose partial results are to be put together in the order of the tiles. Then one index alone is cut:
         Legate gives stores of unknown size, in which they are kept, to launches of one dimension.
-    pointers : sequence of int
-        Operands whose own store Legate can follow.
-    uncut : sequence of int
-        Operands that are not cut if they have a halo.
-    any_rank : bool
-        Whether Legate has images of arrays of any rank, or of the rank of what they are images by alone.
-    full : sequence of int
-        Operands that are in full in every tile for that.
+    possible : Images
     """
     # Only the explicit spelling can leave arrays unaligned, or let every tile write a whole result. What tiles would
     # mean there depends on how Legate cuts; one piece means what it means in this process.
@@ -245,8 +257,8 @@ def make_recipe(
     count, known = len(plan.operands), len(plan.operands) + len(plan.results)
     for r in gathered:
         fits[count + r] = Fit("gathered")
-    followed = [p for p in range(count) if p not in full and _how(fits[p]) == "broadcast"]
-    windows = [] if one_piece else [w for w in windows_of(plan) if w[0] in followed and w[0] not in uncut]
+    followed = [p for p in range(count) if p not in possible.full and _how(fits[p]) == "broadcast"]
+    windows = [] if one_piece else [w for w in windows_of(plan) if w[0] in followed and w[0] not in possible.uncut]
     by = [plan.operands[p].axes[axis] for p, axis in windows]
     shown = [Layout("rects", (a,), (plan.extents[a],)) for a in by]
     alone = None
@@ -265,7 +277,9 @@ def make_recipe(
         fits[p] = Fit("window", dims=_natural(layouts[p]))
     layouts += shown
     fits += [None] * len(shown)
-    images, follows = _follow(plan, layouts, fits, pointers, followed) if plan.images and not one_piece else ([], [])
+    images, follows = (
+        _follow(plan, layouts, fits, possible.pointers, followed) if plan.images and not one_piece else ([], [])
+    )
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
@@ -283,19 +297,9 @@ def make_recipe(
     images = [*((first + n, [p], "FIRST_LAST") for n, (p, _) in enumerate(windows)), *images]
     done = tuple(fit for fit in fits if fit is not None)
     others = [p for by, members, _ in images for p in members if _rank(layouts[by], done[by]) != len(layouts[p].axes)]
-    if others and not any_rank:
-        full = [*full, *others]
-        return make_recipe(
-            plan,
-            inline,
-            max_dim,
-            one_piece=one_piece,
-            gathered=gathered,
-            pointers=pointers,
-            uncut=uncut,
-            any_rank=any_rank,
-            full=full,
-        )
+    if others and not possible.any_rank:
+        fewer = replace(possible, full=(*possible.full, *others))
+        return make_recipe(plan, inline, max_dim, one_piece=one_piece, gathered=gathered, possible=fewer)
     sources = [None if one_piece else _source(i, layouts, done, count) for i in range(len(plan.indices))]
     return Recipe(
         done[:count],
@@ -339,9 +343,7 @@ def recipe_of_call(
     *,
     deterministic: bool,
     most_unbound: int,
-    pointers: Sequence[int],
-    uncut: Sequence[int] = (),
-    any_rank: bool = True,
+    possible: Images,
 ) -> Recipe:
     """Fit the arrays of a call.
 
@@ -357,9 +359,7 @@ def recipe_of_call(
         Sums of floats are put together in the order of the tiles.
     most_unbound : int
         How many stores of unknown size a launch in several tiles may have.
-    pointers : sequence of int
-    uncut : sequence of int
-    any_rank : bool
+    possible : Images
     """
     apart = [*inline, *(0 in layout.shape for layout in plan.results)]
     ordered = _ordered(plan, types, deterministic=deterministic)
@@ -369,16 +369,7 @@ def recipe_of_call(
     # What is there already has no place in the order; and where there is no index there is one tile.
     one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
     gathered = () if one_piece else ordered
-    return make_recipe(
-        plan,
-        apart,
-        max_dim,
-        one_piece=one_piece,
-        gathered=gathered,
-        pointers=pointers,
-        uncut=uncut,
-        any_rank=any_rank,
-    )
+    return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, possible=possible)
 
 
 def _ordered(plan: Plan, types: Types, *, deterministic: bool) -> tuple[int, ...]:

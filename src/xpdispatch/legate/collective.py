@@ -45,7 +45,7 @@ def of_all(value: Any) -> Mapping[int, Any]:
     sent = pickle.dumps((rank, value))
     width = _reduced(len(sent), "MAX")
     store = runtime.create_store(types.uint8, (_points()[1], width))
-    task = _ask(_tell, sent)
+    task = _ask(_tell, sent, axes=2)
     task.add_output(store.partition_by_tiling((1, width)))
     task.execute()
     rows = np.asarray(store.get_physical_store())
@@ -72,14 +72,13 @@ def _points() -> tuple[Any, int]:
     return kind, max(2, machine.count(kind))
 
 
-def _ask(leaf: Any, value: Any) -> Any:
-    """A launch with a task for each processor, in which this process has something to say."""
+def _ask(leaf: Any, value: Any, *, axes: int = 1) -> Any:
+    """A launch of so many axes with a task for each processor, in which this process has something to say."""
     global _mine  # noqa: PLW0603
     _mine = value
     kind, points = _points()
     with lg.Scope(machine=runtime.machine.only(kind)):
-        task = own_task("collective", leaf)
-        return runtime.create_manual_task(library, task, (points,) if leaf is _give else (points, 1))
+        return runtime.create_manual_task(library, own_task("collective", leaf), (points, 1)[:axes])
 
 
 def _take() -> Any:

@@ -81,12 +81,13 @@ def settings(environment: Mapping[str, str], here: int) -> dict[str, str]:
     wanted = {"UCX_WARN_UNUSED_ENV_VARS": "n", "UCX_LOG_LEVEL": "error", "OMPI_MCA_mpi_warn_on_fork": "0"}
     if os.geteuid() == 0:
         wanted |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    few = hardware.cores() < _FEW * here
+    if few:
+        wanted["OMPI_MCA_mpi_yield_when_idle"] = "1"
     found = {name: value for name, value in wanted.items() if name not in environment}
-    if hardware.cores() < _FEW * here:
-        found |= {} if "OMPI_MCA_mpi_yield_when_idle" in environment else {"OMPI_MCA_mpi_yield_when_idle": "1"}
-        told = environment.get("REALM_DEFAULT_ARGS", "")
-        if "-ll:bgwork" not in told.split():
-            found["REALM_DEFAULT_ARGS"] = f"{told} -ll:bgwork 1".strip()
+    told = environment.get("REALM_DEFAULT_ARGS", "")
+    if few and "-ll:bgwork" not in told.split():
+        found["REALM_DEFAULT_ARGS"] = f"{told} -ll:bgwork 1".strip()
     return found
 
 

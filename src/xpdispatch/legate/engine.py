@@ -99,9 +99,6 @@ class _Runner:
             check_wrappable(self.kind)
         self.some_variants = definition.variants != VARIANTS
         self.concurrent = bool(definition.options.get("concurrent"))
-        out = zip(definition.signature.results, body.written_at, strict=True)
-        self.names = [*(s.name for s in body.slots), *(str(t.name) for t, at in out if at >= len(body.slots))]
-        """Of all values."""
         self.launches = BoundedCache()
         """By scalars, of which those that are not numbers can decide a result's dtype."""
         numbers = all(type(s) in (float, int, complex) for s in call.scalars)
@@ -142,7 +139,7 @@ class _Runner:
         body = definition.body
         site = call_site()
         if agreement.wanted:
-            agreement.check(f"kernel {definition.name!r}", site, self.names, values)
+            agreement.check(f"kernel {definition.name!r}", site, _names(definition), values)
         if self.some_variants:
             _check_variants(definition)
         if self.concurrent:
@@ -307,6 +304,13 @@ def _check_concurrent() -> None:
             + ("streams" if policy.streaming else f"makes {policy.overdecompose_factor} tiles to a processor"),
             hint="all tiles of a concurrent launch run at once: call it outside that Scope",
         )
+
+
+def _names(definition: Definition) -> list[str]:
+    """Of all values of a call: parameters, and the results that are none."""
+    slots = definition.body.slots
+    out = zip(definition.signature.results, definition.body.written_at, strict=True)
+    return [*(s.name for s in slots), *(str(term.name) for term, at in out if at >= len(slots))]
 
 
 def _overlap(left: Held, right: Held) -> bool:

@@ -15,7 +15,16 @@ from xpdispatch.arrays.dtypes import check_cast
 from xpdispatch.arrays.reductions import check_dtype, needs_sort_keys
 from xpdispatch.errors import EngineError, ShapeError
 from xpdispatch.language.constraints import HINTS
-from xpdispatch.legate.alignment import Fit, Recipe, Rects, bytes_of_rects, recipe_of_call, windows_of, with_results
+from xpdispatch.legate.alignment import (
+    Fit,
+    Images,
+    Recipe,
+    Rects,
+    bytes_of_rects,
+    recipe_of_call,
+    windows_of,
+    with_results,
+)
 from xpdispatch.legate.fences import runtime, submit
 from xpdispatch.legate.leaf import Header, packed_header
 from xpdispatch.legate.rects import rects_of, rects_of_windows
@@ -131,9 +140,7 @@ def make_launch(
         lg.LEGATE_MAX_DIM,
         deterministic=definition.deterministic,
         most_unbound=MOST_UNBOUND,
-        pointers=[p for p, h in enumerate(operands) if h.followable],
-        uncut=_uncut(operands),
-        any_rank=IMAGES_OF_ANY_RANK,
+        possible=_possible(operands),
     )
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
     cast = tuple(layout.op is None and r in body.buffers for r, layout in enumerate(plan.results))
@@ -252,10 +259,14 @@ def _add_arrays(task: Any, launch: Launch, entries: Sequence[Any], results: Sequ
     return variables
 
 
-def _uncut(operands: Sequence[Held]) -> list[int]:
-    """The operands of which there is no image: views; and all, where no CPU could make rects."""
+def _possible(operands: Sequence[Held]) -> Images:
+    """The images that Legate can make: none of views with a halo, and of no halo where no CPU could make rects."""
     cpus = runtime.machine.count(lg.TaskTarget.CPU)
-    return [p for p, h in enumerate(operands) if not cpus or h.store is None or h.store.transformed]
+    return Images(
+        pointers=tuple(p for p, h in enumerate(operands) if h.followable),
+        uncut=tuple(p for p, h in enumerate(operands) if not cpus or h.store is None or h.store.transformed),
+        any_rank=IMAGES_OF_ANY_RANK,
+    )
 
 
 def _rects(plan: Plan, kind: Rects, entry: Any) -> Any:

@@ -44,7 +44,7 @@ def rects_of_windows(layout: Layout, axis: int, count: int) -> Any:
         found = _windows[key] = runtime.create_store(rect_type(len(layout.shape)), (count,))
         task = runtime.create_auto_task(library, own_task("rects", _fill_windows, _CPU))
         task.add_output(found)
-        task.add_scalar_arg(pickle.dumps((*key, count)))
+        task.add_scalar_arg(pickle.dumps(key))
         task.execute()
     return found
 
@@ -54,7 +54,7 @@ def _fill_windows(context: Any) -> None:
     filled = np.asarray(store)
     if not filled.size:
         return
-    layout, axis, _ = pickle.loads(context.scalars[0].value())
+    layout, axis = pickle.loads(context.scalars[0].value())
     shape = tuple(int(n) for n in layout.shape)
     first = np.arange(filled.size) + store.domain.lo[0]
     low, high = layout.window(axis, first, first + 1)

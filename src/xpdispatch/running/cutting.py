@@ -134,10 +134,10 @@ class Cutter:
         self.bordered = self.cut and not ordered and any(layout.is_padded for layout in plan.operands)
         self.cache = forced or cache_bytes()
         # What dry runs tell, by types of scalars or, where sums of floats depend on it, their values; cuts by that, the
-        # sizes of what is cut and the order of its axes; candidates by sizes; strips by bounds and
-        # what dry runs tell; at most 256 each.
-        self._dry_runs, self._cuts, self._candidates = BoundedCache(), BoundedCache(), BoundedCache()
-        self._borders = BoundedCache()
+        # sizes of what is cut and the order of its axes; candidates by sizes; strips by bounds and what dry runs tell.
+        # At most 256 each.
+        self._dry_runs, self._cuts = BoundedCache(), BoundedCache()
+        self._candidates, self._borders = BoundedCache(), BoundedCache()
         self._volumes = Volumes(site.plan, tuple(np.dtype(d).itemsize for d in (*self.dtypes, *self._expected())))
 
     def _expected(self) -> list[Any]:

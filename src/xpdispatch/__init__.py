@@ -25,6 +25,7 @@ from xpdispatch.language.constraints import align, bloat, broadcast, image, min_
 from xpdispatch.language.explicit import In, InOut, Out, Reduce
 from xpdispatch.language.signature import Signature
 from xpdispatch.legate import startup as _startup
+from xpdispatch.machine.settings import settings
 from xpdispatch.machine.thread_pool import threads
 from xpdispatch.planning.tiles import Tile
 
@@ -63,6 +64,7 @@ __all__ = [
     "namespace_for",
     "register_namespace",
     "scale",
+    "settings",
     "synchronize",
     "threads",
     "timed",

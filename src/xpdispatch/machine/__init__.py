@@ -1,13 +1,14 @@
 """What a call finds on its computer: processors, caches, memory, threads, installed packages, and the way to end.
 
 What enters
-    The environment (``XPDISPATCH_CACHE``, ``XPDISPATCH_NUM_THREADS``), the system's own files under ``/proc`` and
-    ``/sys``, and plain callables and sizes. Nothing here knows of kernels, notations, plans or arrays of any library
+    The environment (``XPDISPATCH_CACHE``, ``XPDISPATCH_NUM_THREADS``, and what ``settings`` names), the system's own
+    files under ``/proc`` and ``/sys``, and plain callables and sizes. Nothing here knows of kernels, notations, plans or arrays of any library
     but NumPy.
 
 What leaves
     ===============  =================================================================================================
     ``hardware``     how much a call may use: bytes of a tile, threads, free memory
+    ``settings``     ``settings``: what holds for all kernels, in place of what each says
     ``thread_pool``  ``threads(n)``, and ``run_in_order``, which runs the steps of one call on several threads
     ``blas``         one thread in BLAS for each of those
     ``collector``    the garbage collector, held off while threads run beside Legate

@@ -18,8 +18,9 @@ from xpdispatch import Kernel
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import Tile, whole
 from xpdispatch.planning.windows import Bounds, Layout
+from xpdispatch.proving.trial import quiet
 from xpdispatch.running.parts import padded
-from xpdispatch.testing.trial import make_trial, quiet
+from xpdispatch.testing.trials import make_trial
 
 ROOT = Path(__file__).parents[1]
 _BUGS = """

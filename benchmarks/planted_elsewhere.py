@@ -18,7 +18,7 @@ from xpdispatch.arrays.reductions import identity
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import Tile, is_empty, whole
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout
-from xpdispatch.testing.trial import quiet
+from xpdispatch.proving.trial import quiet
 
 UFUNCS = {"sum": np.add, "max": np.maximum}
 

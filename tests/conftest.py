@@ -22,9 +22,10 @@ from hypothesis import HealthCheck, settings
 
 import xpdispatch as xd
 from xpdispatch.arrays import namespaces
+from xpdispatch.planning.definition import Call
 from xpdispatch.planning.tiles import grid, whole
 from xpdispatch.planning.windows import Bounds
-from xpdispatch.running import cutting, local
+from xpdispatch.running import calls, cutting
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.executor import ByTile, Whole, Work
 from xpdispatch.running.ownership import known_to
@@ -141,10 +142,10 @@ def run_tiles(
 
 
 def cutter_of(made: xd.Kernel, *args: Any, out: Any = None) -> Cutter:
-    """What decides how a call in this process is cut."""
-    call = made.bind(args, {}, out)
-    site = local.site_of(call)
-    given = local.all_given(call.definition, call.operands, call.given)
+    """What decides how a call in this process is cut; the call itself may stand for its arguments."""
+    call = args[0] if isinstance(args[0], Call) else made.bind(args, {}, out)
+    site = calls.site_of(call)
+    given = calls.all_given(call.definition, call.operands, call.given)
     return Cutter(
         call.definition,
         site,

@@ -13,10 +13,10 @@ import xpdispatch as xd
 from planted import PLANTED, Planted
 from right import RIGHT, Right
 from xpdispatch import In, Out, align, broadcast, kernel
+from xpdispatch.proving.comparison import Reruns, compare
+from xpdispatch.proving.search import Experiment
 from xpdispatch.testing import Tiling, check_partitioning, checking, draw, suggest, tilings
-from xpdispatch.testing.comparison import Reruns, compare
-from xpdispatch.testing.search import Experiment
-from xpdispatch.testing.trial import make_trial
+from xpdispatch.testing.trials import make_trial
 
 rng = np.random.default_rng(20261124)
 x = rng.normal(size=17)
@@ -70,7 +70,8 @@ def test_the_whole_message() -> None:
         "  i |=|---|  0:1 1:4\n"
         "  data: the arguments as given\n"
         '  reproduce: with checking(seed=0, tiling="i: 1", data="the arguments"): check_partitioning(scaled, ...)\n'
-        "Hint: keep i whole: x[:i] -> y[:i] (checked: then it is right)"
+        "Hint: keep i whole: x[:i] -> y[:i] (checked: then it is right); "
+        "nothing is parallel any more, all runs in one piece"
     )
 
 

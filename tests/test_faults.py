@@ -258,7 +258,7 @@ def test_where_results_are_copied_to_numpy_a_failure_is_told_before(cpus: int) -
 
 @pytest.mark.parametrize("notation", ["x[i] -> y[i]", "x[i] -> sum y[]", "x[i] -> fold y[]", "x[i] -> y[?]"])
 def test_with_immediate_errors_no_failed_result_is_returned(notation: str, cpus: int) -> None:
-    @kernel(notation, dtype="x", on_error="immediate", fold=(lambda xp, a, b: a) if "fold" in notation else None)
+    @kernel(notation, dtype="x", on_error="immediate", fold=(lambda xp, a, b: a + b) if "fold" in notation else None)
     def body(xp, x, bad):
         if bad:
             raise ValueError("at once")

@@ -28,8 +28,8 @@ import xpdispatch as xd
 from xpdispatch import errors
 from xpdispatch.arrays import namespaces
 from xpdispatch.calling import engines
+from xpdispatch.proving.trial import Fault
 from xpdispatch.shell.cli import main
-from xpdispatch.testing.trial import Fault
 
 GOLDEN = Path(__file__).parent / "golden_errors.txt"
 SOURCE = Path(xd.__file__).parent

@@ -74,7 +74,7 @@ def test_every_boundary(boundary: Any, below: int, above: int, factor: int) -> N
 
 
 def test_clip() -> None:
-    @kernel("u[i-1..i+2,:] -> sum s[]", boundary="clip", dtype="u")
+    @kernel("u[i-1..i+2,:] -> sum s[]", boundary="clip", dtype="u", guard=False)
     def seen(xp, tile, u):
         below, above = tile.halo("u", 0)
         return (

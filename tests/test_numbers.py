@@ -15,7 +15,7 @@ from conftest import Engine, forced_cuts, tiles_of
 from xpdispatch import DTypeError, kernel
 from xpdispatch.arrays.reductions import combine, identity
 from xpdispatch.testing import Tiling, forced_tiles
-from xpdispatch.testing.trial import make_trial
+from xpdispatch.testing.trials import make_trial
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 FLOATS = ["float16", "float32", "float64"]

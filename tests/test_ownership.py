@@ -16,7 +16,7 @@ import pytest
 from conftest import Engine, make_engine
 from xpdispatch import kernel
 from xpdispatch.testing import Tiling
-from xpdispatch.testing.trial import make_trial
+from xpdispatch.testing.trials import make_trial
 
 SMALL, LARGE = 5, 650_000
 SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])

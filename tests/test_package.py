@@ -31,6 +31,7 @@ PACKAGES = [
     "arrays",
     "planning",
     "running",
+    "proving",
     "legate",
     "explain",
     "calling",
@@ -135,23 +136,23 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "import xpdispatch.running.local",
-        "import xpdispatch.running.local as here",
-        "from xpdispatch.running.local import prepare",
-        "from xpdispatch.running import local",
-        "from ..running.local import prepare",
-        "from ..running import local",
-        "def late():\n    from xpdispatch.running import local",
-        "class Late:\n    def late(self):\n        import xpdispatch.running.local",
-        "if TYPE_CHECKING:\n    from xpdispatch.running.local import Runner",
-        "try:\n    pass\nexcept ImportError:\n    import xpdispatch.running.local",
-        "local = import_module('xpdispatch.running.local')",
-        "ENGINES = {'local': ('xpdispatch.running.local', 'prepare')}",
-        "local = sys.modules['xpdispatch.running.local']",
+        "import xpdispatch.running.calls",
+        "import xpdispatch.running.calls as here",
+        "from xpdispatch.running.calls import prepare",
+        "from xpdispatch.running import calls",
+        "from ..running.calls import prepare",
+        "from ..running import calls",
+        "def late():\n    from xpdispatch.running import calls",
+        "class Late:\n    def late(self):\n        import xpdispatch.running.calls",
+        "if TYPE_CHECKING:\n    from xpdispatch.running.calls import Runner",
+        "try:\n    pass\nexcept ImportError:\n    import xpdispatch.running.calls",
+        "calls = import_module('xpdispatch.running.calls')",
+        "ENGINES = {'local': ('xpdispatch.running.calls', 'prepare')}",
+        "calls = sys.modules['xpdispatch.running.calls']",
     ],
 )
 def test_every_way_to_import_is_seen(text: str) -> None:
-    assert imports_of(text, "planning.plan") == {"running.local"}
+    assert imports_of(text, "planning.plan") == {"running.calls"}
     assert imports_of("module = import_module(f'xpdispatch.running.{name}')", "planning.plan") == {"running"}
 
 

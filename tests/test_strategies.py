@@ -13,7 +13,7 @@ from xpdispatch import Kernel, kernel
 from xpdispatch.running import executor, traced
 from xpdispatch.running.executor import Tiles, Whole, Work
 from xpdispatch.testing import check_partitioning
-from xpdispatch.testing.trial import make_trial
+from xpdispatch.testing.trials import make_trial
 
 X = np.arange(12.0)
 

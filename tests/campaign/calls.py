@@ -9,9 +9,9 @@ import numpy as np
 
 import xpdispatch as xd
 from conftest import forced_cuts
+from xpdispatch.proving.tilings import Tiling
 from xpdispatch.testing import forced_tiles
-from xpdispatch.testing.tilings import Tiling
-from xpdispatch.testing.trial import make_trial
+from xpdispatch.testing.trials import make_trial
 
 from . import source
 from .arrays import laid_out, on_legate

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpdispatch import DTypeError, KernelError, ResultError, ShapeError, UnsupportedError, XPDispatchError
-from xpdispatch.testing.trial import Fault
+from xpdispatch.proving.trial import Fault
 
 from .calls import ENGINES, arrays_for_results, make_kernel, run_on, spoil_arguments
 from .expected import Expected, arguments, expected

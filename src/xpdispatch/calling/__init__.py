@@ -13,6 +13,7 @@ What leaves
     ``decorator``  ``@kernel``, its options, and types for type checkers
     ``binding``    from the arguments of a call to one value for each parameter, and what of a value decides its runner
     ``variadic``   kernels whose operands may be left out, or be any number
+    ``local``      the engine ``local``: from a call in this process to its runner
     ``engines``    the table of engines, which of them runs a call, and ``with engine("legate")``
     ``runtime``    ``synchronize``, ``timed`` and ``array_module``
     =============  ===================================================================================================

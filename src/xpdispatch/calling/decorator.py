@@ -56,6 +56,7 @@ def kernel(
     on_error: Literal["deferred", "immediate"] = "deferred",
     cut: bool = True,
     fuse: bool = True,
+    guard: bool = True,
     options: Mapping[str, bool] | None = None,
     **unknown: Never,
 ) -> Decorator:
@@ -98,6 +99,9 @@ def kernel(
         Whether a body that does arithmetic on single elements alone may be traced once for each call, and run
         without the arrays that it makes on the way: in tiles by NumPy's functions, with the same bits, and on a GPU by
         one generated kernel. Pass False where the body's Python must run for each tile.
+    guard : bool, optional
+        Whether the body is tried on a few elements, whole and in tiles, before the first call of a kind that is cut; a
+        difference is a :class:`PartitionError`. Pass False for a body with side effects or unseeded random numbers.
     options : mapping of str to bool, optional
         Options of Legate's tasks under Legate's own names, of ``"concurrent"``, ``"has_side_effect"``,
         ``"has_allocations"`` and ``"elide_device_ctx_sync"``. In this process they mean nothing.
@@ -165,6 +169,7 @@ def kernel(
                 on_error=on_error,
                 cut=cut,
                 fuse=fuse,
+                guard=guard,
                 options=options,
             )
         except XPDispatchError as error:

@@ -3,7 +3,7 @@
 ===========  ========================================  ==========================================
 name         module                                    runs
 ===========  ========================================  ==========================================
-``local``    :mod:`xpdispatch.running.local`           in this process, on any array library
+``local``    :mod:`xpdispatch.calling.local`           in this process, on any array library
 ``legate``   :mod:`xpdispatch.legate.engine`   as Legate tasks, on cuPyNumeric arrays
 ===========  ========================================  ==========================================
 
@@ -25,7 +25,7 @@ from xpdispatch.errors import ArgumentError
 from xpdispatch.planning.definition import Call
 from xpdispatch.running.site import inside_body
 
-ENGINES = {"local": "xpdispatch.running.local", "legate": "xpdispatch.legate.engine"}
+ENGINES = {"local": "xpdispatch.calling.local", "legate": "xpdispatch.legate.engine"}
 
 chosen: ContextVar[str | None] = ContextVar("chosen", default=None)
 """The engine that ``with engine(...)`` asks for; None lets the arguments decide."""

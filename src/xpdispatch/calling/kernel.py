@@ -13,6 +13,7 @@ from numpy import ndarray
 from xpdispatch.arrays import namespaces
 from xpdispatch.calling.binding import MISSING, bind, call_shown, kind_of
 from xpdispatch.calling.engines import chosen, engine_for, get_engine
+from xpdispatch.calling.local import Runner
 from xpdispatch.errors import ArgumentError, XPDispatchError
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.words import in_words
@@ -21,7 +22,6 @@ from xpdispatch.planning.arguments import check_call
 from xpdispatch.planning.body import core_of, name_of, parameters_of, place_of
 from xpdispatch.planning.definition import Call, Definition, call_of, define, extent_of
 from xpdispatch.running import cutting
-from xpdispatch.running.local import Runner
 from xpdispatch.running.site import inside_body
 
 if TYPE_CHECKING:  # with defaults, so that Kernel alone means Kernel[..., Any]

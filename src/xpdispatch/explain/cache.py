@@ -71,5 +71,5 @@ def temporaries_of(question: Question, machine: Machine, sizes: tuple[int, ...])
     own_for_gpu = variant == "GPU" and "GPU" in question.definition.body.variants
     if plan.empty or plan.images or own_for_gpu or not sizes:
         return None
-    cost = question.cutter(variant, planned=not local).cost(question.scalars)
-    return None if cost is None else round(cost.live(sizes))
+    measured = question.cutter(variant, planned=not local).measured(question.scalars)
+    return None if measured is None else round(measured.cost.live(sizes))

@@ -14,9 +14,9 @@ from xpdispatch.legate.alignment import Images, Recipe, recipe_of_call, with_res
 from xpdispatch.planning.arguments import as_arrays, one_library, plan_of, refuse_empty
 from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
+from xpdispatch.running.calls import all_given
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.dry_run import ResultTypes, result_types
-from xpdispatch.running.local import all_given
 from xpdispatch.running.ownership import known_to
 from xpdispatch.running.site import Site
 

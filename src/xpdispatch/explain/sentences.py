@@ -10,7 +10,9 @@ from itertools import pairwise
 from xpdispatch.explain.answer import Answer
 from xpdispatch.explain.arrays import ArrayCut
 from xpdispatch.explain.tiling import Pieces
+from xpdispatch.machine.settings import settings
 from xpdispatch.planning.tiles import shown
+from xpdispatch.proving.guard import few
 
 _UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -116,6 +118,7 @@ def facts_of(answer: Answer) -> Iterator[tuple[str, str]]:
     needs = answer.temporaries
     yield "temporaries", "not measured" if needs is None else f"{size(needs)} at once, by a run on ones in NumPy"
     yield "cache", _cache(answer)
+    yield "guard", _guard(answer)
     for a in arrays:
         if a.how == "halo":
             around = f"{size(a.halo_bytes)} of other tiles' elements around a tile"
@@ -141,6 +144,22 @@ def _cache(answer: Answer) -> str:
     sizes = ", ".join(f"{shown(n)} {s:,}" for n, s in zip(answer.tiling.indices, cache.sizes, strict=True))
     inside = "the call" if answer.machine.engine == "local" else "each task"
     return f"{inside} is cut into {cache.count:,} tiles of {sizes} elements{apart}"
+
+
+def _guard(answer: Answer) -> str:
+    question, machine = answer.question, answer.machine
+    local = machine.engine == "local"
+    if local and question.library != "numpy":
+        return f"not needed: {question.library} arrays are not cut"
+    if answer.count == 1 and not (answer.cache.sizes or answer.cache.strips):
+        return "not needed: the call is not cut"
+    if not settings.guard:
+        return "none: settings.guard is False"
+    found = few(question.cutter(machine.variant, planned=not local), question.scalars)
+    if isinstance(found, str):
+        return f"none: {found}"
+    elements = ", ".join(f"{shown(n)} {s:,}" for n, s in zip(question.plan.indices, found, strict=True))
+    return f"tried whole and in tiles on {elements} elements, before the first call of its kind that is cut"
 
 
 def assumptions(answer: Answer) -> tuple[str, ...]:

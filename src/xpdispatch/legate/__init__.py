@@ -42,7 +42,8 @@ Around both
 
 What may import it
     ``explain``, ``calling``, ``testing``, ``shell``, and ``xpdispatch`` itself, which installs the hook of
-    ``startup``. It imports from ``errors``, ``machine``, ``language``, ``arrays``, ``planning`` and ``running``. No
-    other package imports ``legate``, ``cupynumeric`` or ``cupy`` by a statement; and ``startup``, ``companions``,
-    ``nvidia_libraries`` and ``alignment``, which others ask where Legate is not installed, do without them.
+    ``startup``. It imports from ``errors``, ``machine``, ``language``, ``arrays``, ``planning``, ``running`` and
+    ``proving``. No other package imports ``legate``, ``cupynumeric`` or ``cupy`` by a statement; and ``startup``,
+    ``companions``, ``nvidia_libraries`` and ``alignment``, which others ask where Legate is not installed, do without
+    them.
 """

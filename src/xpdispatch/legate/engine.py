@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import marshal
+import math
 import pickle
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.arrays.dtypes import no_promotion
-from xpdispatch.arrays.namespaces import VARIANTS, library_of, load, refuse_variant, share_memory
+from xpdispatch.arrays.namespaces import VARIANTS, library_of, load, namespace_for, refuse_variant, share_memory
 from xpdispatch.arrays.reductions import combined, from_sort_keys, identity, sort_keys
 from xpdispatch.arrays.scalars import scalars_key
 from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
@@ -23,10 +24,14 @@ from xpdispatch.language.signature import Signature
 from xpdispatch.language.terms import Term
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.packages import install_command
+from xpdispatch.machine.settings import settings
 from xpdispatch.planning.arguments import quick_kinds, shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of, define
 from xpdispatch.planning.plan import Shape
 from xpdispatch.planning.windows import Bounds
+from xpdispatch.proving.guard import Guard
+from xpdispatch.running.cutting import Cutter
+from xpdispatch.running.site import Site
 
 if "legate.core" not in sys.modules and threading.current_thread() is not threading.main_thread():
     raise EngineError(
@@ -70,6 +75,8 @@ That is with ``--provenance``, ``--profile`` or ``--nsys``.
 """
 _provenance = ""
 """What the call that is being made last told Legate of itself."""
+_CUT_BY_TASKS = 1 << 15
+"""Elements from which on a task on one processor may cut its part of an array for the cache."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 """Types of scalars that are sent by marshal, which is quicker than pickle."""
 
@@ -218,7 +225,9 @@ class _Runner:
         key = () if self.one_launch else scalars_key(scalars, integers=self.definition.signature.open_ended)
         launch: Launch | None = self.launches.get(key)
         if launch is None:
-            launch = self.launches[key] = make_launch(self.definition, operands, given, scalars)
+            launch = make_launch(self.definition, operands, given, scalars)
+            _guard(launch, operands, given, scalars)
+            self.launches[key] = launch
             if self.plain and not any(h.inline for h in operands):
                 self.dump = marshal.dumps
         elif launch.tight:
@@ -244,6 +253,23 @@ class _Runner:
                         hint="scalars are pickled on Legate: pass plain values, or a function defined at module level",
                     ) from error
             raise
+
+
+def _guard(launch: Launch, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]) -> None:
+    """Try the kernel on a few elements, if the launch may be cut: all processes do, or none."""
+    definition, plan = launch.definition, launch.plan
+    if not (definition.guard and settings.guard) or plan.empty or launch.recipe.one_piece:
+        return
+    if "CPU" not in definition.variants:
+        return
+    count, _, factor, least = machine_here(definition.variants)
+    sizes = [math.prod(shape) for _, shape in launch.types] + [math.prod(h.shape) for h in operands]
+    if max(sizes) >= (least if count * factor > 1 else _CUT_BY_TASKS):
+        body, dtypes = definition.body, [h.dtype for h in operands]
+        casts = definition.casts(dtypes, np)
+        site = Site(plan, body, body.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", casts)
+        cutter = Cutter(definition, site, None, dtypes, [None if g is None else g.dtype for g in given])
+        Guard(definition, cutter).before(scalars)
 
 
 def _kind_of_array(array: Any) -> Any:
@@ -442,9 +468,9 @@ def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
     return from_sort_keys(keys, np.dtype(dtype))
 
 
-_ASSIGN = define(assign, Signature.parse("src[...] -> dst[...]"), cut=False)
-_FOLD = define(fold, Signature.parse("total[...], part[...] -> total[...]"), cut=False)
-_FROM_KEYS = define(from_keys, Signature.parse("keys[...] -> values[...]"), cut=False)
+_ASSIGN = define(assign, Signature.parse("src[...] -> dst[...]"), cut=False, guard=False)
+_FOLD = define(fold, Signature.parse("total[...], part[...] -> total[...]"), cut=False, guard=False)
+_FROM_KEYS = define(from_keys, Signature.parse("keys[...] -> values[...]"), cut=False, guard=False)
 _runners = BoundedCache()
 """Of these, by definition and by the types and shapes of their stores; at most 256."""
 

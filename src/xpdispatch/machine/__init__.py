@@ -2,8 +2,8 @@
 
 What enters
     The environment (``XPDISPATCH_CACHE``, ``XPDISPATCH_NUM_THREADS``, and what ``settings`` names), the system's own
-    files under ``/proc`` and ``/sys``, and plain callables and sizes. Nothing here knows of kernels, notations, plans or arrays of any library
-    but NumPy.
+    files under ``/proc`` and ``/sys``, and plain callables and sizes. Nothing here knows of kernels, notations, plans
+    or arrays of any library but NumPy.
 
 What leaves
     ===============  =================================================================================================
@@ -15,6 +15,7 @@ What leaves
     ``memory``       where large results get their memory, and huge pages for Legate's
     ``caches``       ``BoundedCache``, the one kind of cache: a dict with a bound
     ``packages``     versions of what is installed, and the command that installs the rest
+    ``clock``        time that a piece of work may take
     ``progress``     a bar on the terminal for work that takes long
     ``exits``        status 1 for a program that ends with a failure that nobody saw
     ===============  =================================================================================================

@@ -28,6 +28,6 @@ What leaves
     ================  ==================================================================================================
 
 What may import it
-    ``running``, ``legate``, ``explain``, ``calling``, ``testing`` and ``shell``. It imports from ``errors``,
-    ``machine``, ``language`` and ``arrays``.
+    ``running``, ``proving``, ``legate``, ``explain``, ``calling``, ``testing`` and ``shell``. It imports from
+    ``errors``, ``machine``, ``language`` and ``arrays``.
 """

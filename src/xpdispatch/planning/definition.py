@@ -29,12 +29,14 @@ class Definition:
     body : Body
     boundaries : mapping of str to Boundary
         What lies outside each operand with a halo.
+    dtype : object
+        What ``dtype=`` says.
     rules : tuple of (Rule or None)
-        What ``dtype=`` says of each result.
+        What that means for each result.
     variants : tuple of str
     deterministic : bool
     on_error : {"deferred", "immediate"}
-    cut, fuse : bool
+    cut, fuse, guard : bool
     options : mapping of str to bool
         Legate's options for its tasks, as far as they are set.
     """
@@ -42,12 +44,14 @@ class Definition:
     signature: Signature
     body: Body
     boundaries: Mapping[str, Boundary]
+    dtype: Any
     rules: tuple[Rule | None, ...]
     variants: tuple[str, ...]
     deterministic: bool
     on_error: Literal["deferred", "immediate"]
     cut: bool
     fuse: bool
+    guard: bool
     options: Mapping[str, bool]
     operands: tuple[Term, ...] = field(init=False)
     """The operands that have a name."""
@@ -55,6 +59,8 @@ class Definition:
     """The scalars that extents use: name, and position among the scalars."""
     samples: BoundedCache = field(init=False, repr=False)
     """What the body returns on samples, by namespaces, dtypes, extents of unsplit axes and scalars."""
+    guarded: BoundedCache = field(init=False, repr=False)
+    """The kinds of calls that were tried on a few elements, by namespaces, dtypes and types of scalars."""
 
     def __post_init__(self) -> None:
         extents = _extent_names(self.signature)
@@ -62,6 +68,7 @@ class Definition:
         object.__setattr__(self, "operands", tuple(t for t in self.signature.operands if t.name))
         object.__setattr__(self, "sized", tuple(sized))
         object.__setattr__(self, "samples", BoundedCache())
+        object.__setattr__(self, "guarded", BoundedCache())
 
     @property
     def name(self) -> str:
@@ -77,6 +84,30 @@ class Definition:
         """The plan of a call with these shapes of operands and of arrays to be written."""
         sizes = {name: extent_of(name, scalars[s]) for name, s in self.sized}
         return plan(self.signature, shapes, sizes, given, self.boundaries)
+
+    def with_signature(self, signature: Signature) -> Definition:
+        """The same body and options under another signature.
+
+        Raises
+        ------
+        ArgumentError
+        """
+        haloed = {t.name for t in signature.operands if t.haloed}
+        return define(
+            self.body.function,
+            signature,
+            dtype=self.dtype,
+            boundary={n: mode for n, mode in self.boundaries.items() if n in haloed} or None,
+            fold=self.body.merge,
+            variants=self.variants,
+            deterministic=self.deterministic,
+            on_error=self.on_error,
+            cut=self.cut,
+            fuse=self.fuse,
+            guard=self.guard,
+            options=self.options,
+            bodies=self.body.variants,
+        )
 
     def casts(self, dtypes: Sequence[Any], xp: Any) -> tuple[Any, ...]:
         """For each result the dtype that ``dtype=`` asks for, in the namespace's own terms, or None."""
@@ -143,6 +174,7 @@ def define(
     on_error: Literal["deferred", "immediate"] = "deferred",
     cut: bool = True,
     fuse: bool = True,
+    guard: bool = True,
     options: Mapping[str, bool] | None = None,
     bodies: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Definition:
@@ -157,7 +189,7 @@ def define(
     ------
     ArgumentError, UnsupportedError
     """
-    for name, value in (("deterministic", deterministic), ("cut", cut), ("fuse", fuse)):
+    for name, value in (("deterministic", deterministic), ("cut", cut), ("fuse", fuse), ("guard", guard)):
         if not isinstance(value, bool):
             raise ArgumentError(f"{name}= got {value!r}, expected True or False", hint=f"write {name}=True or False")
     if on_error not in ("deferred", "immediate"):
@@ -171,12 +203,14 @@ def define(
         signature,
         body,
         boundaries,
+        dtype,
         rules(dtype, names, body.results),
         checked,
         deterministic,
         on_error,
         cut,
         fuse,
+        guard,
         check_options(options),
     )
 

@@ -84,6 +84,19 @@ class Plan:
         """Whether every extent is known without running the body, but for those of ``?``."""
         return all(None not in layout.shape[layout.concatenated :] for layout in self.results)
 
+    def with_extents(self, extents: Sequence[int]) -> Plan:
+        """The same plan for arrays that have so many elements to each index."""
+
+        def other(layout: Layout) -> Layout:
+            shape = tuple(
+                n if a == WHOLE else layout.array_extent(axis, extents[a])
+                for axis, (a, n) in enumerate(zip(layout.axes, layout.shape, strict=True))
+            )
+            return replace(layout, shape=shape)
+
+        operands, results = tuple(map(other, self.operands)), tuple(map(other, self.results))
+        return replace(self, extents=tuple(extents), operands=operands, results=results)
+
     def with_result_shapes(self, shapes: Sequence[tuple[int | None, ...]]) -> Plan:
         """The same plan with the extents that only the body knew."""
         results = tuple(replace(r, shape=s) for r, s in zip(self.results, shapes, strict=True))

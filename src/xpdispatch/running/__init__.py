@@ -1,12 +1,11 @@
-"""Runs bodies in this process: the engine ``local``, and the executor that Legate's tasks and the checks share.
+"""Runs bodies: the executor that calls in this process, Legate's tasks and the checks share.
 
 What enters
-    A :class:`~xpdispatch.planning.definition.Call`, to :func:`prepare <xpdispatch.running.local.prepare>`. To a
-    strategy: the arguments of a body, the arrays to be written, and how the call is cut.
+    A :class:`~xpdispatch.planning.definition.Call`, of which ``calls`` makes a site. To a strategy: the arguments of a
+    body, the arrays to be written, and how the call is cut.
 
 What leaves
-    A runner, in which all is decided that types, dtypes and shapes decide: it takes the values of any call that is
-    alike, and returns the results. They share memory with nothing that a caller or the body can reach again.
+    The results, which share memory with nothing that a caller or the body can reach again.
 
 A strategy is a way to run a body on given arrays, and each is one class with the method ``run``. ``Whole`` runs it
 once, ``ByTile`` on one tile after another or on several threads, ``Traced`` calls in its place the functions that it
@@ -14,7 +13,7 @@ was seen to call. ``Generated`` is ``Traced`` on CuPy arrays.
 
 Running a call, in order
     =============  ===================================================================================================
-    ``local``      the engine: from a call to its runner
+    ``calls``      from a call to its site, and the arrays into which its results go
     ``site``       what stays the same for all tiles of a run: plan, body, namespace, library, dtypes
     ``cutting``    which strategy runs a call, on which tiles
     ``executor``   the strategies ``Whole`` and ``ByTile``
@@ -41,6 +40,6 @@ Into a body, and out of it
     =============  ===================================================================================================
 
 What may import it
-    ``legate``, ``explain``, ``calling``, ``testing`` and ``shell``. It imports from ``errors``, ``machine``,
-    ``language``, ``arrays`` and ``planning``.
+    ``proving``, ``legate``, ``explain``, ``calling``, ``testing`` and ``shell``. It imports from ``errors``,
+    ``machine``, ``language``, ``arrays`` and ``planning``.
 """

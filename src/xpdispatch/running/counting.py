@@ -19,7 +19,7 @@ from xpdispatch.planning.tiles import Tile
 from xpdispatch.planning.windows import WHOLE, Bounds
 from xpdispatch.running.costs import Cost, Growth
 from xpdispatch.running.dry_run import body_values, ones, stand_ins
-from xpdispatch.running.site import Site
+from xpdispatch.running.site import Site, is_interrupt
 
 _DECOMPOSITION = 1 / 2
 """Bytes that memory moves while LAPACK works on one, for each column of the matrix."""
@@ -91,6 +91,8 @@ class Ledger:
     rounds: bool = False
     """Something was done that is not done to single elements."""
     rising: bool = False
+    calls: int = 0
+    """How many array functions were called."""
 
     def indices(self, extents: Sequence[int]) -> tuple[int, ...]:
         """The indices with which an array of these extents grows."""
@@ -144,7 +146,7 @@ class Ledger:
             rounds=self.rounds,
         )
 
-    def calls(self, ufunc: np.ufunc, extents: Sequence[int], size: int) -> None:
+    def computes(self, ufunc: np.ufunc, extents: Sequence[int], size: int) -> None:
         """A function that goes element by element makes so many bytes."""
         if ufunc.__name__ not in _ARITHMETIC:
             self.does(extents, _DEAR * size)
@@ -180,13 +182,14 @@ class Counted(np.ndarray[Any, Any]):
         result = getattr(ufunc, method)(*plain, **options)
         called = method == "__call__"
         if ledger is not None:
+            ledger.calls += 1
             ledger.rounds |= not called or ufunc.signature is not None
             if called and isinstance(result, np.ndarray):
                 if ufunc.signature is not None:
                     terms = np.shape(plain[0])[-1:]
                     ledger.does((*result.shape, *terms), _PRODUCT * result.nbytes * max(terms, default=1))
                 else:
-                    ledger.calls(ufunc, result.shape, result.nbytes)
+                    ledger.computes(ufunc, result.shape, result.nbytes)
         if out:
             if ledger is not None:
                 for v in out:
@@ -199,6 +202,7 @@ class Counted(np.ndarray[Any, Any]):
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         ledger = self._ledger
         if ledger is not None:
+            ledger.calls += 1
             ledger.rounds = True
             if function.__module__ == "numpy.linalg":
                 columns = self.shape[-1:]
@@ -260,10 +264,13 @@ class Measured:
     cost : Cost
     dtypes : tuple of numpy.dtype
         Of each result.
+    calls : int
+        How many array functions were called.
     """
 
     cost: Cost
     dtypes: tuple[np.dtype[Any], ...]
+    calls: int
 
 
 def ledger_for(plan: Plan, region: Bounds) -> Ledger:
@@ -288,7 +295,7 @@ def count(site: Site, region: Bounds, arguments: Sequence[Any], targets: Sequenc
     ledger.rounds |= not all(isinstance(a, Counted) for a in arrays) or any(r.op for r in plan.results)
     cost = ledger.cost([a._entry for a in arrays if isinstance(a, Counted) and a._entry is not None])
     dtypes = tuple(np_dtype(a.dtype if c is None else c) for a, c in zip(arrays, site.casts, strict=True))
-    return Measured(cost, dtypes)
+    return Measured(cost, dtypes, ledger.calls)
 
 
 def measure(site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> Measured | None:
@@ -296,5 +303,7 @@ def measure(site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Se
     region = counted_region(site.plan)
     try:
         return count(site, region, *stand_ins(site, region, dtypes, given, scalars, ones))
-    except Exception:  # noqa: BLE001  see above
+    except BaseException as error:  # see above
+        if is_interrupt(error):
+            raise
         return None

@@ -123,7 +123,7 @@ class Cutter:
     def __init__(
         self, definition: Definition, site: Site, known: Known | None, dtypes: Sequence[Any], given: Sequence[Any]
     ) -> None:
-        self.site, self.dtypes, self.given = site, tuple(dtypes), tuple(given)
+        self.definition, self.site, self.dtypes, self.given = definition, site, tuple(dtypes), tuple(given)
         plain = site.library == "numpy"
         kept = Known(keeps=True) if known is None else known  # from one tile to the next
         self.traced = Traced(site, kept) if plain and can_be_traced(definition, site.plan) else None
@@ -138,7 +138,7 @@ class Cutter:
         # At most 256 each.
         self._dry_runs, self._cuts = BoundedCache(), BoundedCache()
         self._candidates, self._borders = BoundedCache(), BoundedCache()
-        self._volumes = Volumes(site.plan, tuple(np.dtype(d).itemsize for d in (*self.dtypes, *self._expected())))
+        self.volumes = Volumes(site.plan, tuple(np.dtype(d).itemsize for d in (*self.dtypes, *self._expected())))
 
     def _expected(self) -> list[Any]:
         """The results' dtypes as far as they are known, else the widest usual one."""
@@ -192,7 +192,7 @@ class Cutter:
 
     def _pays(self, domain: Bounds, inside: Bounds, strips: Sequence[Bounds], cost: Cost) -> bool:
         """Whether strips save more copies than they cost, with all that is made anew in each of them."""
-        at_once, *apart = [costs.traffic(self._volumes, _sizes(r), cost) for r in (domain, inside, *strips)]
+        at_once, *apart = [costs.traffic(self.volumes, _sizes(r), cost) for r in (domain, inside, *strips)]
         saved = self._copied(domain) - sum(map(self._copied, strips))
         return saved - (sum(apart) - at_once) >= _STRIP * len(strips)
 
@@ -218,11 +218,11 @@ class Cutter:
         cache = self.cache
         if not sizes:
             return False
-        guess = costs.guess(self._volumes)
-        if not (forced or costs.large_enough(self._volumes, sizes, guess, cache)):
+        guess = costs.guess(self.volumes)
+        if not (forced or costs.large_enough(self.volumes, sizes, guess, cache)):
             return False
-        order = costs.order_of(self._volumes, sizes, fortran=False)
-        return costs.count(sizes, costs.tile_sizes(self._volumes, sizes, guess, cache, order)) > 1
+        order = costs.order_of(self.volumes, sizes, fortran=False)
+        return costs.count(sizes, costs.tile_sizes(self.volumes, sizes, guess, cache, order)) > 1
 
     def cuts(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
         """How a call on these arrays is cut."""
@@ -233,13 +233,12 @@ class Cutter:
             found = self._cuts[sizes, fortran, key] = self._decide(sizes, measured, steps, fortran=fortran)
         return found
 
-    def cost(self, scalars: Sequence[Any]) -> Cost | None:
-        """What the body needs besides its arrays; None where it does not run on ones."""
-        _, measured, _ = self._dry_run(scalars)
-        return None if measured is None else measured.cost
+    def measured(self, scalars: Sequence[Any]) -> Measured | None:
+        """What the body makes besides its arrays; None where it does not run on ones."""
+        return self._dry_run(scalars)[1]
 
     def _decide(self, sizes: tuple[int, ...], measured: Measured | None, steps: int, *, fortran: bool) -> Cuts:
-        volumes, cache = self._volumes, self.cache
+        volumes, cache = self.volumes, self.cache
         cost = costs.guess(volumes)
         if measured is not None:
             itemsizes = tuple(np.dtype(d).itemsize for d in (*self.dtypes, *measured.dtypes))

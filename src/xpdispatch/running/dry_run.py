@@ -8,7 +8,6 @@ trace does the same (:mod:`xpdispatch.running.traced`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,17 +154,8 @@ def _one_element(plan: Plan) -> tuple[Plan, Bounds]:
             if a != WHOLE and layout.boundary != "valid":
                 halos[a] = max(halos[a][0], reach.below), max(halos[a][1], reach.above)
     extents = tuple(below + count + above for (below, above), count in zip(halos, plan.fewest, strict=True))
-
-    def small(layout: Layout) -> Layout:
-        shape = tuple(
-            n if a == WHOLE else layout.array_extent(axis, extents[a])
-            for axis, (a, n) in enumerate(zip(layout.axes, layout.shape, strict=True))
-        )
-        return replace(layout, shape=shape)
-
-    operands, results = tuple(map(small, plan.operands)), tuple(map(small, plan.results))
     region = tuple((below, below + count) for (below, _), count in zip(halos, plan.fewest, strict=True))
-    return replace(plan, extents=extents, operands=operands, results=results), region
+    return plan.with_extents(extents), region
 
 
 def by_body(site: Site, arguments: Sequence[Any], targets: Sequence[Any]) -> list[Any]:

@@ -42,3 +42,11 @@ class Site:
     variant: str
     casts: tuple[Any, ...]
     dtypes: tuple[Any, ...] = ()
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether a user stops the program by Control-C: Python gives no words to it, as bodies of their own accord would.
+
+    All else that a body raises in a trial run is its own affair, and is raised where it runs in earnest.
+    """
+    return isinstance(error, KeyboardInterrupt) and not error.args

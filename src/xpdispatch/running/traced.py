@@ -27,7 +27,7 @@ from xpdispatch.running.executor import ByTile, Tiles, Work
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import room
 from xpdispatch.running.results import note, values_of
-from xpdispatch.running.site import Site
+from xpdispatch.running.site import Site, is_interrupt
 from xpdispatch.running.tracing import (
     IMITATED,
     Constant,
@@ -102,7 +102,9 @@ class Traced(ByTile):
             program = finished(trace, results)
         except Untraceable:
             pass
-        except Exception:  # noqa: BLE001  the body itself runs next, and says what is wrong
+        except BaseException as error:  # the body itself runs next, and says what is wrong
+            if is_interrupt(error):
+                raise
             if not trace.why_not:  # some functions raise anew what comes through them
                 return None
         finally:
@@ -137,7 +139,9 @@ class Traced(ByTile):
                 found = by_body(site, self.ready(arguments), parts)
                 for wanted in (site.casts, [None if t is None else t.dtype for t in targets]):
                     found = [a if d is None else a.astype(d) for a, d in zip(found, wanted, strict=True)]
-            except Exception:  # noqa: BLE001  the body runs itself then, and says what is wrong
+            except BaseException as error:  # the body runs itself then, and says what is wrong
+                if is_interrupt(error):
+                    raise
                 return None
         if not all(_same_bits(a, b) for a, b in zip(found, into, strict=True)):
             self.why_not = self.why_not or "the trace does not do what the body does"
@@ -204,12 +208,13 @@ def _cost_of(program: Program, ledger: Ledger) -> Measured:
         size = math.prod(value.shape) * value.dtype.itemsize
         entries[n] = ledger.make(value.shape, size)
         if value.ufunc is not None:
-            ledger.calls(value.ufunc, value.shape, size)
+            ledger.calls += 1
+            ledger.computes(value.ufunc, value.shape, size)
         for a in {*value.needs}:
             if a in entries and last[a] == n and a not in program.results:
                 ledger.drop(*entries[a])
     cost = ledger.cost([entries[n] for n in program.results])
-    return Measured(cost, tuple(program.values[n].dtype for n in program.results))
+    return Measured(cost, tuple(program.values[n].dtype for n in program.results), ledger.calls)
 
 
 _RARE = (0.0, -0.0, -1.0, -2.5, 0.5, 1e-310, 1e300, -1e300, np.inf, -np.inf, np.nan)

@@ -5,21 +5,16 @@ what was left out, or an error that says what differs, what is to blame and what
 NumPy alone but :func:`check_on_legate`. This package may import from all packages but ``shell``, which alone may
 import it.
 
-A check in order: :mod:`~xpdispatch.testing.trial` binds the call; :mod:`~xpdispatch.testing.tilings` says how it can be
-cut; :mod:`~xpdispatch.testing.search` runs it so and compares by :mod:`~xpdispatch.testing.comparison`;
-:mod:`~xpdispatch.testing.partitioning` decides what is checked, and on which values.
+A check in order: :mod:`~xpdispatch.testing.trials` binds the call; :mod:`~xpdispatch.testing.partitioning` decides what
+is checked, and on which values; :mod:`xpdispatch.proving`, which the guard of first calls shares, cuts, runs, compares
+and says what is to blame.
 
 ======================  ==========================================================================================
 module                  what it is for
 ======================  ==========================================================================================
-``tilings``             where to cut each index: the awkward ways that Legate really cuts, and a strategy for any
-``options``             ``with checking(...)``: seed, time, tilings, engines; the clock and the progress of a check
+``options``             ``with checking(...)``: seed, time, tilings, engines; and the progress of a check
 ``variables``           globals and closures that a body reads and that vary
-``trial``               one call, ready to run on NumPy under any tiling, while the body is watched
-``comparison``          whether two answers differ by more than rounding
-``search``              find a tiling that changes the answer, and make it small
-``notation_changes``    other notations near a kernel's own: those that may fix it, and those that split more
-``report``              the texts of :class:`~xpdispatch.PartitionError`
+``trials``              from a kernel and the arguments of a call to a trial
 ``partitioning``        :func:`check_partitioning`
 ``on_legate``           :func:`check_on_legate`, and :func:`forced_tiles` for tests on Legate
 ``suggest_notation``    :func:`suggest`: the freest notation for a body
@@ -27,7 +22,7 @@ module                  what it is for
 ``portable_spellings``  what to write instead of what only NumPy has
 ``portability``         :func:`check_portable`
 ``checks``              :func:`check_kernel`: all checks, on all engines
-``strategies``          :func:`arguments`: a Hypothesis strategy for the arguments of a call
+``strategies``          :func:`arguments` and :func:`tilings`: Hypothesis strategies
 ``cases``               kernels with their arguments as cases for ``pytest.mark.parametrize``
 ``plugin``              the pytest plugin
 ======================  ==========================================================================================
@@ -35,16 +30,16 @@ module                  what it is for
 Each imports from those above it alone.
 """
 
+from xpdispatch.proving.report import draw
+from xpdispatch.proving.tilings import Tiling
 from xpdispatch.testing.cases import KernelCase, kernel_cases
 from xpdispatch.testing.checks import check_kernel
 from xpdispatch.testing.on_legate import check_on_legate, forced_tiles
 from xpdispatch.testing.options import checking
 from xpdispatch.testing.partitioning import PartitionReport, check_partitioning
 from xpdispatch.testing.portability import PortabilityReport, check_portable
-from xpdispatch.testing.report import draw
-from xpdispatch.testing.strategies import arguments
+from xpdispatch.testing.strategies import arguments, tilings
 from xpdispatch.testing.suggest_notation import Suggestion, suggest
-from xpdispatch.testing.tilings import Tiling, tilings
 
 __all__ = [
     "KernelCase",

@@ -8,7 +8,7 @@ from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError
 from xpdispatch.testing.checks import ENGINES, check_kernel
 from xpdispatch.testing.options import checking
-from xpdispatch.testing.trial import check_is_kernel
+from xpdispatch.testing.trials import check_is_kernel
 
 
 class KernelCase:

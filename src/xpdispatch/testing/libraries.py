@@ -14,13 +14,12 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import LackingDTypeError, np_dtype
 from xpdispatch.arrays.scalars import copied
-from xpdispatch.calling.kernel import Kernel
+from xpdispatch.calling import local
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError
 from xpdispatch.machine.packages import install_command
-from xpdispatch.planning.definition import Call
-from xpdispatch.running import local
-from xpdispatch.testing.search import by_name
-from xpdispatch.testing.trial import Trial
+from xpdispatch.planning.definition import Call, Definition
+from xpdispatch.proving.trial import Trial
+from xpdispatch.running.calls import site_of
 
 LIBRARIES = ("array_api_strict", "numpy", "torch", "jax.numpy", "cupy")
 """The libraries, the strictest first, by the ids that the array API's own test tools use."""
@@ -87,11 +86,13 @@ def answer_on(name: str, trial: Trial) -> list[np.ndarray[Any, Any]]:
         Whatever the body or the library raises.
     """
     _check_usable(name)
-    body = trial.kernel.definition.body
+    definition, body = trial.definition, trial.definition.body
     if name == "jax.numpy" and (body.buffers or body.updates):
         raise Skip("JAX arrays are immutable, and the kernel writes to what it is given")
-    with _mode(name, trial.kernel):
-        call = trial.kernel.bind((), {n: _in_library(name, value) for n, value in by_name(trial).items()}, None)
+    with _mode(name, definition):
+        operands = tuple(_in_library(name, a) for a in trial.operands)
+        given = tuple(None if g is None else _in_library(name, g) for g in trial.given)
+        call = Call(definition, operands, given, tuple(copied(trial.scalars)))
         try:
             results = _run(call, name)
         except TypeError as error:
@@ -113,11 +114,11 @@ def _check_usable(name: str) -> None:
 
 
 @contextmanager
-def _mode(name: str, kernel: Kernel) -> Iterator[None]:
+def _mode(name: str, definition: Definition) -> Iterator[None]:
     """The library's strictest settings, and 64 bits in JAX."""
     context: AbstractContextManager[Any] = nullcontext()
     if name == "array_api_strict":
-        unknown = any(axis.kind == "unknown" for term in kernel.signature.results for axis in term.axes)
+        unknown = any(axis.kind == "unknown" for term in definition.signature.results for axis in term.axes)
         context = import_module(name).ArrayAPIStrictFlags(
             boolean_indexing=unknown, data_dependent_shapes=unknown, enabled_extensions=("linalg", "fft")
         )
@@ -130,10 +131,8 @@ def _mode(name: str, kernel: Kernel) -> Iterator[None]:
         yield
 
 
-def _in_library(name: str, value: Any) -> Any:
-    """A copy of an argument: an array in a library, a scalar as a task would get it."""
-    if not isinstance(value, np.ndarray):
-        return copied((value,))[0]
+def _in_library(name: str, value: np.ndarray[Any, Any]) -> Any:
+    """A copy of an array in a library."""
     array = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
     if name == "numpy":
         return array
@@ -156,7 +155,7 @@ def _run(call: Call, name: str) -> list[Any]:
     """Run a call in this process, whatever engine is chosen."""
     definition = call.definition
     try:
-        site = local.site_of(call)
+        site = site_of(call)
     except LackingDTypeError as error:
         raise Skip(str(error).splitlines()[0]) from error
     if name != "numpy" and not any(True for _ in call.arrays()):

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from xpdispatch.arrays.reductions import identity
-from xpdispatch.calling.engines import engine, get_engine
+from xpdispatch.calling.engines import get_engine
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.runtime import synchronize
 from xpdispatch.errors import EngineError, UnsupportedError, XPDispatchError
+from xpdispatch.machine.clock import Clock
+from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.tiles import describe, whole
 from xpdispatch.planning.windows import Bounds
-from xpdispatch.testing.comparison import Arrays, compare
-from xpdispatch.testing.options import Clock, telling
-from xpdispatch.testing.partitioning import PartitionReport, check_alone, check_partitioning
-from xpdispatch.testing.search import by_name, reruns_of
-from xpdispatch.testing.trial import Trial, make_trial
+from xpdispatch.proving.comparison import Arrays, compare
+from xpdispatch.proving.search import reruns_of
+from xpdispatch.proving.trial import Trial
+from xpdispatch.testing.options import current, telling
+from xpdispatch.testing.partitioning import PartitionReport, check_alone, check_trial
+from xpdispatch.testing.trials import make_trial
 
 FACTORS = (1, 2, 4, 7)
 """Tiles to a processor."""
@@ -65,7 +69,7 @@ def check_on_legate(kernel: Kernel, /, *args: Any, **kwargs: Any) -> PartitionRe
                     break
                 launches += 1
                 cut += len(tiles) > 1
-                _compare(trial, expected, tiles, got)
+                _compare(trial, expected, tiles, got, progress)
     except XPDispatchError as error:
         error.complete(kernel.name, kernel.notation)
         raise
@@ -112,30 +116,30 @@ def forced_tiles(factor: int = 4) -> Iterator[list[tuple[str, Bounds]]]:
 
 def _on_legate(trial: Trial, factor: int) -> tuple[list[Bounds], Arrays | Exception]:
     """The tiles that Legate made, and the answer or what was raised."""
-    arguments = by_name(trial)
-    for layout in trial.plan.results:
-        if layout.accumulate and layout.op:  # what the array held takes no part in what is compared
-            held = arguments[layout.name]
-            arguments[layout.name] = np.full_like(held, identity(layout.op, held.dtype))
+    given = tuple(  # what an array held takes no part in what is compared
+        np.full_like(g, identity(layout.op, g.dtype)) if g is not None and layout.accumulate and layout.op else g
+        for g, layout in zip(trial.given, trial.plan.results, strict=True)
+    )
+    call = replace(trial.call(), given=given)
 
     def own() -> list[Bounds]:
-        return sorted({rect for name, rect in tiles if name == trial.kernel.name})
+        return sorted({rect for name, rect in tiles if name == trial.definition.name})
 
     synchronize()
     with forced_tiles(factor) as tiles:
         try:
-            with engine("legate"):
-                results = trial.kernel(**arguments)
-                synchronize()
+            results = get_engine("legate").prepare(call)(call.values)
+            synchronize()
         except UnsupportedError:
             raise
         except Exception as error:  # noqa: BLE001  whatever a body raises
             return own(), error
-    values = results if isinstance(results, tuple) else (results,)
-    return own() or [whole(trial.plan)], [np.asarray(v) for v in values]
+    return own() or [whole(trial.plan)], [np.asarray(v) for v in results]
 
 
-def _compare(trial: Trial, expected: Arrays, tiles: Sequence[Bounds], got: Arrays | Exception) -> None:
+def _compare(
+    trial: Trial, expected: Arrays, tiles: Sequence[Bounds], got: Arrays | Exception, progress: Progress
+) -> None:
     try:
         simulated: Arrays | Exception = trial.run(tiles)
     except Exception as error:  # noqa: BLE001  whatever a body raises
@@ -153,7 +157,7 @@ def _compare(trial: Trial, expected: Arrays, tiles: Sequence[Bounds], got: Array
                 problem = f"{found.element(trial.plan)} = {found.expected} with NumPy {what}, and {found.got} on Legate"
                 break
     if problem:
-        check_partitioning(trial.kernel, **by_name(trial))  # which says more if the kernel is wrong
+        check_trial(trial, current(), progress)  # which says more if the kernel is wrong
         raise EngineError(problem, details=f"  tiles: {shown}", hint=hint)
 
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from xpdispatch.errors import ArgumentError
 from xpdispatch.machine.progress import Progress, progress_bar
-from xpdispatch.testing.tilings import Tiling
-
-Data = Literal["small integers", "the arguments", "a NaN"]
-"""The values on which a check runs: small integers in place of the inexact operands, the caller's own, or the
-caller's with a NaN."""
-DATA: tuple[Data, ...] = get_args(Data)
+from xpdispatch.proving.search import DATA, Data
+from xpdispatch.proving.tilings import Tiling
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,25 +140,3 @@ def telling() -> Iterator[Progress]:
         return
     with progress_bar() as progress:
         yield progress
-
-
-class Clock:
-    """Time that a check has left: what this thread works itself, so that a busy machine changes no answer.
-
-    Of all time it takes ten times as much at most, as where the body waits or other threads work for it.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.start = time.monotonic()
-        self.end = self.start + 10 * seconds
-        self.last = time.thread_time() + seconds
-
-    @property
-    def over(self) -> bool:
-        """Whether it has none left."""
-        return time.thread_time() > self.last or time.monotonic() > self.end
-
-    @property
-    def spent(self) -> float:
-        """Seconds since the start, of all time."""
-        return time.monotonic() - self.start

@@ -12,23 +12,23 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.calling.kernel import Kernel
-from xpdispatch.errors import PartitionError, PartitionWarning, XPDispatchError
+from xpdispatch.errors import PartitionWarning, XPDispatchError
+from xpdispatch.machine.clock import Clock
 from xpdispatch.machine.progress import Progress
-from xpdispatch.planning.tiles import is_empty
+from xpdispatch.planning.definition import Definition
+from xpdispatch.proving import report
+from xpdispatch.proving.comparison import Arrays, compare
+from xpdispatch.proving.diagnosis import QUICK, partition_error
+from xpdispatch.proving.notation_changes import freer
+from xpdispatch.proving.search import DATA, Data, Experiment, is_right
+from xpdispatch.proving.trial import POISONS, Fault, Trial, same_bits, small_integers, trial_of, with_nan
+from xpdispatch.running.calls import all_given
 from xpdispatch.running.dry_run import result_types
-from xpdispatch.running.local import all_given
-from xpdispatch.testing import report
-from xpdispatch.testing.comparison import Arrays, compare
-from xpdispatch.testing.notation_changes import Change, fixes, freer
-from xpdispatch.testing.options import DATA, Clock, Data, Options, current, telling
-from xpdispatch.testing.search import Experiment, Failure, by_name, is_right
-from xpdispatch.testing.trial import POISONS, Fault, Trial, make_trial, same_bits, small_integers, with_nan
+from xpdispatch.testing.options import Options, current, telling
+from xpdispatch.testing.trials import make_trial
 from xpdispatch.testing.variables import rebound_elsewhere, variables_of
 
-_QUICK = 0.25
-"""Seconds that one change of the notation may be tried for."""
-
-_seen: WeakKeyDictionary[Kernel, dict[str, bytes]] = WeakKeyDictionary()
+_seen: WeakKeyDictionary[Definition, dict[str, bytes]] = WeakKeyDictionary()
 """The variables that each kernel's body read when it was last checked."""
 
 
@@ -114,13 +114,14 @@ def check_partitioning(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Partitio
     trial = make_trial(kernel, args, kwargs)
     try:
         with telling() as progress:
-            return _check(trial, options, progress)
+            return check_trial(trial, options, progress)
     except XPDispatchError as error:
         error.complete(kernel.name, kernel.notation)
         raise
 
 
-def _check(trial: Trial, options: Options, progress: Progress) -> PartitionReport:
+def check_trial(trial: Trial, options: Options, progress: Progress) -> PartitionReport:
+    """The check of one call."""
     clock, seed = Clock(options.seconds), options.chosen_seed
     if trial.plan.empty:
         return PartitionReport(0, (), ("all tilings: an index has no element, so that no body runs",), 0.0)
@@ -133,11 +134,11 @@ def _check(trial: Trial, options: Options, progress: Progress) -> PartitionRepor
         elif found := experiment.search(seed, clock, options.examples, progress):
             found = experiment.smallest(found)
         if found:
-            raise _partition_error(experiment, found, seed)
+            raise partition_error(experiment, found, experiments, seed)
     _check_sample(trial, whole, skipped)
     if options.tiling is None and experiments:
-        for words in _too_strict(trial.kernel, experiments, seed):
-            warnings.warn(f"kernel {trial.kernel.name!r}: {words}", PartitionWarning, stacklevel=4)
+        for words in _too_strict(trial.definition, experiments, seed):
+            warnings.warn(f"kernel {trial.definition.name!r}: {words}", PartitionWarning, stacklevel=4)
     cut = sum(e.cut for e in experiments)
     if not cut:
         skipped.insert(0, f"all tilings: {_why_nothing_was_cut(trial, options, experiments)}")
@@ -165,30 +166,31 @@ def check_alone(trial: Trial) -> Arrays:
     PartitionError
         The body breaks a rule that holds however the arrays are cut.
     """
-    kernel = trial.kernel
-    before = variables_of(kernel.definition.body.function)
-    for name, value in _seen.get(kernel, {}).items():
+    definition = trial.definition
+    body = definition.body
+    before = variables_of(body.function)
+    for name, value in _seen.get(definition, {}).items():
         if before.get(name, value) != value:
-            raise report.outside_error(kernel, name, "has changed since the last check")
-    _seen[kernel] = before
-    for name, by in rebound_elsewhere(kernel.definition.body.function, before):
-        raise report.outside_error(kernel, name, f"is bound anew by {by}")
+            raise report.outside_error(name, "has changed since the last check")
+    _seen[definition] = before
+    for name, by in rebound_elsewhere(body.function, before):
+        raise report.outside_error(name, f"is bound anew by {by}")
     try:
         first = trial.run(poison=POISONS[0])
         second = trial.run(poison=POISONS[1])
     except Fault as fault:
-        raise report.fault_error(kernel, fault) from fault.__cause__
-    after = variables_of(kernel.definition.body.function)
+        raise report.fault_error(definition, fault) from fault.__cause__
+    after = variables_of(body.function)
     for name, value in before.items():
         if after.get(name, value) != value:
-            raise report.outside_error(kernel, name, "is changed by the body")
+            raise report.outside_error(name, "is changed by the body")
     for r, (a, b) in enumerate(zip(first, second, strict=True)):
         if same_bits(a, b):
             continue
-        if r in kernel.definition.body.buffers and trial.plan.results[r].op is None:
+        if r in body.buffers and trial.plan.results[r].op is None:
             again = trial.run(poison=POISONS[0])[r]
             if same_bits(a, again):
-                raise report.unwritten_error(kernel, r, a, b)
+                raise report.unwritten_error(definition, r, a, b)
         if found := compare([a], [b]):
             raise report.unsteady_error(trial, replace(found, result=r))
     return first
@@ -221,11 +223,11 @@ def _experiments(trial: Trial, whole: Arrays, seed: int, only: Data | None, skip
 
 def _check_sample(trial: Trial, whole: Arrays, skipped: list[str]) -> None:
     """On Legate dtypes and open extents are learnt on a sample: they must be those of the answer."""
-    arrays = all_given(trial.kernel.definition, trial.operands, trial.given)
+    arrays = all_given(trial.definition, trial.operands, trial.given)
     given = [None if g is None else np_dtype(g.dtype) for g in arrays]
     try:
         dtypes = [a.dtype for a in trial.operands]
-        types = result_types(trial.kernel.definition, trial.plan, dtypes, trial.scalars, given)
+        types = result_types(trial.definition, trial.plan, dtypes, trial.scalars, given)
     except Exception as error:  # noqa: BLE001  whatever a body raises
         skipped.append(
             f"the sample of ones that Legate would need: the body raised {type(error).__name__} on it, so pass dtype="
@@ -238,60 +240,26 @@ def _check_sample(trial: Trial, whole: Arrays, skipped: list[str]) -> None:
             raise report.sample_error(layout, f"shape {answer.shape}", f"shape {shape}")
 
 
-# -- a failure: what is to blame, and what would fix it --------------------------------------------------------
+# -- what could be split more -------------------------------------------------------------------------------------
 
 
-def _partition_error(experiment: Experiment, found: Failure, seed: int) -> PartitionError:
-    if isinstance(found.error, Fault):
-        return report.fault_error(experiment.trial.kernel, found.error)
-    ignored = found.difference is not None and _ignores_its_tile(experiment, found, found.difference.result)
-    fixed = None if ignored else _fixed(experiment, found, seed)
-    error = report.partition_error(experiment.trial, found, fixed, seed, whole_from_each=ignored)
-    error.__cause__ = found.error
-    return error
-
-
-def _fixed(experiment: Experiment, found: Failure, seed: int) -> Change | None:
-    """The first change of the notation under which the kernel gives the same answer, however it is cut."""
-    result = found.difference.result if found.difference else None
-    clock = Clock(3 * _QUICK)
-    for change in fixes(experiment.trial.kernel, found.tiling.indices, result):
-        if clock.over:
-            break
-        if is_right(change.kernel, [experiment], seed, _QUICK):
-            return change
-    return None
-
-
-def _ignores_its_tile(experiment: Experiment, found: Failure, result: int) -> bool:
-    """Whether two tiles alone each give the whole result, so that the body does not look at its tile."""
-    trial = experiment.trial
-    regions = [r for r in found.tiling.regions(trial.plan) if not is_empty(r)]
-    if not trial.plan.results[result].op or len(regions) < 2:
-        return False
-    try:
-        return all(same_bits(trial.run([r])[result], experiment.expected[result]) for r in (regions[0], regions[-1]))
-    except Exception:  # noqa: BLE001  whatever a body raises on a part
-        return False
-
-
-def _too_strict(kernel: Kernel, experiments: Sequence[Experiment], seed: int) -> Iterator[str]:
+def _too_strict(definition: Definition, experiments: Sequence[Experiment], seed: int) -> Iterator[str]:
     """In words, the axes that are whole and could be split."""
     if not experiments[0].trial.inexact:
         return  # integers are not varied, and prove little
-    clock = Clock(3 * _QUICK)
-    for change in freer(kernel):
+    clock = Clock(3 * QUICK)
+    for change in freer(definition):
         if clock.over:
             return
-        if _cuts_more(change.kernel, experiments[0]) and is_right(change.kernel, experiments, seed, _QUICK):
-            yield f"{change.words}: {change.kernel.notation}"
+        if _cuts_more(change.definition, experiments[0]) and is_right(change.definition, experiments, seed, QUICK):
+            yield f"{change.words}: {change.definition.notation}"
             return
 
 
-def _cuts_more(kernel: Kernel, experiment: Experiment) -> bool:
+def _cuts_more(definition: Definition, experiment: Experiment) -> bool:
     """Whether a notation has an index more that can be cut on this data: one element cannot."""
     try:
-        plan = make_trial(kernel, (), by_name(experiment.trial)).plan
+        plan = trial_of(replace(experiment.trial.call(), definition=definition)).plan
     except XPDispatchError:
         return False
     return sum(n > 1 for n in plan.extents) > sum(n > 1 for n in experiment.trial.plan.extents)

@@ -14,12 +14,14 @@ import numpy as np
 
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import PortabilityError, XPDispatchError
-from xpdispatch.testing.comparison import Array, Arrays, compare
+from xpdispatch.planning.definition import Definition
+from xpdispatch.proving.comparison import Array, Arrays, compare
+from xpdispatch.proving.search import reruns_of
+from xpdispatch.proving.trial import Trial, quiet
 from xpdispatch.testing.libraries import LIBRARIES, Skip, answer_on, chosen_libraries
 from xpdispatch.testing.options import current, telling
 from xpdispatch.testing.portable_spellings import spelling_for
-from xpdispatch.testing.search import reruns_of
-from xpdispatch.testing.trial import Trial, make_trial, quiet
+from xpdispatch.testing.trials import make_trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def check_portable(kernel: Kernel, /, *args: Any, **kwargs: Any) -> PortabilityR
             ran.append(name)
             failures += [failure] if failure else []
     if failures:
-        raise _error(trial.kernel, sorted(failures, key=lambda f: LIBRARIES.index(f.library)))
+        raise _error(trial.definition, sorted(failures, key=lambda f: LIBRARIES.index(f.library)))
     return PortabilityReport(tuple(ran), tuple(skipped))
 
 
@@ -135,9 +137,9 @@ def _on_numpy(trial: Trial) -> Arrays | _Failure:
             return answer_on("numpy", trial)
     except Exception as error:
         if isinstance(error, XPDispatchError):
-            error.complete(trial.kernel.name, trial.kernel.notation)
+            error.complete(trial.definition.name, trial.definition.notation)
         if isinstance(error, AttributeError) or (isinstance(error, ValueError) and "read-only" in str(error)):
-            return _raised(trial.kernel, "numpy", error)
+            return _raised(trial.definition, "numpy", error)
         raise
 
 
@@ -148,7 +150,7 @@ def _failure_on(name: str, trial: Trial, expected: Arrays | None) -> _Failure | 
         except Skip:
             raise
         except Exception as error:  # noqa: BLE001  whatever a body or a library raises
-            return _raised(trial.kernel, name, error)
+            return _raised(trial.definition, name, error)
         return None if expected is None else _difference(name, trial, expected, got)
 
 
@@ -186,7 +188,7 @@ def _in_one_dtype(e: Array, g: Array) -> tuple[Array, Array]:
 # -- the error -----------------------------------------------------------------------------------------------------
 
 
-def _raised(kernel: Kernel, name: str, error: Exception) -> _Failure:
+def _raised(definition: Definition, name: str, error: Exception) -> _Failure:
     """A failure from what a body raised: the call, the line, and the standard's way to say it."""
     text = str(error).splitlines()[0] if str(error) else ""
     what, remedy = spelling_for(error)
@@ -195,14 +197,14 @@ def _raised(kernel: Kernel, name: str, error: Exception) -> _Failure:
         text = error.problem
     standard = what if name in ("array_api_strict", "numpy") else ""
     shown = f"{what} is not in the array API standard" if standard else f"the body fails on {name}: {text}"
-    lines = [f"{type(error).__name__}: {text}", *_place(kernel, name, error)]
+    lines = [f"{type(error).__name__}: {text}", *_place(definition, name, error)]
     return _Failure(name, shown, remedy, tuple(lines), error)
 
 
-def _place(kernel: Kernel, name: str, error: Exception) -> list[str]:
+def _place(definition: Definition, name: str, error: Exception) -> list[str]:
     """The line of the body that raised, with the failing part of it marked."""
     variant = {"numpy": "CPU", "cupy": "GPU"}.get(name)
-    code = getattr(unwrap(kernel.definition.body.function_for(variant)), "__code__", None)
+    code = getattr(unwrap(definition.body.function_for(variant)), "__code__", None)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if code and f.filename == code.co_filename]
     if not frames:
         return []
@@ -216,7 +218,7 @@ def _place(kernel: Kernel, name: str, error: Exception) -> list[str]:
     return lines
 
 
-def _error(kernel: Kernel, failures: Sequence[_Failure]) -> PortabilityError:
+def _error(definition: Definition, failures: Sequence[_Failure]) -> PortabilityError:
     """One error for all libraries, the strictest first."""
     details: list[str] = []
     for failure in failures:
@@ -228,6 +230,6 @@ def _error(kernel: Kernel, failures: Sequence[_Failure]) -> PortabilityError:
         places.setdefault(failure.lines[1:2], failure.remedy)
     remedies = dict.fromkeys(remedy for remedy in places.values() if remedy)
     error = PortabilityError(failures[0].problem, hint="; ".join(remedies), details="\n".join(details))
-    error.complete(kernel.name, kernel.notation)
+    error.complete(definition.name, definition.notation)
     error.__cause__ = failures[0].cause
     return error

@@ -1,4 +1,4 @@
-"""Hypothesis strategies that draw the arguments of a kernel from its notation."""
+"""Hypothesis strategies that draw the arguments of a kernel from its notation, and the tilings of a call."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import numpy as np
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError
 from xpdispatch.language.terms import Axis, Term
-from xpdispatch.testing.trial import check_is_kernel
+from xpdispatch.proving.tilings import Tiling, most_places
+from xpdispatch.testing.trials import check_is_kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hypothesis.strategies import SearchStrategy
+
+    from xpdispatch.planning.plan import Plan
 
 
 def arguments(
@@ -128,3 +133,26 @@ def _draw(
         if slot.scalar is not None and slot.name not in result and slot.name in known:
             result[slot.name] = known[slot.name]
     return result
+
+
+def tilings(plan: Plan, indices: Sequence[str] | None = None) -> SearchStrategy[Tiling]:
+    """A Hypothesis strategy for any tiling of a plan, which shrinks to few cuts near the beginning.
+
+    Parameters
+    ----------
+    plan : Plan
+    indices : sequence of str, optional
+        The indices that may be cut; by default all.
+    """
+    from hypothesis import strategies as st
+
+    extents = dict(zip(plan.indices, plan.extents, strict=True))
+    names = [n for n in (plan.indices if indices is None else indices) if extents[n] > 0]
+    most = most_places(len(names))
+    cuts = st.tuples(*(st.lists(st.integers(0, extents[n]), max_size=most).map(sorted) for n in names))
+    order = st.sampled_from(("forward", "backward")) | st.integers(0, 99)
+    return st.builds(
+        lambda places, how: Tiling(tuple((n, tuple(p)) for n, p in zip(names, places, strict=True) if p), how),
+        cuts,
+        order,
+    )

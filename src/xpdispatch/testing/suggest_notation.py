@@ -15,13 +15,16 @@ from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError, PartitionError, XPDispatchError
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.terms import OPERATORS, Axis, Operator, Term
+from xpdispatch.machine.clock import Clock
 from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.body import parameters_of
-from xpdispatch.testing.notation_changes import with_axis
-from xpdispatch.testing.options import Clock, current, telling
-from xpdispatch.testing.search import Experiment, by_name, is_right
-from xpdispatch.testing.tilings import Tiling
-from xpdispatch.testing.trial import Fault, Trial, make_trial, quiet, small_integers
+from xpdispatch.planning.definition import Call
+from xpdispatch.proving.notation_changes import with_axis
+from xpdispatch.proving.search import Experiment, is_right
+from xpdispatch.proving.tilings import Tiling
+from xpdispatch.proving.trial import Fault, Trial, quiet, small_integers, trial_of
+from xpdispatch.testing.options import current, telling
+from xpdispatch.testing.trials import make_trial
 
 _OPERATORS: tuple[Operator, ...] = tuple(op for op in OPERATORS if op != "fold")
 _MOST_SCALE = 8
@@ -234,15 +237,15 @@ def _relation(
     experiments: Sequence[Experiment], axes: Sequence[tuple[int, int, Axis]], extent: int
 ) -> tuple[Axis | Operator, ...] | None:
     """What each result becomes when these axes are cut: an axis of it is split too, or it is combined; or None."""
-    base = experiments[0].trial.kernel
+    base = experiments[0].trial.definition
     terms = list(base.signature.operands)
     for p, a, axis in axes:
         terms[p] = with_axis(terms[p], a, axis)
     signature = Signature(tuple(terms), (Term("_", (), "sum"),))
-    recording, returned = _recording(base.__wrapped__)
+    recording, returned = _recording(base.body.function)
     try:
         kernel = Kernel(recording, signature, boundary=_boundary(signature))
-        trials = [make_trial(kernel, (), by_name(e.trial)) for e in experiments]
+        trials = [trial_of(replace(e.trial.call(), definition=kernel.definition, given=(None,))) for e in experiments]
     except XPDispatchError:  # a notation that contradicts itself
         return None
     possible: list[set[Any]] | None = None
@@ -336,7 +339,7 @@ def _is_right(base: Kernel, signature: Signature, experiments: Sequence[Experime
         made = Kernel(base.__wrapped__, Signature.parse(str(signature)), boundary=_boundary(signature))
     except XPDispatchError:  # the index contradicts those that are there
         return False
-    return is_right(made, experiments, seed, 0.5)
+    return is_right(made.definition, experiments, seed, 0.5)
 
 
 def _boundary(signature: Signature) -> str | None:
@@ -366,7 +369,7 @@ def _name_extents(base: Kernel, signature: Signature, trial: Trial) -> Signature
         if type(value) is not int or value < 1:
             continue
         try:
-            before, after = trial.run(), make_trial(base, (), {**by_name(trial), slot.name: value + 1}).run()
+            before, after = trial.run(), trial_of(_with_scalar(trial, int(slot.scalar or 0), value + 1)).run()
         except Exception:  # noqa: BLE001, S112  a body that takes no other value
             continue
         for r, (a, b) in enumerate(zip(before, after, strict=True)):
@@ -374,3 +377,8 @@ def _name_extents(base: Kernel, signature: Signature, trial: Trial) -> Signature
                 if n == value and m == value + 1 and results[r].axes[axis] == Axis("whole"):
                     results[r] = with_axis(results[r], axis, Axis("whole", slot.name))
     return replace(signature, results=tuple(results))
+
+
+def _with_scalar(trial: Trial, which: int, value: int) -> Call:
+    call = trial.call()
+    return replace(call, scalars=(*call.scalars[:which], value, *call.scalars[which + 1 :]))

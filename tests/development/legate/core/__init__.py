@@ -265,8 +265,7 @@ class ParallelPolicy:
 
     streaming, streaming_mode = False, StreamingMode.OFF
 
-    @property
-    def partitioning_threshold(self):
+    def partitioning_threshold(self, target):
         return 1
 
 

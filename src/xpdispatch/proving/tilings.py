@@ -1,4 +1,4 @@
-"""Ways to cut a plan: the awkward ones that Legate really makes, and a strategy that draws any."""
+"""Ways to cut a plan: the awkward ones that Legate really makes, and random ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise, product
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from xpdispatch.errors import ArgumentError, ShapeError
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import is_empty, whole
 from xpdispatch.planning.windows import Bounds, borders
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 MOST_TILES = 64
 """How many tiles one of our own tilings has at the most."""
@@ -210,13 +207,13 @@ def _kinds(extent: int, special: Sequence[int], inside: tuple[int, int]) -> dict
 
 def random_tiling(plan: Plan, rng: np.random.Generator) -> Tiling:
     """Any tiling of a plan, in any order, with empty tiles too."""
-    most = _most_places(len(plan.indices))
+    most = most_places(len(plan.indices))
     places = [np.sort(rng.integers(0, n + 1, rng.integers(0, most + 1))).tolist() for n in plan.extents]
     order = ("forward", "backward", int(rng.integers(100)))[rng.integers(3)]
     return Tiling(tuple((name, tuple(p)) for name, p in zip(plan.indices, places, strict=True) if p), order)
 
 
-def _most_places(indices: int) -> int:
+def most_places(indices: int) -> int:
     """How many places each of several indices may be cut at."""
     return min(6, max(1, int(MOST_TILES ** (1 / max(1, indices))) - 1))
 
@@ -240,26 +237,3 @@ def simpler(tiling: Tiling) -> Iterator[Tiling]:
             ]
         for changed in fewer:
             yield replace(tiling, cuts=(*before, (name, changed), *after))
-
-
-def tilings(plan: Plan, indices: Sequence[str] | None = None) -> SearchStrategy[Tiling]:
-    """A Hypothesis strategy for any tiling of a plan, which shrinks to few cuts near the beginning.
-
-    Parameters
-    ----------
-    plan : Plan
-    indices : sequence of str, optional
-        The indices that may be cut; by default all.
-    """
-    from hypothesis import strategies as st
-
-    extents = dict(zip(plan.indices, plan.extents, strict=True))
-    names = [n for n in (plan.indices if indices is None else indices) if extents[n] > 0]
-    most = _most_places(len(names))
-    cuts = st.tuples(*(st.lists(st.integers(0, extents[n]), max_size=most).map(sorted) for n in names))
-    order = st.sampled_from(("forward", "backward")) | st.integers(0, 99)
-    return st.builds(
-        lambda places, how: Tiling(tuple((n, tuple(p)) for n, p in zip(names, places, strict=True) if p), how),
-        cuts,
-        order,
-    )

@@ -11,19 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.arrays.namespaces import library_of
-from xpdispatch.calling.kernel import Kernel
-from xpdispatch.errors import ArgumentError, XPDispatchError
 from xpdispatch.planning.arguments import as_arrays
+from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import whole
 from xpdispatch.planning.windows import Bounds
-from xpdispatch.running import local
+from xpdispatch.proving.tilings import Tiling
+from xpdispatch.running.calls import site_of, targets_of
 from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
 from xpdispatch.running.ownership import known_to
 from xpdispatch.running.site import Site
 from xpdispatch.running.traced import Traced, can_be_traced
-from xpdispatch.testing.tilings import Tiling
 
 POISONS = (0xA5, 0x5A)
 """What every byte of a result holds before the body runs; the second time another one."""
@@ -55,7 +53,7 @@ class Trial:
 
     Parameters
     ----------
-    kernel : Kernel
+    definition : Definition
     operands : tuple of numpy.ndarray
     given : tuple of (numpy.ndarray or None)
         The arrays that the caller passes to be written; their content does not count.
@@ -67,7 +65,7 @@ class Trial:
         Runs the body by its trace, where it may have one.
     """
 
-    kernel: Kernel
+    definition: Definition
     operands: tuple[Any, ...]
     given: tuple[Any, ...]
     scalars: tuple[Any, ...]
@@ -84,6 +82,11 @@ class Trial:
     def inexact(self) -> bool:
         """Whether some operand has a dtype that rounds."""
         return any(a.dtype.kind in "fc" for a in self.operands)
+
+    def call(self) -> Call:
+        """The call with these values, in arrays of its own."""
+        operands = tuple(np.array(a) for a in self.operands)
+        return Call(self.definition, operands, self.given, self.scalars)
 
     def with_operands(self, operands: Sequence[Any]) -> Trial:
         """The same call with other values."""
@@ -122,7 +125,7 @@ class Trial:
         Exception
             What the body raised.
         """
-        definition = self.kernel.definition
+        definition = self.definition
         body, pristine = definition.body, self.operands
         operands = [np.array(a, copy=True, order="K") for a in pristine]
         targets: list[Any] = [None if g is None else _poisoned(g.shape, g.dtype, poison) for g in self.given]
@@ -130,7 +133,7 @@ class Trial:
             if updated is not None:
                 old = operands[updated]
                 targets[r] = old if r in body.buffers else _poisoned(old.shape, old.dtype, poison)
-        targets = local.targets_of(definition, self.site, operands, targets)
+        targets = targets_of(definition, self.site, operands, targets)
         domain = whole(self.plan)
         regions = [domain] if tiling is None else tiling.regions(self.plan) if isinstance(tiling, Tiling) else tiling
         known = known_to(self.site.function, self.scalars, self.site.xp)
@@ -157,53 +160,28 @@ def written_input(name: str) -> Fault:
     )
 
 
-def check_is_kernel(value: object) -> None:
-    """Refuse what is not a kernel.
-
-    Raises
-    ------
-    ArgumentError
-    """
-    if not isinstance(value, Kernel):
-        hint = (
-            "decorate the function with @kernel(...)"
-            if callable(value)
-            else "pass a kernel, and then the arguments of a call"
-        )
-        raise ArgumentError(f"got {value!r}, expected a kernel", hint=hint)
-
-
-def make_trial(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> Trial:
-    """Bind a call's arguments as the kernel itself does.
+def trial_of(call: Call) -> Trial:
+    """A call on NumPy arrays, ready to run under any tiling.
 
     Raises
     ------
     XPDispatchError
-        The call is not a right one, or its arrays are not NumPy's.
+        Its arguments do not fit.
     """
-    check_is_kernel(kernel)
-    try:
-        keywords = dict(kwargs)
-        out = keywords.pop("out", None)
-        kernel = kernel.plain_for(args, keywords)
-        call = kernel.bind(args, keywords, out)
-        for name, value in call.arrays():
-            if library_of(value) not in ("numpy", "number"):
-                raise ArgumentError(
-                    f"argument {name!r} is a {type(value).__qualname__}, expected a NumPy array",
-                    hint=f"checks run on NumPy: pass numpy.asarray({name})",
-                )
-        site = local.site_of(call)
-        operands = as_arrays(call, "numpy", site.xp)
-    except XPDispatchError as error:
-        error.complete(kernel.name, kernel.notation)
-        raise
+    site = site_of(call)
     given = tuple(np.asarray(g) if g is not None else None for g in call.given)
-    pickled = tuple(_pickled(s) for s in call.scalars)
+    return trial_at(site, call.definition, as_arrays(call, "numpy", site.xp), given, call.scalars)
+
+
+def trial_at(
+    site: Site, definition: Definition, operands: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]
+) -> Trial:
+    """The same, where it is settled where the call runs."""
     traced = None
-    if can_be_traced(kernel.definition, site.plan):
-        traced = Traced(site, known_to(site.function, call.scalars, site.xp))
-    return Trial(kernel, tuple(operands), given, call.scalars, pickled, site, traced)
+    if can_be_traced(definition, site.plan):
+        traced = Traced(site, known_to(site.function, scalars, site.xp))
+    pickled = tuple(_pickled(s) for s in scalars)
+    return Trial(definition, tuple(operands), tuple(given), tuple(scalars), pickled, site, traced)
 
 
 class _Witness:
@@ -216,7 +194,7 @@ class _Witness:
     def __init__(self, trial: Trial, poison: int) -> None:
         self.trial = trial
         self.poison = poison
-        self.body = trial.kernel.definition.body
+        self.body = trial.definition.body
         self.function = self.body.positional(trial.site.function)
         self.lead = 2 if self.body.wants_tile else 1
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.language.constraints import BESIDE, Constraint, align, broadcast
 from xpdispatch.language.explicit import signature_of
 from xpdispatch.language.signature import Role, Signature
 from xpdispatch.language.terms import OPERATORS, Axis, Term
+from xpdispatch.planning.definition import Definition
 
 _PLAIN_OPERATORS = tuple(op for op in OPERATORS if op != "fold")
 
@@ -21,28 +21,28 @@ _PLAIN_OPERATORS = tuple(op for op in OPERATORS if op != "fold")
 class Change(NamedTuple):
     """Another signature, and what was done to get it."""
 
-    kernel: Kernel
+    definition: Definition
     words: str
 
 
-def fixes(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator[Change]:
+def fixes(definition: Definition, blamed: Sequence[str], result: int | None) -> Iterator[Change]:
     """Changes that might make a kernel right, the freest first.
 
     Parameters
     ----------
-    kernel : Kernel
+    definition : Definition
     blamed : sequence of str
         The indices that the smallest failing tiling cuts.
     result : int or None
         The result that differs.
     """
-    signature = kernel.signature
+    signature = definition.signature
     named = [i for i in blamed if "..." not in i]
     if _explicit(signature):
-        yield from _made(kernel, _constraint_changes(signature))
+        yield from _made(definition, _constraint_changes(signature))
         return
-    yield from _made(kernel, _operator_changes(signature, result))
-    yield from _made(kernel, _halo_changes(signature, named))
+    yield from _made(definition, _operator_changes(signature, result))
+    yield from _made(definition, _halo_changes(signature, named))
     groups = [g for count in range(1, len(named) + 1) for g in combinations(named, count)]
     # Another index may be at fault as well, which a smallest tiling does not show.
     groups += [(*named, i) for i in signature.indices if named and i not in named]
@@ -50,13 +50,13 @@ def fixes(kernel: Kernel, blamed: Sequence[str], result: int | None) -> Iterator
         changed = signature
         for index in group:
             changed = _whole(changed, index)
-        yield from _made(kernel, [(changed, f"keep {' and '.join(group)} whole")])
+        yield from _made(definition, [(changed, f"keep {' and '.join(group)} whole")])
 
 
-def freer(kernel: Kernel) -> Iterator[Change]:
+def freer(definition: Definition) -> Iterator[Change]:
     """Changes that split one axis more, and combine nothing that was not combined before."""
-    signature = kernel.signature
-    taken = set(signature.indices) | {s.name for s in kernel.definition.body.slots}
+    signature = definition.signature
+    taken = set(signature.indices) | {s.name for s in definition.body.slots}
     fresh = next(n for n in "ijklmnpqrstuvwabc" if n not in taken)
     names: dict[str, list[tuple[int, int]]] = {}
     anonymous: list[list[tuple[int, int]]] = []
@@ -69,7 +69,7 @@ def freer(kernel: Kernel) -> Iterator[Change]:
     used = {n for t in signature.results for x in t.axes if x.extent for n in x.extent.names}
     for name, places in [*names.items(), *((fresh, p) for p in anonymous)]:
         if name not in used:
-            yield from _made(kernel, _split(signature, name, places))
+            yield from _made(definition, _split(signature, name, places))
 
 
 def with_axis(term: Term, place: int, axis: Axis) -> Term:
@@ -77,10 +77,10 @@ def with_axis(term: Term, place: int, axis: Axis) -> Term:
     return replace(term, axes=(*term.axes[:place], axis, *term.axes[place + 1 :]))
 
 
-def _made(kernel: Kernel, changes: Any) -> Iterator[Change]:
+def _made(definition: Definition, changes: Any) -> Iterator[Change]:
     for signature, words in changes:
         with suppress(XPDispatchError):  # a notation that contradicts itself fixes nothing
-            yield Change(kernel.with_signature(_read_again(signature)), words)
+            yield Change(definition.with_signature(_read_again(signature)), words)
 
 
 def _read_again(signature: Signature) -> Signature:

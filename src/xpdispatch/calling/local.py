@@ -8,15 +8,17 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from xpdispatch.arrays.dtypes import check_cast, np_dtype, own_dtype, unknown_dtype
-from xpdispatch.arrays.namespaces import library_of, namespace_of, refuse_variant, share_memory
+from xpdispatch.arrays.dtypes import check_cast, np_dtype, own_dtype
+from xpdispatch.arrays.namespaces import library_of, share_memory
 from xpdispatch.arrays.reductions import combined, identity
-from xpdispatch.errors import ShapeError, read_only
+from xpdispatch.errors import read_only
 from xpdispatch.machine.thread_pool import thread_count
-from xpdispatch.planning.arguments import as_arrays, one_library, plan_of, refuse_empty, shared_results
+from xpdispatch.planning.arguments import as_arrays, refuse_empty, shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import whole
+from xpdispatch.proving.guard import Guard
+from xpdispatch.running.calls import all_given, empty_array, like_of, site_of, targets_of
 from xpdispatch.running.cutting import Choice, Cutter, on_the_whole, same_elements
 from xpdispatch.running.dry_run import result_types
 from xpdispatch.running.executor import Strategy, Work
@@ -91,28 +93,6 @@ def prepare_at(call: Call, site: Site) -> Runner:
     return runner
 
 
-def site_of(call: Call) -> Site:
-    """Where a call in this process runs.
-
-    Raises
-    ------
-    XPDispatchError
-        Whatever of the arguments does not fit.
-    """
-    definition = call.definition
-    library, like = one_library(call)
-    variant = {"numpy": "CPU", "cupy": "GPU"}.get(library)
-    if variant is not None and variant not in definition.variants:
-        raise refuse_variant(definition.variants, [variant])
-    xp = namespace_of(library, like)
-    operands = as_arrays(call, library, xp)
-    given = all_given(definition, operands, call.given)
-    plan = plan_of(definition, operands, call.scalars, given)
-    casts = definition.casts([a.dtype for a in operands], xp)
-    function = definition.body.function_for(variant)
-    return Site(plan, definition.body, function, xp, library, "GPU" if library == "cupy" else "CPU", casts)
-
-
 def _chooser(
     definition: Definition, site: Site, known: Any, operands: Sequence[Any], given: Sequence[Any]
 ) -> tuple[Strategy, Callable[..., Choice] | None]:
@@ -126,18 +106,17 @@ def _chooser(
     )
     if cutter.fixed(domain, operands):
         return always, None
+    guard = Guard(definition, cutter)
     new = all(g is None for g in given) and not definition.body.buffers
 
     def choose(operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]) -> Choice:
         threads = 1 if inside_body.get() else thread_count()
-        return cutter.choose(domain, operands, targets, scalars, threads, new=new)
+        choice = cutter.choose(domain, operands, targets, scalars, threads, new=new)
+        if guard.waits and len(choice.regions) > 1:
+            guard.before(scalars, operands)
+        return choice
 
     return always, choose
-
-
-def all_given(definition: Definition, operands: Sequence[Any], given: Sequence[Any]) -> list[Any]:
-    """The arrays to be written: what the caller gives, and operands that are updated in place."""
-    return [operands[u] if u is not None else g for u, g in zip(definition.body.updated, given, strict=True)]
 
 
 def _check_given(definition: Definition, library: str, written: Sequence[int], given: Sequence[Any]) -> None:
@@ -181,26 +160,6 @@ def _in_step(plan: Plan, position: int, r: int, operand: Any, target: Any) -> bo
     )
 
 
-def targets_of(definition: Definition, site: Site, operands: Sequence[Any], given: Sequence[Any]) -> list[Any]:
-    """Where the executor writes; buffers that the caller left out are allocated."""
-    targets = list(given)
-    like = _like(operands, given)
-    for r in definition.body.buffers:
-        if targets[r] is not None:
-            continue
-        layout = site.plan.results[r]
-        if site.casts[r] is None:
-            raise unknown_dtype(layout.name)
-        if None in layout.shape:
-            raise ShapeError(
-                f"result {layout.name!r} is written by the body and was left out, so its shape is not known",
-                hint=f"pass an array as {layout.name!r} or out=, or name its extents in the notation",
-            )
-        if layout.op is None:
-            targets[r] = _empty_array(site, layout.shape, site.casts[r], like)
-    return targets
-
-
 def _empty(
     definition: Definition,
     site: Site,
@@ -213,27 +172,16 @@ def _empty(
     given = [None if t is None else np_dtype(t.dtype) for t in targets]
     types = result_types(definition, site.plan, [np_dtype(a.dtype) for a in operands], scalars, given)
     results = list(targets)
-    like = _like(operands, targets)
+    like = like_of(operands, targets)
     for r, (layout, (dtype, shape)) in enumerate(zip(site.plan.results, types, strict=True)):
         if layout.op is None and results[r] is not None:
             check_cast(layout.name, dtype, results[r].dtype)
             continue
         own = site.casts[r] if site.casts[r] is not None else own_dtype(dtype, site.xp)
-        results[r] = _empty_array(site, shape, own, like)
+        results[r] = empty_array(site, shape, own, like)
         if layout.op:
             results[r] = site.xp.full_like(results[r], identity(layout.op, dtype).item())
     return results
-
-
-def _like(operands: Sequence[Any], given: Sequence[Any]) -> Any:
-    """An array of the call, on whose device others are made."""
-    return next((a for a in (*operands, *given) if a is not None), None)
-
-
-def _empty_array(site: Site, shape: Sequence[int | None], dtype: Any, like: Any) -> Any:
-    if like is None or site.library == "numpy":
-        return site.xp.empty(shape, dtype=dtype)
-    return site.xp.empty(shape, dtype=dtype, device=array_api_compat.device(like))
 
 
 def _stored(site: Site, r: int, result: Any, given: Any) -> Any:

@@ -8,30 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import PartitionError
+from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import describe, is_empty, shown
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout
-from xpdispatch.testing.comparison import Difference
-from xpdispatch.testing.notation_changes import Change
-from xpdispatch.testing.search import Failure
-from xpdispatch.testing.tilings import Tiling
-from xpdispatch.testing.trial import POISONS, Fault, Trial
+from xpdispatch.proving.comparison import Difference
+from xpdispatch.proving.notation_changes import Change
+from xpdispatch.proving.search import Failure
+from xpdispatch.proving.tilings import Tiling
+from xpdispatch.proving.trial import POISONS, Fault, Trial
 
 _WIDTH = 48
 _DATA = {
     "small integers": "small integers in place of the inexact operands",
     "the arguments": "the arguments as given",
     "a NaN": "the arguments with a NaN among them",
+    "a few elements": "a few elements, tried before the first call that is cut (guard=False leaves that out)",
 }
 
 
-def partition_error(
+def different(
     trial: Trial, found: Failure, fixed: Change | None, seed: int, *, whole_from_each: bool
 ) -> PartitionError:
     """The answer is another one in tiles, or there is none; `whole_from_each` tile came the whole result."""
-    kernel, plan = trial.kernel, trial.plan
+    definition, plan = trial.definition, trial.plan
     indices = found.tiling.indices or plan.indices
     blamed = " and ".join(shown(i) for i in indices)
     unaligned = _unaligned(plan, indices)
@@ -47,14 +48,26 @@ def partition_error(
     hit = _regions_of(trial, found, regions)
     details = [*_values(plan, found, hit), *draw(plan, found.tiling, hit)]
     details += [f"  order: {found.tiling.order}"] if found.tiling.order != "forward" else []
-    details += [f"  data: {_DATA[found.data]}", f"  reproduce: {_reproduce(kernel, found, seed)}"]
+    details += [f"  data: {_DATA[found.data]}", f"  reproduce: {_reproduce(definition, found, seed)}"]
     hint = _advice(trial, found)
     if fixed:
-        gone = " without boundary=" if kernel.definition.boundaries and not fixed.kernel.definition.boundaries else ""
-        hint = f"{fixed.words}: {fixed.kernel.notation}{gone} (checked: then it is right)"
+        gone = " without boundary=" if definition.boundaries and not fixed.definition.boundaries else ""
+        price = _price(definition, fixed)
+        hint = f"{fixed.words}: {fixed.definition.notation}{gone} (checked: then it is right){price}"
     if whole_from_each:
         hint = "every tile gives the whole result: let the body work on its tile alone, tile.size and tile.coords"
-    return PartitionError(problem, column=_column(kernel, indices), hint=hint, details="\n".join(details))
+    return PartitionError(problem, column=_column(definition, indices), hint=hint, details="\n".join(details))
+
+
+def _price(definition: Definition, fixed: Change) -> str:
+    """What a remedy costs: the indices along which nothing can be cut any more."""
+    before, after = definition.signature, fixed.definition.signature
+    gone = [i for i in before.indices if i not in after.indices]
+    if not gone:
+        return ""
+    if not after.indices:
+        return "; nothing is parallel any more, all runs in one piece"
+    return f"; nothing is parallel any more along {' and '.join(gone)}"
 
 
 def _values(plan: Plan, found: Failure, hit: Sequence[Bounds]) -> list[str]:
@@ -120,16 +133,18 @@ def draw(plan: Plan, tiling: Tiling, hit: Sequence[Bounds] = ()) -> list[str]:
     return lines
 
 
-def _reproduce(kernel: Kernel, found: Failure, seed: int) -> str:
+def _reproduce(definition: Definition, found: Failure, seed: int) -> str:
+    if found.data == "a few elements":
+        return f"check_partitioning({definition.name}, ...)"
     return (
         f'with checking(seed={seed}, tiling="{found.tiling}", data="{found.data}"): '
-        f"check_partitioning({kernel.name}, ...)"
+        f"check_partitioning({definition.name}, ...)"
     )
 
 
-def _column(kernel: Kernel, names: Sequence[str]) -> int | None:
+def _column(definition: Definition, names: Sequence[str]) -> int | None:
     """Where an index, or an array, stands first in the notation."""
-    signature = kernel.signature
+    signature = definition.signature
     for name in names:
         for term in (*signature.operands, *signature.results):
             if term.name == name:
@@ -168,12 +183,12 @@ def _advice(trial: Trial, found: Failure) -> str:
     return "look for what the body takes from its tile alone: its length, its extremes, its first element or its edges"
 
 
-def fault_error(kernel: Kernel, fault: Fault) -> PartitionError:
+def fault_error(definition: Definition, fault: Fault) -> PartitionError:
     """The body breaks a rule that holds on every tile."""
-    return PartitionError(str(fault), column=_column(kernel, [fault.blame]), hint=fault.hint)
+    return PartitionError(str(fault), column=_column(definition, [fault.blame]), hint=fault.hint)
 
 
-def outside_error(kernel: Kernel, name: str, what: str) -> PartitionError:
+def outside_error(name: str, what: str) -> PartitionError:
     """A closure or a global varies."""
     return PartitionError(
         f"the answer depends on {name}, which {what}: tasks run later, and in other processes",
@@ -182,10 +197,10 @@ def outside_error(kernel: Kernel, name: str, what: str) -> PartitionError:
 
 
 def unwritten_error(
-    kernel: Kernel, r: int, first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]
+    definition: Definition, r: int, first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]
 ) -> PartitionError:
     """Elements of a buffer keep what they held, or the body reads them."""
-    name = kernel.signature.results[r].name
+    name = definition.signature.results[r].name
     unwritten = _holds_poison(first, POISONS[0]) & _holds_poison(second, POISONS[1])
     if unwritten.any():
         where = ", ".join(map(str, np.argwhere(unwritten)[0])) if first.ndim else ""
@@ -195,7 +210,7 @@ def unwritten_error(
     else:
         problem = f"the answer depends on what result {name!r} held before the call"
         hint = f"write {name} before reading it, or write {name} on both sides of '->' to update it"
-    return PartitionError(problem, column=_column(kernel, [str(name)]), hint=hint)
+    return PartitionError(problem, column=_column(definition, [str(name)]), hint=hint)
 
 
 def _holds_poison(array: np.ndarray[Any, Any], poison: int) -> np.ndarray[Any, Any]:
@@ -212,7 +227,7 @@ def unsteady_error(trial: Trial, found: Difference) -> PartitionError:
     values = f"{found.expected} in the first call, {found.got} in the second"
     return PartitionError(
         f"two calls with the same arguments give two answers in result {name!r}",
-        column=_column(trial.kernel, [name]),
+        column=_column(trial.definition, [name]),
         hint="a body must be a function of its arguments: keep no state between calls, and derive random numbers from "
         "a seed and the global position, tile.coords",
         details=f"  {found.element(trial.plan)} = {values}",

@@ -1,0 +1,74 @@
+"""Where a call on arrays of this process runs, and the arrays into which its results go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import array_api_compat
+
+from xpdispatch.arrays.dtypes import unknown_dtype
+from xpdispatch.arrays.namespaces import namespace_of, refuse_variant
+from xpdispatch.errors import ShapeError
+from xpdispatch.planning.arguments import as_arrays, one_library, plan_of
+from xpdispatch.planning.definition import Call, Definition
+from xpdispatch.running.site import Site
+
+
+def site_of(call: Call) -> Site:
+    """Where a call in this process runs.
+
+    Raises
+    ------
+    XPDispatchError
+        Whatever of the arguments does not fit.
+    """
+    definition = call.definition
+    library, like = one_library(call)
+    variant = {"numpy": "CPU", "cupy": "GPU"}.get(library)
+    if variant is not None and variant not in definition.variants:
+        raise refuse_variant(definition.variants, [variant])
+    xp = namespace_of(library, like)
+    operands = as_arrays(call, library, xp)
+    given = all_given(definition, operands, call.given)
+    plan = plan_of(definition, operands, call.scalars, given)
+    casts = definition.casts([a.dtype for a in operands], xp)
+    function = definition.body.function_for(variant)
+    return Site(plan, definition.body, function, xp, library, "GPU" if library == "cupy" else "CPU", casts)
+
+
+def all_given(definition: Definition, operands: Sequence[Any], given: Sequence[Any]) -> list[Any]:
+    """The arrays to be written: what the caller gives, and operands that are updated in place."""
+    return [operands[u] if u is not None else g for u, g in zip(definition.body.updated, given, strict=True)]
+
+
+def targets_of(definition: Definition, site: Site, operands: Sequence[Any], given: Sequence[Any]) -> list[Any]:
+    """Where the executor writes; buffers that the caller left out are allocated."""
+    targets = list(given)
+    like = like_of(operands, given)
+    for r in definition.body.buffers:
+        if targets[r] is not None:
+            continue
+        layout = site.plan.results[r]
+        if site.casts[r] is None:
+            raise unknown_dtype(layout.name)
+        if None in layout.shape:
+            raise ShapeError(
+                f"result {layout.name!r} is written by the body and was left out, so its shape is not known",
+                hint=f"pass an array as {layout.name!r} or out=, or name its extents in the notation",
+            )
+        if layout.op is None:
+            targets[r] = empty_array(site, layout.shape, site.casts[r], like)
+    return targets
+
+
+def like_of(operands: Sequence[Any], given: Sequence[Any]) -> Any:
+    """An array of the call, on whose device others are made."""
+    return next((a for a in (*operands, *given) if a is not None), None)
+
+
+def empty_array(site: Site, shape: Sequence[int | None], dtype: Any, like: Any) -> Any:
+    """Room for a result, on the device of the array `like`."""
+    if like is None or site.library == "numpy":
+        return site.xp.empty(shape, dtype=dtype)
+    return site.xp.empty(shape, dtype=dtype, device=array_api_compat.device(like))

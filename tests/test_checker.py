@@ -133,7 +133,7 @@ def overwrite(xp, x: In, s: Out):
          "keep i whole: x[:i, j] -> y[:i, j]"),
         (kernel("x[i-1..i+1] -> sum tv[]", boundary="clip")(total_variation), (x,),
          "read another halo, x[i-1..i]: x[i-1..i] -> sum tv[]"),
-        (kernel("x[i] -> y[?]")(lambda xp, x: np.unique(np.round(x))), (x,), "keep i whole: x[:] -> y[:]"),
+        (kernel("x[i] -> y[?]")(lambda xp, x: np.unique(np.round(x))), (x,), "keep i whole: x[:] -> y[?]"),
         (kernel("x[2*i] -> y[i]")(lambda xp, x: x[1::2] - xp.roll(x[::2], -1)), (x[:16],),
          "keep i whole: x[:] -> y[:]"),
         (kernel(constraints=[align("x", "z")])(add), (x, x, np.zeros(17)), "write align('x', 'z', 'y'): x[...], y"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import xpdispatch as xd
 from conftest import Engine
 from xpdispatch import NotationError, ShapeError, Signature, kernel
 from xpdispatch.planning.plan import plan
-from xpdispatch.testing import check_partitioning
+from xpdispatch.testing import check_partitioning, suggest
 
 # -- the notation -------------------------------------------------------------------------------------------
 
@@ -138,3 +139,163 @@ def test_a_halo_of_an_operand_without_a_cell(boundary: Any, engine: Engine) -> N
 def test_checking_a_kernel_on_arrays_of_objects() -> None:
     doubled = kernel("x[i] -> x[i]")(lambda xp, x: x + x)
     assert check_partitioning(doubled, np.array([1, 2, 3], object)).tilings > 0
+
+
+# -- lengths of 0 and 1, in every role ----------------------------------------------------------------------------
+
+ROLES: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "rows": ("x[i,:] -> y[i]", lambda xp, x: xp.sum(x, axis=1), {}),
+    "columns summed": ("x[i,j] -> sum y[j]", lambda xp, x: xp.sum(x, axis=0), {}),
+    "all": ("x[i,j] -> sum y[]", lambda xp, x: xp.sum(x), {}),
+    "any axes": ("x[...] -> y[...]", lambda xp, x: x + 1, {}),
+    "chosen": ("x[i,:] -> y[?,:]", lambda xp, x: xp.take(x, xp.nonzero(x[:, 0] >= 0)[0], axis=0), {}),
+    "chosen of the whole": ("x[:,:] -> y[?,:]", lambda xp, x: xp.take(x, xp.nonzero(x[:, 0] >= 0)[0], axis=0), {}),
+    "a halo": ("x[i-1..i+1,:] -> y[i,:]", lambda xp, x: x[:-2, :] + x[2:, :], {"boundary": "wrap"}),
+    "clipped": (
+        "x[i-1..i,:] -> y[i,:]",
+        lambda xp, tile, x: x[tile.halo("x", 0)[0] :, :] + 0,
+        {"boundary": "clip"},
+    ),
+    "an index space": ("[i=n], x[:,:] -> z[i]", lambda xp, tile, x, n: tile.coords("i") + x.shape[0], {}),
+}
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0), (1, 3), (3, 1), (1, 1), (1, 0), (0, 1)], ids=str)
+@pytest.mark.parametrize("role", ROLES)
+def test_lengths_of_0_and_1_in_every_role(role: str, shape: tuple[int, int], engine: Engine) -> None:
+    notation, body, options = ROLES[role]
+    made = kernel(notation, **options)(body)
+    x = np.arange(float(np.prod(shape))).reshape(shape)
+    more = (shape[0],) if "n" in made.__signature__.parameters else ()
+    xp = xd.namespace_for("CPU")
+    if role in ("chosen", "chosen of the whole") and 0 in shape[1:]:
+        pytest.skip("rows without an element cannot be counted on Legate")
+    if role == "a halo":
+        padded = np.concatenate([x[-1:], x, x[:1]]) if shape[0] else np.zeros((2, shape[1]))
+        expected = body(xp, padded)
+    elif role == "clipped":
+        expected = x
+    else:
+        expected = np.arange(shape[0]) + shape[0] if more else body(xp, x)
+    np.testing.assert_array_equal(engine.get(made(engine.put(x), *more)), expected)
+    if engine.name == "numpy":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", xd.PartitionWarning)  # that more could be split
+            check_partitioning(made, x, *more)
+        assert str(made.explain(x, *more))
+        assert str(made.explain(x, *more).on(processors=4, partitioning_threshold=1))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 3), (3, 1), (1, 1), (0,), (1,)], ids=str)
+def test_suggest_on_lengths_of_0_and_1(shape: tuple[int, ...]) -> None:
+    assert suggest(lambda xp, x: x + 1, np.zeros(shape))
+    assert suggest(lambda xp, x: xp.sum(x, axis=0), np.zeros(shape))
+
+
+# -- subclasses of NumPy's array ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [3, 2000])
+@pytest.mark.parametrize("kind", [np.matrix, np.recarray])
+def test_subclasses_mean_the_same_whatever_the_size(size: int, kind: Any) -> None:
+    def odd(value: float) -> Any:
+        return np.full((size, size), value).view(kind)
+
+    @kernel("x[i,j] -> x[i,j]")
+    def squared_in_place(xp, x):
+        x *= x
+
+    @kernel("x[i,j] -> y[i,j]")
+    def squared_into(xp, x, y):
+        y[...] = x
+        y *= y
+
+    squared = kernel("x[i,j] -> x[i,j]")(lambda xp, x: x * x)
+    new = kernel("x[i,j] -> y[i,j]")(lambda xp, x: x * x)
+    for made in (squared_in_place, squared):
+        x = odd(3.0)
+        assert made(x) is x
+        assert type(x) is kind
+        assert (np.asarray(x) == 9).all()
+    for made in (squared_into, new):
+        out = odd(0.0)
+        assert made(odd(3.0), out=out) is out
+        assert (np.asarray(out) == 9).all()
+    assert type(new(odd(3.0))) is np.ndarray
+    assert (new(odd(3.0)) == 9).all()
+
+
+# -- results of unknown size in one piece ---------------------------------------------------------------------------
+
+
+def test_results_of_unknown_size_from_whole_axes(engine: Engine) -> None:
+    if engine.name == "jax":
+        pytest.skip("JAX has no shapes that depend on values under its own transformations")
+    unique = kernel("x[:] -> u[?], n[]")(lambda xp, x: (xp.unique_values(x), xp.asarray(x.shape[0])))
+    for values in ([3, 1, 3, 2], [5], [], [7] * 9):
+        found, n = unique(engine.put(np.asarray(values, dtype=np.int64)))
+        assert sorted(engine.get(found).tolist()) == sorted(set(values))
+        assert int(engine.get(n)) == len(values)
+
+
+def test_the_remedy_for_unique_is_right_where_it_is_followed(on_legate: Engine) -> None:
+    values = np.asarray([4, 4, 1, 1, 4, 2, 2])
+    with pytest.raises(xd.PartitionError) as raised:
+        check_partitioning(kernel("x[i] -> u[?]")(lambda xp, x: np.unique(x)), values)
+    assert "keep i whole: x[:] -> u[?] (checked: then it is right); nothing is parallel any more" in str(raised.value)
+    followed = kernel("x[:] -> u[?]")(lambda xp, x: np.unique(x))
+    assert on_legate.get(followed(on_legate.put(values))).tolist() == [1, 2, 4]
+    assert suggest(lambda xp, x: np.unique(np.round(x)), np.linspace(0, 3, 20)) == "x[:] -> y[?]"
+
+
+# -- what messages advise --------------------------------------------------------------------------------------------
+
+
+def advice_of(error: xd.XPDispatchError) -> str:
+    return str(error).split("Hint: ")[1]
+
+
+def test_what_is_wrong_with_a_fold_is_told() -> None:
+    def first_of_least(xp, x):
+        place = xp.argmin(x)
+        return xp.stack([x[place], xp.asarray(place, dtype=x.dtype)])
+
+    def lesser(xp, a, b):
+        return a if a[0] <= b[0] else b
+
+    x = np.asarray([5.0, 2.0, 8.0, 1.0, 9.0, 4.0])
+    cases = {
+        "fold= is associative on these parts": (first_of_least, lesser, x),
+        "a part is NaN": (lambda xp, x: xp.stack([xp.min(x), xp.min(x)]), lesser, np.where(np.arange(6) < 3, np.nan, 1.0)),
+        "fold= must be associative": (lambda xp, x: xp.stack([xp.max(x), x[0]]), lambda xp, a, b: (a + b) / 2, x),
+    }
+    for text, (body, merge, values) in cases.items():
+        with pytest.raises(xd.PartitionError) as raised:
+            check_partitioning(kernel("x[i] -> fold p[:2]", fold=merge)(body), values)
+        assert advice_of(raised.value).startswith(text), raised.value
+
+
+def test_the_advice_for_an_array_in_a_scalars_place_can_be_followed() -> None:
+    body = lambda xp, x, e: x + e  # noqa: E731
+    x = np.arange(4.0)
+    for e in (x, np.ones(1), np.asarray(2.0)):
+        with pytest.raises(xd.ArgumentError) as raised:
+            kernel("x[i] -> y[i]")(body)(x, e)
+        advised = advice_of(raised.value).removeprefix("add ").split("]")[0] + "]"
+        assert "e[]" in advice_of(raised.value)
+        got = kernel(f"x[i], {advised} -> y[i]")(body)(x, e)
+        np.testing.assert_array_equal(got, x + e)
+
+
+def test_other_advice() -> None:
+    with pytest.raises(NotationError, match=r"the size of a block is a number, and stands first: 2\*b"):
+        Signature.parse("x[w*b] -> y[b]")
+    with pytest.raises(NotationError, match=r"write sum m\[\] .* or w\[:i\] to keep the axis whole"):
+        Signature.parse("v[:i], w[i] -> m[]")
+    with pytest.raises(xd.ArgumentError, match="tile got index 'i', and none is split\n.*an array and its axis"):
+        suggest(lambda xp, tile, x: x + tile.coords("i"), np.arange(4.0))
+    alone = kernel("x[i] -> y[i]")(lambda xp, x: x)
+    assert "too small to gain by it\n" in str(alone.explain(np.ones(1)))
+    assert "no index is split" in str(kernel("x[:] -> y[:]")(lambda xp, x: x).explain(np.ones(5)))
+    stacked = kernel("x[i] -> sum s[]")(lambda xp, x: xp.sum(xp.stack([x] * 9)))
+    assert (stacked.explain(np.ones(10**6)).temporaries or 0) > 0

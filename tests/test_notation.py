@@ -160,7 +160,7 @@ def test_extent_arithmetic(text: str, value: int) -> None:
         ("x[i] -> y[]", "leaves out 'i' and does not say how to combine", 8),
         ("x[...] -> y[]", "leaves out '...'", 10),
         ("x[i] -> sum y[i]", "sum of 'y' combines nothing", 12),
-        ("x[i, j] -> y[?]", "exactly one index and no '...'", 13),
+        ("x[i, j] -> y[?]", "at most one index and no '...'", 13),
         ("[:] -> y[i=3]", "expected an index, got ':'", 1),
         ("x[i] -> y[i, :" + "(" * 60 + "i" + ")" * 60 + "]", "a simpler extent", 65),
         ("x[i] -> y[i, :1" + "0" * 30 + "]", "an integer below 10**18", 14),

@@ -102,6 +102,7 @@ def kernel(
     guard : bool, optional
         Whether the body is tried on a few elements, whole and in tiles, before the first call of a kind that is cut; a
         difference is a :class:`PartitionError`. Pass False for a body with side effects or unseeded random numbers.
+        With the options ``"concurrent"`` and ``"has_side_effect"`` none is tried.
     options : mapping of str to bool, optional
         Options of Legate's tasks under Legate's own names, of ``"concurrent"``, ``"has_side_effect"``,
         ``"has_allocations"`` and ``"elide_device_ctx_sync"``. In this process they mean nothing.

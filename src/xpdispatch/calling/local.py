@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import Any
 
 import array_api_compat
@@ -90,7 +91,29 @@ def prepare_at(call: Call, site: Site) -> Runner:
                 results[r] = _stored(site, r, results[r], given[r])
         return results
 
-    return runner
+    return _on_plain_arrays(runner, body.written_at, given) if site.library == "numpy" else runner
+
+
+def _on_plain_arrays(runner: Runner, written_at: Sequence[int], given: Sequence[Any]) -> Runner:
+    """The runner, for which a subclass of NumPy's array that is written is an array like others, whatever its size."""
+    odd = [
+        (r, at)
+        for r, (at, g) in enumerate(zip(written_at, given, strict=True))
+        if type(g) not in (np.ndarray, NoneType)
+    ]
+    if not odd:
+        return runner
+
+    def plain(values: Sequence[Any]) -> list[Any]:
+        found = [*values]
+        for _, at in odd:
+            found[at] = values[at].view(np.ndarray)
+        results = runner(found)
+        for r, at in odd:
+            results[r] = values[at]
+        return results
+
+    return plain
 
 
 def _chooser(

@@ -202,12 +202,15 @@ class ArrayCut:
 
     def index(self, axis: int) -> int:
         """The position of the index along which an axis is cut, or ``WHOLE``."""
-        return 0 if self.layout.concatenated and axis == 0 else self.layout.axes[axis]
+        joined = self.layout.concatenated and axis == 0 and self.tiling.indices
+        return 0 if joined else self.layout.axes[axis]
 
     def _extent(self, axis: int) -> int:
-        """The extent of an axis; where only the body knows it, as many elements as the index has."""
-        extent = self.shape[axis]
-        return self.tiling.cuts[self.index(axis)].extent if extent is None else extent
+        """The extent of an axis; where only the body knows it, as many elements as the index has, if there is one."""
+        extent, index = self.shape[axis], self.index(axis)
+        if extent is None:
+            return 0 if index == WHOLE else self.tiling.cuts[index].extent
+        return extent
 
 
 @dataclass(frozen=True, slots=True)

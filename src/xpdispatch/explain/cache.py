@@ -38,8 +38,10 @@ def cut_for_cache(question: Question, machine: Machine, sizes: tuple[int, ...]) 
     region = tuple((0, n) for n in sizes)
     cutter = question.cutter(machine.variant, planned=not local)
     strips = 0 if question.plan.empty else len(cutter.borders(region, question.scalars)[1])
+    if not cutter.cut:
+        return CacheCut((), 1, "its arrays are not aligned, are cut by pointers, or have min_extents", strips)
     if question.plan.empty or not cutter.candidate(region):
-        return CacheCut((), 1, "it is too small to gain by it, or its parts depend on each other", strips)
+        return CacheCut((), 1, "it is too small to gain by it", strips)
     cuts = cutter.cuts(region, question.operands, question.scalars)
     if cuts.tile is None:
         return CacheCut((), 1, "tiles would cost more than the cache saves", strips)

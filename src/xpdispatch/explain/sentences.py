@@ -125,7 +125,8 @@ def facts_of(answer: Answer) -> Iterator[tuple[str, str]]:
             yield "halo", f"{a.name}: {around}; boundary {a.layout.boundary}"
     unknown = [a.name for a in arrays if a.how == "concatenated"]
     if unknown:
-        yield "unknown size", f"{', '.join(unknown)}: known when the body has returned, at most as said here"
+        here = "at most as said here" if answer.question.plan.indices else "and not counted here"
+        yield "unknown size", f"{', '.join(unknown)}: known when the body has returned, {here}"
 
 
 def _body(answer: Answer) -> str:
@@ -155,7 +156,7 @@ def _guard(answer: Answer) -> str:
         return "not needed: the call is not cut"
     if not settings.guard:
         return "none: settings.guard is False"
-    found = few(question.cutter(machine.variant, planned=not local), question.scalars)
+    found = few(question.definition, question.cutter(machine.variant, planned=not local), question.scalars)
     if isinstance(found, str):
         return f"none: {found}"
     elements = ", ".join(f"{shown(n)} {s:,}" for n, s in zip(question.plan.indices, found, strict=True))

@@ -219,7 +219,7 @@ class _Parser:
         if self.token.text in ("+", "-", ".."):
             return self.halo(index, column, result=result)
         if self.token.text == "*":
-            self.fail("',' or ']'", hint=f"write blocks with the number first: 2*{index}")
+            self.fail("',' or ']'", hint=_block(index, self.tokens[self.next + 1].text))
         return Axis("split", index, column=column)
 
     def whole(self, column: int, *, result: bool) -> Axis:
@@ -387,7 +387,7 @@ def _check_extents(operands: _Terms, results: _Terms) -> None:
 
 
 def _check_reductions(operands: _Terms, results: _Terms) -> None:
-    """What a result leaves out it combines, and nothing else; '?' stands along the only index."""
+    """What a result leaves out it combines, and nothing else; '?' stands along the only index, if there is one."""
     indices = indices_of((*operands, *results))
     free = any(t.ellipsis for t in operands)
     for term in results:
@@ -401,10 +401,10 @@ def _check_reductions(operands: _Terms, results: _Terms) -> None:
                 column=term.column,
                 hint=f"write {term.name} without {term.op}",
             )
-        if unknown and (len(indices) != 1 or free):
-            split = " and ".join([*map(repr, indices), *(["'...'"] if free else [])]) or "nothing"
+        if unknown and (len(indices) > 1 or free):
+            split = " and ".join([*map(repr, indices), *(["'...'"] if free else [])])
             raise NotationError(
-                f"a kernel with '?' splits {split}, expected exactly one index and no '...'",
+                f"a kernel with '?' splits {split}, expected at most one index and no '...'",
                 column=unknown.column,
                 hint="keep the other axes whole: x[i, :] -> y[?, :]",
             )
@@ -422,12 +422,19 @@ def _check_reductions(operands: _Terms, results: _Terms) -> None:
             )
 
 
+def _block(index: str, factor: str) -> str:
+    """How a block is written, where its factor stands last, or is a name."""
+    if factor.isdigit():
+        return f"write blocks with the number first: {factor}*{index}"
+    return f"the size of a block is a number, and stands first: 2*{factor or index}"
+
+
 def _ways_out(operands: _Terms, term: Term, missing: list[str]) -> str:
     """Both ways out of a reduced index without an operator: an OP, or a whole axis."""
     plain = f"{term.name}[{', '.join(map(str, term.axes))}]"
-    operand = next((t for t in operands if {a.name for a in t.axes} & set(missing)), None)
+    operand = next((t for t in operands if any(a.kind == "split" and a.name in missing for a in t.axes)), None)
     if operand is None:
         return f"write an operator, such as sum {plain}"
-    axes = [f":{a.name}" if a.name in missing else str(a) for a in operand.axes]
+    axes = [f":{a.name}" if a.kind == "split" and a.name in missing else str(a) for a in operand.axes]
     uncut = f"{operand.name}[{', '.join(axes)}]"
     return f"write sum {plain} (or another operator) to combine, or {uncut} to keep the axis whole"

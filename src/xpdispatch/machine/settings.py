@@ -21,6 +21,7 @@ class _Setting(NamedTuple):
     read: Callable[[str], Any]
     is_right: Callable[[Any], bool]
     expected: str
+    example: str
 
 
 _SETTINGS = {
@@ -29,12 +30,14 @@ _SETTINGS = {
         {"": True, "1": True, "0": False}.get,
         lambda v: isinstance(v, bool),
         "True or False (1 or 0 in the environment)",
+        "guard=False",
     ),
     "on_error": _Setting(
         "XPDISPATCH_ON_ERROR",
         {"": None, "deferred": "deferred", "immediate": "immediate"}.get,
         lambda v: v in ("deferred", "immediate"),
         "'deferred' or 'immediate'",
+        "on_error='immediate'",
     ),
 }
 
@@ -115,7 +118,9 @@ def _checked(name: str, value: Any) -> Any:
         raise ArgumentError(f"there is no setting {name!r}", hint=f"the settings are {', '.join(_SETTINGS)}")
     setting = _SETTINGS[name]
     if not setting.is_right(value):
-        raise ArgumentError(f"{name}= got {value!r}, expected {setting.expected}", hint=f"write settings({name}=...)")
+        raise ArgumentError(
+            f"{name}= got {value!r}, expected {setting.expected}", hint=f"write settings({setting.example})"
+        )
     return value
 
 

@@ -34,7 +34,7 @@ def check_call(call: Call, shown: str) -> None:
     for slot in body.slots:
         if slot.scalar is not None:
             sized = any(slot.name == name for name, _ in definition.sized)
-            _check_scalar(slot.name, call.scalars[slot.scalar], shown, sized=sized)
+            _check_scalar(call, slot.name, call.scalars[slot.scalar], shown, sized=sized)
     for p, (term, value) in enumerate(zip(definition.operands, call.operands, strict=True)):
         _check_array(str(term.name), value, number_ok=p not in body.updated)
     for term, value in zip(definition.signature.results, call.given, strict=True):
@@ -42,16 +42,27 @@ def check_call(call: Call, shown: str) -> None:
             _check_array(str(term.name), value, number_ok=False)
 
 
-def _check_scalar(name: str, value: Any, shown: str, *, sized: bool) -> None:
+def _check_scalar(call: Call, name: str, value: Any, shown: str, *, sized: bool) -> None:
     library = library_of(value)
     if library in ("number", "object", "list", "tuple") or isinstance(value, np.generic):
         return
-    hint = f"add {name}[] (0-d) or {name}[...] to the notation, or check the order: {shown}"
+    hint = f"add {_term_for(call, name, value)} to the notation, or check the order: {shown}"
     if sized:
         hint = f"{name!r} is an extent of the notation: pass int({name})"
     raise ArgumentError(
         f"argument {name!r} is an array, but the notation does not name it, so it is a scalar", hint=hint
     )
+
+
+def _term_for(call: Call, name: str, value: Any) -> str:
+    """How the notation would name an array: cut as an operand of its shape, or whole in every tile."""
+    shape = tuple(getattr(value, "shape", ()))
+    whole = f"{name}[{', '.join(':' for _ in shape)}]"
+    for term, operand in zip(call.definition.operands, call.operands, strict=True):
+        if shape and tuple(getattr(operand, "shape", ())) == shape and not term.haloed:
+            cut = f"{name}[{', '.join(map(str, term.axes))}]"
+            return f"{cut} (cut as {term.name!r}) or {whole} (whole in every tile; {name}[] is 0-d)"
+    return f"{whole} (whole in every tile; {name}[] is 0-d)" if shape else f"{name}[] (0-d)"
 
 
 def _check_array(name: str, value: Any, *, number_ok: bool) -> None:

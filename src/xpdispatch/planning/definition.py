@@ -36,7 +36,9 @@ class Definition:
     variants : tuple of str
     deterministic : bool
     on_error : {"deferred", "immediate"}
-    cut, fuse, guard : bool
+    cut, fuse : bool
+    guard : bool
+        Whether the body may be tried: not where it has side effects, or tiles that wait for each other.
     options : mapping of str to bool
         Legate's options for its tasks, as far as they are set.
     """
@@ -194,7 +196,7 @@ def define(
             raise ArgumentError(f"{name}= got {value!r}, expected True or False", hint=f"write {name}=True or False")
     if on_error not in ("deferred", "immediate"):
         raise ArgumentError(f"on_error={on_error!r} is unknown", hint="write on_error='deferred' or 'immediate'")
-    checked = check_variants(variants)
+    checked, task_options = check_variants(variants), check_options(options)
     boundaries = boundaries_of(signature, boundary)
     _check_fold(signature, fold)
     body = make_body(function, signature, fold, bodies or {})
@@ -210,8 +212,8 @@ def define(
         on_error,
         cut,
         fuse,
-        guard,
-        check_options(options),
+        guard and not (task_options.get("concurrent") or task_options.get("has_side_effect")),
+        task_options,
     )
 
 

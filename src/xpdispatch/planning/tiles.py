@@ -141,8 +141,11 @@ class Tile:
         """Position of the index, and elements of the axis to each of its elements."""
         if isinstance(index, str):
             if index not in self._plan.indices:
+                known = (
+                    f"expected one of {', '.join(self._plan.indices)}" if self._plan.indices else "and none is split"
+                )
                 raise ArgumentError(
-                    f"tile got index {index!r}, expected one of {', '.join(self._plan.indices) or 'none'}",
+                    f"tile got index {index!r}, {known}",
                     hint='name a split index, or an array and its axis: tile.start(("x", -1))',
                 )
             return self._plan.indices.index(index), 1

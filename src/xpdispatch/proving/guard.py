@@ -55,7 +55,7 @@ class Guard:
         cutter = self.cutter
         key = (namespaces.registered, cutter.dtypes, cutter.given, *map(type, scalars))
         if key not in self.definition.guarded:
-            sizes = few(cutter, scalars)
+            sizes = few(self.definition, cutter, scalars)
             if isinstance(sizes, tuple):
                 self._try(sizes, scalars, operands)
             self.definition.guarded[key] = True
@@ -106,10 +106,10 @@ def _look_closer(experiment: Experiment, tiling: Tiling) -> None:
 # -- on how few elements, and what that costs ----------------------------------------------------------------------
 
 
-def few(cutter: Cutter, scalars: Sequence[Any]) -> tuple[int, ...] | str:
+def few(definition: Definition, cutter: Cutter, scalars: Sequence[Any]) -> tuple[int, ...] | str:
     """How many elements of each index are tried, or in words why none are."""
     plan = cutter.site.plan
-    if not cutter.definition.guard:
+    if not definition.guard:
         return "guard=False"
     if plan.images:
         return "operands are pointed to"

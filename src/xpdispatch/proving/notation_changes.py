@@ -148,8 +148,7 @@ def _whole(signature: Signature, index: str) -> Signature:
     for term in map(term_of, signature.results):
         kept = {a.name for a in term.axes if a.kind == "split"}
         combines = bool(left - kept) or (free and not term.ellipsis)
-        known = term.axes if left else tuple(Axis("whole") if a.kind == "unknown" else a for a in term.axes)
-        results.append(replace(term, op=term.op if combines else None, axes=known))
+        results.append(replace(term, op=term.op if combines else None))
     return _with(signature, operands, results)
 
 

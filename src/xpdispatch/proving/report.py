@@ -13,11 +13,11 @@ from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import describe, is_empty, shown
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout
-from xpdispatch.proving.comparison import Difference
+from xpdispatch.proving.comparison import Arrays, Difference, compare
 from xpdispatch.proving.notation_changes import Change
 from xpdispatch.proving.search import Failure
 from xpdispatch.proving.tilings import Tiling
-from xpdispatch.proving.trial import POISONS, Fault, Trial
+from xpdispatch.proving.trial import POISONS, Fault, Trial, quiet
 
 _WIDTH = 48
 _DATA = {
@@ -177,10 +177,35 @@ def _advice(trial: Trial, found: Failure) -> str:
     if found.data == "a NaN":
         return f"let NaN win in the body, as {layout.op} does between tiles: xp.{layout.op}, and not nan{layout.op}"
     if layout.op == "fold":
-        return "fold= must be associative: merging the parts of two halves must give the part of the whole"
+        return _advice_on_fold(trial, found.tiling)
     if isinstance(found.tiling.order, int | str) and found.tiling.order != "forward":
         return "the order of tiles must not matter: keep nothing from one tile for the next"
     return "look for what the body takes from its tile alone: its length, its extremes, its first element or its edges"
+
+
+def _advice_on_fold(trial: Trial, tiling: Tiling) -> str:
+    """Whether the merge is to blame, or the parts that it gets."""
+    regions = [r for r in tiling.regions(trial.plan) if not is_empty(r)]
+    parts = [[v for v, o in zip(trial.run([r]), trial.plan.results, strict=True) if o.op == "fold"] for r in regions]
+    if any(np.isnan(v).any() for part in parts for v in part if v.dtype.kind in "fc"):
+        return "a part is NaN: let fold= and the body treat NaN alike, in whichever of the parts it is"
+    if len(parts) == 2:  # three parts tell more, be it of elements that come twice
+        parts.append(parts[1])
+    with quiet():
+        left = _merged(trial, _merged(trial, parts[0], parts[1]), parts[2])
+        right = _merged(trial, parts[0], _merged(trial, parts[1], parts[2]))
+    if compare(left, right):
+        return "fold= must be associative: merging the parts of two halves must give the part of the whole"
+    return (
+        "fold= is associative on these parts, so look at what the body returns for a tile alone: places must count "
+        "from tile.start, and lengths be results of their own"
+    )
+
+
+def _merged(trial: Trial, left: Arrays, right: Arrays) -> Arrays:
+    merge: Any = trial.definition.body.merge
+    found = merge(trial.site.xp, *((tuple(s) if len(s) > 1 else s[0]) for s in (left, right)))
+    return [np.asarray(v) for v in (found if isinstance(found, tuple | list) else [found])]
 
 
 def fault_error(definition: Definition, fault: Fault) -> PartitionError:

@@ -298,7 +298,7 @@ def small_integers(trial: Trial, seed: int) -> Trial:
 
 def _ordered_as(array: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The values sorted, strictly or not, along an axis along which the array is."""
-    for axis, extent in enumerate(array.shape):
+    for axis, extent in enumerate(array.shape if array.size else ()):
         if extent < 3 or array.dtype.kind == "c":  # two elements are sorted by chance
             continue
         steps = np.diff(array, axis=axis)

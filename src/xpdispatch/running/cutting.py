@@ -123,7 +123,7 @@ class Cutter:
     def __init__(
         self, definition: Definition, site: Site, known: Known | None, dtypes: Sequence[Any], given: Sequence[Any]
     ) -> None:
-        self.definition, self.site, self.dtypes, self.given = definition, site, tuple(dtypes), tuple(given)
+        self.site, self.dtypes, self.given = site, tuple(dtypes), tuple(given)
         plain = site.library == "numpy"
         kept = Known(keeps=True) if known is None else known  # from one tile to the next
         self.traced = Traced(site, kept) if plain and can_be_traced(definition, site.plan) else None

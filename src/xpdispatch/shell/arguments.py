@@ -87,8 +87,9 @@ def _broken(name: str, error: Exception) -> MissingError:
 def make_arguments(kernel: Kernel, words: Sequence[str], seed: int | None) -> dict[str, Any]:
     """The arguments that words such as ``x=1000,3:float32``, ``data=50:int64:0..8`` and ``bins=9`` ask for.
 
-    Arrays hold normal numbers, integers from 0 to 8 or of the range that the word gives, or bools; without a seed they
-    have a shape and a dtype, and the memory of one element. All other arguments are Python literals, or else text.
+    Arrays hold numbers of the range that the word gives, both ends included; else normal numbers, integers from 0 to
+    8, or bools. Without a seed they have a shape and a dtype, and the memory of one element. All other arguments are
+    Python literals, or else text.
     """
     rng = None if seed is None else np.random.default_rng(seed)
     arrays = {s.name for s in kernel.definition.body.slots if s.scalar is None}
@@ -116,7 +117,6 @@ def _array(name: str, text: str, rng: np.random.Generator | None) -> np.ndarray[
     try:
         shape = tuple(int(n) for n in extents.split(",") if n)
         dtype = np.dtype(rest[0] if rest else "float64")
-        low, high = (int(n) for n in rest[1].split("..")) if len(rest) > 1 else (0, 8)
         if min(shape, default=0) < 0 or len(rest) > 2 or dtype.kind not in "biufc":
             raise ValueError
     except (ValueError, TypeError):
@@ -124,11 +124,39 @@ def _array(name: str, text: str, rng: np.random.Generator | None) -> np.ndarray[
             f"{name}={text} is not an array",
             hint=f"write {name}=1000,3 or {name}=1000,3:float32 or {name}=50:int64:0..8",
         ) from None
+    ends = _range(name, rest[1], dtype) if len(rest) > 1 else None
     if rng is None:
         return np.broadcast_to(np.zeros((), dtype), shape)
     if dtype.kind in "iu":
+        low, high = map(int, ends or (0, 8))
         return rng.integers(low, high, shape, dtype=dtype, endpoint=True)
     if dtype.kind == "b":
         return rng.random(shape) < 0.5
-    values = rng.normal(size=shape) + (1j * rng.normal(size=shape) if dtype.kind == "c" else 0)
+
+    def drawn() -> np.ndarray[Any, Any]:
+        return rng.normal(size=shape) if ends is None else rng.uniform(*ends, shape)
+
+    values = drawn() + (1j * drawn() if dtype.kind == "c" else 0)
     return np.asarray(values).astype(dtype)
+
+
+def _range(name: str, text: str, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """The ends of a range such as ``-1..8``, which the dtype must be able to hold."""
+    number = int if dtype.kind in "iub" else float
+    try:
+        low, high = (number(n) for n in text.split(".."))
+    except ValueError:
+        raise ArgumentError(
+            f"{name} has the range {text!r}, expected two {'integers' if number is int else 'numbers'}",
+            hint=f"write {name}=50:{dtype}:0..8",
+        ) from None
+    limits: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype) if dtype.kind in "fc" else None
+    least, most = (0, 1) if limits is None else (limits.min, limits.max)
+    if not least <= low <= high <= most:
+        raise ArgumentError(
+            f"{name} has the range {text}, expected a lower end, then an upper one, from {least} to {most} for {dtype}",
+            hint=f"write {name}=50:{dtype}:{least if low < least else 0}..{most if high > most else 8}"
+            if dtype.kind != "b"
+            else f"write {name}=50:bool",
+        )
+    return low, high

@@ -1,11 +1,13 @@
-"""``xpdispatch`` in the shell: finds the subcommand, and prints errors of ours without a traceback."""
+"""``xpdispatch`` in the shell: finds the subcommand, and prints what is raised without the frames of the library."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 import xpdispatch
 from xpdispatch.errors import XPDispatchError
@@ -33,3 +35,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except XPDispatchError as error:
         print(f"xpdispatch: {error}", file=sys.stderr)
         return 1
+    except Exception as error:
+        shown = _without_own_frames(error)
+        if not shown:
+            raise
+        print("xpdispatch: the body raises on these arguments", *shown, sep="\n", file=sys.stderr)
+        return 1
+
+
+def _without_own_frames(error: Exception) -> list[str]:
+    """The traceback of what a body raises, from its own lines on; nothing where no line of a user's is in it."""
+    own = str(Path(xpdispatch.__file__).parent)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(own)]
+    users = [f for f in frames if "site-packages" not in f.filename and f.name != "<module>"]
+    if not users:
+        return []
+    text = [*traceback.format_list(frames[frames.index(users[0]) :]), *traceback.format_exception_only(error)]
+    return "".join(text).rstrip().splitlines()

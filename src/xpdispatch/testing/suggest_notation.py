@@ -137,7 +137,8 @@ def _suggest(body: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
         undecided.append("the halo is right with boundary='valid'; pass that to the decorator")
     taken = {s.name for s in base.definition.body.slots} | {str(t.name) for t in base.signature.results}
     named = _name_extents(base, _renamed(signature, taken), experiments[-1].trial)
-    return Suggestion(str(named), boundary, undecided)
+    open_ended, doubts = _open_extents(named, experiments)
+    return Suggestion(str(open_ended), boundary, (*undecided, *doubts))
 
 
 def _all_whole(body: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Kernel:
@@ -217,7 +218,7 @@ def _axes_for(extent: int, shape: Sequence[int]) -> list[tuple[int, Axis]]:
     for a, n in enumerate(shape):
         if n == extent:
             found.append((a, Axis("split", _INDEX)))
-        elif n % extent == 0 and n // extent <= _MOST_SCALE:
+        elif 1 <= n // extent <= _MOST_SCALE and n % extent == 0:
             found.append((a, Axis("split", _INDEX, scale=n // extent)))
         elif 0 < n - extent <= _MOST_HALO:
             found.append((a, Axis("split", _INDEX, above=n - extent)))
@@ -377,6 +378,21 @@ def _name_extents(base: Kernel, signature: Signature, trial: Trial) -> Signature
                 if n == value and m == value + 1 and results[r].axes[axis] == Axis("whole"):
                     results[r] = with_axis(results[r], axis, Axis("whole", slot.name))
     return replace(signature, results=tuple(results))
+
+
+def _open_extents(signature: Signature, experiments: Sequence[Experiment]) -> tuple[Signature, list[str]]:
+    """Extents of results that are others on other values are written as '?', or told where that cannot be."""
+    results, doubts = list(signature.results), []
+    for r, term in enumerate(results):
+        shapes = [e.expected[r].shape for e in experiments]
+        for axis, extents in enumerate(zip(*shapes, strict=True)):
+            if len(set(extents)) == 1 or term.axes[axis].kind != "whole":
+                continue
+            if axis == 0 and len(signature.indices) < 2 and term.op is None:
+                results[r] = with_axis(term, 0, Axis("unknown"))
+            else:
+                doubts.append(f"axis {axis} of {term.name!r} has other extents on other values, which only '?' can say")
+    return replace(signature, results=tuple(results)), doubts
 
 
 def _with_scalar(trial: Trial, which: int, value: int) -> Call:

@@ -1154,3 +1154,20 @@ def test_blas_has_one_thread_while_several_of_ours_run() -> None:
             caller.join()
     assert {1} in seen
     assert blas() == before
+
+
+def test_a_loop_over_a_whole_axis_is_not_repeated_in_each_tile() -> None:
+    """What a body calls it calls in every tile, however few elements that has."""
+
+    def recurrence(xp, x):
+        y = xp.zeros_like(x)
+        for t in range(1, x.shape[0]):
+            y[t] = 0.9 * y[t - 1] + x[t]
+        return y
+
+    large = np.broadcast_to(np.zeros(()), (2000, 20_000))
+    looped = kernel("x[:n, j] -> y[:n, j]")(recurrence)
+    assert looped.explain(large).cache.count == 1
+    assert looped.explain(large[:3]).cache.count == 1
+    assert kernel("x[:n, j] -> y[:n, j]")(lambda xp, x: 0.9 * x + x * x).explain(large).cache.count > 50
+    assert 2 * 49 <= cost_of(looped, np.zeros((50, 8))).calls <= 4 * 49

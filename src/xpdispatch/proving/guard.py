@@ -116,14 +116,11 @@ def few(definition: Definition, cutter: Cutter, scalars: Sequence[Any]) -> tuple
     if max(plan.extents, default=1) < 2:
         return "no index has two elements"
     measured = cutter.measured(scalars)
-    if measured is None:
-        cost, calls = costs.guess(cutter.volumes), 0
-    else:
-        cost, calls = measured.cost, measured.calls
+    cost = costs.guess(cutter.volumes) if measured is None else measured.cost
     allowed = max(_SECONDS, _PART * costs.traffic(cutter.volumes, plan.extents, cost) / _BYTES)
     for count in _FEW:
         sizes = _sizes(plan, count)
-        if _seconds(cutter.volumes, plan.with_extents(sizes), cost, calls) <= allowed:
+        if _seconds(cutter.volumes, plan.with_extents(sizes), cost) <= allowed:
             return sizes
     return "even a few elements cost more than 2 ms and 1 % of the call"
 
@@ -138,13 +135,13 @@ def _sizes(plan: Plan, count: int) -> tuple[int, ...]:
     return tuple(min(n, max(count, 2 * least[i]) + halos[i]) for i, n in enumerate(plan.extents))
 
 
-def _seconds(volumes: costs.Volumes, plan: Plan, cost: costs.Cost, calls: int) -> float:
+def _seconds(volumes: costs.Volumes, plan: Plan, cost: costs.Cost) -> float:
     """What the guard takes: the body on all of it, and on the tiles."""
     regions = [tuple((0, n) for n in plan.extents)]
     for tiling in tilings_of(plan):
         regions += tiling.regions(plan)
     bytes_ = sum(costs.traffic(volumes, [b - a for a, b in region], cost) for region in regions)
-    return bytes_ / _BYTES + len(regions) * (_RUN + calls * _CALL)
+    return bytes_ / _BYTES + len(regions) * (_RUN + cost.calls * _CALL)
 
 
 def tilings_of(plan: Plan) -> Iterator[Tiling]:

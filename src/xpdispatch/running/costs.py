@@ -20,6 +20,9 @@ _LEAST = 3
 _TILE = 1 << 18
 """What a tile costs beside its work: some 20 us of Python, in bytes that memory moves meanwhile."""
 
+_CALL = 1 << 14
+"""The same for each call of an array function, which takes a microsecond before it computes anything."""
+
 _CACHED = 1 / 4
 """What a byte costs in the cache, where one in memory costs 1."""
 
@@ -67,6 +70,8 @@ class Cost:
         Computing beyond making arrays, such as products of matrices, in the bytes that memory would move meanwhile.
     rounds : bool
         Results may depend on the cuts to the last bits: not all that is done is done to single elements.
+    calls : int
+        Of array functions, in each tile.
     """
 
     peaks: tuple[Growth, ...] = ()
@@ -74,6 +79,7 @@ class Cost:
     made: Growth = Growth()
     work: Growth = Growth()
     rounds: bool = True
+    calls: int = 0
 
     def live(self, sizes: Sequence[int]) -> float:
         """Bytes of temporaries that are there at once, on a tile of these sizes."""
@@ -199,9 +205,10 @@ def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cos
     Arrays that lack an index along which is cut are read, or made, anew in each tile. What is made once, or would be,
     is made in the cache.
     """
-    each = sum(volumes.parts(tile)) + cost.made(tile) + cost.work(tile) + _TILE
+    python = _CALL * cost.calls
+    each = sum(volumes.parts(tile)) + cost.made(tile) + cost.work(tile) + python + _TILE
     cut = each * count(sizes, tile) - (1 - _CACHED) * cost.made(sizes)
-    return cut / max(1.0, traffic(volumes, sizes, cost))
+    return cut / max(1.0, traffic(volumes, sizes, cost) + python)
 
 
 def worth_while(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> bool:

@@ -144,6 +144,7 @@ class Ledger:
             made=Growth(tuple(sorted(self.made.items()))),
             work=Growth(tuple(sorted(self.work.items()))),
             rounds=self.rounds,
+            calls=self.calls,
         )
 
     def computes(self, ufunc: np.ufunc, extents: Sequence[int], size: int) -> None:
@@ -264,13 +265,10 @@ class Measured:
     cost : Cost
     dtypes : tuple of numpy.dtype
         Of each result.
-    calls : int
-        How many array functions were called.
     """
 
     cost: Cost
     dtypes: tuple[np.dtype[Any], ...]
-    calls: int
 
 
 def ledger_for(plan: Plan, region: Bounds) -> Ledger:
@@ -295,7 +293,7 @@ def count(site: Site, region: Bounds, arguments: Sequence[Any], targets: Sequenc
     ledger.rounds |= not all(isinstance(a, Counted) for a in arrays) or any(r.op for r in plan.results)
     cost = ledger.cost([a._entry for a in arrays if isinstance(a, Counted) and a._entry is not None])
     dtypes = tuple(np_dtype(a.dtype if c is None else c) for a, c in zip(arrays, site.casts, strict=True))
-    return Measured(cost, dtypes, ledger.calls)
+    return Measured(cost, dtypes)
 
 
 def measure(site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> Measured | None:

@@ -214,7 +214,7 @@ def _cost_of(program: Program, ledger: Ledger) -> Measured:
             if a in entries and last[a] == n and a not in program.results:
                 ledger.drop(*entries[a])
     cost = ledger.cost([entries[n] for n in program.results])
-    return Measured(cost, tuple(program.values[n].dtype for n in program.results), ledger.calls)
+    return Measured(cost, tuple(program.values[n].dtype for n in program.results))
 
 
 _RARE = (0.0, -0.0, -1.0, -2.5, 0.5, 1e-310, 1e300, -1e300, np.inf, -np.inf, np.nan)

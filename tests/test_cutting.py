@@ -1131,7 +1131,8 @@ def test_scipy_is_not_imported_before_it_is_needed() -> None:
 
 
 @needs_threadpoolctl
-def test_blas_has_one_thread_while_several_of_ours_run() -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_blas_has_one_thread_while_tiles_run(workers: int) -> None:
     import threadpoolctl
 
     def blas() -> set[int]:
@@ -1145,7 +1146,7 @@ def test_blas_has_one_thread_while_several_of_ours_run() -> None:
         return A @ A
 
     before = blas()
-    with forced_cuts(2):
+    with forced_cuts(workers):
         squared(np.ones((6, 4, 4)))
         callers = [threading.Thread(target=lambda: squared(np.ones((6, 4, 4)))) for _ in range(3)]
         for caller in callers:

@@ -1,4 +1,4 @@
-"""The threads that BLAS and its like start themselves: one for each of ours while any call has several.
+"""The threads that BLAS and its like start themselves: one for each of ours while any call runs in tiles.
 
 Needs threadpoolctl; without it they start as many as they like.
 """

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 from numpy import ndarray
 
 from xpdispatch.arrays.reductions import combine
+from xpdispatch.machine.blas import one_thread_each
 from xpdispatch.machine.thread_pool import run_in_order
 from xpdispatch.planning.tiles import Tile, is_empty
 from xpdispatch.planning.windows import Bounds, Layout, slices_of
@@ -246,9 +247,12 @@ class Tiles:
         count = len(self.regions)
         if workers > 1 and count > 1:
             run_in_order(count, self.compute, self.combine if self.ordered else None, workers)
-        else:
-            for k in range(count):
-                self.combine(k, self.compute(k))
+        elif count > 1:
+            with one_thread_each:  # threads of BLAS would start and stop for each tile
+                for k in range(count):
+                    self.combine(k, self.compute(k))
+        elif count:
+            self.combine(0, self.compute(0))
         self.gathered.finish(self.runs.site, self.results, self.work.domain)
         return self.results
 

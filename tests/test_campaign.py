@@ -10,7 +10,7 @@ import pytest
 
 import xpdispatch as xd
 from campaign.arrays import DTYPES, LAYOUTS
-from campaign.calls import ENGINES
+from campaign.calls import ENGINES, LIBRARIES, can_run_on
 from campaign.drawing import CELLS, WRONG, program
 from campaign.outcomes import check
 from campaign.programs import MODES
@@ -24,8 +24,18 @@ from xpdispatch.running import parts
 def test_programs_in_this_process(first: int) -> None:
     for seed in range(first, first + 100):
         made = program(seed)
-        failure = check(made, ENGINES[:-1])
+        failure = check(made, ENGINES[:3])
         assert failure is None, f"{failure}\n{snippet(made)}"
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_programs_on_other_libraries(name: str) -> None:
+    count = 100 if name.startswith("torch") else 20  # JAX compiles each function for each shape
+    able = [made for made in map(program, range(2000)) if can_run_on(name, made)]
+    for made in able[:count]:
+        failure = check(made, (name,))
+        assert failure is None, f"{failure}\n{snippet(made)}"
+    assert len(able) >= count
 
 
 @pytest.mark.parametrize("first", range(1000, 1200, 50))

@@ -263,11 +263,18 @@ def test_what_is_wrong_with_a_fold_is_told() -> None:
     def lesser(xp, a, b):
         return a if a[0] <= b[0] else b
 
+    def half_way(xp, a, b):
+        return (a + b) / 2
+
     x = np.asarray([5.0, 2.0, 8.0, 1.0, 9.0, 4.0])
     cases = {
         "fold= is associative on these parts": (first_of_least, lesser, x),
-        "a part is NaN": (lambda xp, x: xp.stack([xp.min(x), xp.min(x)]), lesser, np.where(np.arange(6) < 3, np.nan, 1.0)),
-        "fold= must be associative": (lambda xp, x: xp.stack([xp.max(x), x[0]]), lambda xp, a, b: (a + b) / 2, x),
+        "a part is NaN": (
+            lambda xp, x: xp.stack([xp.min(x), xp.min(x)]),
+            lesser,
+            np.where(np.arange(6) < 3, np.nan, 1.0),
+        ),
+        "fold= must be associative": (lambda xp, x: xp.stack([xp.max(x), x[0]]), half_way, x),
     }
     for text, (body, merge, values) in cases.items():
         with pytest.raises(xd.PartitionError) as raised:

@@ -472,7 +472,8 @@ def test_random_numbers_need_a_seed_and_an_index() -> None:
 
 
 def test_random_numbers_are_those_of_splitmix64() -> None:
-    from xpdispatch.arrays.randoms import _STEP, _mixed
+    from xpdispatch.arrays.randoms import _Words
 
+    words = _Words(np, {})
     # The first number of Vigna's splitmix64.c with the seed 1234567.
-    assert _mixed(np, np.asarray([1234567 + _STEP], dtype=np.uint64)) == 6457827717110365317
+    assert words.mixed(words.number(1234567)[None] + words.step) == 6457827717110365317

@@ -1,7 +1,8 @@
 """The long campaign: ``cd tests && python -m campaign --local 20000 --legate 2000 --seed 0``.
 
-Every program is checked against plain NumPy in one tile, in random tiles, in small tiles on two threads, and, as many
-as ``--legate`` says, on Legate with tiles forced; all in this process. ``--only SEED`` shows one program and runs it.
+Every program is checked against plain NumPy in one tile, in random tiles, in small tiles on two threads, on torch and
+JAX where they are installed and the program suits them, and, as many as ``--legate`` says, on Legate with tiles forced;
+all in this process. ``--only SEED`` shows one program and runs it.
 """
 
 from __future__ import annotations

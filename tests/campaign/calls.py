@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from random import Random
 from typing import Any
 
 import numpy as np
 
 import xpdispatch as xd
-from conftest import forced_cuts
+from conftest import Engine, forced_cuts
 from xpdispatch.proving.tilings import Tiling
 from xpdispatch.testing import forced_tiles
 from xpdispatch.testing.trials import make_trial
@@ -19,7 +20,11 @@ from .expected import Expected
 from .programs import Program
 from .raised import Boom, Gone, Stuck
 
-ENGINES = ("one tile", "random tiles", "two threads", "legate")
+LIBRARIES = tuple(name for name in ("torch", "torch.vmap", "jax", "jax.jit") if find_spec(name.split(".")[0]))
+"""Which need not be installed, as they are and under a transformation."""
+ENGINES = ("one tile", "random tiles", "two threads", *LIBRARIES, "legate")
+PROMOTED_ALIKE = ("bool", "int64", "float64", "complex128")
+"""Dtypes whose sums and products have the same dtype on every library."""
 LETTERS = ("", ":", "...", "?", "i", "sum ", "[", "]", ",", "->", "2*", "=n", "x")
 WIDER = {"i": "int64", "u": "float64", "f": "float64", "c": "complex128"}
 
@@ -140,10 +145,26 @@ def call(program: Program, kernel: Any, args: dict[str, Any], given: dict[str, A
     return kernel(*positional, **keywords, out=out if len(out) > 1 or style.random() < 0.3 else out[0])
 
 
+def can_run_on(engine: str, program: Program) -> bool:
+    """Whether a program means on an engine what it means on NumPy; on libraries only right ones do."""
+    if engine not in LIBRARIES:
+        return True
+    alike = len({o.dtype for o in program.operands}) <= 1 and program.dtype in PROMOTED_ALIKE
+    numbers = bool(program.operands) and all(o.kind == "number" for o in program.operands)
+    if program.wrong or not alike or numbers or any(r.op == "xor" for r in program.results):
+        return False
+    writes = program.buffers or program.update or any(r.out for r in program.results)
+    if "." in engine and (any(r.unknown for r in program.results) or not program.operands):
+        return False
+    return engine.startswith("torch") or not (writes or {"in place", "assigned"} & {*program.cells})
+
+
 def run_on(engine: str, program: Program, kernel: Any, args: dict[str, Any], given: dict[str, Any]) -> list[Any]:
     """The results of one call on one engine."""
     if engine == "legate":
         return _on_legate(program, kernel, args, given)
+    if engine in LIBRARIES:
+        return _in_library(engine, program, kernel, args, given)
     if engine == "random tiles":
         out = {"out": tuple(given.get(r.name) for r in program.results)} if given else {}
         trial = make_trial(kernel, (), args | out)
@@ -151,6 +172,32 @@ def run_on(engine: str, program: Program, kernel: Any, args: dict[str, Any], giv
             return trial.run(_tiling(program, trial.plan))
     with forced_cuts(2) if engine == "two threads" else xd.threads(1):
         return _several(call(program, kernel, args, given))
+
+
+def _in_library(name: str, program: Program, kernel: Any, args: dict[str, Any], given: dict[str, Any]) -> list[Any]:
+    library, _, transformation = name.partition(".")
+    engine = Engine(library)
+    native = {
+        id(v): engine.put(np.array(v, v.dtype.newbyteorder("="), order="C"))
+        for v in (*args.values(), *given.values())  # an operand may be given for a result
+        if isinstance(v, np.ndarray | np.generic)
+    }
+
+    def run(arrays: dict[int, Any]) -> list[Any]:
+        put = {k: arrays.get(id(v), v) for k, v in args.items()}
+        return _several(call(program, kernel, put, {k: arrays[id(v)] for k, v in given.items()}))
+
+    if transformation == "vmap":
+        import torch
+
+        got = [x[0] for x in torch.vmap(run)({k: v[None] for k, v in native.items()})]
+    elif transformation == "jit":
+        import jax
+
+        got = jax.jit(run)(native)
+    else:
+        got = run(native)
+    return [engine.get(x) for x in got]
 
 
 def _several(got: Any) -> list[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from xpdispatch import DTypeError, KernelError, ResultError, ShapeError, UnsupportedError, XPDispatchError
 from xpdispatch.proving.trial import Fault
 
-from .calls import ENGINES, arrays_for_results, make_kernel, run_on, spoil_arguments
+from .calls import ENGINES, arrays_for_results, can_run_on, make_kernel, run_on, spoil_arguments
 from .expected import Expected, arguments, expected
 from .programs import Program
 from .raised import Boom, Gone, Stuck
@@ -51,7 +51,7 @@ def check(program: Program, engines: tuple[str, ...] = ENGINES, count: Count = l
             fits = program.wrong in ("letters", "boundary", "operator") and isinstance(error, XPDispatchError)
             return None if fits else Failure("decorator", type(error).__name__, str(error))
         calls = [(p, expected(p)) for p in (program, program.with_other_values())]  # the second is prepared already
-        for engine in engines:
+        for engine in [e for e in engines if can_run_on(e, program)]:
             for same, answer in calls:
                 failure = _check_on(engine, same, kernel, answer, count)
                 if failure is not None:

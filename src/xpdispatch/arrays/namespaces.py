@@ -217,6 +217,39 @@ def namespace_of(library: str, array: Any) -> Any:
     return array_api_compat.array_namespace(array)
 
 
+def device_of(arrays: Sequence[Any]) -> dict[str, Any]:
+    """What puts a new array on the device of the first of these: ``device=``, or nothing where it needs none.
+
+    JAX's tracers and sharded arrays have no one device; JAX itself brings an array to where it is needed.
+    """
+    array = next((a for a in arrays if a is not None), None)
+    library = library_of(array)
+    if array is None or library == "numpy":
+        return {}
+    if library == "jax":
+        device = getattr(array, "device", None)
+        return {"device": device} if isinstance(device, sys.modules["jax"].Device) else {}
+    return {"device": array_api_compat.device(array)}
+
+
+def new_beside(xp: Any, arrays: Sequence[Any], shape: Sequence[int | None], dtype: Any, value: Any = None) -> Any:
+    """A new array on the device of others, and on torch in all of their transformations, so that it can be written.
+
+    It is full of a value, if there is one.
+    """
+    first, *more = [a for a in arrays if a is not None] or [None]
+    if library_of(first) == "torch":
+        like = sum((a.new_zeros(()) for a in more), first.new_zeros(()))
+        return like.new_empty(shape, dtype=dtype) if value is None else like.new_full(shape, value, dtype=dtype)
+    device = device_of([first])
+    return xp.empty(shape, dtype=dtype, **device) if value is None else xp.full(shape, value, dtype=dtype, **device)
+
+
+def copy_of(library: str, xp: Any, array: Any) -> Any:
+    """A copy, through which gradients pass."""
+    return array.clone() if library == "torch" else xp.asarray(array, copy=True)
+
+
 def share_memory(library: str, left: Any, right: Any) -> bool:
     """Whether two arrays of one library may share memory; False where arrays are immutable."""
     if library == "numpy":
@@ -241,9 +274,14 @@ def _numpy_share(left: Any, right: Any) -> bool:
 
 
 def _torch_share(left: Any, right: Any) -> bool:
-    if left.untyped_storage().data_ptr() != right.untyped_storage().data_ptr():
-        return False
+    if hasattr(left, "fake_mode"):
+        return True  # torch.compile asks what would come out, and there are no data
     try:
+        if left.untyped_storage().data_ptr() != right.untyped_storage().data_ptr():
+            return False
         return _numpy_share(left.detach().numpy(), right.detach().numpy())
+    except NotImplementedError:  # inside a transformation; to look behind it is torch 2.7's
+        unwrap = getattr(sys.modules["torch"].func, "debug_unwrap", None)
+        return unwrap is None or _torch_share(unwrap(left), unwrap(right))
     except (RuntimeError, TypeError):
         return True  # on a device, or of a dtype that NumPy lacks

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpdispatch.arrays.dtypes import name_of, nearest
 from xpdispatch.errors import DTypeError
 from xpdispatch.language.terms import Operator
 
@@ -26,32 +27,34 @@ _KINDS = {"sum": "iufc", "prod": "iufc", "max": "biuf", "min": "biuf", "any": "b
 _NAMES = {"b": "bool", "i": "integers", "u": "integers", "f": "floats", "c": "complex numbers"}
 
 
-def check_dtype(op: Operator, name: str, dtype: np.dtype[Any]) -> None:
-    """Refuse a dtype that the operator does not combine.
+def check_dtype(op: Operator, name: str, dtype: Any) -> None:
+    """Refuse a dtype, of any library, that the operator does not combine.
 
     Raises
     ------
     DTypeError
     """
-    if dtype.kind in _KINDS[op]:
+    kind = nearest(dtype).kind
+    if kind in _KINDS[op]:
         return
     takes = ", ".join(dict.fromkeys(_NAMES[k] for k in _KINDS[op]))
     raise DTypeError(
-        f"{op} of result {name!r} got partial results of dtype {dtype}, expected {takes}",
-        hint=_hint(op, dtype),
+        f"{op} of result {name!r} got partial results of dtype {name_of(dtype)}, expected {takes}",
+        hint=_hint(op, kind),
     )
 
 
-def _hint(op: Operator, dtype: np.dtype[Any]) -> str:
-    if op in ("sum", "prod") and dtype.kind == "b":
+def _hint(op: Operator, kind: str) -> str:
+    if op in ("sum", "prod") and kind == "b":
         return f"count with xp.astype(..., xp.int64), or use {'any' if op == 'sum' else 'all'}"
     if op in ("any", "all"):
         return "return a comparison, such as xp.any(x != 0)"
     return "return another dtype, or pass dtype= to the decorator"
 
 
-def identity(op: Operator, dtype: np.dtype[Any]) -> Any:
-    """The value that changes nothing under the operator, as a scalar of the dtype."""
+def identity(op: Operator, dtype: Any) -> Any:
+    """The value that changes nothing under the operator, as a scalar of the dtype; of float16 for bfloat16."""
+    dtype = nearest(dtype)
     if op in ("sum", "any", "xor"):
         return dtype.type(0)
     if op in ("prod", "all"):

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xpdispatch.arrays.namespaces import library_of
 from xpdispatch.errors import ArgumentError
 from xpdispatch.planning.arguments import quick_kinds
 from xpdispatch.planning.definition import Definition
@@ -124,7 +125,9 @@ def kind_of(value: Any) -> Any:
 
 
 def _kinds_behind(value: Any) -> list[Any]:
-    """The same of the stores behind an object that has nothing but Legate's data interface."""
+    """The same of the stores behind an object that has nothing but Legate's data interface, and of torch's symbols."""
+    if library_of(value) == "torch":
+        return [value.dtype, tuple(map(int, value.shape))]
     try:
         columns = value.__legate_data_interface__["data"].values()
         return [(c.type.code, tuple(c.shape)) for c in columns]

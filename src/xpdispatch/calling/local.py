@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
-from xpdispatch.arrays.dtypes import check_cast, np_dtype, own_dtype
-from xpdispatch.arrays.namespaces import library_of, share_memory
+from xpdispatch.arrays.dtypes import check_cast, own_dtype
+from xpdispatch.arrays.namespaces import copy_of, device_of, library_of, share_memory
 from xpdispatch.arrays.reductions import combined, identity
 from xpdispatch.errors import read_only
 from xpdispatch.machine.thread_pool import thread_count
@@ -19,9 +18,9 @@ from xpdispatch.planning.definition import Call, Definition, call_of
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import whole
 from xpdispatch.proving.guard import Guard
-from xpdispatch.running.calls import all_given, empty_array, like_of, site_of, targets_of
+from xpdispatch.running.calls import all_given, empty_array, site_of, targets_of
 from xpdispatch.running.cutting import Choice, Cutter, on_the_whole, same_elements
-from xpdispatch.running.dry_run import result_types
+from xpdispatch.running.dry_run import own_result_types, result_types
 from xpdispatch.running.executor import Strategy, Work
 from xpdispatch.running.ownership import known_to
 from xpdispatch.running.results import write
@@ -167,7 +166,7 @@ def _apart(definition: Definition, site: Site, operands: list[Any], given: Seque
             if target is None or in_place or not share_memory(site.library, operand, target):
                 continue
             if len(given) > 1 or body.buffers or not _in_step(site.plan, position, r, operand, target):
-                apart[position] = array_api_compat.array_namespace(operand).asarray(operand, copy=True)
+                apart[position] = copy_of(site.library, site.xp, operand)
                 break
     return apart
 
@@ -192,16 +191,19 @@ def _empty(
 ) -> list[Any]:
     """Results over no element: no body runs, operators give their identity."""
     refuse_empty(site.plan)
-    given = [None if t is None else np_dtype(t.dtype) for t in targets]
-    types = result_types(definition, site.plan, [np_dtype(a.dtype) for a in operands], scalars, given)
+    given = [None if t is None else t.dtype for t in targets]
+    beside = [*operands, *targets]
+    if site.library == "numpy":
+        found = result_types(definition, site.plan, [a.dtype for a in operands], scalars, given)
+        types = [(own_dtype(dtype, site.xp), shape) for dtype, shape in found]
+    else:
+        types = own_result_types(site, [a.dtype for a in operands], scalars, given, device_of(beside))
     results = list(targets)
-    like = like_of(operands, targets)
     for r, (layout, (dtype, shape)) in enumerate(zip(site.plan.results, types, strict=True)):
         if layout.op is None and results[r] is not None:
             check_cast(layout.name, dtype, results[r].dtype)
             continue
-        own = site.casts[r] if site.casts[r] is not None else own_dtype(dtype, site.xp)
-        results[r] = empty_array(site, shape, own, like)
+        results[r] = empty_array(site, shape, dtype if site.casts[r] is None else site.casts[r], beside)
         if layout.op:
             results[r] = site.xp.full_like(results[r], identity(layout.op, dtype).item())
     return results

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.arrays.dtypes import np_dtype
+from xpdispatch.arrays.dtypes import nearest
 from xpdispatch.arrays.namespaces import library_of, namespace_for
 from xpdispatch.legate.alignment import Images, Recipe, recipe_of_call, with_results
 from xpdispatch.planning.arguments import as_arrays, one_library, plan_of, refuse_empty
@@ -31,7 +31,7 @@ _ARRAYS = ("__array_namespace__", "__array__", "__dlpack__", "__legate_data_inte
 
 def stand_in(shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
     """An array of this shape and dtype that has the memory of one element."""
-    return np.broadcast_to(np.zeros((), np_dtype(dtype)), tuple(shape))
+    return np.broadcast_to(np.zeros((), nearest(dtype)), tuple(shape))
 
 
 def with_stand_ins(call: Call) -> Call:

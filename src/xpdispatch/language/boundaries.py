@@ -57,7 +57,7 @@ def boundaries_of(signature: Signature, entry: Any) -> dict[str, Boundary]:
                 column=term.column,
                 hint=f"pass boundary=: one of {', '.join(map(repr, MODES))}, or a constant",
             )
-        if not (mode in MODES if isinstance(mode, str) else isinstance(mode, numbers.Number)):
+        if not (mode in MODES if isinstance(mode, str) else isinstance(mode, numbers.Number | np.bool)):
             raise ArgumentError(
                 f"boundary={mode!r} of {name!r} is not a mode",
                 column=term.column,
@@ -84,8 +84,8 @@ def default_boundaries(signature: Signature) -> dict[str, Boundary]:
     return {str(t.name): "valid" if t.name in functions else "clip" for t in signature.operands if t.haloed}
 
 
-def check_constant(name: str, boundary: Boundary, dtype: np.dtype[Any]) -> None:
-    """Refuse a constant that the operand's dtype cannot hold.
+def check_constant(name: str, boundary: Boundary, dtype: np.dtype[Any], shown: str) -> None:
+    """Refuse a constant that the operand's dtype, which is called `shown`, cannot hold.
 
     Raises
     ------
@@ -93,14 +93,16 @@ def check_constant(name: str, boundary: Boundary, dtype: np.dtype[Any]) -> None:
     """
     if isinstance(boundary, str):
         return
-    try:
-        with np.errstate(all="ignore"):
-            held = np.asarray(boundary).astype(dtype, casting="unsafe")[()]
-        fits = dtype.kind in "fc" or held == boundary
-    except (OverflowError, TypeError, ValueError):
-        fits = False
-    if not fits or (np.iscomplexobj(boundary) and dtype.kind != "c"):
+    fits = dtype.kind == "c" or not np.iscomplexobj(boundary)
+    if fits:
+        try:
+            with np.errstate(all="ignore"):
+                held = np.asarray(boundary).astype(dtype, casting="unsafe")[()]
+            fits = dtype.kind in "fc" or bool(held == boundary)
+        except (OverflowError, TypeError, ValueError):
+            fits = False
+    if not fits:
         raise DTypeError(
-            f"boundary={boundary!r} is not a value of dtype {dtype}, which argument {name!r} has",
+            f"boundary={boundary!r} is not a value of dtype {shown}, which argument {name!r} has",
             hint="pass another constant, or an array of another dtype",
         )

@@ -40,10 +40,10 @@ def processors() -> int:
 
 def _setting(variable: str, *, least: int) -> int | None:
     """An integer from the environment; None where the variable is unset or empty."""
-    text = os.environ.get(variable)
+    text = os.environ.get(variable, "").strip()
     if not text:
         return None
-    if not text.strip().isdecimal() or int(text) < least:
+    if not text.isdecimal() or int(text) < least:
         raise ArgumentError(
             f"the environment has {variable}={text!r}, expected an integer >= {least}",
             hint=f"set {variable} to an integer, or unset it",

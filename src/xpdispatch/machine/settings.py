@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from xpdispatch.errors import ArgumentError
 
 OnError = Literal["deferred", "immediate"]
@@ -28,7 +30,7 @@ _SETTINGS = {
     "guard": _Setting(
         "XPDISPATCH_GUARD",
         {"": True, "1": True, "0": False}.get,
-        lambda v: isinstance(v, bool),
+        lambda v: isinstance(v, bool | np.bool),
         "True or False (1 or 0 in the environment)",
         "guard=False",
     ),
@@ -121,14 +123,14 @@ def _checked(name: str, value: Any) -> Any:
         raise ArgumentError(
             f"{name}= got {value!r}, expected {setting.expected}", hint=f"write settings({setting.example})"
         )
-    return value
+    return value.item() if isinstance(value, np.bool) else value
 
 
 def _from_environment(name: str) -> Any:
     if name not in _SETTINGS:
         raise AttributeError(f"there is no setting {name!r}; the settings are {', '.join(_SETTINGS)}")
     setting = _SETTINGS[name]
-    text = os.environ.get(setting.variable, "")
+    text = os.environ.get(setting.variable, "").strip()
     value = setting.read(text)
     if value is None and text:
         raise ArgumentError(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
-from xpdispatch.arrays.dtypes import no_promotion, np_dtype
-from xpdispatch.arrays.namespaces import REFUSED, conversion_of, library_of
+from xpdispatch.arrays.dtypes import name_of, nearest, no_promotion
+from xpdispatch.arrays.namespaces import REFUSED, conversion_of, device_of, library_of
 from xpdispatch.errors import ArgumentError, DTypeError, EngineError, ShapeError
 from xpdispatch.language.boundaries import check_constant
 from xpdispatch.language.signature import Signature
@@ -113,11 +112,13 @@ def as_arrays(call: Call, library: str, xp: Any) -> list[Any]:
     """
     arrays = [np.asarray(v) if isinstance(v, np.generic) else v for v in call.operands]
     known = [v for v in arrays if library_of(v) != "number"]
-    device = {} if not known or library == "numpy" else {"device": array_api_compat.device(known[0])}
+    device = device_of((*known, *call.given))
     for position, value in enumerate(arrays):
         if library_of(value) == "number":
             try:
-                dtype = (np if library == "numpy" else xp).result_type(*(a.dtype for a in known), value)
+                dtype = (
+                    (np if library == "numpy" else xp).result_type(*(a.dtype for a in known), value) if known else None
+                )
                 arrays[position] = xp.asarray(value, dtype=dtype, **device)
             except (OverflowError, TypeError, RuntimeError) as error:  # torch's overflow is a RuntimeError
                 raise no_promotion(str(call.definition.operands[position].name), value, error) from error
@@ -134,14 +135,18 @@ def plan_of(definition: Definition, operands: Sequence[Any], scalars: Sequence[A
     XPDispatchError
         Whatever of the shapes does not fit.
     """
-    shapes = [tuple(a.shape) for a in operands]
-    plan = definition.plan(shapes, scalars, [None if g is None else tuple(g.shape) for g in given])
+    shapes = [_shape_of(a) for a in operands]
+    plan = definition.plan(shapes, scalars, [None if g is None else _shape_of(g) for g in given])
     if plan.images:
-        _check_pointers(plan, [np_dtype(a.dtype) for a in operands])
+        _check_pointers(plan, [nearest(a.dtype) for a in operands])
     for layout, array in zip(plan.operands, operands, strict=True):
         if layout.boundary is not None:
-            check_constant(layout.name, layout.boundary, np_dtype(array.dtype))
+            check_constant(layout.name, layout.boundary, nearest(array.dtype), name_of(array.dtype))
     return plan
+
+
+def _shape_of(array: Any) -> tuple[int, ...]:
+    return tuple(map(int, array.shape))  # torch.compile may give symbols for integers
 
 
 def _check_pointers(plan: Plan, dtypes: Sequence[np.dtype[Any]]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from xpdispatch.arrays.namespaces import VARIANTS, check_variants
 from xpdispatch.errors import ArgumentError, UnsupportedError
 from xpdispatch.language.boundaries import Boundary, boundaries_of
@@ -192,7 +194,7 @@ def define(
     ArgumentError, UnsupportedError
     """
     for name, value in (("deterministic", deterministic), ("cut", cut), ("fuse", fuse), ("guard", guard)):
-        if not isinstance(value, bool):
+        if not isinstance(value, bool | np.bool):
             raise ArgumentError(f"{name}= got {value!r}, expected True or False", hint=f"write {name}=True or False")
     if on_error not in ("deferred", "immediate"):
         raise ArgumentError(f"on_error={on_error!r} is unknown", hint="write on_error='deferred' or 'immediate'")
@@ -208,11 +210,11 @@ def define(
         dtype,
         rules(dtype, names, body.results),
         checked,
-        deterministic,
+        bool(deterministic),
         on_error,
-        cut,
-        fuse,
-        guard and not (task_options.get("concurrent") or task_options.get("has_side_effect")),
+        bool(cut),
+        bool(fuse),
+        bool(guard) and not (task_options.get("concurrent") or task_options.get("has_side_effect")),
         task_options,
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.arrays.dtypes import np_dtype, own_dtype
+from xpdispatch.arrays.dtypes import name_of, np_dtype, own_dtype
 from xpdispatch.errors import ArgumentError, DTypeError
 
 Rule = Callable[[Sequence[Any], Any], Any]
@@ -46,7 +46,9 @@ def _rule(entry: Any, operands: Sequence[str]) -> Rule:
         _check_takes(entry, len(operands))
         return lambda dtypes, xp: own_dtype(entry(*dtypes), xp)
     try:
-        fixed = np.dtype(entry) if isinstance(entry, str | type) else np_dtype(entry)
+        fixed = (
+            entry if name_of(entry) == "bfloat16" else np.dtype(entry) if isinstance(entry, str) else np_dtype(entry)
+        )
     except (TypeError, DTypeError) as error:
         raise ArgumentError(
             f"dtype={entry!r} is not a dtype",

@@ -72,6 +72,8 @@ class Tile:
     """``"CPU"``, ``"OMP"`` or ``"GPU"``: the Legate variant whose body runs."""
     _windows: Mapping[str, tuple[int, int]] | None = None
     """First element and number of elements of the operands that are pointed to, by name."""
+    _device: Mapping[str, Any] | None = None
+    """``device=`` of arrays that are made here, where they need it."""
 
     def start(self, index: str | tuple[str, int]) -> int:
         """The first global coordinate of this tile along the index, or along an array's axis without its halo."""
@@ -98,9 +100,12 @@ class Tile:
         return extent
 
     def coords(self, index: str | tuple[str, int]) -> Any:
-        """Global coordinates of this tile's elements along the index, a 1-d int64 array of ``xp``."""
+        """Global coordinates of this tile's elements along the index, a 1-d array of ``xp``.
+
+        Of dtype int64; of int32 on JAX without its 64-bit numbers.
+        """
         start = self.start(index)
-        return self._xp.arange(start, start + self.size(index), dtype=self._xp.int64)
+        return self._xp.arange(start, start + self.size(index), **(self._device or {}))
 
     def random(self, *indices: str | tuple[str, int], seed: int) -> Any:
         """Random numbers for this tile's elements, the same for each on every engine and however arrays are cut.
@@ -115,14 +120,17 @@ class Tile:
         Returns
         -------
         array
-            Uniform from 0 to before 1, of dtype float64. `xp` must have uint64.
+            Uniform from 0 to before 1, of dtype float64. On JAX without its 64-bit numbers these are cut to what
+            float32 holds, 24 bits.
         """
         if not indices or not isinstance(seed, int | np.integer):
             raise ArgumentError(
                 f"tile.random got indices {indices} and seed {seed!r}, expected an index and an int",
                 hint='write tile.random("i", seed=7)',
             )
-        return uniform(self._xp, int(seed), [self.coords(index) for index in indices])
+        starts = [self.start(index) for index in indices]
+        places = [range(start, start + self.size(index)) for start, index in zip(starts, indices, strict=True)]
+        return uniform(self._xp, int(seed), places, [self.coords(index) for index in indices])
 
     def halo(self, operand: str, axis: int) -> tuple[int, int]:
         """Elements of the operand's halo really present below and above this tile along the axis.

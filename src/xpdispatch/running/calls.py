@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import array_api_compat
-
 from xpdispatch.arrays.dtypes import unknown_dtype
-from xpdispatch.arrays.namespaces import namespace_of, refuse_variant
+from xpdispatch.arrays.namespaces import namespace_of, new_beside, refuse_variant
 from xpdispatch.errors import ShapeError
 from xpdispatch.planning.arguments import as_arrays, one_library, plan_of
 from xpdispatch.planning.definition import Call, Definition
@@ -45,7 +43,6 @@ def all_given(definition: Definition, operands: Sequence[Any], given: Sequence[A
 def targets_of(definition: Definition, site: Site, operands: Sequence[Any], given: Sequence[Any]) -> list[Any]:
     """Where the executor writes; buffers that the caller left out are allocated."""
     targets = list(given)
-    like = like_of(operands, given)
     for r in definition.body.buffers:
         if targets[r] is not None:
             continue
@@ -58,17 +55,10 @@ def targets_of(definition: Definition, site: Site, operands: Sequence[Any], give
                 hint=f"pass an array as {layout.name!r} or out=, or name its extents in the notation",
             )
         if layout.op is None:
-            targets[r] = empty_array(site, layout.shape, site.casts[r], like)
+            targets[r] = empty_array(site, layout.shape, site.casts[r], [*operands, *given])
     return targets
 
 
-def like_of(operands: Sequence[Any], given: Sequence[Any]) -> Any:
-    """An array of the call, on whose device others are made."""
-    return next((a for a in (*operands, *given) if a is not None), None)
-
-
-def empty_array(site: Site, shape: Sequence[int | None], dtype: Any, like: Any) -> Any:
-    """Room for a result, on the device of the array `like`."""
-    if like is None or site.library == "numpy":
-        return site.xp.empty(shape, dtype=dtype)
-    return site.xp.empty(shape, dtype=dtype, device=array_api_compat.device(like))
+def empty_array(site: Site, shape: Sequence[int | None], dtype: Any, beside: Sequence[Any]) -> Any:
+    """Room for a result, on the device of the arrays beside it."""
+    return site.xp.empty(shape, dtype=dtype) if site.library == "numpy" else new_beside(site.xp, beside, shape, dtype)

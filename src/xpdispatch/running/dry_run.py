@@ -7,7 +7,8 @@ trace does the same (:mod:`xpdispatch.running.traced`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from xpdispatch.running.ownership import AT_ONCE
 from xpdispatch.running.results import values_of
 from xpdispatch.running.site import Site, inside_body
 
-Fill = Callable[[tuple[int, ...], np.dtype[Any], int], Any]
+Fill = Callable[[tuple[int, ...], Any, int], Any]
 """Makes a stand-in of a shape and a dtype; the number tells arrays apart."""
 
 ResultTypes = list[tuple[np.dtype[Any], Shape]]
@@ -45,11 +46,9 @@ def stand_ins(
     `given` has the dtype of each array that is to be written, or None; scalars are copied.
     """
     plan, body = site.plan, site.body
-    operands = [
-        fill(o.held_shape(region), np_dtype(d), p) for p, (o, d) in enumerate(zip(plan.operands, dtypes, strict=True))
-    ]
+    operands = [fill(o.held_shape(region), d, p) for p, (o, d) in enumerate(zip(plan.operands, dtypes, strict=True))]
     for image in plan.images:
-        operands[image.function][...] = 0  # a pointer to the first element; or no element between the borders
+        operands[image.function] = operands[image.function] * 0  # to the first element; or none between the borders
     targets: list[Any] = [None] * len(plan.results)
     sizes = [stop - start for start, stop in region]
     arguments = body.arguments(operands, copied(scalars))
@@ -61,9 +60,9 @@ def stand_ins(
         elif dtype is None:
             raise unknown_dtype(layout.name)
         elif layout.op:
-            targets[r] = np.full(layout.tile_shape(sizes), identity(layout.op, np_dtype(dtype)), np_dtype(dtype))
+            targets[r] = site.xp.full(layout.tile_shape(sizes), identity(layout.op, dtype).item(), dtype=dtype)
         else:
-            targets[r] = fill(layout.tile_shape(sizes), np_dtype(dtype), -1 - r)
+            targets[r] = fill(layout.tile_shape(sizes), dtype, -1 - r)
         arguments[at] = targets[r]
     return arguments, targets
 
@@ -109,8 +108,38 @@ def result_types(
     key = (namespaces.registered, tuple(dtypes), shapes, scalars_key(scalars, integers=not plan.complete), tuple(given))
     sampled = definition.samples.get(key)
     if sampled is None:
-        sampled = definition.samples[key] = _run_sample(definition, plan, wanted, dtypes, scalars, given)
+        body = definition.body
+        site = Site(plan, body, body.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", wanted)
+        results = _on_sample(site, dtypes, scalars, given, ones)
+        sampled = definition.samples[key] = [(np_dtype(v.dtype), v.shape) for v in results]
     return [(dtype, _full(layout, shape)) for layout, (dtype, shape) in zip(plan.results, sampled, strict=True)]
+
+
+def own_result_types(
+    site: Site, dtypes: Sequence[Any], scalars: Sequence[Any], given: Sequence[Any], device: Mapping[str, Any]
+) -> list[tuple[Any, Shape]]:
+    """The same in the terms of another library, on which the sample runs too.
+
+    Nothing is kept, for libraries have settings that decide dtypes, such as torch's default one or JAX's 64 bits.
+
+    Parameters
+    ----------
+    site : Site
+    dtypes, given : sequence of dtype
+        As above, of the site's library.
+    scalars : sequence of object
+    device : mapping
+        ``device=`` of new arrays, or nothing.
+    """
+    layouts = site.plan.results
+    if site.plan.complete and all(c is not None for c in site.casts):
+        return [(c, _full(layout, layout.shape)) for c, layout in zip(site.casts, layouts, strict=True)]
+
+    def own_ones(shape: tuple[int, ...], dtype: Any, _: int) -> Any:
+        return site.xp.ones(shape, dtype=dtype, **device)
+
+    results = _on_sample(site, dtypes, scalars, given, own_ones)
+    return [(v.dtype, _full(layout, v.shape)) for layout, v in zip(layouts, results, strict=True)]
 
 
 def _full(layout: Layout, sampled: Sequence[int | None]) -> Shape:
@@ -119,31 +148,25 @@ def _full(layout: Layout, sampled: Sequence[int | None]) -> Shape:
     return tuple(0 if layout.concatenated and axis == 0 else int(n or 0) for axis, n in enumerate(full))
 
 
-def _run_sample(
-    definition: Definition,
-    plan: Plan,
-    wanted: tuple[Any, ...],
-    dtypes: Sequence[np.dtype[Any]],
-    scalars: Sequence[Any],
-    given: Sequence[np.dtype[Any] | None],
-) -> ResultTypes:
-    plan, region = _one_element(plan)
-    body = definition.body
-    site = Site(plan, body, body.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", wanted)
-    arguments, targets = stand_ins(site, region, dtypes, given, scalars, ones)
+def _on_sample(
+    site: Site, dtypes: Sequence[Any], scalars: Sequence[Any], given: Sequence[Any], fill: Fill
+) -> list[Any]:
+    """The results of a body on a sample of a call at this site."""
+    plan, region = _one_element(site.plan)
+    site = replace(site, plan=plan)
+    arguments, targets = stand_ins(site, region, dtypes, given, scalars, fill)
     # What stands in for an operand with a halo is its part of the region already.
     origins = {p: o.held_from(region) for p, o in enumerate(plan.operands) if o.reaches}
     try:
         with np.errstate(all="ignore"):
             work = Work(region, (region,), origins=origins)
-            results = Whole(site, AT_ONCE).run(arguments, targets, work)
+            return Whole(site, AT_ONCE).run(arguments, targets, work)
     except Exception as error:
         error.add_note(
             "The body was running on a sample: ones, one element per split index, to learn the results' dtypes. "
             "If it fails on the sample only, pass dtype= to the decorator and name all extents: then there is none"
         )
         raise
-    return [(np_dtype(v.dtype), v.shape) for v in results]
 
 
 def _one_element(plan: Plan) -> tuple[Plan, Bounds]:

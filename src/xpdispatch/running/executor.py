@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy import ndarray
 
+from xpdispatch.arrays.namespaces import device_of
 from xpdispatch.arrays.reductions import combine
 from xpdispatch.machine.blas import one_thread_each
 from xpdispatch.machine.thread_pool import run_in_order
@@ -30,7 +31,7 @@ from xpdispatch.running.parts import allocated, buffer, operand_part, part_of
 from xpdispatch.running.results import apart, checked, note, unshared, values_of, write
 from xpdispatch.running.site import Site, inside_body
 
-NOWHERE: Mapping[int, Any] = MappingProxyType({})
+NOWHERE: Mapping[Any, Any] = MappingProxyType({})
 NOTHING: tuple[Any, ...] = ()
 
 
@@ -100,6 +101,7 @@ class Runs:
         self.windowed = [(p, at, plan.operands[p]) for p, at in enumerate(body.operand_at) if plan.operands[p].reaches]
         self.writable = [(r, at) for r, at in body.buffer_at.items()]
         self.wants_tile, self.images = body.wants_tile, bool(plan.images)
+        self.places = not numpy  # arrays have a device
         self.single = body.results == 1
 
     def ready(self, arguments: Sequence[Any]) -> list[Any]:
@@ -127,12 +129,14 @@ class Runs:
         site, buffers = self.site, NOWHERE
         try:
             if self.writable:
-                buffers = {r: buffer(site, r, targets[r], region) for r, _ in self.writable}
+                beside = self._arrays(arguments, targets) if self.places else NOTHING
+                buffers = {r: buffer(site, r, targets[r], region, beside) for r, _ in self.writable}
                 for r, at in self.writable:
                     arguments[at] = buffers[r]
             windows = follow(site, arguments, work.origins) if self.images else None
             if self.wants_tile:
-                arguments = [Tile(site.plan, region, self.xp, site.variant, windows), *arguments]
+                device = device_of(self._arrays(arguments, targets)) if self.places else None
+                arguments = [Tile(site.plan, region, self.xp, site.variant, windows, device), *arguments]
             returned = self.function(self.xp, *arguments)
             if wait is not None:
                 wait()
@@ -150,6 +154,10 @@ class Runs:
             raise
         return apart(site, values, buffers, targets), buffers
 
+    def _arrays(self, arguments: Sequence[Any], targets: Sequence[Any]) -> Sequence[Any]:
+        """The arrays of the call, beside which others are made."""
+        return [*(arguments[at] for at in self.site.body.operand_at), *targets]
+
     def shapes(self, region: Bounds) -> tuple[tuple[Any, ...], ...]:
         """The shapes that the body's values must have on a tile; None where only it knows."""
         sizes = [stop - start for start, stop in region]
@@ -161,7 +169,8 @@ class Whole(Runs):
 
     def __init__(self, site: Site, known: Known) -> None:
         super().__init__(site, known)
-        self.stays = [layout.op is not None for layout in site.plan.results]
+        # JAX arrays cannot be written: a buffer that the caller left out only has the shape and the dtype.
+        self.stays = [layout.op is not None or site.library == "jax" for layout in site.plan.results]
         self.last: tuple[Bounds | None, tuple[tuple[Any, ...], ...]] = None, ()
         """The latest domain and the shapes of results over it, none where it is empty: most calls have the same."""
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xpdispatch.arrays.dtypes import np_dtype
+from xpdispatch.arrays.namespaces import device_of, new_beside
 from xpdispatch.arrays.reductions import check_dtype, identity
 from xpdispatch.language.boundaries import Boundary
 from xpdispatch.machine import memory
@@ -56,7 +56,7 @@ def padded(xp: Any, array: Any, beyond: Outside, extent: int, boundary: Any, ori
     `array` holds the elements from `origin` on: all that stand in for those outside.
     """
     axis, low, high = beyond
-    device = {} if isinstance(array, np.ndarray) else {"device": array.device}
+    device = {} if isinstance(array, np.ndarray) else device_of([array])
     elements = source_elements(low, high, extent, boundary) - origin
     found = xp.take(array, xp.asarray(elements, **device), axis=axis)
     if isinstance(boundary, str):
@@ -73,8 +73,8 @@ def read_only(array: Any) -> Any:
     return view
 
 
-def buffer(site: Site, r: int, target: Any, region: Bounds) -> Any:
-    """What the body may write: the target, or under an operator a fresh identity."""
+def buffer(site: Site, r: int, target: Any, region: Bounds, beside: Sequence[Any]) -> Any:
+    """What the body may write: the target, or under an operator a fresh identity, beside the call's arrays."""
     layout = site.plan.results[r]
     if layout.op is None:
         return target
@@ -82,8 +82,8 @@ def buffer(site: Site, r: int, target: Any, region: Bounds) -> Any:
     dtype = site.casts[r]
     if dtype is None:  # a Legate target may hold sort keys, so the plan comes first
         dtype = site.dtypes[r] if site.dtypes else target.dtype
-    check_dtype(layout.op, layout.name, np_dtype(dtype))
-    return site.xp.full(shape, identity(layout.op, np_dtype(dtype)).item(), dtype=dtype)
+    check_dtype(layout.op, layout.name, dtype)
+    return new_beside(site.xp, beside, shape, dtype, identity(layout.op, dtype).item())
 
 
 def allocated(site: Site, layout: Layout, value: Any, domain: Bounds) -> Any:
@@ -93,7 +93,7 @@ def allocated(site: Site, layout: Layout, value: Any, domain: Bounds) -> Any:
     shape = full_shape(layout, value.shape, domain)
     if layout.op is None:
         return site.xp.empty(shape, dtype=value.dtype)
-    return site.xp.full(shape, identity(layout.op, np_dtype(value.dtype)).item(), dtype=value.dtype)
+    return site.xp.full(shape, identity(layout.op, value.dtype).item(), dtype=value.dtype)
 
 
 def room(layout: Layout, part: Sequence[int], dtype: Any, domain: Bounds, order: Literal["C", "F"]) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.arrays.dtypes import check_cast, np_dtype
-from xpdispatch.arrays.namespaces import library_of, share_memory
+from xpdispatch.arrays.dtypes import check_cast
+from xpdispatch.arrays.namespaces import copy_of, library_of, share_memory
 from xpdispatch.arrays.reductions import check_dtype
 from xpdispatch.errors import ResultError
 from xpdispatch.planning.plan import show_shape
@@ -18,11 +18,15 @@ from xpdispatch.planning.windows import Bounds, Layout
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.site import Site
 
+_RETURN = "return the results: array_api_extra.at(z)[...].set(...) is z with other elements, on every library"
+
 
 def values_of(site: Site, returned: Any, buffers: Mapping[int, Any]) -> Sequence[Any]:
     """What the body returned as one value for each result; a buffer stands for what it wrote."""
     count = site.body.results
     if returned is None:
+        if buffers and site.library == "jax":
+            raise ResultError("the body returned None, and JAX arrays cannot be written", hint=_RETURN)
         if len(buffers) == count:
             return [buffers[r] for r in range(count)]
         raise ResultError(
@@ -66,7 +70,7 @@ def checked(site: Site, r: int, value: Any, wanted: tuple[Any, ...], before: Any
     if site.casts[r] is not None and value.dtype != site.casts[r]:
         value = site.xp.astype(value, site.casts[r])
     if layout.op and layout.op != "fold":
-        check_dtype(layout.op, layout.name, np_dtype(value.dtype))
+        check_dtype(layout.op, layout.name, value.dtype)
     if before is not None and len(shape) == len(before.shape):
         for axis, (w, s) in enumerate(zip(wanted, shape, strict=True)):
             if w is None and s != before.shape[axis] and not (layout.concatenated and axis == 0):
@@ -132,7 +136,7 @@ def unshared(site: Site, known: Known, value: Any, arguments: Sequence[Any], oth
     operands = [arguments[at] for at in site.body.operand_at]
     if shared or any(a is not None and share_memory(library, value, a) for a in (*operands, *others)):
         # The namespace of a variant may be anything that bodies need.
-        return np.array(value) if library == "numpy" else site.xp.asarray(value, copy=True)
+        return np.array(value) if library == "numpy" else copy_of(library, site.xp, value)
     return value
 
 
@@ -141,7 +145,7 @@ def apart(site: Site, values: Sequence[Any], buffers: Mapping[int, Any], targets
     layouts, library = site.plan.results, site.library
     written = [t for t, layout in zip(targets, layouts, strict=True) if t is not None and layout.op is None]
     return [
-        site.xp.asarray(v, copy=True)
+        copy_of(library, site.xp, v)
         if v is not buffers.get(r) and any(share_memory(library, v, t) for t in written)
         else v
         for r, v in enumerate(values)
@@ -157,7 +161,7 @@ def write(site: Site, target: Any, value: Any) -> None:
     elif value.dtype != target.dtype:  # NumPy alone casts in an assignment of any two dtypes
         value = site.xp.astype(value, target.dtype)
     elif share_memory(site.library, value, target):
-        value = site.xp.asarray(value, copy=True)
+        value = copy_of(site.library, site.xp, value)
     target[...] = value
 
 
@@ -175,5 +179,12 @@ def note(error: Exception, site: Site, region: Bounds) -> None:
     with suppress(Exception):  # an exception whose text cannot be had
         if isinstance(error, ValueError) and "read-only" in str(error):
             notes.append("Operands are read-only in a body: copy first, or write x[i] -> x[i] to update in place")
+        if isinstance(error, TypeError) and "readonly array(" in str(error):  # numba, of an explicit signature
+            notes.append(
+                "Operands are read-only in a body: leave out numba's signature, or say it of the arrays that are read, "
+                "numba.types.Array(numba.float64, 1, 'A', readonly=True)"
+            )
+        if isinstance(error, TypeError) and site.library == "jax" and "immutable" in str(error):
+            notes.append(f"JAX arrays cannot be written: {_RETURN}")
     notes.append(f"in kernel {site.body.name!r}, tile {describe(site.plan, region)}, variant {site.variant}")
     add_notes(error, notes)

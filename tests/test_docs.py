@@ -15,7 +15,7 @@ import xpdispatch.testing
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 OTHERS = {"from-dask": "dask", "from-shard-map": "jax", "from-guvectorize": "numba"}
-DIRECTIVE = re.compile(r"^\.\. (?:py:data|auto(?:function|class|exception)):: (\w+)", re.MULTILINE)
+DIRECTIVE = re.compile(r"^\.\. (?:py:data|auto(?:function|class|exception|data)):: (\w+)(?![\w.])", re.MULTILINE)
 
 
 def test_api_page_documents_every_public_name_once():

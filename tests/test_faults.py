@@ -6,6 +6,7 @@ right.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import resource
 import time
@@ -457,6 +458,402 @@ def test_several_results_and_accumulation(cpus: int) -> None:
     assert np.asarray(y).tolist() == [1.0] * CELLS
     assert (float(s[0]) - 3.0) % 5.0 == 0
     assert float(s[0]) > 3.0
+
+
+# -- what a failed task was to write ---------------------------------------------------------------------
+
+
+def fails_in_the_first_tile(tile: xd.Tile, index: str = "i") -> None:
+    """Not on a sample, which has one element."""
+    if tile.start(index) == 0 and tile.total(index) > 1:
+        raise ValueError("the first tile")
+
+
+def holds_nothing_plausible(got: np.ndarray) -> bool:
+    """Whether each element is NaN, or the limit of its integers."""
+    if got.dtype.kind == "c":
+        return bool(np.all(np.isnan(got.real) & np.isnan(got.imag)))
+    if got.dtype.kind == "f":
+        return bool(np.all(np.isnan(got)))
+    limits = np.iinfo(got.dtype)
+    return bool(np.all(got == (limits.min if got.dtype.kind == "i" else limits.max)))
+
+
+def failed_to_numpy(result: Any) -> Any:
+    """What is there after the failure, which is told first."""
+    with pytest.raises(ValueError, match="the first tile"):
+        xd.to_numpy(result)
+    return xd.to_numpy(result)
+
+
+def split(got: np.ndarray, right: Any) -> tuple[int, int]:
+    """How many elements from the first one on are marked, and how many there are; the others are right."""
+    got = np.atleast_1d(got)
+    first = next((n for n, element in enumerate(got) if not holds_nothing_plausible(element)), len(got))
+    np.testing.assert_array_equal(got[first:], np.broadcast_to(right, got.shape)[first:])
+    return first, len(got)
+
+
+NUMBERS = "float16 float32 float64 complex64 complex128 int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_the_part_of_a_failed_tile_holds_no_plausible_number(dtype: str, cpus: int) -> None:
+    @kernel("x[i] -> y[i]")
+    def body(xp, tile, x):
+        fails_in_the_first_tile(tile)
+        return x
+
+    marked, count = split(failed_to_numpy(body(cupynumeric.ones(CELLS, dtype=dtype))), 1)
+    assert 0 < marked < count, "the other tiles are right"
+
+
+def test_the_array_of_out_and_one_that_is_updated(cpus: int) -> None:
+    @kernel("x[i] -> y[i]")
+    def body(xp, tile, x):
+        fails_in_the_first_tile(tile)
+        return x
+
+    @kernel("u[i] -> u[i]")
+    def update(xp, tile, u):
+        u += 1
+        fails_in_the_first_tile(tile)
+        return u
+
+    for dtype, given in [("float64", "float32"), ("int64", "int8"), ("float64", "complex64")]:
+        out = cupynumeric.full(CELLS, 5, dtype=given)
+        body(cupynumeric.ones(CELLS, dtype=dtype), out=out)
+        marked, count = split(failed_to_numpy(out), 1)
+        assert 0 < marked < count
+    u = cupynumeric.ones(CELLS)
+    update(u)
+    marked, count = split(failed_to_numpy(u), 2)
+    assert 0 < marked < count, "nor what a tile was before it failed"
+
+
+def test_failed_parts_of_other_axes(cpus: int) -> None:
+    @kernel("x[i], y[j] -> z[i,j], t[j,i]")
+    def outer(xp, tile, x, y):
+        fails_in_the_first_tile(tile)
+        z = x[:, None] * y[None, :]
+        return z, z.T
+
+    @kernel("u[i-1..i+1, :] -> v[i, :]", boundary="edge")
+    def halo(xp, tile, u):
+        fails_in_the_first_tile(tile)
+        return u[1:-1]
+
+    @kernel("x[i] -> y[3*i]")
+    def blocks(xp, tile, x):
+        fails_in_the_first_tile(tile)
+        return xp.repeat(x, 3)
+
+    ones = cupynumeric.ones(CELLS)
+    z, t = failed_to_numpy(outer(ones, ones))
+    np.testing.assert_array_equal(z, t.T)
+    found = [split(row, 1)[0] > 0 for row in t.T]
+    assert found == sorted(found, reverse=True)
+    assert found[0]
+    got = failed_to_numpy(halo(cupynumeric.ones((CELLS, 3))))
+    assert 0 < split(got[:, 0], 1)[0] < CELLS
+    marked, count = split(failed_to_numpy(blocks(ones)), 1)
+    assert 0 < marked < count
+    assert marked % 3 == 0
+
+
+REDUCED = [
+    *[(op, dtype) for op in ("sum", "prod") for dtype in NUMBERS[:5]],
+    *[(op, dtype) for op in ("max", "min") for dtype in NUMBERS[:3]],
+]
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize(("op", "dtype"), REDUCED)
+def test_a_failed_tile_makes_a_reduction_of_floats_nan(op: str, dtype: str, deterministic: bool, cpus: int) -> None:
+    @kernel(f"A[i, j] -> {op} r[i], {op} s[]", dtype=("A", "A"), deterministic=deterministic)
+    def body(xp, tile, A):
+        fails_in_the_first_tile(tile)
+        part = getattr(xp, op)(A, axis=1)
+        return part, getattr(xp, op)(part)
+
+    r, s = failed_to_numpy(body(cupynumeric.ones((CELLS, 2), dtype=dtype)))
+    assert holds_nothing_plausible(np.asarray(s))
+    marked, count = split(r, 2 if op == "sum" else 1)
+    assert 0 < marked < count
+
+
+def test_a_failed_tile_and_what_accumulates(cpus: int) -> None:
+    @kernel(constraints=[broadcast("s", "m")])
+    def adds(xp, tile, x: xd.In, s: Reduce["sum"], m: Reduce["max"]):
+        s[...], m[...] = xp.sum(x), xp.max(x)
+        if tile.start(("x", 0)) == 0 and tile.total(("x", 0)) > 1:
+            raise ValueError("the first tile")
+
+    s, m = cupynumeric.full(2, 3.0), cupynumeric.full(2, 7.0)
+    adds(cupynumeric.ones(CELLS), s, m)
+    for got in failed_to_numpy((s, m)):
+        assert holds_nothing_plausible(got)
+
+
+@pytest.mark.parametrize(("dtype", "other"), [("float64", "int32"), ("complex64", "uint8")])
+def test_folds_of_which_a_tile_is_missing(dtype: str, other: str, cpus: int) -> None:
+    @kernel("A[i, :k] -> fold r[:k], fold t[:k]", fold=lambda xp, a, b: b, dtype=(dtype, other))
+    def body(xp, tile, A):
+        fails_in_the_first_tile(tile)
+        return A[0], A[0]
+
+    for got in failed_to_numpy(body(cupynumeric.ones((CELLS, 3)))):
+        assert holds_nothing_plausible(got)
+
+
+def test_a_fold_whose_merge_fails_and_a_body_that_did_not_run(cpus: int) -> None:
+    def merge(xp, a, b):
+        raise ValueError("the first tile")
+
+    y = kernel("x[i] -> fold y[]", fold=merge, dtype="x")(lambda xp, x: xp.sum(x))(cupynumeric.ones(CELLS))
+    if releases.MOST_UNBOUND > 1:
+        assert holds_nothing_plausible(failed_to_numpy(y))
+    three = kernel("x[i] -> y[i], max m[], sum s[]", dtype=("x",) * 3)(lambda xp, x, p: (x, xp.max(x), xp.sum(x)))
+    made = three(cupynumeric.ones(CELLS), Poisoned())
+    with pytest.raises(ValueError, match="poisoned"):
+        xd.synchronize()
+    for got in xd.to_numpy(made):
+        assert holds_nothing_plausible(got)
+
+
+def test_a_kernel_in_one_piece_and_results_without_axes(cpus: int) -> None:
+    @kernel("x[:n] -> s[], k[], y[:n]", dtype=("float64", "int64", "x"))
+    def body(xp, x):
+        raise ValueError("the first tile")
+
+    for got in failed_to_numpy(body(cupynumeric.ones(3))):
+        assert holds_nothing_plausible(got)
+
+
+def test_failures_that_a_scope_carries_or_forgets(cpus: int) -> None:
+    @kernel("x[i] -> y[i], max m[], fold f[]", fold=lambda xp, a, b: b, dtype=("x",) * 3)
+    def body(xp, tile, x):
+        fails_in_the_first_tile(tile)
+        return x, xp.max(x), xp.sum(x)
+
+    for mode in (lg.ExceptionMode.DEFERRED, lg.ExceptionMode.IGNORED):
+        deferred = mode == lg.ExceptionMode.DEFERRED
+        with (
+            pytest.raises(ValueError, match="the first tile") if deferred else contextlib.nullcontext(),
+            lg.Scope(exception_mode=mode),
+        ):
+            y, m, f = body(cupynumeric.ones(CELLS))
+        y, m, f = xd.to_numpy((y, m, f))
+        marked, count = split(y, 1)
+        assert 0 < marked < count
+        assert holds_nothing_plausible(m)
+        assert holds_nothing_plausible(f)
+
+
+def test_what_is_made_of_a_failed_result_is_nan_too(cpus: int) -> None:
+    x = failing(cupynumeric.arange(float(CELLS)), "as itself", -1)
+    for _ in range(3):
+        x = failing(x, "as itself", None)
+    total = kernel("x[i] -> max y[]")(lambda xp, x: xp.max(x))(x)
+    assert str(raised()) == "plain"
+    assert np.isnan(xd.to_numpy(total + 1))
+
+
+# -- when failures are told, for all kernels ------------------------------------------------------------
+
+
+def test_settings_say_when_failures_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = cupynumeric.ones(3)
+    strict = kernel("x[i] -> y[i]", dtype="x", on_error="immediate")(failing.__wrapped__)
+    with xd.settings(on_error="immediate"):
+        with pytest.raises(ValueError, match="plain"):
+            failing(x, "as itself", -1)
+        with xd.settings(on_error="deferred"):
+            strict(x, "as itself", -1)
+        assert str(raised()) == "plain"
+    failing(x, "as itself", -1)
+    assert str(raised()) == "plain"
+    with pytest.raises(ValueError, match="plain"):
+        strict(x, "as itself", -1)
+    monkeypatch.setitem(xd.settings._process, "on_error", None)
+    xd.settings.on_error = "immediate"
+    with pytest.raises(ValueError, match="plain"):
+        failing(x, "as itself", -1)
+    xd.settings.on_error = "deferred"
+    strict(x, "as itself", -1)
+    assert str(raised()) == "plain"
+    later_results_are_right()
+
+
+def test_immediate_failures_of_calls_that_launch_several_tasks() -> None:
+    """The library's own launches wait for nothing, and the call that failed is the one that raises."""
+
+    @kernel("x[i] -> max y[], fold z[]", fold=lambda xp, a, b: b, dtype=("x", "x"))
+    def body(xp, x, bad):
+        if bad:
+            raise ValueError("at once")
+        return xp.max(x), xp.sum(x)
+
+    x = cupynumeric.ones(CELLS)
+    with forced_tiles(2), xd.settings(on_error="immediate"):
+        body(x, False)
+        with pytest.raises(ValueError, match="at once"):
+            body(x, True)
+        later_results_are_right()
+
+
+@pytest.mark.parametrize("value", ["immediate", "deferred", ""])
+def test_the_environment_says_when_failures_are_told(value: str) -> None:
+    done = run_python(
+        "import xpdispatch as xd, cupynumeric\n"
+        "body = xd.kernel('x[i] -> y[i]', dtype='x')(lambda xp, x: 1 / 0)\n"
+        "try:\n    body(cupynumeric.ones(3))\n    print('returned', flush=True)\n"
+        "except ZeroDivisionError:\n    print('raised', flush=True)\n",
+        XPDISPATCH_ON_ERROR=value,
+    )
+    assert done.stdout.split()[-1] == ("raised" if value == "immediate" else "returned"), done.stderr
+    assert done.returncode == (value != "immediate")
+
+
+# -- results as NumPy arrays ----------------------------------------------------------------------------
+
+
+def test_to_numpy_looks_at_failures_first() -> None:
+    good, bad = failing(cupynumeric.ones(3), "as itself", None), failing(cupynumeric.ones(3), "as itself", -1)
+    with pytest.raises(ValueError, match="plain"):
+        xd.to_numpy(good)
+    assert np.isnan(xd.to_numpy(bad)).all()
+    ours = np.ones(3)
+    failing(cupynumeric.ones(3), "as itself", -1)
+    assert xd.to_numpy(ours) is ours, "NumPy's own wait for nothing"
+    with pytest.raises(ValueError, match="plain"):
+        xd.to_numpy((ours, good))
+    first, second = xd.to_numpy((ours, good))
+    assert first is ours
+    assert type(second) is np.ndarray
+    assert second.tolist() == [2.0] * 3
+    good[0] = 7.0
+    assert second[0] == 2.0, "a copy"
+    assert second.flags.writeable
+    later_results_are_right()
+
+
+def test_to_numpy_of_stores_views_and_numbers_without_axes() -> None:
+    x = cupynumeric.arange(6.0).reshape(2, 3)
+    (array,) = x.__legate_data_interface__["data"].values()
+    expected = np.arange(6.0).reshape(2, 3)
+    for given, wanted in [
+        (array, expected),
+        (getattr(array, "data", array), expected),
+        (x.T, expected.T),
+        (x[:, 1:], expected[:, 1:]),
+        (cupynumeric.broadcast_to(cupynumeric.ones(3), (2, 3)), np.ones((2, 3))),
+        (cupynumeric.zeros(()), np.zeros(())),
+        (kernel("x[i, j] -> sum s[]")(lambda xp, x: xp.sum(x))(x), np.asarray(15.0)),
+    ]:
+        got = xd.to_numpy(given)
+        assert type(got) is np.ndarray
+        np.testing.assert_array_equal(got, wanted)
+
+
+# -- bodies that touch Legate ---------------------------------------------------------------------------
+
+REBOUND = """
+import types, functools, xpdispatch as xd, cupynumeric
+w, here, made, listed = 2.0, types.ModuleType("here"), types.SimpleNamespace(w=2.0), [2.0]
+here.w, keyed = 2.0, {{"w": 2.0, "other": cupynumeric.ones(4)}}
+class Sim:
+    def __init__(self): self.w, self.other = 2.0, cupynumeric.ones(4)
+    def scaled(self, x): return x * self.w
+    def __call__(self, x): return self.scaled(x)
+sim = Sim()
+def helper(x): return deeper(x)
+def deeper(x): return x * w
+def closure():
+    v = 2.0
+    def rebind(new):
+        nonlocal v
+        v = new
+    return (lambda xp, x: x * v), rebind
+around, rebind = closure()
+body = xd.kernel("x[i] -> y[i]", dtype="x")({body})
+y = body(cupynumeric.ones(4))
+xd.synchronize()
+assert float(y[0]) == 2.0
+array = cupynumeric.ones(4)
+w, here.w, made.w, listed[0], keyed["w"], sim.w = (array,) * 6
+rebind(array)
+body(cupynumeric.ones(4))
+try:
+    xd.synchronize()
+except xd.ArgumentError as error:
+    print(error, flush=True)
+w = here.w = made.w = listed[0] = keyed["w"] = sim.w = 2.0
+rebind(2.0)
+assert float(body(cupynumeric.ones(4))[0]) == 2.0
+xd.synchronize()
+print("alive", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ("lambda xp, x: x * w", "w"),
+        ("lambda xp, x: sum(x * w for _ in range(1))", "w"),
+        ("around", "v"),
+        ("lambda xp, x: x * here.w", "here.w"),
+        ("lambda xp, x: x * made.w", "made.w"),
+        ("lambda xp, x: x * listed[0]", "listed[0]"),
+        ("lambda xp, x: x * keyed['w']", "keyed['w']"),
+        ("lambda xp, x: helper(x)", "w"),
+        ("lambda xp, x: sim.scaled(x)", "sim.scaled.__self__.w"),
+        ("lambda xp, x: sim(x)", "sim.__call__.__self__.scaled.__self__.w"),
+        ("functools.partial(lambda xp, x, s: x * s.w, s=sim)", "partial.keywords['s'].w"),
+    ],
+)
+def test_a_variable_that_holds_a_legate_array_after_a_first_call(body: str, name: str) -> None:
+    done = run_python(REBOUND.format(body=body))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"the body reads {name!r}, a Legate array of the surrounding program" in done.stdout
+    assert done.stdout.splitlines()[-1] == "alive"
+
+
+def test_bodies_may_read_what_lies_beside_legate_arrays(cpus: int) -> None:
+    """Of an object, or a dictionary, only that is looked at which the body names."""
+
+    class Sim:
+        def __init__(self) -> None:
+            self.u, self.dt = cupynumeric.ones(CELLS), 2.0
+
+        def step(self, x: Any) -> Any:
+            return x * self.dt
+
+    sim, both = Sim(), {"u": cupynumeric.ones(CELLS), "dt": 2.0}
+    for body in (lambda xp, x: sim.step(x), lambda xp, x: x * sim.dt, lambda xp, x: x * both["dt"]):
+        got = kernel("x[i] -> y[i]", dtype="x")(body)(cupynumeric.ones(CELLS))
+        np.testing.assert_array_equal(xd.to_numpy(got), np.full(CELLS, 2.0))
+
+
+def test_a_body_that_imports_cupynumeric_is_refused() -> None:
+    def body(xp, x):
+        import cupynumeric as inside
+
+        return inside.sin(x)
+
+    with pytest.raises(xd.ArgumentError, match="the body imports cupynumeric, and no task can call cuPyNumeric"):
+        kernel("x[i] -> y[i]", dtype="x")(body)(cupynumeric.ones(3))
+
+
+def test_a_merge_that_reads_a_legate_array_later(cpus: int) -> None:
+    weights = [1.0]
+    made = kernel("x[i] -> fold y[]", fold=lambda xp, a, b: a + b * weights[0], dtype="x")(lambda xp, x: xp.sum(x))
+    assert xd.to_numpy(made(cupynumeric.ones(CELLS))) == CELLS
+    weights[0] = cupynumeric.ones(())
+    made(cupynumeric.ones(CELLS))
+    if releases.MOST_UNBOUND > 1:
+        assert "the body reads 'weights[0]', a Legate array" in str(raised())
+    weights[0] = 1.0
 
 
 # -- many ------------------------------------------------------------------------------------------------

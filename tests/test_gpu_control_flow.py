@@ -210,6 +210,7 @@ def test_a_gpu_task_binds_results_of_unknown_size(fake_cupy: Any) -> None:
     failing = kernel("x[i] -> y[?], n[i]", dtype=("x", "x"))(lambda xp, x: 1 / 0)
     run_leaf(failing, "GPU", [Store(np.ones(5))], [y, Store(n)], [], **call)
     assert [len(r) for r in y.bound] == [2, 0, 0]
+    assert np.isnan(n).all()
     with pytest.raises(ZeroDivisionError):
         fences.synchronize()
 
@@ -281,6 +282,12 @@ def test_partial_results_are_put_together_on_the_stream_of_the_second_task(fake_
     make_joiner(made.definition, "GPU")(context)
     fences.synchronize()
     assert total[0] == 36.0
+    given = [Store(places.bound[0]), Store(parts.bound[0])]  # the other tile failed
+    make_joiner(made.definition, "GPU")(
+        context_of(header_of([Store(x)], call), (2, ("script.py", 1), False), given, [Store(total)], [])
+    )
+    fences.synchronize()
+    assert np.isnan(total[0])
     assert not entered
 
 

@@ -365,6 +365,50 @@ def test_images_are_cut_on_legate(on_legate: Engine) -> None:
         xd.synchronize()
 
 
+CHAIN = [xd.image("p", "q"), xd.image("q", "x")]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("some", [1, 2, 7], ids=lambda n: f"{n} in p")
+def test_images_of_few_elements(some: int, dtype: Any, engine: Engine) -> None:
+    """Legate keeps an array of a single element where no image can be made by it."""
+    gather = kernel("p[i], x[:] -> y[i]", constraints=[xd.image("p", "x")])(lambda xp, p, x: xp.take(x, p))
+    rows = kernel("p[i], x[:, :] -> y[i, :]", constraints=[xd.image("p", "x")])(lambda xp, p, x: xp.take(x, p, axis=0))
+    chain = kernel("p[i], q[:], x[:] -> y[i]", constraints=CHAIN)(lambda xp, p, q, x: xp.take(x, xp.take(q, p)))
+    for pointers, extent in product((1, 2, 7), (1, 2, 7)):
+        x = np.arange(1.0, extent + 1)
+        q = (np.arange(pointers) % extent).astype(dtype)
+        p = (np.arange(some) % pointers).astype(dtype)
+        got = chain(*map(engine.put, (p, q, x)))
+        np.testing.assert_array_equal(engine.get(got), x[q[p]])
+        if pointers == extent:
+            np.testing.assert_array_equal(engine.get(gather(*map(engine.put, (p, x)))), x[p])
+            table = np.stack([x, -x], axis=1)[:, : 1 + some % 2]
+            np.testing.assert_array_equal(engine.get(rows(*map(engine.put, (p, table)))), table[p])
+
+
+@pytest.mark.parametrize("elements", [1, 2, 4])
+def test_compressed_rows_of_few_elements(elements: int, engine: Engine) -> None:
+    for rows, columns in product((1, 2, 5), (1, 2, 5)):
+        if elements > rows * columns:
+            continue
+        matrix = np.zeros((rows, columns))
+        matrix.flat[rng.choice(rows * columns, elements, replace=False)] = rng.normal(size=elements)
+        at, places = np.nonzero(matrix)
+        starts = np.searchsorted(at, np.arange(rows + 1))
+        x = rng.normal(size=columns)
+        got = product_of(*map(engine.put, (starts, places, matrix[at, places], x)))
+        np.testing.assert_allclose(engine.get(got), matrix @ x, atol=1e-12)
+
+
+def test_one_pointer_in_a_view_or_not(on_legate: Engine) -> None:
+    chain = kernel("p[i], q[:], x[:] -> y[i]", constraints=CHAIN)(lambda xp, p, q, x: x[q[p]])
+    p, x = on_legate.put(np.zeros(7, np.int64)), on_legate.put(np.arange(7.0))
+    several = on_legate.put(np.arange(7))
+    for q in (on_legate.put(np.asarray([3])), several[3:4], on_legate.put(np.asarray([3]))):
+        np.testing.assert_array_equal(on_legate.get(chain(p, q, x)), np.full(7, 3.0))
+
+
 def test_an_image_that_the_checker_finds_wrong() -> None:
     @kernel("p[i], x[:] -> y[i]", constraints=[xd.image("p", "x")])
     def from_the_end(xp, p, x):
@@ -477,3 +521,11 @@ def test_random_numbers_are_those_of_splitmix64() -> None:
     words = _Words(np, {})
     # The first number of Vigna's splitmix64.c with the seed 1234567.
     assert words.mixed(words.number(1234567)[None] + words.step) == 6457827717110365317
+
+
+def test_results_as_numpy_arrays(engine: Engine) -> None:
+    double = kernel("x[i] -> y[i], sum s[]")(lambda xp, x: (2 * x, xp.sum(x)))
+    y, s = xd.to_numpy(double(engine.put(np.arange(5.0))))
+    assert type(y) is np.ndarray
+    np.testing.assert_array_equal(y, 2 * np.arange(5.0))
+    assert s == 10

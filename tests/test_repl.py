@@ -227,7 +227,6 @@ def test_in_a_notebook_the_cell_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_in_real_ipython() -> None:
-    pytest.importorskip("IPython", reason="IPython is not installed: pip install ipython")
     done = run_python(
         "from IPython.core.completer import provisionalcompleter\n"
         "from IPython.core.interactiveshell import InteractiveShell\n"
@@ -250,6 +249,69 @@ def test_in_real_ipython() -> None:
         "Signature:       f(xs, *, out=None)\n"
     ), done.stderr
     assert "return xp.cos(xs)" in done.stdout
+
+
+CELLS = """
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance(colors="nocolor")
+def cell(text):
+    done = shell.run_cell(text, store_history=True)
+    print("ended with", type(done.error_in_exec).__name__, flush=True)
+cell('''import time, numpy as np, xpdispatch as xd, cupynumeric as cn
+@xd.kernel("x[i] -> y[i]", dtype="x")
+def body(xp, x, bad):
+    time.sleep(0.05)
+    if bad:
+        raise ValueError("bad")
+    return x
+''')
+"""
+
+
+@pytest.mark.parametrize(
+    ("cells", "ends", "told"),
+    [
+        (["y = body(cn.ones(3), 1)", "print(xd.to_numpy(y))"], ["ValueError", "NoneType"], 1),
+        (["y = body(cn.ones(3), 1); y = body(cn.ones(3), 0)", "y = body(cn.ones(3), 1)"], ["ValueError"] * 2, 2),
+        (["y = body(cn.ones(3), 0); y", "1 + 1"], ["NoneType"] * 2, 0),
+        (["y = body(cn.ones(3), 1); xd.synchronize()", "1 + 1"], ["ValueError", "NoneType"], 1),
+        (["y = body(cn.ones(3), 1)\n1 / 0", "1 + 1"], ["ZeroDivisionError", "NoneType"], 1),
+        (["y = body(cn.ones(3), 1)\nraise KeyboardInterrupt", "1 + 1"], ["KeyboardInterrupt", "ValueError"], 1),
+        (["y = body(np.ones(3), 1)"], ["ValueError"], 1),
+    ],
+)
+def test_a_cell_ends_with_the_failures_it_left_behind(cells: list[str], ends: list[str], told: int) -> None:
+    done = run_python(CELLS + "".join(f"cell({text!r})\n" for text in cells))
+    assert [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("ended with")] == [
+        "NoneType",
+        *ends,
+    ], done.stdout + done.stderr
+    assert done.stdout.count("\nValueError: bad\n") == told
+    assert done.stdout.count("in kernel 'body', tile i = 0:3 of 3, variant CPU") == told
+    assert "Error in callback" not in done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_failure_in_ipython_s_only_cell_ends_it_with_status_1() -> None:
+    code = (
+        "import xpdispatch as xd, cupynumeric as cn\n"
+        "y = xd.kernel('x[i] -> y[i]', dtype='x')(lambda xp, x: 1 / 0)(cn.ones(3))\n"
+    )
+    done = run_python(
+        "import sys\nfrom IPython import start_ipython\n"
+        f"start_ipython(['--quick', '--no-banner', '--colors=NoColor', '-c', {code!r}])\n"
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count("ZeroDivisionError: division by zero") == 1
+
+
+def test_ipython_that_is_imported_and_runs_no_shell() -> None:
+    done = run_python(
+        "import IPython, xpdispatch as xd, cupynumeric as cn\n"
+        "y = xd.kernel('x[i] -> y[i]', dtype='x')(lambda xp, x: 1 / 0)(cn.ones(3))\n"
+    )
+    assert done.returncode == 1
+    assert "ZeroDivisionError: division by zero" in done.stderr
 
 
 # -- copies and pickles --------------------------------------------------------------------------------------------

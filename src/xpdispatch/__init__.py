@@ -4,7 +4,7 @@ from xpdispatch.arrays.namespaces import namespace_for, register_namespace
 from xpdispatch.calling.decorator import kernel
 from xpdispatch.calling.engines import engine
 from xpdispatch.calling.kernel import Kernel
-from xpdispatch.calling.runtime import array_module, synchronize, timed
+from xpdispatch.calling.runtime import array_module, synchronize, timed, to_numpy
 from xpdispatch.errors import (
     ArgumentError,
     DTypeError,
@@ -68,6 +68,7 @@ __all__ = [
     "synchronize",
     "threads",
     "timed",
+    "to_numpy",
 ]
 
 _startup.install_import_hook()

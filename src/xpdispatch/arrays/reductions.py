@@ -26,6 +26,8 @@ _UFUNCS = {
 _KINDS = {"sum": "iufc", "prod": "iufc", "max": "biuf", "min": "biuf", "any": "b", "all": "b", "xor": "biu"}
 _NAMES = {"b": "bool", "i": "integers", "u": "integers", "f": "floats", "c": "complex numbers"}
 
+_NAN = {"f": np.nan, "c": complex(np.nan, np.nan)}
+
 
 def check_dtype(op: Operator, name: str, dtype: Any) -> None:
     """Refuse a dtype, of any library, that the operator does not combine.
@@ -102,3 +104,30 @@ def from_sort_keys(keys: Any, dtype: np.dtype[Any]) -> Any:
     bits = np.where(keys < 0, keys ^ limits.max, keys)
     nan = (keys == limits.max) | (keys == limits.min)
     return np.where(nan, dtype.type(np.nan), bits.view(dtype))
+
+
+def failed_value(dtype: np.dtype[Any]) -> Any:
+    """What a result holds whose body failed, as a scalar of the dtype; None for bool, which has no value for it."""
+    if dtype.kind in "fc":
+        return dtype.type(_NAN[dtype.kind])
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return dtype.type(limits.min if dtype.kind == "i" else limits.max)
+    return None
+
+
+def failed_partial(op: Operator, dtype: np.dtype[Any], held: np.dtype[Any]) -> Any:
+    """A partial result that makes the whole result NaN, None where there is none, in the dtype in which it is combined.
+
+    Parameters
+    ----------
+    op : str
+    dtype : numpy.dtype
+        Of the partial results.
+    held : numpy.dtype
+        That of their :func:`sort_keys` where these are combined.
+    """
+    if dtype.kind not in "fc":
+        return None
+    nan = failed_value(dtype)
+    return nan if held.kind in "fc" else sort_keys(op, np.asarray(nan))[()]

@@ -91,7 +91,7 @@ def kernel(
         in the order of the tiles. In this process sums always are.
     on_error : {"deferred", "immediate"}, optional
         When an exception in a Legate task reaches the caller: at the next synchronisation point, or in the
-        call itself, which then waits for the task.
+        call itself, which then waits for the task. ``xpdispatch.settings.on_error`` holds for all kernels.
     cut : bool, optional
         Whether large calls on NumPy arrays, and the tiles of Legate's CPU tasks, are cut into smaller tiles that the
         cache holds. Pass False for a body that does much the same work however small its tile is.

@@ -19,6 +19,7 @@ Launching
     ``rects``             pointers in the form that Legate's ``image`` follows
     ``tasks``             the tasks of kernels, registered with Legate
     ``bodies``            what a body must not read inside a task
+    ``cells``             the end of a cell, in IPython and Jupyter
     ``fences``            the thread that may use Legate, waiting, and how far the program may run ahead
     ====================  ============================================================================================
 

@@ -47,7 +47,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 
-from xpdispatch.legate import agreement, fences, leaf
+from xpdispatch.legate import agreement, cells, fences, leaf
 from xpdispatch.legate.bodies import check_bodies
 from xpdispatch.legate.fences import IGNORED, call_site, runtime, synchronize
 from xpdispatch.legate.launch import Launch, check_room, issue, issue_joiner, make_launch
@@ -57,6 +57,7 @@ from xpdispatch.legate.stores import (
     bound,
     check_wrappable,
     check_writable,
+    copied,
     fill,
     hold,
     new_store,
@@ -65,7 +66,7 @@ from xpdispatch.legate.stores import (
     wrap,
 )
 
-__all__ = ["forced_tiles", "machine_here", "prepare", "synchronize"]
+__all__ = ["copied", "forced_tiles", "machine_here", "prepare", "synchronize"]
 
 _launches = count()
 _tells: bool = runtime.config().provenance
@@ -90,6 +91,7 @@ def prepare(call: Call) -> Callable[[Sequence[Any]], list[Any]]:
         Whatever of them does not fit.
     """
     fences.check_thread()
+    cells.watch()
     check_bodies(call.definition)
     runner = _Runner(call)
     return runner if not _tells else runner.told
@@ -180,7 +182,7 @@ class _Runner:
             else _finish(launch, r, results[r], given[r], values[at], self.kind)
             for r, at in enumerate(body.written_at)
         ]
-        if definition.on_error == "immediate":
+        if (settings.on_error or definition.on_error) == "immediate" and definition not in _OWN:
             synchronize()
         return found
 
@@ -471,6 +473,7 @@ def from_keys(xp: Any, keys: Any, dtype: str) -> Any:
 _ASSIGN = define(assign, Signature.parse("src[...] -> dst[...]"), cut=False, guard=False)
 _FOLD = define(fold, Signature.parse("total[...], part[...] -> total[...]"), cut=False, guard=False)
 _FROM_KEYS = define(from_keys, Signature.parse("keys[...] -> values[...]"), cut=False, guard=False)
+_OWN = (_ASSIGN, _FOLD, _FROM_KEYS)
 _runners = BoundedCache()
 """Of these, by definition and by the types and shapes of their stores; at most 256."""
 

@@ -150,6 +150,11 @@ def _fetch() -> None:
         failures.learn([carrier.failure])
 
 
+def may_have_failed() -> bool:
+    """Whether there are launches whose failures nobody has looked for yet, and this thread can wait for them."""
+    return _ahead > 0 and threading.get_ident() == _thread and not streams_strictly()
+
+
 def streams_strictly() -> bool:
     """Whether Legate keeps launches back, so that to wait for them is an error."""
     modes = getattr(lg, "StreamingMode", None)  # since 26.01

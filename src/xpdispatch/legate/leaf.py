@@ -6,9 +6,10 @@ import hashlib
 import marshal
 import math
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any
 from weakref import finalize, ref
@@ -17,10 +18,18 @@ import numpy as np
 
 from xpdispatch.arrays import namespaces
 from xpdispatch.arrays.namespaces import load, namespace_for
-from xpdispatch.arrays.reductions import combine, identity, needs_sort_keys, sort_keys
+from xpdispatch.arrays.reductions import (
+    combine,
+    failed_partial,
+    failed_value,
+    identity,
+    needs_sort_keys,
+    sort_keys,
+)
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.legate import device, failures
 from xpdispatch.legate.alignment import Fit, Recipe
+from xpdispatch.legate.bodies import Surroundings
 from xpdispatch.legate.failures import Failure
 from xpdispatch.legate.releases import data_of
 from xpdispatch.machine.caches import BoundedCache
@@ -161,6 +170,8 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
         launch, site_of_call, ignored, inline, scalars = unpacked(sent[1].value())
         if task.site is None:
             task.prepare(definition, variant)
+        assert task.around is not None  # noqa: S101  it is prepared
+        task.around.check()
         if variant == "GPU":
             with device.on_task_stream(variant, context):
                 region, values = task.run(stores, inline, scalars)
@@ -175,6 +186,7 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
         if task is not None and stores:
             region = task.place(stores)
             where += f", tile {describe(task.plan, region)}"
+            _mark_failed(variant, context, task.marked(stores), error)
         failure = _failure(definition, context, error, where, launch, site_of_call, region)
     carried = failure is not None and context.can_raise_exception()  # with it Legate binds all that is unbound
     for _, at in unbound:
@@ -185,6 +197,23 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
             stores[at].create_output_buffer((0,), True)  # noqa: FBT003
     if failure is not None:
         failures.hand_over(failure, context, ignored=ignored)
+
+
+def _mark_failed(
+    variant: str, context: Any, stores: Iterable[tuple[Any, Callable[[Any], Any]]], error: BaseException
+) -> None:
+    """Put in the place of what a failed task was to write what does not read as a plausible number."""
+    try:
+        arrays = load("cupy") if variant == "GPU" else np
+        with device.on_task_stream(variant, context):
+            for store, mark_of in stores:
+                part = view(arrays, store)
+                mark = mark_of(np.dtype(part.dtype))
+                if mark is not None:
+                    part[...] = mark
+    except BaseException as another:  # noqa: BLE001  the exception of the body is the one to be told
+        if isinstance(error, Exception):
+            add_notes(error, [f"its result could not be marked as failed: {type(another).__name__}: {another}"])
 
 
 def _failure(
@@ -228,7 +257,8 @@ class Task:
         plan, recipe = self.plan, self.recipe = header.plan, header.recipe
         self.header = header
         self.site: Site | None = None
-        hows = [fit.how for fit in (*recipe.operands, *recipe.results)]
+        self.around: Surroundings | None = None
+        hows = self.hows = [fit.how for fit in (*recipe.operands, *recipe.results)]
         count = self.count = len(recipe.operands)
         grid = [] if recipe.grid is None else [len(hows)]
         rects = len(hows) + len(grid)
@@ -278,6 +308,7 @@ class Task:
         self.cutter = Cutter(definition, site, None, header.operands, header.dtypes) if numpy else None
         self.strategy = on_the_whole(definition, site, AT_ONCE)
         self.choices = BoundedCache()
+        self.around = Surroundings(site.function)
         self.site = site
 
     def stores(self, context: Any) -> list[Any]:
@@ -292,6 +323,17 @@ class Task:
             for n, argument in zip(self.folded, context.reductions, strict=True):
                 found[n] = data_of(argument)
         return found
+
+    def marked(self, stores: Sequence[Any]) -> Iterator[tuple[Any, Callable[[Any], Any]]]:
+        """The stores of results that tell of a failure themselves, and what they then hold, by dtype."""
+        for r, layout in enumerate(self.plan.results):
+            n = self.count + r
+            if self.hows[n] in _NO_VIEW:
+                continue
+            if layout.op is None:
+                yield stores[n], failed_value
+            else:
+                yield stores[n], partial(failed_partial, layout.op, self.header.dtypes[r])
 
     def place(self, stores: Sequence[Any]) -> Bounds:
         """The tile."""
@@ -411,10 +453,13 @@ def make_joiner(definition: Definition, variant: str) -> Callable[[Any], None]:
             launch, site_of_call, ignored = pickle.loads(context.scalars[1].value())
             header = header_of(context.scalars[0].value())
             site = _site(definition, variant, header)
+            if definition.body.merge is not None:
+                Surroundings(definition.body.merge).look()
             with np.errstate(all="ignore"), device.on_task_stream(variant, context):
                 _put_together(header, site, [data_of(s) for s in context.inputs], [data_of(s) for s in context.outputs])
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             where = f"kernel {name!r}, variant {variant}"
+            _mark_failed(variant, context, [(data_of(s), failed_value) for s in context.outputs], error)
             failure = _failure(definition, context, error, where, launch, site_of_call, ())
         if failure is not None:
             failures.hand_over(failure, context, ignored=ignored)
@@ -434,7 +479,6 @@ def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Se
     for r, elements, store in zip(header.recipe.gathered, parts, outputs, strict=True):
         layout = plan.results[r]
         target = results[r] = view(arrays, store).reshape(layout.shape)
-        # Where every tile failed there is nothing; the failure is told elsewhere.
         target[...] = 0 if layout.op in (None, "fold") else identity(layout.op, np.dtype(elements.dtype))
         first, values = 0, []
         for region in regions:
@@ -447,6 +491,25 @@ def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Se
             else:
                 combine(layout.op, part_of(target, layout, region, whole(plan)), value)
     gathered.finish(site, results, whole(plan))
+    if sum(map(_volume, regions)) < math.prod(plan.extents):  # of tiles that failed there is nothing
+        for r in header.recipe.gathered:
+            mark = failed_value(np.dtype(results[r].dtype))
+            if mark is not None:
+                results[r][arrays.asarray(_incomplete(plan, plan.results[r], regions))] = mark
+
+
+def _volume(region: Iterable[tuple[int, int]]) -> int:
+    return math.prod(stop - start for start, stop in region)
+
+
+def _incomplete(plan: Plan, layout: Layout, regions: Sequence[Bounds]) -> Any:
+    """For each element of a result whether tiles are missing of which it is made."""
+    inner = [i for i in range(len(plan.extents)) if i not in layout.axes]
+    missing = np.full(tuple(int(n or 0) for n in layout.shape), math.prod(plan.extents[i] for i in inner))
+    for region in regions:
+        part = part_of(missing, layout, region, whole(plan))
+        part -= _volume(region[i] for i in inner)
+    return missing > 0
 
 
 def _borders(arrays: Any, store: Any, fit: Fit, dtype: np.dtype[Any]) -> Any:

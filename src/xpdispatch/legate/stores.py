@@ -54,8 +54,13 @@ class Held(NamedTuple):
 
     @property
     def followable(self) -> bool:
-        """Whether Legate can take the elements for pointers."""
-        return self.store is not None and self.dtype == np.int64 and not self.store.transformed
+        """Whether Legate can take the elements for pointers; a single one can lie where it makes no image by it."""
+        return (
+            self.store is not None
+            and self.dtype == np.int64
+            and math.prod(self.shape) != 1
+            and not self.store.transformed
+        )
 
     def to_send(self) -> Any:
         """What goes with the scalars; None for a store."""
@@ -294,6 +299,14 @@ def wrap(store: Any, kind: str) -> Any:
 def to_numpy(store: Any, shape: Shape) -> np.ndarray[Any, Any]:
     """A store's content as a NumPy array, to be read at once; waits."""
     return np.asarray(store.get_physical_store()).reshape(shape)
+
+
+def copied(array: Any) -> np.ndarray[Any, Any]:
+    """The elements of a cuPyNumeric array or a Legate store as a NumPy array of its own; waits."""
+    if _has_cupynumeric() and isinstance(array, load("cupynumeric").ndarray):
+        return np.asarray(array).copy()
+    store = store_of("array", array)
+    return to_numpy(store, tuple(store.shape)).copy()
 
 
 def memory_limit() -> tuple[int, str]:

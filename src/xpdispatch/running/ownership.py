@@ -54,7 +54,7 @@ class Known(NamedTuple):
             return True
         for look, seen in self.reads:
             now = look()
-            if now is not seen and not _is_constant(now):
+            if now is not seen and not is_constant(now):
                 return True
             if _is_array(now) and (value is now or library_of(now) != library or share_memory(library, value, now)):
                 return True
@@ -67,7 +67,7 @@ AT_ONCE = Known(keeps=False)
 
 def known_to(function: Callable[..., Any], scalars: Sequence[Any], xp: Any) -> Known:
     """What a body can reach, given scalars of these types."""
-    if _root(getattr(xp, "__name__", "")) not in _LIBRARIES or not all(map(_is_constant, scalars)):
+    if not is_of_library(getattr(xp, "__name__", "")) or not all(map(is_constant, scalars)):
         return Known(keeps=True)
     reads: list[tuple[Look, Any]] = []
     if not _is_harmless(None, function, reads, set()):
@@ -75,7 +75,7 @@ def known_to(function: Callable[..., Any], scalars: Sequence[Any], xp: Any) -> K
     return Known(keeps=False, reads=tuple(reads))
 
 
-def _is_constant(value: Any) -> bool:
+def is_constant(value: Any) -> bool:
     """Whether no value of this type has a place for an array."""
     kind = type(value)
     if issubclass(kind, enum.Enum):
@@ -95,11 +95,11 @@ def _is_harmless(look: Look | None, value: Any, reads: list[tuple[Look, Any]], s
     """
     if look is not None:
         reads.append((look, value))
-    if _is_constant(value) or id(value) in seen:
+    if is_constant(value) or id(value) in seen:
         return True
     seen.add(id(value))
     if isinstance(value, ModuleType):
-        return _root(value.__name__) in _LIBRARIES
+        return is_of_library(value.__name__)
     if _is_array(value):
         if look is None:
             reads.append((lambda: value, value))
@@ -109,7 +109,7 @@ def _is_harmless(look: Look | None, value: Any, reads: list[tuple[Look, Any]], s
         return all(_is_harmless(None, part, reads, seen) for part in parts)
     if isinstance(value, FunctionType):
         # By where it was made: functools.wraps gives a function the module of another.
-        if _root(value.__globals__.get("__name__") or "") in _LIBRARIES:
+        if is_of_library(value.__globals__.get("__name__") or ""):
             return True
         return all(_is_harmless(*read, reads, seen) for read in _read_by(value))
     if isinstance(value, type | np.ufunc | BuiltinFunctionType | MethodDescriptorType):
@@ -117,7 +117,7 @@ def _is_harmless(look: Look | None, value: Any, reads: list[tuple[Look, Any]], s
         own = bound is None or isinstance(bound, ModuleType)  # and not a method of a list or an array
         if value.__name__ in _ANYTHING:
             return False
-        return own and _root(getattr(value, "__module__", None) or "numpy") in _LIBRARIES
+        return own and is_of_library(getattr(value, "__module__", None) or "numpy")
     if _root(type(value).__module__) == "xpdispatch" and type(value) is not _Unknown:
         # Kernels hand on nothing that they keep, but a body may call another one's body, or read what was put there.
         body = getattr(value, "__wrapped__", None)
@@ -168,7 +168,7 @@ def _code_reads(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...], bool]
         if name in ("LOAD_GLOBAL", "LOAD_NAME"):
             names[step.argval] = None
         elif name == "IMPORT_NAME":
-            stores |= _root(step.argval) not in _LIBRARIES
+            stores |= not is_of_library(step.argval)
         elif name.startswith(("LOAD_", "COPY_")) and step.argval in code.co_freevars:
             cells[step.argval] = None
         elif name == "STORE_DEREF":
@@ -181,6 +181,11 @@ def _code_reads(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...], bool]
             cells |= dict.fromkeys(c for c in inner_cells if c in code.co_freevars)
             stores |= inner_stores
     return tuple(names), tuple(cells), stores
+
+
+def is_of_library(module: str) -> bool:
+    """Whether a module is of a package whose functions keep no array that they return."""
+    return _root(module) in _LIBRARIES
 
 
 def _root(module: str) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
-from campaign.arrays import DTYPES, LAYOUTS
+from campaign.arrays import DTYPES, LAYOUTS, SUBCLASS
 from campaign.calls import ENGINES, LIBRARIES, can_run_on
-from campaign.drawing import CELLS, WRONG, program
+from campaign.drawing import CELLS, KEPT, WRONG, program
 from campaign.outcomes import check
 from campaign.programs import MODES
 from campaign.shrinking import shrunk
@@ -63,8 +63,9 @@ def test_every_kind_of_program_is_drawn() -> None:
     results = ("?", "in place", "buffer", "returned", ":n", ":EXPR", "bare :", "k*i", "dtype=")
     operators = ("none", "sum", "prod", "max", "min", "any", "all", "xor", "fold")
     wanted = [("axis", a) for a in axes] + [("result", r) for r in results] + [("operator", o) for o in operators]
-    wanted += [("dtype", d) for d in DTYPES] + [("layout", n) for n in LAYOUTS] + [("boundary", m) for m in MODES]
-    wanted += [("wrong", w) for w in WRONG] + [("cells", c) for c in CELLS] + [("option", "fuse=False")]
+    wanted += [("dtype", d) for d in DTYPES] + [("boundary", m) for m in MODES]
+    wanted += [("layout", n) for n in (*LAYOUTS, SUBCLASS)]
+    wanted += [("wrong", w) for w in WRONG] + [("cells", c) for c in (*CELLS, KEPT)] + [("option", "fuse=False")]
     assert {w: drawn[w] for w in wanted if drawn[w] < 3} == {}
 
 

@@ -26,6 +26,16 @@ LAYOUTS = (
     "inside",
 )
 
+SUBCLASS = "subclass"
+"""A layout as well: arrays of NumPy's whose own arithmetic is another, which no body may meet."""
+
+
+class Odd(np.ndarray):
+    """An array with which nothing can be computed."""
+
+    def __array_ufunc__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("a body got what it must not get")
+
 
 def values(seed: int, dtype: str, shape: tuple[int, ...], *, special: bool = False) -> np.ndarray:
     """Small integers in any dtype; with `special`, floats have NaN, infinities, -0.0 and subnormals among them."""
@@ -46,6 +56,8 @@ def values(seed: int, dtype: str, shape: tuple[int, ...], *, special: bool = Fal
 def laid_out(array: np.ndarray, layout: str) -> np.ndarray:
     """The same values, but for ``"broadcast"``, in another memory layout; 0-d arrays have few."""
     last = array.ndim - 1
+    if layout == SUBCLASS:
+        return array.copy().view(np.matrix if array.ndim == 2 else Odd)
     if layout == "swapped":
         return array.astype(array.dtype.newbyteorder())
     if layout == "read-only":

@@ -31,7 +31,7 @@ WIDER = {"i": "int64", "u": "float64", "f": "float64", "c": "complex128"}
 
 def make_kernel(program: Program) -> Any:
     """The kernel; wrong notations and options are refused here."""
-    scope: dict[str, Any] = {"np": np, "kernel": xd.kernel, "Boom": Boom, "Gone": Gone, "Stuck": Stuck}
+    scope: dict[str, Any] = {"np": np, "kernel": xd.kernel, "Boom": Boom, "Gone": Gone, "Stuck": Stuck, "kept": {}}
     exec(source.body(program) + source.merge(program), scope)
     text, notation = source.kernel(program), program.notation
     rng = Random(program.place)

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import COMPLEX, DTYPES, LAYOUTS, LONG, PLACES
+from .arrays import COMPLEX, DTYPES, LAYOUTS, LONG, PLACES, SUBCLASS
 from .programs import MODES, Ax, Operand, Program, Result, dtypes_of
 
 EXTENTS = (0, 1, 1, 2, 3, 4, 5, 7, 8, 11, 13)
 HALOS = ((1, 1), (0, 1), (2, 0), (1, 3), (2, 2))
 CELLS = ("in place", "assigned", "cast", "clip", "error state", "square")
+KEPT = "kept"  # a body keeps what it makes, and returns a view of it
 WRONG = (
     *("raises everywhere", "raises in one tile", "raises in one tile", "raises no Exception", "cannot be pickled"),
     *("writes an operand", "dtype by tile", "returns None", "returns text", "returns a list"),
@@ -72,6 +73,9 @@ def program(seed: int) -> Program:
     fixed = not any(r.unknown or r.op == "fold" or r.tail == "bare" for r in results)
     if n_from == "scalar" and not any(r.tail == "expr" for r in results):
         n_from = ""
+    last = _Choice(seed + 2**41)
+    operands = tuple(_as_subclass(last, o) if o.kind == "array" else o for o in operands)
+    results = [_as_subclass(last, r) for r in results]
     return Program(
         seed=seed,
         indices=tuple(rng.indices.items()),
@@ -100,8 +104,12 @@ def program(seed: int) -> Program:
         factor=rng.choice((1, 2, 4, 7)),
         wrong=rng.choice(WRONG) if rng.chance(0.2) else "",
         place=rng.randrange(2**31),
-        cells=tuple(more.sample(CELLS, more.choice((1, 2, 4)))) if more.chance(0.5) else (),
+        cells=(*(more.sample(CELLS, more.choice((1, 2, 4))) if more.chance(0.5) else ()), *[KEPT] * last.chance(0.15)),
     )
+
+
+def _as_subclass(rng: _Choice, array: Any) -> Any:
+    return replace(array, layout=SUBCLASS) if array.layout == "plain" and rng.chance(0.1) else array
 
 
 def _operand(rng: _Choice, name: str, boundary: dict[str, Any]) -> Operand:

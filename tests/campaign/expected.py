@@ -37,7 +37,7 @@ def expected(program: Program) -> Expected:
     right = program
     if program.empty:
         right = replace(program, indices=tuple((i, max(1, e)) for i, e in program.indices))
-    given = {k: np.asarray(v) if isinstance(v, np.generic) else v for k, v in arguments(right).items()}
+    given = {k: np.asarray(v) if isinstance(v, np.generic | np.ndarray) else v for k, v in arguments(right).items()}
     for o, dtype in zip(right.operands, dtypes_of(right.operands), strict=True):
         if o.kind == "number":
             given[o.name] = np.asarray(given[o.name], dtype)

@@ -51,15 +51,25 @@ def check(program: Program, engines: tuple[str, ...] = ENGINES, count: Count = l
             fits = program.wrong in ("letters", "boundary", "operator") and isinstance(error, XPDispatchError)
             return None if fits else Failure("decorator", type(error).__name__, str(error))
         calls = [(p, expected(p)) for p in (program, program.with_other_values())]  # the second is prepared already
-        for engine in [e for e in engines if can_run_on(e, program)]:
+        for engine in (e for e in engines if can_run_on(e, program)):
+            earlier: list[tuple[np.ndarray, np.ndarray]] = []
             for same, answer in calls:
-                failure = _check_on(engine, same, kernel, answer, count)
+                failure = _check_on(engine, same, kernel, answer, count, earlier)
                 if failure is not None:
                     return failure
+            if not all(np.array_equal(x, before, equal_nan=x.dtype.kind in "fc") for x, before in earlier):
+                return Failure(engine, "changed result", "a later call changed what an earlier one had returned")
     return None
 
 
-def _check_on(engine: str, program: Program, kernel: Any, answer: Expected, count: Count) -> Failure | None:
+def _check_on(
+    engine: str,
+    program: Program,
+    kernel: Any,
+    answer: Expected,
+    count: Count,
+    earlier: list[tuple[np.ndarray, np.ndarray]],
+) -> Failure | None:
     args = arguments(program)
     given = arrays_for_results(program, args, answer)
     if program.wrong:
@@ -81,6 +91,7 @@ def _check_on(engine: str, program: Program, kernel: Any, answer: Expected, coun
     if program.wrong:
         return None
     problem = _difference(program, answer, got)
+    earlier += [(x, x.copy()) for x in got if isinstance(x, np.ndarray)]
     if problem:
         return Failure(engine, "wrong answer", problem)
     for name, array in before.items():

@@ -115,6 +115,9 @@ def _v(p: Program, xp: str) -> Iterator[str]:
 def _done_to_cells(p: Program, how: str, xp: str) -> Iterator[str]:
     """What keeps ``v`` in its dtype, and its numbers small."""
     number = p.kind != "b"
+    if how == "kept" and xp == "xp":
+        yield "kept[id(v)] = v"
+        yield "v = kept[id(v)][...]"
     if how == "in place":
         yield f"c_0 = v {'*' if number else '&'} v"
         yield "c_1 = c_0"
@@ -311,6 +314,7 @@ def snippet(p: Program) -> str:
             "from campaign.arrays import make",
             "from campaign.raised import Boom, Gone, Stuck",
             "from xpdispatch import kernel\n",
+            "kept = {}\n",
             *(part for part in (body(p), merge(p), oracle(p)) if part),
             f"made = {kernel(p)}",
             f"arguments = dict({', '.join(f'{k}={v}' for k, v in arguments(p).items())})",

@@ -821,3 +821,21 @@ def test_memory_as_far_as_old_releases_tell(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LEGATE_CONFIG", "--sysmem 50 --cpus 2 --sysmem=100")
     assert releases.memory("sysmem") == 100 * 2**20
     assert releases.memory("fbmem") == 0
+
+
+def test_a_body_keeps_what_it_makes_and_runs_again() -> None:
+    """What it kept while it was traced is looked through before each task, as all that a body reads."""
+    kept: dict[int, Any] = {}
+
+    @kernel("x[i] -> y[i]")
+    def squared(xp, x):
+        y = x * x
+        kept[id(y)] = y
+        return kept[id(y)][...]
+
+    for n in range(4):
+        x = np.arange(40.0) + n
+        with forced_tiles():
+            got = squared(cupynumeric.array(x))
+            xd.synchronize()
+        np.testing.assert_array_equal(np.asarray(got), x * x)

@@ -31,6 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m campaign", description=__doc__)
     parser.add_argument("--local", type=int, default=20_000, help="programs in this process")
     parser.add_argument("--legate", type=int, default=2_000, help="how many of them also run on Legate")
+    parser.add_argument("--engine", choices=ENGINES, help="all programs, on this engine alone")
     parser.add_argument("--stress", type=int, default=100, help="chains of launches on Legate, failing ones among them")
     parser.add_argument("--seed", type=int, default=0, help="of the first program; the others follow")
     parser.add_argument("--only", type=int, metavar="SEED", help="one program: show its source and run it")
@@ -50,7 +51,7 @@ def main() -> int:
         if options.log:
             options.log.write_text(f"{seed}\n")
         on_legate = n * options.legate // options.local < (n + 1) * options.legate // options.local
-        engines = ENGINES if on_legate else ENGINES[:-1]
+        engines = (options.engine,) if options.engine else ENGINES if on_legate else ENGINES[:-1]
         faulthandler.dump_traceback_later(HANGS, exit=True)
         made = program(seed)
         covered.update(made.features())
@@ -63,7 +64,7 @@ def main() -> int:
                 break
         if (n + 1) % 1000 == 0:
             print(f"{n + 1} programs, {len(failed)} failures, {time.monotonic() - began:.0f} s", flush=True)
-    for n in range(options.stress if options.legate else 0):
+    for n in range(options.stress if options.legate and not options.engine else 0):
         faulthandler.dump_traceback_later(HANGS, exit=True)
         covered.update([("stress on Legate", f"{stress(options.seed + n)} failing launches")])
         faulthandler.cancel_dump_traceback_later()

@@ -16,6 +16,7 @@ from xpdispatch.errors import ArgumentError
 from xpdispatch.planning.closures import constants_in, imports_in, lookups, names_in
 from xpdispatch.planning.definition import Definition
 from xpdispatch.running.ownership import is_constant, is_of_library
+from xpdispatch.running.tracing import Tracer
 
 _MOST_DEEP = 4
 """How far containers, attributes and functions are followed."""
@@ -138,6 +139,8 @@ class _Look:
 
     def value(self, path: str, value: Any, reader: Any, depth: int, names: Sequence[str] = ()) -> None:
         """One value that is read; `names` are those of attributes that its reader reads of anything."""
+        if isinstance(value, Tracer):  # kept by a body that is being traced: to ask it for anything ends that
+            return
         if library_of(value) == "legate":
             raise ArgumentError(
                 f"the body reads {path!r}, a Legate array of the surrounding program, which no task can touch",

@@ -161,6 +161,9 @@ class Program(NamedTuple):
         return step.kind == "cast" and (isinstance(argument, Constant) or self.values[argument].shape != step.shape)
 
 
+_KEPT = "a kernel's body kept an array of an earlier call"
+
+
 class Untraceable(BaseException):
     """The body does something that is not traced; no Exception, so that no body catches it."""
 
@@ -190,7 +193,7 @@ class Trace:
     def give_up(self, why: str) -> Never:
         """End the attempt."""
         if self.over:
-            raise TypeError("a kernel's body kept an array of an earlier call")
+            raise TypeError(_KEPT)
         self.why_not = self.why_not or why
         raise Untraceable(why)
 
@@ -492,6 +495,8 @@ class Tracer(NDArrayOperatorsMixin):
         return Namespace(self.trace)
 
     def __getattr__(self, name: str) -> Any:
+        if self.trace.over:  # whoever looks for a protocol finds none
+            raise AttributeError(f"{_KEPT}, and asks it for {name!r}")
         self.trace.give_up(f"{name} of an array is asked for")
 
     def _asked(self, *args: Any) -> Any:

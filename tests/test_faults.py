@@ -688,7 +688,7 @@ def test_settings_say_when_failures_are_told(monkeypatch: pytest.MonkeyPatch) ->
 def test_immediate_failures_of_calls_that_launch_several_tasks() -> None:
     """The library's own launches wait for nothing, and the call that failed is the one that raises."""
 
-    @kernel("x[i] -> max y[], fold z[]", fold=lambda xp, a, b: b, dtype=("x", "x"))
+    @kernel("x[i] -> max y[], fold z[]", fold=lambda xp, a, b: a + b, dtype=("x", "x"))
     def body(xp, x, bad):
         if bad:
             raise ValueError("at once")

@@ -162,7 +162,7 @@ DTYPES = {
 
 _WHERE = "xp.where(mask, x, fill), which keeps the shape, or '?' in the notation for an extent that depends on values"
 _LOOK = "look for it in the standard: https://data-apis.org/array-api"
-_CAST = "cast first: an array by xp.astype(y, x.dtype), a number by xp.asarray(n, dtype=x.dtype)"
+_CAST = "cast first: xp.astype(n, x.dtype) for an array, xp.asarray(n, dtype=x.dtype) for a number"
 _MESSAGES = (
     (
         r"UInt(?:16|32|64)|ComplexHalf",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -29,6 +30,8 @@ def operand_part(
         return array
     slices, outside = layout.cut(region, domain, origin)
     part = array[slices]
+    if outside:
+        memory.keep_small_blocks()  # else malloc would fetch what is made up anew at each call
     for beyond in sorted(outside, key=lambda b: (b.high - b.low) / part.shape[b.axis]):  # what makes it smaller first
         extent = int(layout.shape[beyond.axis] or 0)
         first = layout.origin(beyond.axis, domain) if origin is None else origin[beyond.axis]
@@ -50,6 +53,12 @@ def source_elements(low: int, high: int, extent: int, boundary: Boundary) -> np.
     return np.clip(found, 0, extent - 1)
 
 
+@lru_cache(maxsize=256)
+def _elements_of_strip(low: int, high: int, extent: int, boundary: Boundary, origin: int) -> Any:
+    """The same for a strip outside an array that begins at `origin`; most calls have those of the call before."""
+    return source_elements(low, high, extent, boundary) - origin
+
+
 def padded(xp: Any, array: Any, beyond: Outside, extent: int, boundary: Any, origin: int = 0) -> Any:
     """The elements of a window along one axis, some of which lie outside of its extent; a copy.
 
@@ -57,13 +66,21 @@ def padded(xp: Any, array: Any, beyond: Outside, extent: int, boundary: Any, ori
     """
     axis, low, high = beyond
     device = {} if isinstance(array, np.ndarray) else device_of([array])
-    elements = source_elements(low, high, extent, boundary) - origin
-    found = xp.take(array, xp.asarray(elements, **device), axis=axis)
-    if isinstance(boundary, str):
-        return found
-    inside = np.zeros([high - low if a == axis else 1 for a in range(array.ndim)], bool)
-    inside[(slice(None),) * axis + (slice(max(0, -low), max(0, extent - low)),)] = True
-    return xp.where(xp.asarray(inside, **device), found, xp.asarray(boundary, dtype=array.dtype, **device))
+
+    def made_up(first: int, last: int) -> Any:
+        if isinstance(boundary, str):
+            elements = _elements_of_strip(first, last, extent, cast(Boundary, boundary), origin)
+            return xp.take(array, xp.asarray(elements, **device), axis=axis)
+        shape = (*array.shape[:axis], last - first, *array.shape[axis + 1 :])
+        return xp.broadcast_to(xp.asarray(boundary, dtype=array.dtype, **device), shape)
+
+    start, stop = max(low, 0), min(high, extent)
+    pieces = [array[(slice(None),) * axis + (slice(start - origin, stop - origin), ...)]] if start < stop else []
+    if low < 0:
+        pieces.insert(0, made_up(low, min(high, 0)))
+    if high > extent:
+        pieces.append(made_up(max(low, extent), high))
+    return xp.concat(pieces, axis=axis)
 
 
 def read_only(array: Any) -> Any:

@@ -53,7 +53,7 @@ def test_there_are_several_processes_and_each_has_tiles() -> None:
     assert COUNT > 1
     ran: list[int] = []
 
-    @kernel("x[i] -> y[i]")
+    @kernel("x[i] -> y[i]", guard=False)
     def double(xp, tile, x):
         ran.append(tile.start("i"))
         return 2 * x
@@ -252,3 +252,18 @@ def test_what_processes_tell_one_another_may_be_large() -> None:
     assert [len(told) for told in everywhere(sent)] == [3_000_000] * COUNT
     assert [told[-1] for told in everywhere(sent)] == list(range(COUNT))
     assert collective.total(RANK) == sum(range(COUNT))
+
+
+def test_a_kernel_that_depends_on_its_tiles_is_refused_in_every_process() -> None:
+    """Before the launch, on numbers that all make alike: nobody waits for another, and the next call is right."""
+
+    @kernel("x[i] -> sum m[]")
+    def mean(xp, x):
+        return xp.mean(x)
+
+    total = kernel("x[i] -> sum m[]")(lambda xp, x: xp.sum(x))
+    for _ in range(2):
+        with forced_tiles(2), pytest.raises(xd.PartitionError, match="depends on how the arrays are cut") as caught:
+            mean(cn.ones(40))
+        assert len(set(everywhere(str(caught.value)))) == 1
+    assert float(xd.to_numpy(total(cn.ones(40)))) == 40

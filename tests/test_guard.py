@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -285,3 +286,16 @@ print([_made((3, 2), d, 1).tobytes() for d in ("f4", "f8", "c16", "i1", "u8", "?
         for _ in range(2)
     }
     assert len(answers) == 1
+
+
+def test_many_threads_call_for_the_first_time_and_warnings_stay_as_they_were() -> None:
+    before = list(warnings.filters)
+    x = np.ones(LARGE)
+
+    def first_call(n: int) -> float:
+        total = kernel("x[i] -> sum s[]")(lambda xp, x: xp.sum(x) + n * 0)
+        return float(total(x))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(first_call, range(24))) == {float(LARGE)}
+    assert list(warnings.filters) == before

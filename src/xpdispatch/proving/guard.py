@@ -73,7 +73,7 @@ class Guard:
             for layout, d, u in zip(plan.results, cutter.given, self.definition.body.updated, strict=True)
         ]
         site = replace(cutter.site, plan=plan)
-        trial = trial_at(site, self.definition, [np.asarray(p) for p in parts], given, scalars)
+        trial = replace(trial_at(site, self.definition, [np.asarray(p) for p in parts], given, scalars), silent=False)
         expected = _answer(trial)
         for tiling in tilings_of(plan) if expected else ():
             got = _answer(trial, tiling)

@@ -63,6 +63,8 @@ class Trial:
     site : Site
     traced : Traced or None
         Runs the body by its trace, where it may have one.
+    silent : bool
+        Whether warnings are held back. That changes what all threads of the process do, so that a call does not.
     """
 
     definition: Definition
@@ -72,6 +74,7 @@ class Trial:
     pickled: tuple[bytes | None, ...]
     site: Site = field(repr=False)
     traced: Traced | None = field(repr=False, default=None)
+    silent: bool = True
 
     @property
     def plan(self) -> Plan:
@@ -143,7 +146,7 @@ class Trial:
         else:
             site = replace(self.site, function=_Witness(self, poison))
             runs = Whole(site, known) if tiling is None else ByTile(site, known)
-        with quiet():
+        with quiet() if self.silent else np.errstate(all="ignore"):
             results = runs.run(body.arguments(operands, self.scalars), targets, Work(domain, regions))
         for p, (array, before) in enumerate(zip(operands, pristine, strict=True)):
             if p not in body.in_place and not same_bits(array, before):

@@ -156,8 +156,8 @@ def can_run_on(engine: str, program: Program) -> bool:
     writes = program.buffers or program.update or any(r.out for r in program.results)
     if "." in engine and (any(r.unknown for r in program.results) or not program.operands):
         return False
-    if engine.startswith("torch"):
-        return True
+    if engine.startswith("torch"):  # NumPy's numbers of no axes are no arrays, and are not changed in place
+        return bool(program.canonical) or "in place" not in program.cells
     subnormal = any(o.special for o in program.operands)  # which XLA takes for 0 on CPUs
     return not (writes or subnormal or {"in place", "assigned"} & {*program.cells})
 

@@ -25,6 +25,7 @@ NEEDS_MORE = {
     "branch on all values": "it takes another branch on other values",
     "dtype from the values": "it takes another dtype on other values",
     "extent from the values": "every tile has all labels, or raises",
+    "reads the clock": "so small a difference is taken for rounding",
     "groups of four": "seven elements are no groups of four",
     "returns more than its tile": "it raises in tiles",
     "drop repeats without halo": "no repeat is among them",
@@ -87,6 +88,114 @@ def test_right_kernels_raise_no_alarm(good: Any) -> None:
         for own in (True, False):
             made, args, kwargs = good.make(np.random.default_rng(seed))
             guarded(made, args, kwargs, own=own)
+
+
+rng = np.random.default_rng(5)
+WEIGHTS = rng.normal(size=(40, 30)).astype(np.float32)
+YCBCR = np.asarray([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32)
+
+
+def standardised(xp: Any, x: Any) -> Any:
+    h = xp.astype(x, xp.float32) / 255
+    return (h - xp.mean(h, axis=0)) / (xp.std(h, axis=0) + 1e-6)
+
+
+def moments(xp: Any, x: Any) -> Any:
+    y = xp.astype(x, xp.float64)
+    return xp.asarray(1.0 * x.shape[0]), xp.mean(y), xp.sum((y - xp.mean(y)) ** 2)
+
+
+def merged(xp: Any, a: Any, b: Any) -> Any:
+    n, d = a[0] + b[0], b[1] - a[1]
+    return n, a[1] + d * b[0] / n, a[2] + b[2] + d * d * a[0] * b[0] / n
+
+
+def doubled_through_a_view(xp: Any, x: Any, y: Any) -> None:
+    flat = y.reshape(-1)
+    flat[...] = 2 * x.reshape(-1)
+
+
+def reciprocal(xp: Any, a: Any) -> Any:
+    r = xp.ones_like(a)
+    while not xp.all(xp.abs(1 - a * r) < 1e-12):
+        r = r * (2 - a * r)
+    return r
+
+
+ROUNDING: dict[str, tuple[xd.Kernel, tuple[Any, ...]]] = {
+    "colors of bytes": (
+        kernel("p[i,:] -> c[i,:]")(lambda xp, p: xp.astype(p, xp.float32) / 255 @ YCBCR.T),
+        (rng.integers(0, 256, (500, 3), dtype=np.uint8),),
+    ),
+    "bools through weights": (
+        kernel("x[i,:] -> y[i,:]")(lambda xp, x: xp.astype(x, xp.float32) @ WEIGHTS),
+        (rng.random((300, 40)) < 0.5,),
+    ),
+    "columns of an even picture": (kernel("x[:,i] -> y[:,i]")(standardised), (np.full((500, 90), 77, np.uint8),)),
+    "moments of integers": (
+        kernel("x[i] -> fold n[], fold m[], fold s[]", fold=merged)(moments),
+        (np.tile(np.asarray([-3, 1, 2]), 700),),
+    ),
+    "single inside, double outside": (
+        kernel("x[i,:], s[] -> y[i,:]")(lambda xp, x, s: xp.astype(xp.astype(x, xp.float32) @ WEIGHTS, x.dtype) * s),
+        (rng.normal(size=(300, 40)), np.asarray(3.0)),
+    ),
+    "a transform by hand": (
+        kernel("x[:n] -> y[k=n//2+1]")(
+            lambda xp, tile, x: xp.exp(-2j * np.pi * tile.coords("k")[:, None] * np.arange(x.shape[0]) / x.shape[0]) @ x
+        ),
+        (rng.integers(-9, 9, 64),),
+    ),
+    "written through a view": (
+        kernel("x[i,:], y[i,:] -> y[i,:]")(doubled_through_a_view),
+        (np.ones((40, 6)), np.zeros((40, 6))),
+    ),
+    "a search in a table": (
+        kernel("x[i], e[:] -> y[i]")(lambda xp, x, e: xp.searchsorted(e, x)),
+        (rng.random(90), np.linspace(0, 1, 64)),
+    ),
+    "interpolation": (
+        kernel("x[i], e[:n], f[:n] -> y[i]")(lambda xp, x, e, f: np.interp(x, e, f)),
+        (rng.random(90), np.linspace(0, 1, 8), rng.random(8)),
+    ),
+    "a permutation": (
+        kernel("x[i,:], p[:] -> y[i,:]")(lambda xp, x, p: x[:, p]),
+        (rng.random((40, 6)), np.arange(6)[::-1]),
+    ),
+    "a loop that converges from 0 to 1": (kernel("a[i] -> r[i]")(reciprocal), (rng.random(90) / 2 + 0.5,)),
+}
+"""Right kernels in which rounding is large, or what they are given must be of a kind."""
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "made"])
+@pytest.mark.parametrize("name", ROUNDING)
+def test_rounding_and_requirements_raise_no_alarm(name: str, own: bool) -> None:
+    made, args = ROUNDING[name]
+    made.definition.guarded.clear()
+    guarded(made, args, {}, own=own)
+
+
+def test_what_needs_two_elements_is_tried_in_halves() -> None:
+    for body in (lambda xp, x: np.gradient(x), lambda xp, x: np.convolve(x, np.ones(3), mode="same")):
+        with pytest.raises(PartitionError):
+            kernel("x[i] -> y[i]")(body)(np.random.default_rng(0).random(LARGE))
+
+
+def test_elements_with_a_halo_are_taken_from_the_middle() -> None:
+    u = np.zeros(LARGE)
+    u[LARGE // 2 - 1000 : LARGE // 2 + 1000] = np.arange(2000.0)
+    largest = kernel("u[i-1..i+1] -> v[i]", boundary="edge")(lambda xp, u: u[1:-1] / (1 + xp.max(xp.abs(u))))
+    with pytest.raises(PartitionError):
+        largest(u)
+
+
+def test_what_was_too_dear_is_tried_when_it_is_not() -> None:
+    scaled = kernel("x[i,:] -> y[i,:]")(lambda xp, x: x / xp.max(x))
+    cutter = cutter_of(scaled, np.broadcast_to(np.ones(1), (4, 40_000_000)))
+    Guard(scaled.definition, cutter).before(())
+    assert not scaled.definition.guarded
+    with pytest.raises(PartitionError):
+        scaled(np.random.default_rng(0).random((40_000, 100)))
 
 
 def mean_of(**options: Any) -> xd.Kernel:
@@ -278,8 +387,10 @@ def test_on_legate_small_calls_are_not_tried() -> None:
 def test_numbers_that_are_made_are_the_same_in_every_process() -> None:
     code = """
 import numpy as np
+from xpdispatch.planning.windows import Layout
 from xpdispatch.proving.guard import _made
-print([_made((3, 2), d, 1).tobytes() for d in ("f4", "f8", "c16", "i1", "u8", "?")])
+x = Layout('x', (0, -1), (3, 2))
+print([_made(x, np.dtype(d), 1).tobytes() for d in ("f4", "f8", "c16", "i1", "u8", "?")])
 """
     answers = {
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -156,7 +156,7 @@ def _guard(answer: Answer) -> str:
         return "not needed: the call is not cut"
     if not settings.guard:
         return "none: settings.guard is False"
-    found = few(question.definition, question.cutter(machine.variant, planned=not local), question.scalars)
+    found = few(question.definition, question.cutter(machine.variant, planned=not local), question.scalars, timed=local)
     if isinstance(found, str):
         return f"none: {found}"
     elements = ", ".join(f"{shown(n)} {s:,}" for n, s in zip(question.plan.indices, found, strict=True))

@@ -63,8 +63,9 @@ class Trial:
     site : Site
     traced : Traced or None
         Runs the body by its trace, where it may have one.
-    silent : bool
-        Whether warnings are held back. That changes what all threads of the process do, so that a call does not.
+    watched : bool
+        Whether it is looked at what the body does with what it gets, and warnings are held back; else the body gets
+        the arrays that a call gives it. To hold warnings back changes what all threads do, so that a call does not.
     """
 
     definition: Definition
@@ -74,7 +75,7 @@ class Trial:
     pickled: tuple[bytes | None, ...]
     site: Site = field(repr=False)
     traced: Traced | None = field(repr=False, default=None)
-    silent: bool = True
+    watched: bool = True
 
     @property
     def plan(self) -> Plan:
@@ -144,10 +145,12 @@ class Trial:
         if strategy == "traced" and self.traced is not None:
             runs = self.traced
         else:
-            site = replace(self.site, function=_Witness(self, poison))
+            site = replace(self.site, function=_Witness(self, poison)) if self.watched else self.site
             runs = Whole(site, known) if tiling is None else ByTile(site, known)
-        with quiet() if self.silent else np.errstate(all="ignore"):
-            results = runs.run(body.arguments(operands, self.scalars), targets, Work(domain, regions))
+        # The witness gives each tile a copy of the scalars.
+        scalars = self.scalars if self.watched else list(map(_unpickled, self.pickled, self.scalars))
+        with quiet() if self.watched else np.errstate(all="ignore"):
+            results = runs.run(body.arguments(operands, scalars), targets, Work(domain, regions))
         for p, (array, before) in enumerate(zip(operands, pristine, strict=True)):
             if p not in body.in_place and not same_bits(array, before):
                 raise written_input(self.plan.operands[p].name)

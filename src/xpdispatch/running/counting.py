@@ -1,12 +1,13 @@
 """What a body makes and holds: a dry run on arrays that keep a ledger of what is made of them.
 
 It has some elements for each index. The extents are primes far apart, so that the shape of each array tells with which
-indices it grows. No clock is read and no data are, so that all machines come to the same numbers.
+indices it grows. No data are read, so that all machines come to the same costs.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -265,10 +266,14 @@ class Measured:
     cost : Cost
     dtypes : tuple of numpy.dtype
         Of each result.
+    seconds : float
+        That the run took of this thread's time, for each element of its tile; 0 where the body itself did not run.
+        Nothing that all processes must decide alike may ask for it.
     """
 
     cost: Cost
     dtypes: tuple[np.dtype[Any], ...]
+    seconds: float = 0.0
 
 
 def ledger_for(plan: Plan, region: Bounds) -> Ledger:
@@ -289,11 +294,13 @@ def count(site: Site, region: Bounds, arguments: Sequence[Any], targets: Sequenc
     tile = _CountedTile(plan, region, site.xp, site.variant)
     object.__setattr__(tile, "ledger", ledger)
     leading = (_CountedNamespace(site.xp, ledger), tile) if body.wants_tile else (_CountedNamespace(site.xp, ledger),)
+    started = time.thread_time()
     arrays = body_values(site, leading, given, buffers)
+    seconds = (time.thread_time() - started) / max(1, math.prod(ledger.sizes))
     ledger.rounds |= not all(isinstance(a, Counted) for a in arrays) or any(r.op for r in plan.results)
     cost = ledger.cost([a._entry for a in arrays if isinstance(a, Counted) and a._entry is not None])
     dtypes = tuple(np_dtype(a.dtype if c is None else c) for a, c in zip(arrays, site.casts, strict=True))
-    return Measured(cost, dtypes)
+    return Measured(cost, dtypes, seconds)
 
 
 def measure(site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> Measured | None:

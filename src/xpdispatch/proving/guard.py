@@ -100,7 +100,8 @@ def _answer(trial: Trial, tiling: Tiling | None = None) -> Arrays:
     except BaseException as error:
         if is_interrupt(error):
             raise
-        error.__traceback__ = None  # a body may raise this very object in a task, which must not hold our frames
+        # A body may raise this very object again in a task, which must not hold our frames.
+        BaseException.with_traceback(error, None)
         return []
 
 

@@ -145,8 +145,7 @@ class Kernel(Generic[P, R]):
         ArgumentError
         """
         if boundary is None:
-            haloed = {t.name for t in signature.operands if t.haloed}
-            boundary = {n: mode for n, mode in self.definition.boundaries.items() if n in haloed} or None
+            boundary = self.definition.boundaries_under(signature)
         return Kernel(self.__wrapped__, signature, **{**self._options, "boundary": boundary})
 
     def plain_for(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Kernel:

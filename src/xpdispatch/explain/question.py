@@ -14,11 +14,10 @@ from xpdispatch.legate.alignment import Images, Recipe, recipe_of_call, with_res
 from xpdispatch.planning.arguments import as_arrays, one_library, plan_of, refuse_empty
 from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
-from xpdispatch.running.calls import all_given
+from xpdispatch.running.calls import all_given, site_on_numpy
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.dry_run import ResultTypes, result_types
 from xpdispatch.running.ownership import known_to
-from xpdispatch.running.site import Site
 
 _MAX_DIM = 6
 """Legate's greatest number of dimensions, in the builds that there are."""
@@ -133,21 +132,15 @@ class Question:
         """What cuts a tile for the cache; on Legate the results' dtypes are planned before."""
         found = self._cutters.get((variant, planned))
         if found is None:  # once, for it runs the body
-            site, given = self._site(variant), self.given
+            dtypes = [a.dtype for a in self.operands]
+            # With NumPy in place of CuPy.
+            site, given = site_on_numpy(self.definition, self.plan, dtypes, variant), self.given
             if planned:
                 given = tuple(dtype for dtype, _ in self.types)
                 site = replace(site, dtypes=given)
-            known, dtypes = known_to(site.function, self.scalars, site.xp), [a.dtype for a in self.operands]
+            known = known_to(site.function, self.scalars, site.xp)
             found = self._cutters[variant, planned] = Cutter(self.definition, site, known, dtypes, given)
         return found
-
-    def _site(self, variant: str) -> Site:
-        """Where the tiles would run, with NumPy in place of CuPy."""
-        dtypes = [a.dtype for a in self.operands]
-        xp, body = namespace_for("CPU"), self.definition.body
-        return Site(
-            self.plan, body, body.function_for(variant), xp, "numpy", variant, self.definition.casts(dtypes, xp)
-        )
 
     def recipe(self) -> Recipe:
         """How the arrays enter a launch on Legate."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.arrays.dtypes import no_promotion
-from xpdispatch.arrays.namespaces import VARIANTS, library_of, load, namespace_for, refuse_variant, share_memory
+from xpdispatch.arrays.namespaces import VARIANTS, library_of, load, refuse_variant, share_memory
 from xpdispatch.arrays.reductions import combined, from_sort_keys, identity, sort_keys
 from xpdispatch.arrays.scalars import scalars_key
 from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
@@ -29,9 +29,9 @@ from xpdispatch.planning.arguments import quick_kinds, shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of, define
 from xpdispatch.planning.plan import Shape
 from xpdispatch.planning.windows import Bounds
-from xpdispatch.proving.guard import Guard
+from xpdispatch.proving.guard import Guard, was_tried
+from xpdispatch.running.calls import site_on_numpy
 from xpdispatch.running.cutting import Cutter
-from xpdispatch.running.site import Site
 
 if "legate.core" not in sys.modules and threading.current_thread() is not threading.main_thread():
     raise EngineError(
@@ -267,11 +267,10 @@ def _guard(launch: Launch, operands: Sequence[Held], given: Sequence[Held | None
     count, _, factor, least = machine_here(definition.variants)
     sizes = [math.prod(shape) for _, shape in launch.types] + [math.prod(h.shape) for h in operands]
     if max(sizes) >= (least if count * factor > 1 else _CUT_BY_TASKS):
-        body, dtypes = definition.body, [h.dtype for h in operands]
-        casts = definition.casts(dtypes, np)
-        site = Site(plan, body, body.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", casts)
-        cutter = Cutter(definition, site, None, dtypes, [None if g is None else g.dtype for g in given])
-        Guard(definition, cutter).before(scalars)
+        dtypes, written = [h.dtype for h in operands], [None if g is None else g.dtype for g in given]
+        if not was_tried(definition, dtypes, written, scalars):
+            cutter = Cutter(definition, site_on_numpy(definition, plan, dtypes), None, dtypes, written)
+            Guard(definition, cutter).before(scalars)
 
 
 def _kind_of_array(array: Any) -> Any:

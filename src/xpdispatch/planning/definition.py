@@ -89,6 +89,11 @@ class Definition:
         sizes = {name: extent_of(name, scalars[s]) for name, s in self.sized}
         return plan(self.signature, shapes, sizes, given, self.boundaries)
 
+    def boundaries_under(self, signature: Signature) -> Mapping[str, Boundary] | None:
+        """Those of the operands that have a halo under another signature, too; None where none has."""
+        haloed = {t.name for t in signature.operands if t.haloed}
+        return {n: mode for n, mode in self.boundaries.items() if n in haloed} or None
+
     def with_signature(self, signature: Signature) -> Definition:
         """The same body and options under another signature.
 
@@ -96,12 +101,11 @@ class Definition:
         ------
         ArgumentError
         """
-        haloed = {t.name for t in signature.operands if t.haloed}
         return define(
             self.body.function,
             signature,
             dtype=self.dtype,
-            boundary={n: mode for n, mode in self.boundaries.items() if n in haloed} or None,
+            boundary=self.boundaries_under(signature),
             fold=self.body.merge,
             variants=self.variants,
             deterministic=self.deterministic,

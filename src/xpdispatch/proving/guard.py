@@ -34,7 +34,6 @@ _BYTES = 4e9
 _RUN, _CALL = 60e-6, 2e-6
 """What a run of a body takes before it computes anything, and each call of an array function."""
 
-
 _GROSS, _SINGLE = 1e-3, 1e-5
 """What differs by less than such a part of itself, or of the largest element of a result, is taken for rounding."""
 
@@ -61,12 +60,11 @@ class Guard:
         if not settings.guard:
             return
         cutter = self.cutter
-        key = (namespaces.registered, cutter.dtypes, cutter.given, *map(type, scalars))
-        if key not in self.definition.guarded:
+        if not was_tried(self.definition, cutter.dtypes, cutter.given, scalars):
             sizes = few(self.definition, cutter, scalars, timed=operands is not None)
             if isinstance(sizes, tuple):
                 self._try(sizes, scalars, operands)
-                self.definition.guarded[key] = True
+                self.definition.guarded[_kind_of(cutter.dtypes, cutter.given, scalars)] = True
         self.waits = False
 
     def _try(self, sizes: Sequence[int], scalars: Sequence[Any], operands: Sequence[Any] | None) -> None:
@@ -91,6 +89,15 @@ class Guard:
                     if _is_gross(trial, expected, got) and compare(expected, got):
                         _look_closer(Experiment("a few elements", trial, expected), tiling)
                     break
+
+
+def was_tried(definition: Definition, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> bool:
+    """Whether calls with these dtypes of operands and given arrays, and with scalars of such types, were tried."""
+    return _kind_of(dtypes, given, scalars) in definition.guarded
+
+
+def _kind_of(dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
+    return (namespaces.registered, tuple(dtypes), tuple(given), *map(type, scalars))
 
 
 def _answer(trial: Trial, tiling: Tiling | None = None) -> Arrays:

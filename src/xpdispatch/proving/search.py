@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import Literal, get_args
@@ -17,7 +17,7 @@ from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.windows import WHOLE
 from xpdispatch.proving.comparison import Array, Arrays, Difference, Reruns, compare
 from xpdispatch.proving.tilings import MOST_TILES, Tiling, adversarial, random_tiling, simpler
-from xpdispatch.proving.trial import Trial, jittered, trial_of
+from xpdispatch.proving.trial import Trial, jittered
 
 Data = Literal["small integers", "the arguments", "a NaN", "a few elements"]
 """The values on which a check runs: small integers in place of the inexact operands, the caller's own, or the
@@ -179,7 +179,7 @@ def is_right(definition: Definition, experiments: Sequence[Experiment], seed: in
     """
     for experiment in experiments:
         try:
-            trial = trial_of(replace(experiment.trial.call(), definition=definition))
+            trial = experiment.trial.under(definition)
             answer = trial.run()
         except Exception:  # noqa: BLE001  whatever a body raises: then it is not right
             return False

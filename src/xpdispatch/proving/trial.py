@@ -92,6 +92,16 @@ class Trial:
         operands = tuple(np.array(a) for a in self.operands)
         return Call(self.definition, operands, self.given, self.scalars)
 
+    def under(self, definition: Definition, **changes: Any) -> Trial:
+        """The same call of another definition.
+
+        Raises
+        ------
+        XPDispatchError
+            It does not fit.
+        """
+        return trial_of(replace(self.call(), definition=definition, **changes))
+
     def with_operands(self, operands: Sequence[Any]) -> Trial:
         """The same call with other values."""
         return replace(self, operands=tuple(operands))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from xpdispatch.arrays.dtypes import unknown_dtype
-from xpdispatch.arrays.namespaces import namespace_of, new_beside, refuse_variant
+from xpdispatch.arrays.namespaces import namespace_for, namespace_of, new_beside, refuse_variant
 from xpdispatch.errors import ShapeError
 from xpdispatch.planning.arguments import as_arrays, one_library, plan_of
 from xpdispatch.planning.definition import Call, Definition
+from xpdispatch.planning.plan import Plan
 from xpdispatch.running.site import Site
 
 
@@ -33,6 +36,12 @@ def site_of(call: Call) -> Site:
     casts = definition.casts([a.dtype for a in operands], xp)
     function = definition.body.function_for(variant)
     return Site(plan, definition.body, function, xp, library, "GPU" if library == "cupy" else "CPU", casts)
+
+
+def site_on_numpy(definition: Definition, plan: Plan, dtypes: Sequence[Any], variant: str = "CPU") -> Site:
+    """Where the body of a variant would run, were its arrays NumPy's, with these dtypes of operands."""
+    body, casts = definition.body, definition.casts(dtypes, np)
+    return Site(plan, body, body.function_for(variant), namespace_for("CPU"), "numpy", variant, casts)
 
 
 def all_given(definition: Definition, operands: Sequence[Any], given: Sequence[Any]) -> list[Any]:

@@ -15,12 +15,12 @@ import numpy as np
 
 from xpdispatch.arrays import namespaces
 from xpdispatch.arrays.dtypes import np_dtype, unknown_dtype
-from xpdispatch.arrays.namespaces import namespace_for
 from xpdispatch.arrays.reductions import identity
 from xpdispatch.arrays.scalars import copied, scalars_key
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan, Shape
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout
+from xpdispatch.running.calls import site_on_numpy
 from xpdispatch.running.executor import Whole, Work
 from xpdispatch.running.ownership import AT_ONCE
 from xpdispatch.running.results import values_of
@@ -108,9 +108,7 @@ def result_types(
     key = (namespaces.registered, tuple(dtypes), shapes, scalars_key(scalars, integers=not plan.complete), tuple(given))
     sampled = definition.samples.get(key)
     if sampled is None:
-        body = definition.body
-        site = Site(plan, body, body.function_for("CPU"), namespace_for("CPU"), "numpy", "CPU", wanted)
-        results = _on_sample(site, dtypes, scalars, given, ones)
+        results = _on_sample(site_on_numpy(definition, plan, dtypes), dtypes, scalars, given, ones)
         sampled = definition.samples[key] = [(np_dtype(v.dtype), v.shape) for v in results]
     return [(dtype, _full(layout, shape)) for layout, (dtype, shape) in zip(plan.results, sampled, strict=True)]
 

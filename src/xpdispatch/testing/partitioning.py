@@ -21,7 +21,7 @@ from xpdispatch.proving.comparison import Arrays, compare
 from xpdispatch.proving.diagnosis import QUICK, partition_error
 from xpdispatch.proving.notation_changes import freer
 from xpdispatch.proving.search import DATA, Data, Experiment, is_right
-from xpdispatch.proving.trial import POISONS, Fault, Trial, same_bits, small_integers, trial_of, with_nan
+from xpdispatch.proving.trial import POISONS, Fault, Trial, same_bits, small_integers, with_nan
 from xpdispatch.running.calls import all_given
 from xpdispatch.running.dry_run import result_types
 from xpdispatch.testing.options import Options, current, telling
@@ -259,7 +259,7 @@ def _too_strict(definition: Definition, experiments: Sequence[Experiment], seed:
 def _cuts_more(definition: Definition, experiment: Experiment) -> bool:
     """Whether a notation has an index more that can be cut on this data: one element cannot."""
     try:
-        plan = trial_of(replace(experiment.trial.call(), definition=definition)).plan
+        plan = experiment.trial.under(definition).plan
     except XPDispatchError:
         return False
     return sum(n > 1 for n in plan.extents) > sum(n > 1 for n in experiment.trial.plan.extents)

@@ -246,7 +246,7 @@ def _relation(
     recording, returned = _recording(base.body.function)
     try:
         kernel = Kernel(recording, signature, boundary=_boundary(signature))
-        trials = [trial_of(replace(e.trial.call(), definition=kernel.definition, given=(None,))) for e in experiments]
+        trials = [e.trial.under(kernel.definition, given=(None,)) for e in experiments]
     except XPDispatchError:  # a notation that contradicts itself
         return None
     possible: list[set[Any]] | None = None

@@ -28,6 +28,7 @@ from xpdispatch.planning.windows import Bounds
 from xpdispatch.running import calls, cutting
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.executor import ByTile, Whole, Work
+from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import known_to
 from xpdispatch.running.site import Site
 from xpdispatch.testing import forced_tiles
@@ -150,8 +151,7 @@ def cutter_of(made: xd.Kernel, *args: Any, out: Any = None) -> Cutter:
         call.definition,
         site,
         known_to(site.function, call.scalars, site.xp),
-        [a.dtype for a in call.operands],
-        [None if g is None else g.dtype for g in given],
+        Learned([a.dtype for a in call.operands], [None if g is None else g.dtype for g in given]),
     )
 
 

@@ -25,7 +25,7 @@ else:
 with instrumented:
     from xpdispatch.errors import NotationError, XPDispatchError
     from xpdispatch.language.signature import Signature
-    from xpdispatch.planning.plan import plan
+    from xpdispatch.planning.patterns import Patterns
 
 HERE = Path(__file__).resolve().parent
 TOKENS = [
@@ -76,7 +76,9 @@ def _plan(signature: Signature, value: int) -> None:
             fixed = [a.extent.value({}) if a.extent and not a.extent.names else 3 * a.scale for a in term.named]
             shapes.append(tuple(min(n, 1000) for n in fixed))
     try:
-        made = plan(signature, shapes, dict.fromkeys(signature.free_names, value), [None] * len(signature.results))
+        made = Patterns(signature).plan(
+            shapes, dict.fromkeys(signature.free_names, value), [None] * len(signature.results)
+        )
     except XPDispatchError as error:
         assert str(error)
     else:

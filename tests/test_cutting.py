@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -966,8 +965,8 @@ def test_thin_bodies_stay_whole_where_one_thread_makes_new_results(monkeypatch: 
             with xd.threads(threads):
                 made(*args, **({"out": np.empty(() if made is total else x.shape)} if out else {}))
             chosen = seen.pop()
-            assert chosen.workers == threads
-            assert (len(chosen.regions) == 1) == (thin and threads == 1 and not out), (made, threads, out)
+            assert chosen.work.workers == threads
+            assert (len(chosen.work.regions) == 1) == (thin and threads == 1 and not out), (made, threads, out)
 
 
 @pytest.mark.parametrize("sizes", [(1000, 1000, 1000), (2500, 4000, 3000), (4000, 200, 4000), (3, 3000, 3000)])
@@ -1042,10 +1041,10 @@ def test_results_of_every_kind_in_used_memory() -> None:
 
 def test_other_libraries_are_not_cut() -> None:
     here = cutter_of(saxpy, like(10**7), like(10**7), 2.0)
-    there = replace(here.site, library="torch")
+    there = here.site._replace(library="torch")
     domain = whole(there.plan)
     assert here.candidate(domain)
-    assert not Cutter(saxpy.definition, there, Known(keeps=False), [np.float64] * 2, [None]).candidate(domain)
+    assert not Cutter(saxpy.definition, there, Known(keeps=False), here.learned).candidate(domain)
 
 
 # -- libraries -----------------------------------------------------------------------------------------------------

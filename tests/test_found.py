@@ -12,7 +12,7 @@ import fuzz_notation
 import xpdispatch as xd
 from conftest import Engine
 from xpdispatch import NotationError, ShapeError, Signature, kernel
-from xpdispatch.planning.plan import plan
+from xpdispatch.planning.patterns import Patterns
 from xpdispatch.testing import check_partitioning, suggest
 
 # -- the notation -------------------------------------------------------------------------------------------
@@ -68,8 +68,8 @@ def test_extents_that_would_take_long_to_compute_are_refused() -> None:
     signature = Signature.parse("-> z[i=" + "n*" * 4_000 + "n]")
     for value in (3, 10**5000):
         with pytest.raises(ShapeError, match="is an integer of [0-9]+ bits, expected 0 or more"):
-            plan(signature, [], {"n": value}, [None])
-    assert plan(Signature.parse("-> z[i=n*n*n*n//(n*n*n)]"), [], {"n": 10**9}, [None]).extents == (10**9,)
+            Patterns(signature).plan([], {"n": value}, [None])
+    assert Patterns(Signature.parse("-> z[i=n*n*n*n//(n*n*n)]")).plan([], {"n": 10**9}, [None]).extents == (10**9,)
 
 
 def test_every_notation_of_the_tests_and_documentation_survives_the_fuzzers_checks() -> None:

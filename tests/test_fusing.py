@@ -18,6 +18,7 @@ from conftest import forced_cuts
 from xpdispatch import In, InOut, Out, align, kernel
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.running import cutting
+from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.site import Site
 from xpdispatch.running.traced import Traced
@@ -27,8 +28,8 @@ recorded: list[Traced] = []
 
 
 class Recorded(Traced):
-    def __init__(self, site: Site, known: Known) -> None:
-        super().__init__(site, known)
+    def __init__(self, site: Site, known: Known, learned: Learned) -> None:
+        super().__init__(site, known, learned)
         recorded.append(self)
 
 
@@ -38,13 +39,14 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cutting, "Traced", Recorded)
 
 
-def fusing_of_all(made: Kernel) -> list[Traced]:
-    """What is known of each of the kernel's prepared calls."""
-    return [traced for traced in recorded if traced.site.body is made.definition.body]
+def fusing_of_all(made: Kernel) -> list[Learned]:
+    """What is known of each kind of the kernel's calls."""
+    found = {id(traced.learned): traced.learned for traced in recorded if traced.site.body is made.definition.body}
+    return list(found.values())
 
 
-def fusing(made: Kernel) -> Traced:
-    """What is known of the kernel's one prepared call."""
+def fusing(made: Kernel) -> Learned:
+    """What is known of the kernel's one kind of calls."""
     (found,) = fusing_of_all(made)
     return found
 
@@ -241,8 +243,8 @@ def test_clips_are_numpys_where_zeros_have_two_signs(bounds: tuple[Any, Any], dt
     assert dtype == "int32" or any(fusing_of_last(made).trusted.values())
 
 
-def fusing_of_last(made: Kernel) -> Traced:
-    """What is known of the kernel's last prepared call."""
+def fusing_of_last(made: Kernel) -> Learned:
+    """What is known of the kernel's latest kind of calls."""
     return fusing_of_all(made)[-1]
 
 

@@ -404,7 +404,8 @@ def test_plain_python_just_works() -> None:
 
 
 def test_a_cache_forgets_its_oldest_entry_at_its_bound() -> None:
-    cache = BoundedCache(bound=3)
+    cache = BoundedCache()
+    cache.bound = 3
     for n in range(5):
         cache[n] = n
     assert list(cache) == [2, 3, 4]

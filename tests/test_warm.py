@@ -90,7 +90,7 @@ def test_calls_that_are_alike_are_prepared_once(engine: Engine, monkeypatch: pyt
     saxpy = kernel("x[i], y[i] -> z[i]")(lambda xp, x, y, a: a * x + y)
     prepared: list[Any] = []
     prepare = saxpy._prepare
-    monkeypatch.setattr(saxpy, "_prepare", lambda call: prepared.append(call) or prepare(call))
+    monkeypatch.setattr(saxpy, "_prepare", lambda *call: prepared.append(call) or prepare(*call))
     x, y = engine.put(np.arange(5.0)), engine.put(np.ones(5))
     for a in (2.0, 3.0, 0.5):
         np.testing.assert_array_equal(engine.get(saxpy(x, y, a)), a * np.arange(5.0) + 1)

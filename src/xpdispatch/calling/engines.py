@@ -7,9 +7,9 @@ name         module                                    runs
 ``legate``   :mod:`xpdispatch.legate.engine`   as Legate tasks, on cuPyNumeric arrays
 ===========  ========================================  ==========================================
 
-The function is ``prepare(call)``. It settles all that the arguments' types, dtypes and shapes decide, and returns a
-runner: a callable that takes the values of any call that is alike in these, and returns the list of results. Kernels
-keep what it returns.
+The function is ``prepare(call)``. It settles all that the arguments' types, dtypes and numbers of axes decide, and
+returns a function that makes runners: of the values of any call that is alike in these. A runner is for calls that are
+alike in their shapes as well; it takes the values of one, and returns the list of results. Kernels keep both.
 """
 
 from __future__ import annotations

@@ -66,8 +66,9 @@ class Kernel(Generic[P, R]):
         self._blank = (None,) * len(self._more)
         self._one_more = len(self._more) == 1 == body.results
         self._by_position = -1 if body.keyword else len(body.slots)
-        # Runners of calls, by what decides them: engine, types, dtypes, shapes, types of scalars and extents.
-        self._runners = BoundedCache()
+        # By engine, types and dtypes of arrays, their numbers of axes and types of scalars, what makes runners; and
+        # these by shapes, too, and extents that scalars give.
+        self._prepared, self._runners = BoundedCache(), BoundedCache()
 
     def _describe(self, function: Callable[..., Any], signature: Signature) -> None:
         core, name = core_of(function), name_of(function)
@@ -186,7 +187,7 @@ class Kernel(Generic[P, R]):
             runners = self._runners  # read before the definition: another thread may set a variant meanwhile
             runner: Runner | None = runners.get(key)
             if runner is None:
-                runner = self._prepare(call_of(self.definition, values))
+                runner = self._prepare(values, key)
                 results = runner(values)
                 runners[key] = runner
             else:
@@ -210,10 +211,18 @@ class Kernel(Generic[P, R]):
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> tuple[Any, ...]:
         return bind(self.definition, self._parameters, (*self._options, "boundary", "dtype"), args, kwargs, out)
 
-    def _prepare(self, call: Call) -> Runner:
-        check_call(call, call_shown(self.definition, self._parameters))
-        runner: Runner = get_engine(engine_for(call)).prepare(call)
-        return runner
+    def _prepare(self, values: tuple[Any, ...], key: tuple[Any, ...]) -> Runner:
+        """The runner of a call that is new: most such calls differ from others in extents alone."""
+        alike = (*key[:4], *[(v.dtype, v.ndim) if type(v) is ndarray else kind_of(v) for v in values])
+        prepared: Callable[[Sequence[Any]], Runner] | None = self._prepared.get(alike)
+        if prepared is None:
+            call = call_of(self.definition, values)
+            check_call(call, call_shown(self.definition, self._parameters))
+            prepared = get_engine(engine_for(call)).prepare(call)
+            runner = prepared(values)
+            self._prepared[alike] = prepared
+            return runner
+        return prepared(values)
 
     def explain(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Explanation:
         """How the arrays of such a call are cut, which are shared, what is reduced, and how many bytes move.

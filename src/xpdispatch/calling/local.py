@@ -13,7 +13,7 @@ from xpdispatch.arrays.namespaces import copy_of, device_of, library_of, share_m
 from xpdispatch.arrays.reductions import combined, identity
 from xpdispatch.errors import read_only
 from xpdispatch.machine.thread_pool import thread_count
-from xpdispatch.planning.arguments import as_arrays, refuse_empty, shared_results
+from xpdispatch.planning.arguments import as_arrays, refuse_empty, shape_of, shared_results
 from xpdispatch.planning.definition import Call, Definition, call_of
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import whole
@@ -22,6 +22,7 @@ from xpdispatch.running.calls import all_given, empty_array, site_of, targets_of
 from xpdispatch.running.cutting import Choice, Cutter, on_the_whole, same_elements
 from xpdispatch.running.dry_run import own_result_types, result_types
 from xpdispatch.running.executor import Strategy, Work
+from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import known_to
 from xpdispatch.running.results import write
 from xpdispatch.running.site import Site, inside_body
@@ -30,115 +31,144 @@ Runner = Callable[[Sequence[Any]], list[Any]]
 """Runs a call of known types, dtypes and shapes; takes one value for each parameter, then arrays to be written."""
 
 
-def prepare(call: Call) -> Runner:
-    """Settle library, namespace, plan, dtypes and strategy of a call.
+def prepare(call: Call) -> Callable[[Sequence[Any]], Runner]:
+    """Settle library, namespace and dtypes of a call, and how its shapes are settled.
 
     Raises
     ------
     XPDispatchError
         Whatever of the arguments does not fit.
     """
-    return prepare_at(call, site_of(call))
+    return Prepared(call, site_of(call))
 
 
-def prepare_at(call: Call, site: Site) -> Runner:
-    """The same, at a site that is settled."""
-    definition = call.definition
-    body, plan = definition.body, site.plan
-    operands = as_arrays(call, site.library, site.xp)
-    given = all_given(definition, operands, call.given)
-    known = known_to(site.function, call.scalars, site.xp)
-    always, choose = _chooser(definition, site, known, operands, given)
-    numbers = any(library_of(v) == "number" or isinstance(v, np.generic) for v in call.operands)
-    written = [r for r, g in enumerate(given) if g is not None]
-    # A single result that the body returns is written when all reading is over.
-    while_reading = bool(written) and (len(given) > 1 or bool(body.buffers) or choose is not None)
-    count = len(body.slots)
-    domain = whole(plan)
-    blank, uncut = (None,) * body.results, Work(domain, (domain,))
+class Prepared:
+    """Calls that differ in the extents of their arrays alone: makes the runner for the extents of one of them.
 
-    def compute(values: Sequence[Any], given: Sequence[Any] = blank) -> list[Any]:
-        return always.run(values[:count], given, uncut)
+    Parameters
+    ----------
+    call : Call
+        Any of them.
+    site : Site
+        Where it runs.
+    """
 
-    def compute_apart(values: Sequence[Any], given: Sequence[Any] = blank) -> list[Any]:
+    def __init__(self, call: Call, site: Site) -> None:
+        definition = self.definition = call.definition
+        self.site = site
+        self.known = known_to(site.function, call.scalars, site.xp)
+        operands = as_arrays(call, site.library, site.xp)
+        given = all_given(definition, operands, call.given)
+        self.learned = Learned([a.dtype for a in operands], [None if g is None else g.dtype for g in given])
+        self.numbers = any(library_of(v) == "number" or isinstance(v, np.generic) for v in call.operands)
+        self.subclasses = [
+            (r, at)
+            for r, (at, g) in enumerate(zip(definition.body.written_at, given, strict=True))
+            if site.library == "numpy" and type(g) not in (np.ndarray, NoneType)
+        ]
+
+    def __call__(self, values: Sequence[Any]) -> Runner:
+        """Settle the extents and how the body runs.
+
+        Raises
+        ------
+        XPDispatchError
+            The extents do not fit.
+        """
+        definition, site = self.definition, self.site
+        body = definition.body
         operands = [values[at] for at in body.operand_at]
-        scalars = [values[at] for at in body.scalar_at]
-        if numbers:
+        if self.numbers:
             operands = as_arrays(call_of(definition, values), site.library, site.xp)
-        if while_reading:
-            operands = _apart(definition, site, operands, given, cut=choose is not None)
-        targets = targets_of(definition, site, operands, given) if body.buffers else given
-        if plan.empty:
-            return _empty(definition, site, operands, targets, scalars)
-        arguments = body.arguments(operands, scalars)
-        if choose is None:
-            return always.run(arguments, targets, uncut)
-        strategy, regions, workers = choose(operands, targets, scalars)
-        return strategy.run(arguments, targets, Work(domain, regions, workers))
+        scalars = [values[at] for at in body.scalar_at]
+        shapes = [shape_of(a) for a in operands]
+        given = [None if (g := values[at]) is None else shape_of(g) for at in body.written_at]
+        site = site._replace(plan=definition.plan(shapes, scalars, given))
+        runner = self._runner(site, operands)
+        return _on_plain_arrays(runner, self.subclasses) if self.subclasses else runner
 
-    if choose is not None or numbers or while_reading or body.buffers or plan.empty:
-        compute = compute_apart
-    if not written:
-        return compute
+    def _runner(self, site: Site, operands: Sequence[Any]) -> Runner:
+        definition, body, plan = self.definition, self.definition.body, site.plan
+        always, choose = self._chooser(site, operands)
+        numbers = self.numbers
+        written = [r for r, dtype in enumerate(self.learned.given) if dtype is not None]
+        # A single result that the body returns is written when all reading is over.
+        while_reading = bool(written) and (body.results > 1 or bool(body.buffers) or choose is not None)
+        count = len(body.slots)
+        domain = whole(plan)
+        blank, uncut = (None,) * body.results, Work(domain, (domain,))
 
-    def runner(values: Sequence[Any]) -> list[Any]:
-        given = [values[at] for at in body.written_at]
-        _check_given(definition, site.library, written, given)
-        results = compute(values, given)
-        for r in written:
-            if results[r] is not given[r]:
-                results[r] = _stored(site, r, results[r], given[r])
-        return results
+        def compute(values: Sequence[Any], given: Sequence[Any] = blank) -> list[Any]:
+            return always.run(values[:count], given, uncut)
 
-    return _on_plain_arrays(runner, body.written_at, given) if site.library == "numpy" else runner
+        def compute_apart(values: Sequence[Any], given: Sequence[Any] = blank) -> list[Any]:
+            operands = [values[at] for at in body.operand_at]
+            scalars = [values[at] for at in body.scalar_at]
+            if numbers:
+                operands = as_arrays(call_of(definition, values), site.library, site.xp)
+            if while_reading:
+                operands = _apart(definition, site, operands, given, cut=choose is not None)
+            targets = targets_of(definition, site, operands, given) if body.buffers else given
+            if plan.empty:
+                return _empty(definition, site, operands, targets, scalars)
+            arguments = body.arguments(operands, scalars)
+            if choose is None:
+                return always.run(arguments, targets, uncut)
+            strategy, work = choose(operands, targets, scalars)
+            return strategy.run(arguments, targets, work)
 
+        if choose is not None or numbers or while_reading or body.buffers or plan.empty:
+            compute = compute_apart
+        if not written:
+            return compute
 
-def _on_plain_arrays(runner: Runner, written_at: Sequence[int], given: Sequence[Any]) -> Runner:
-    """The runner, for which a subclass of NumPy's array that is written is an array like others, whatever its size."""
-    odd = [
-        (r, at)
-        for r, (at, g) in enumerate(zip(written_at, given, strict=True))
-        if type(g) not in (np.ndarray, NoneType)
-    ]
-    if not odd:
+        def runner(values: Sequence[Any]) -> list[Any]:
+            given = [values[at] for at in body.written_at]
+            _check_given(definition, site.library, written, given)
+            results = compute(values, given)
+            for r in written:
+                if results[r] is not given[r]:
+                    results[r] = _stored(site, r, results[r], given[r])
+            return results
+
         return runner
+
+    def _chooser(self, site: Site, operands: Sequence[Any]) -> tuple[Strategy, Callable[..., Choice] | None]:
+        """The strategy that runs the body over all of its operands, and what chooses another at each call, if any."""
+        definition, domain = self.definition, whole(site.plan)
+        always = on_the_whole(definition, site, self.known, self.learned)
+        if site.library != "numpy":
+            return always, None
+        cutter = Cutter(definition, site, self.known, self.learned)
+        new = all(dtype is None for dtype in self.learned.given) and not definition.body.buffers
+        if cutter.fixed(domain, operands, fresh=new):
+            return always, None
+        may_be_cut = cutter.candidate(domain)
+        guard = Guard(definition, cutter)
+
+        def choose(operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]) -> Choice:
+            threads = thread_count() if may_be_cut and not inside_body.get() else 1
+            choice = cutter.choose(domain, operands, targets, scalars, threads, new=new)
+            if guard.waits and len(choice.work.regions) > 1:
+                guard.before(scalars, operands)
+            return choice
+
+        return always, choose
+
+
+def _on_plain_arrays(runner: Runner, subclasses: Sequence[tuple[int, int]]) -> Runner:
+    """The runner, for which a subclass of NumPy's array that is written is an array like others, whatever its size."""
 
     def plain(values: Sequence[Any]) -> list[Any]:
         found = [*values]
-        for _, at in odd:
+        for _, at in subclasses:
             found[at] = values[at].view(np.ndarray)
         results = runner(found)
-        for r, at in odd:
+        for r, at in subclasses:
             results[r] = values[at]
         return results
 
     return plain
-
-
-def _chooser(
-    definition: Definition, site: Site, known: Any, operands: Sequence[Any], given: Sequence[Any]
-) -> tuple[Strategy, Callable[..., Choice] | None]:
-    """The strategy that runs the body over all of its operands, and what chooses another at each call, if anything."""
-    domain = whole(site.plan)
-    always = on_the_whole(definition, site, known)
-    if site.library != "numpy":
-        return always, None
-    cutter = Cutter(
-        definition, site, known, [a.dtype for a in operands], [None if g is None else g.dtype for g in given]
-    )
-    if cutter.fixed(domain, operands):
-        return always, None
-    guard = Guard(definition, cutter)
-    new = all(g is None for g in given) and not definition.body.buffers
-
-    def choose(operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]) -> Choice:
-        threads = 1 if inside_body.get() else thread_count()
-        choice = cutter.choose(domain, operands, targets, scalars, threads, new=new)
-        if guard.waits and len(choice.regions) > 1:
-            guard.before(scalars, operands)
-        return choice
-
-    return always, choose
 
 
 def _check_given(definition: Definition, library: str, written: Sequence[int], given: Sequence[Any]) -> None:

@@ -17,6 +17,7 @@ from xpdispatch.planning.plan import Plan
 from xpdispatch.running.calls import all_given, site_on_numpy
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.dry_run import ResultTypes, result_types
+from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import known_to
 
 _MAX_DIM = 6
@@ -137,9 +138,9 @@ class Question:
             site, given = site_on_numpy(self.definition, self.plan, dtypes, variant), self.given
             if planned:
                 given = tuple(dtype for dtype, _ in self.types)
-                site = replace(site, dtypes=given)
+                site = site._replace(dtypes=given)
             known = known_to(site.function, self.scalars, site.xp)
-            found = self._cutters[variant, planned] = Cutter(self.definition, site, known, dtypes, given)
+            found = self._cutters[variant, planned] = Cutter(self.definition, site, known, Learned(dtypes, given))
         return found
 
     def recipe(self) -> Recipe:

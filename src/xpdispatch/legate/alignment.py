@@ -438,7 +438,7 @@ def _follow(
             continue
         if borders:
             extents = tuple(plan.extents[a] for a in layouts[function].axes)
-            layouts[function] = replace(layouts[function], shape=extents, reaches=(), boundary=None)
+            layouts[function] = layouts[function]._replace(shape=extents, reaches=(), boundary=None)
             fits[function] = None
         for n, (tail, members) in enumerate(tails.items()):
             place = function

@@ -32,6 +32,7 @@ from xpdispatch.planning.windows import Bounds
 from xpdispatch.proving.guard import Guard, was_tried
 from xpdispatch.running.calls import site_on_numpy
 from xpdispatch.running.cutting import Cutter
+from xpdispatch.running.learned import Learned
 
 if "legate.core" not in sys.modules and threading.current_thread() is not threading.main_thread():
     raise EngineError(
@@ -82,7 +83,7 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 """Types of scalars that are sent by marshal, which is quicker than pickle."""
 
 
-def prepare(call: Call) -> Callable[[Sequence[Any]], list[Any]]:
+def prepare(call: Call) -> Callable[[Sequence[Any]], Callable[[Sequence[Any]], list[Any]]]:
     """Check that one task can take the arguments, and settle what comes back.
 
     Raises
@@ -92,9 +93,14 @@ def prepare(call: Call) -> Callable[[Sequence[Any]], list[Any]]:
     """
     fences.check_thread()
     cells.watch()
-    check_bodies(call.definition)
-    runner = _Runner(call)
-    return runner if not _tells else runner.told
+    definition = call.definition
+    check_bodies(definition)
+
+    def runner_for(values: Sequence[Any]) -> Callable[[Sequence[Any]], list[Any]]:
+        runner = _Runner(call_of(definition, values))
+        return runner if not _tells else runner.told
+
+    return runner_for
 
 
 class _Runner:
@@ -269,7 +275,7 @@ def _guard(launch: Launch, operands: Sequence[Held], given: Sequence[Held | None
     if max(sizes) >= (least if count * factor > 1 else _CUT_BY_TASKS):
         dtypes, written = [h.dtype for h in operands], [None if g is None else g.dtype for g in given]
         if not was_tried(definition, dtypes, written, scalars):
-            cutter = Cutter(definition, site_on_numpy(definition, plan, dtypes), None, dtypes, written)
+            cutter = Cutter(definition, site_on_numpy(definition, plan, dtypes), None, Learned(dtypes, written))
             Guard(definition, cutter).before(scalars)
 
 
@@ -482,7 +488,7 @@ def _run(definition: Definition, *values: Any) -> None:
     key = (definition, *kinds)
     runner = _runners.get(key)
     if runner is None:
-        runner = _runners[key] = prepare(call_of(definition, values))
+        runner = _runners[key] = prepare(call_of(definition, values))(values)
     runner(values)
 
 

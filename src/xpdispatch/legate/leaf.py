@@ -42,6 +42,7 @@ from xpdispatch.running import cutting
 from xpdispatch.running.cutting import Choice, Cutter, on_the_whole
 from xpdispatch.running.executor import NOWHERE, Work
 from xpdispatch.running.gathered import Gathered
+from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import AT_ONCE
 from xpdispatch.running.parts import operand_part, part_of
 from xpdispatch.running.results import add_notes
@@ -304,9 +305,9 @@ class Task:
         self.updated = [(p, r) for r, p in enumerate(body.updated) if p is not None and r in body.buffers]
         self.threads = thread_count if variant == "OMP" else None
         # One thread may run the task while another still prepares it, and sets all once more.
-        numpy = site.library == "numpy"
-        self.cutter = Cutter(definition, site, None, header.operands, header.dtypes) if numpy else None
-        self.strategy = on_the_whole(definition, site, AT_ONCE)
+        numpy, learned = site.library == "numpy", Learned(header.operands, header.dtypes)
+        self.cutter = Cutter(definition, site, None, learned) if numpy else None
+        self.strategy = on_the_whole(definition, site, AT_ONCE, learned)
         self.choices = BoundedCache()
         self.around = Surroundings(site.function)
         self.site = site
@@ -378,12 +379,14 @@ class Task:
             targets[r] = self.arrays.empty(shape, dtype=self.header.dtypes[r])
         for p, r in self.updated:
             operands[p] = targets[r]
-        chosen = self.choices.get(region)
-        if chosen is None:
-            chosen = self._choice(region, operands, targets, scalars)
+        chosen = self._choice(region, operands, targets, scalars)
         arguments = self.site.body.arguments(operands, scalars)
-        place = (lambda: self.place(stores)) if self.anywhere else None
-        results = chosen.strategy.run(arguments, targets, Work(region, chosen.regions, chosen.workers, origins, place))
+        work = chosen.work
+        if self.anywhere:
+            work = work._replace(place=lambda: self.place(stores))
+        elif origins:
+            work = work._replace(origins=origins)
+        results = chosen.strategy.run(arguments, targets, work)
         for r, layout in self.reduced:
             _fold(layout, targets[r], results[r], one_piece=self.recipe.one_piece)
         return region, results
@@ -391,11 +394,16 @@ class Task:
     def _choice(
         self, region: Bounds, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
     ) -> Choice:
-        """The strategy, the tiles and the threads for a tile; kept where all tiles of its size have the same."""
-        if self.cutter is not None and not self.cutter.fixed(region, operands):
+        """The strategy, the tiles and the threads for a tile."""
+        if region not in self.choices:
+            fresh = any(t is None for t in targets)
+            fixed = self.cutter is None or self.cutter.fixed(region, operands, fresh=fresh)
+            self.choices[region] = Choice(self.strategy, Work(region, (region,))) if fixed else None
+        found: Choice | None = self.choices[region]
+        if found is None and self.cutter is not None:
             threads = 1 if self.threads is None else self.threads()
-            return self.cutter.choose(region, operands, targets, scalars, threads, new=False)
-        found = self.choices[region] = Choice(self.strategy, (region,), 1)
+            found = self.cutter.choose(region, operands, targets, scalars, threads, new=False)
+        assert found is not None  # noqa: S101  see above
         return found
 
     def _take(

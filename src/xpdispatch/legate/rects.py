@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
 from typing import Any
 
 import legate.core as lg
@@ -21,7 +20,8 @@ from xpdispatch.running.parts import source_elements
 _CPU = ("CPU",)
 """CuPy has no type for rects."""
 
-_windows = BoundedCache(16)
+_windows = BoundedCache()
+_windows.bound = 16
 """Rects of halos, by layout and axis: as long as Legate has them it keeps the partitions that it made by them."""
 
 _MOST = 1 << 26
@@ -35,7 +35,7 @@ def rects_of_windows(layout: Layout, axis: int, count: int) -> Any:
     That is its window along the axis, with what stands in for elements outside, and all along the other axes.
     """
     # Where what lies outside is a number, it does not matter which.
-    key = replace(layout, name="", boundary=layout.boundary if isinstance(layout.boundary, str) else 0), axis
+    key = layout._replace(name="", boundary=layout.boundary if isinstance(layout.boundary, str) else 0), axis
     found = _windows.get(key)
     if found is None:
         held = bytes_of_rects(layout, count) + sum(bytes_of_rects(k, s.shape[0]) for (k, _), s in _windows.items())

@@ -9,17 +9,13 @@ from typing import Any
 class BoundedCache(dict[Any, Any]):
     """A dict that forgets its oldest entry instead of growing.
 
-    Parameters
+    Attributes
     ----------
     bound : int
         The most entries that it holds; a thread that adds one at the same time as another may exceed it by one.
     """
 
-    __slots__ = ("bound",)
-
-    def __init__(self, bound: int = 256) -> None:
-        super().__init__()
-        self.bound = bound
+    bound = 256
 
     def __setitem__(self, key: Any, value: Any) -> None:
         while len(self) >= self.bound:

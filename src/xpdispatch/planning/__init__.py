@@ -19,7 +19,8 @@ What leaves
     ``definition``    :class:`~xpdispatch.planning.definition.Definition` and
                       :class:`~xpdispatch.planning.definition.Call`, which engines get
     ``dtype_option``  what ``dtype=`` on the decorator may say
-    ``plan``          from shapes to extents, by the signature; the refusal of shapes that disagree
+    ``patterns``      from shapes to extents, by the signature; the refusal of shapes that disagree
+    ``plan``          :class:`~xpdispatch.planning.plan.Plan`, one call with its shapes settled
     ``windows``       the one place for the arithmetic of windows: which elements of an array go with those of an index,
                       with its halo and its blocks
     ``tiles``         parts of the index space, and ``tile``, which tells a body where it stands

@@ -135,8 +135,8 @@ def plan_of(definition: Definition, operands: Sequence[Any], scalars: Sequence[A
     XPDispatchError
         Whatever of the shapes does not fit.
     """
-    shapes = [_shape_of(a) for a in operands]
-    plan = definition.plan(shapes, scalars, [None if g is None else _shape_of(g) for g in given])
+    shapes = [shape_of(a) for a in operands]
+    plan = definition.plan(shapes, scalars, [None if g is None else shape_of(g) for g in given])
     if plan.images:
         _check_pointers(plan, [nearest(a.dtype) for a in operands])
     for layout, array in zip(plan.operands, operands, strict=True):
@@ -145,8 +145,9 @@ def plan_of(definition: Definition, operands: Sequence[Any], scalars: Sequence[A
     return plan
 
 
-def _shape_of(array: Any) -> tuple[int, ...]:
-    return tuple(map(int, array.shape))  # torch.compile may give symbols for integers
+def shape_of(array: Any) -> tuple[int, ...]:
+    """The shape of an array of any library, in integers: torch.compile may give symbols for them."""
+    return array.shape if type(array) is np.ndarray else tuple(map(int, array.shape))
 
 
 def _check_pointers(plan: Plan, dtypes: Sequence[np.dtype[Any]]) -> None:

@@ -18,7 +18,8 @@ from xpdispatch.language.terms import Term
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.body import Body, make_body
 from xpdispatch.planning.dtype_option import Rule, casts, rules
-from xpdispatch.planning.plan import Plan, Shape, plan
+from xpdispatch.planning.patterns import Patterns
+from xpdispatch.planning.plan import Plan, Shape
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -61,6 +62,8 @@ class Definition:
     """The operands that have a name."""
     sized: tuple[tuple[str, int], ...] = field(init=False)
     """The scalars that extents use: name, and position among the scalars."""
+    patterns: Patterns = field(init=False, repr=False)
+    """What plans have in common."""
     samples: BoundedCache = field(init=False, repr=False)
     """What the body returns on samples, by namespaces, dtypes, extents of unsplit axes and scalars."""
     guarded: BoundedCache = field(init=False, repr=False)
@@ -71,6 +74,7 @@ class Definition:
         sized = ((s.name, s.scalar) for s in self.body.slots if s.scalar is not None and s.name in extents)
         object.__setattr__(self, "operands", tuple(t for t in self.signature.operands if t.name))
         object.__setattr__(self, "sized", tuple(sized))
+        object.__setattr__(self, "patterns", Patterns(self.signature, self.boundaries))
         object.__setattr__(self, "samples", BoundedCache())
         object.__setattr__(self, "guarded", BoundedCache())
 
@@ -87,7 +91,7 @@ class Definition:
     def plan(self, shapes: Sequence[Shape], scalars: Sequence[Any], given: Sequence[Shape | None]) -> Plan:
         """The plan of a call with these shapes of operands and of arrays to be written."""
         sizes = {name: extent_of(name, scalars[s]) for name, s in self.sized}
-        return plan(self.signature, shapes, sizes, given, self.boundaries)
+        return self.patterns.plan(shapes, sizes, given)
 
     def boundaries_under(self, signature: Signature) -> Mapping[str, Boundary] | None:
         """Those of the operands that have a halo under another signature, too; None where none has."""

@@ -8,7 +8,6 @@ of that lies outside of the array is made up, or left out, as the boundary says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from xpdispatch.language.boundaries import Boundary
@@ -43,8 +42,7 @@ class Outside(NamedTuple):
 _ALL = slice(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """How one array of a call is cut.
 
     Parameters

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,8 +77,8 @@ class Guard:
             None if d is None or u is not None else np.empty([1 if n is None else n for n in layout.shape], d)
             for layout, d, u in zip(plan.results, cutter.given, self.definition.body.updated, strict=True)
         ]
-        site = replace(cutter.site, plan=plan)
-        trial = replace(trial_at(site, self.definition, [np.asarray(p) for p in parts], given, scalars), watched=False)
+        site = cutter.site._replace(plan=plan)
+        trial = trial_at(site, self.definition, [np.asarray(p) for p in parts], given, scalars, watched=False)
         if sum(len(p or b"") for p in trial.pickled) > _LARGE_SCALARS:
             return
         expected = _answer(trial)

@@ -17,8 +17,9 @@ from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import whole
 from xpdispatch.planning.windows import Bounds
 from xpdispatch.proving.tilings import Tiling
-from xpdispatch.running.calls import site_of, targets_of
+from xpdispatch.running.calls import all_given, site_of, targets_of
 from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
+from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import known_to
 from xpdispatch.running.site import Site
 from xpdispatch.running.traced import Traced, can_be_traced
@@ -111,18 +112,15 @@ class Trial:
         if not any(a.dtype.char in HIGHER for a in (*self.operands, *(g for g in self.given if g is not None))):
             return None
         casts = tuple(None if c is None else _higher(np.dtype(c)) for c in self.site.casts)
-        return replace(
-            self,
-            operands=tuple(a.astype(_higher(a.dtype)) for a in self.operands),
-            given=tuple(None if g is None else g.astype(_higher(g.dtype)) for g in self.given),
-            site=(site := replace(self.site, casts=casts)),
-            traced=None if self.traced is None else Traced(site, self.traced.known),
-        )
+        operands = [a.astype(_higher(a.dtype)) for a in self.operands]
+        given = [None if g is None else g.astype(_higher(g.dtype)) for g in self.given]
+        site, watched = self.site._replace(casts=casts), self.watched
+        return trial_at(site, self.definition, operands, given, self.scalars, watched=watched)
 
     @property
     def strategies(self) -> tuple[str, ...]:
         """The strategies that calls of this kernel can take under a tiling."""
-        return ("by tile",) if self.traced is None or self.traced.why_not else ("by tile", "traced")
+        return ("by tile",) if self.traced is None or self.traced.learned.why_not else ("by tile", "traced")
 
     def run(
         self,
@@ -155,7 +153,7 @@ class Trial:
         if strategy == "traced" and self.traced is not None:
             runs = self.traced
         else:
-            site = replace(self.site, function=_Witness(self, poison)) if self.watched else self.site
+            site = self.site._replace(function=_Witness(self, poison)) if self.watched else self.site
             runs = Whole(site, known) if tiling is None else ByTile(site, known)
         # The witness gives each tile a copy of the scalars.
         scalars = self.scalars if self.watched else list(map(_unpickled, self.pickled, self.scalars))
@@ -190,14 +188,22 @@ def trial_of(call: Call) -> Trial:
 
 
 def trial_at(
-    site: Site, definition: Definition, operands: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]
+    site: Site,
+    definition: Definition,
+    operands: Sequence[Any],
+    given: Sequence[Any],
+    scalars: Sequence[Any],
+    *,
+    watched: bool = True,
 ) -> Trial:
     """The same, where it is settled where the call runs."""
     traced = None
     if can_be_traced(definition, site.plan):
-        traced = Traced(site, known_to(site.function, scalars, site.xp))
+        written = [None if a is None else a.dtype for a in all_given(definition, operands, given)]
+        learned = Learned([a.dtype for a in operands], written)
+        traced = Traced(site, known_to(site.function, scalars, site.xp), learned)
     pickled = tuple(_pickled(s) for s in scalars)
-    return Trial(definition, tuple(operands), tuple(given), tuple(scalars), pickled, site, traced)
+    return Trial(definition, tuple(operands), tuple(given), tuple(scalars), pickled, site, traced, watched)
 
 
 class _Witness:

@@ -25,6 +25,7 @@ What they ask
     =============  ===================================================================================================
     ``dry_run``    the body on stand-ins for its arrays: which dtypes come out
     ``counting``   a dry run that tells what the body makes on the way
+    ``learned``    what these told, for calls that differ in extents alone, and whether it still holds
     ``costs``      where cuts pay: bytes through memory, and the sizes of tiles
     ``tracing``    the body on tracers: which functions it calls, one after the other
     ``cuda``       NumPy's functions of single elements in CUDA's C++

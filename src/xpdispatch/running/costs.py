@@ -17,6 +17,9 @@ from xpdispatch.planning.windows import WHOLE, Bounds, Layout
 _LEAST = 3
 """A call that fits so many caches is not cut: what it would gain is less than a thread takes to start."""
 
+_UNKNOWN = 16
+"""Bytes that a body makes for each element at least, while nobody knows."""
+
 _TILE = 1 << 18
 """What a tile costs beside its work: some 20 us of Python, in bytes that memory moves meanwhile."""
 
@@ -86,54 +89,64 @@ class Cost:
         return max(0.0, max((peak(sizes) for peak in self.peaks), default=0.0) - self.kept(sizes))
 
 
-@dataclass(frozen=True, slots=True)
 class Volumes:
     """The arrays of a call, to be asked how large a tile's part of them is.
 
     Parameters
     ----------
     plan : Plan
-    itemsizes : tuple of int
+    itemsizes : sequence of int
         Of each operand and each result.
+
+    Attributes
+    ----------
+    per_cell : int
+        Bytes of an element of each array that has indices, were all of them broadcast to all.
     """
 
-    plan: Plan
-    itemsizes: tuple[int, ...]
-
-    @property
-    def layouts(self) -> tuple[Layout, ...]:
-        """Operands, then results."""
-        return (*self.plan.operands, *self.plan.results)
+    def __init__(self, plan: Plan, itemsizes: Sequence[int]) -> None:
+        self.plan = plan
+        self.layouts: tuple[Layout, ...] = (*plan.operands, *plan.results)
+        self.per_cell = 0
+        self._shares: list[tuple[Layout, int, list[int]]] = []
+        """Each array, the bytes of its unsplit axes, and the indices of the others."""
+        for layout, itemsize in zip(self.layouts, itemsizes, strict=True):
+            whole, split = itemsize, []
+            for a, n in zip(layout.axes, layout.shape, strict=True):
+                if a != WHOLE:
+                    split.append(a)
+                elif n is not None:
+                    whole *= n
+            self._shares.append((layout, whole, split))
+            if split:
+                self.per_cell += whole
 
     def parts(self, sizes: Sequence[int]) -> list[int]:
         """Bytes of each array's part of a tile."""
-        return [
-            itemsize * math.prod(self._extents(layout, sizes))
-            for layout, itemsize in zip(self.layouts, self.itemsizes, strict=True)
-        ]
+        found = []
+        for layout, whole, split in self._shares:
+            part = whole
+            if layout.reaches:
+                part *= math.prod(_windows(layout, sizes))
+            elif layout.concatenated:  # at most all elements of the one index
+                part *= sizes[0]
+            else:
+                for a in split:
+                    part *= sizes[a]
+            found.append(part)
+        return found
 
-    def _extents(self, layout: Layout, sizes: Sequence[int]) -> list[int]:
-        if layout.concatenated:  # at most all elements of the one index
-            return [sizes[0], *(n or 1 for n in layout.shape[1:])]
-        found = [1 if n is None else int(n) for n in layout.tile_shape(sizes)]
-        return [
-            f if a == WHOLE or n is None else min(f, n)
-            for f, a, n in zip(found, layout.axes, layout.shape, strict=True)
-        ]
 
-    def per_cell(self) -> int:
-        """Bytes of an element of each array that has indices, were all of them broadcast to all."""
-        return sum(
-            itemsize * math.prod(n or 1 for n, a in zip(layout.shape, layout.axes, strict=True) if a == WHOLE)
-            for layout, itemsize in zip(self.layouts, self.itemsizes, strict=True)
-            if any(a != WHOLE for a in layout.axes)
-        )
+def _windows(layout: Layout, sizes: Sequence[int]) -> list[int]:
+    """The extents of a tile's window along the split axes, which is no larger than the array."""
+    found = zip(layout.tile_shape(sizes), layout.axes, layout.shape, strict=True)
+    return [f if n is None else min(f, n) for f, a, n in found if a != WHOLE]
 
 
 def guess(volumes: Volumes) -> Cost:
     """What a body that nobody knows may need: as much as its arrays, each broadcast to all elements."""
     every_index = tuple(range(len(volumes.plan.extents)))
-    return Cost(peaks=(Growth(((every_index, max(16, volumes.per_cell())),)),))
+    return Cost(peaks=(Growth(((every_index, max(_UNKNOWN, volumes.per_cell)),)),))
 
 
 def order_of(volumes: Volumes, sizes: Sequence[int], *, fortran: bool) -> list[int]:
@@ -189,9 +202,10 @@ def _least(plan: Plan, index: int) -> int:
     return max(1, _HALOS * halo)
 
 
-def large_enough(volumes: Volumes, sizes: Sequence[int], cost: Cost, cache: int) -> bool:
-    """Whether a call moves enough bytes for cuts to be thought of."""
-    return sum(volumes.parts(sizes)) + cost.live(sizes) >= _LEAST * cache > 0
+def large_enough(volumes: Volumes, sizes: Sequence[int], cache: int) -> bool:
+    """Whether a call moves enough bytes, its body's by :func:`guess`, for cuts to be thought of."""
+    made = math.prod(sizes) * max(_UNKNOWN, volumes.per_cell)
+    return sum(volumes.parts(sizes)) + made >= _LEAST * cache > 0
 
 
 def traffic(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:

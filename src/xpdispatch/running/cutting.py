@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +22,9 @@ from xpdispatch.planning.tiles import is_empty
 from xpdispatch.planning.windows import Bounds, Layout, borders
 from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
-from xpdispatch.running.counting import Measured, measure
-from xpdispatch.running.executor import ByTile, Strategy, Whole
+from xpdispatch.running.counting import Measured, counted_region, measure
+from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
+from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import AT_ONCE, Known
 from xpdispatch.running.site import Site
 from xpdispatch.running.traced import Traced, can_be_traced
@@ -92,16 +94,15 @@ class Choice(NamedTuple):
     """How a call runs."""
 
     strategy: Strategy
-    regions: Sequence[Bounds]
-    workers: int
+    work: Work
 
 
-def on_the_whole(definition: Definition, site: Site, known: Known) -> Strategy:
+def on_the_whole(definition: Definition, site: Site, known: Known, learned: Learned) -> Strategy:
     """The strategy that runs calls in one piece."""
     if site.library == "cupy" and can_be_traced(definition, site.plan):
         from xpdispatch.running.generated import Generated  # which others need not import
 
-        return Generated(site, known)
+        return Generated(site, known, learned)
     return Whole(site, known)
 
 
@@ -114,39 +115,63 @@ class Cutter:
     site : Site
     known : Known or None
         What the body can reach; None where results are used up before it runs again.
-    dtypes : sequence of dtype
-        The operands'.
-    given : sequence of (dtype or None)
-        Of the arrays that are written.
+    learned : Learned
+        What calls with these dtypes have told.
     """
 
-    def __init__(
-        self, definition: Definition, site: Site, known: Known | None, dtypes: Sequence[Any], given: Sequence[Any]
-    ) -> None:
-        self.site, self.dtypes, self.given = site, tuple(dtypes), tuple(given)
-        plain = site.library == "numpy"
-        kept = Known(keeps=True) if known is None else known  # from one tile to the next
-        self.traced = Traced(site, kept) if plain and can_be_traced(definition, site.plan) else None
-        self.whole, self.by_tile = Whole(site, AT_ONCE if known is None else known), ByTile(site, kept)
+    def __init__(self, definition: Definition, site: Site, known: Known | None, learned: Learned) -> None:
+        self.site, self.learned = site, learned
+        self.dtypes, self.given = learned.dtypes, learned.given
+        self._known = known
         plan = site.plan
+        plain = site.library == "numpy"
+        self._may_be_traced = plain and can_be_traced(definition, plan)
         self.cut = definition.cut and plain and not (len(plan.spaces) > 1 or plan.images or plan.least)
-        ordered = any(layout.op or layout.concatenated for layout in plan.results)
-        self.bordered = self.cut and not ordered and any(layout.is_padded for layout in plan.operands)
+        self._combines = any(layout.op for layout in plan.results)
         self.cache = forced or cache_bytes()
-        # What dry runs tell, by types of scalars or, where sums of floats depend on it, their values; cuts by that, the
-        # sizes of what is cut and the order of its axes; candidates by sizes; strips by bounds and what dry runs tell.
-        # At most 256 each.
-        self._dry_runs, self._cuts = BoundedCache(), BoundedCache()
-        self._candidates, self._borders = BoundedCache(), BoundedCache()
-        self.volumes = Volumes(site.plan, tuple(np.dtype(d).itemsize for d in (*self.dtypes, *self._expected())))
+        self.volumes = Volumes(plan, learned.itemsizes or self._itemsizes())
+        # Choices, by all that decides them; what dry runs tell, by types of scalars or, where sums of floats depend on
+        # it, their values. At most 256 each.
+        self._choices, self._told = BoundedCache(), BoundedCache()
 
-    def _expected(self) -> list[Any]:
-        """The results' dtypes as far as they are known, else the widest usual one."""
+    # Most calls are too small to need these.
+
+    @cached_property
+    def traced(self) -> Traced | None:
+        """The strategy that runs the body's trace, if it may have one."""
+        return Traced(self.site, self._kept, self.learned) if self._may_be_traced else None
+
+    @cached_property
+    def whole(self) -> Whole:
+        """The strategy that runs the body once."""
+        return Whole(self.site, AT_ONCE if self._known is None else self._known)
+
+    @cached_property
+    def by_tile(self) -> ByTile:
+        """The strategy that runs the body on tiles."""
+        return ByTile(self.site, self._kept)
+
+    @property
+    def _kept(self) -> Known:
+        return Known(keeps=True) if self._known is None else self._known  # from one tile to the next
+
+    @cached_property
+    def bordered(self) -> bool:
+        """Whether strips along borders may run alone."""
+        plan = self.site.plan
+        if not self.cut or any(layout.op or layout.concatenated for layout in plan.results):
+            return False
+        return any(layout.is_padded for layout in plan.operands)
+
+    def _itemsizes(self) -> Sequence[int]:
+        """Those of the operands, and of the results' dtypes as far as they are known, else of the widest usual one."""
         known = self.site.dtypes or (None,) * len(self.given)
-        return [
+        results = [
             next((d for d in found if d is not None), np.float64)
             for found in zip(self.site.casts, known, self.given, strict=True)
         ]
+        self.learned.itemsizes = [np.dtype(d).itemsize for d in (*self.dtypes, *results)]
+        return self.learned.itemsizes
 
     def choose(
         self,
@@ -159,36 +184,54 @@ class Cutter:
         new: bool,
     ) -> Choice:
         """The strategy, the tiles and the threads for a call on these arrays."""
+        fresh = tuple([t is None for t in targets])
+        by_value = scalars_key(scalars, integers=True) if self._combines else tuple(map(type, scalars))
+        key = domain, _is_fortran(operands), fresh, threads, new, bool(self.learned.why_not), by_value
+        found: Choice | None = self._choices.get(key)
+        if found is None:
+            found = self._choices[key] = self._choose(domain, operands, scalars, threads, new=new, fresh=any(fresh))
+        return found
+
+    def _choose(
+        self,
+        domain: Bounds,
+        operands: Sequence[Any],
+        scalars: Sequence[Any],
+        threads: int,
+        *,
+        new: bool,
+        fresh: bool,
+    ) -> Choice:
         inside, strips = self.borders(domain, scalars)
         regions: Sequence[Bounds] = (inside,)
         workers = 1
         if self.candidate(inside):
             cuts, workers = self.cuts(inside, operands, scalars).on(threads, new=new and not strips)
             regions = cuts.regions(inside)
-        count, traced = len(regions), self.traced
-        regions = (*regions, *strips)
-        if traced is not None and not traced.why_not:
-            least = _FETCHED if any([t is None for t in targets]) else _LARGE  # noqa: C419  a list is quicker
-            if count >= _MANY or (count == 1 and _holds_large(operands, least)):
-                return Choice(traced, regions, workers)
-        return Choice(self.whole if len(regions) == 1 else self.by_tile, regions, workers)
+        count = len(regions)
+        work = Work(domain, (*regions, *strips), workers)
+        pays = count >= _MANY or (count == 1 and _holds_large(operands, fresh=fresh))
+        if pays and self.traced is not None and not self.learned.why_not:
+            return Choice(self.traced, work)
+        return Choice(self.whole if len(work.regions) == 1 else self.by_tile, work)
 
-    def fixed(self, domain: Bounds, operands: Sequence[Any]) -> bool:
-        """Whether all calls over this domain run the body on the whole."""
-        cut = self.candidate(domain) or (self.bordered and (forced or self._copied(domain) >= _STRIP))
-        return not cut and (self.traced is None or not _holds_large(operands, _LARGE))
+    def fixed(self, domain: Bounds, operands: Sequence[Any], *, fresh: bool) -> bool:
+        """Whether all calls over this domain run the body on the whole; `fresh` says that results are new arrays."""
+        cut = self.candidate(domain) or (
+            self.site.plan.windowed and self.bordered and (forced or self._copied(domain) >= _STRIP)
+        )
+        return not cut and not (self._may_be_traced and _holds_large(operands, fresh=fresh))
 
     def borders(self, domain: Bounds, scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Bounds]]:
         """What is cut further, and strips of it that run alone, so that only their windows are padded."""
         if not self.bordered:
             return domain, ()
-        key, measured, _ = self._dry_run(scalars)
-        found: tuple[Bounds, Sequence[Bounds]] | None = self._borders.get((domain, key))
-        if found is None:
-            inside, strips = borders(domain, self.site.plan.operands)
-            pays = bool(forced) or (measured is not None and self._pays(domain, inside, strips, measured.cost))
-            found = self._borders[domain, key] = (inside, strips) if pays else (domain, ())
-        return found
+        inside, strips = borders(domain, self.site.plan.operands)
+        if not forced:
+            measured = self.measured(scalars)
+            if measured is None or not self._pays(domain, inside, strips, measured.cost):
+                return domain, ()
+        return inside, strips
 
     def _pays(self, domain: Bounds, inside: Bounds, strips: Sequence[Bounds], cost: Cost) -> bool:
         """Whether strips save more copies than they cost, with all that is made anew in each of them."""
@@ -206,44 +249,23 @@ class Cutter:
 
     def candidate(self, domain: Bounds) -> bool:
         """Whether calls over this domain may be cut; says no to small ones at little cost."""
-        if not self.cut:
+        sizes, volumes, cache = _sizes(domain), self.volumes, self.cache
+        if not self.cut or not sizes or is_empty(domain):
             return False
-        sizes = _sizes(domain)
-        found: bool | None = self._candidates.get(sizes)
-        if found is None:
-            found = self._candidates[sizes] = not is_empty(domain) and self._is_candidate(sizes)
-        return found
-
-    def _is_candidate(self, sizes: tuple[int, ...]) -> bool:
-        cache = self.cache
-        if not sizes:
+        if not (forced or costs.large_enough(volumes, sizes, cache)):
             return False
-        guess = costs.guess(self.volumes)
-        if not (forced or costs.large_enough(self.volumes, sizes, guess, cache)):
-            return False
-        order = costs.order_of(self.volumes, sizes, fortran=False)
-        return costs.count(sizes, costs.tile_sizes(self.volumes, sizes, guess, cache, order)) > 1
+        order = costs.order_of(volumes, sizes, fortran=False)
+        return costs.count(sizes, costs.tile_sizes(volumes, sizes, costs.guess(volumes), cache, order)) > 1
 
     def cuts(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
         """How a call on these arrays is cut."""
-        sizes, fortran = _sizes(domain), _is_fortran(operands)
-        key, measured, steps = self._dry_run(scalars)
-        found: Cuts | None = self._cuts.get((sizes, fortran, key))
-        if found is None:
-            found = self._cuts[sizes, fortran, key] = self._decide(sizes, measured, steps, fortran=fortran)
-        return found
-
-    def measured(self, scalars: Sequence[Any]) -> Measured | None:
-        """What the body makes besides its arrays; None where it does not run on ones."""
-        return self._dry_run(scalars)[1]
-
-    def _decide(self, sizes: tuple[int, ...], measured: Measured | None, steps: int, *, fortran: bool) -> Cuts:
-        volumes, cache = self.volumes, self.cache
+        sizes, volumes, cache = _sizes(domain), self.volumes, self.cache
+        measured, steps = self._dry_run(scalars)
         cost = costs.guess(volumes)
         if measured is not None:
-            itemsizes = tuple(np.dtype(d).itemsize for d in (*self.dtypes, *measured.dtypes))
+            itemsizes = [np.dtype(d).itemsize for d in (*self.dtypes, *measured.dtypes)]
             volumes, cost = Volumes(self.site.plan, itemsizes), measured.cost
-        order = costs.order_of(volumes, sizes, fortran=fortran)
+        order = costs.order_of(volumes, sizes, fortran=_is_fortran(operands))
         made = self._made(volumes, sizes, cost)
         tile = costs.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, order)
         pays = costs.count(sizes, tile) > 1 if forced else costs.worth_while(volumes, sizes, tile, cost)
@@ -254,27 +276,45 @@ class Cutter:
             steps=steps,
         )
 
+    def measured(self, scalars: Sequence[Any]) -> Measured | None:
+        """What the body makes besides its arrays; None where it does not run on ones."""
+        return self._dry_run(scalars)[0]
+
     def _made(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
         """What the body makes, as a multiple of its results."""
         results = sum(volumes.parts(sizes)[len(self.dtypes) :])
         return cost.made(sizes) / max(1, results)
 
-    def _dry_run(self, scalars: Sequence[Any]) -> tuple[Any, Measured | None, int]:
-        """What decides it, what the body costs, and the steps of its trace."""
+    def _dry_run(self, scalars: Sequence[Any]) -> tuple[Measured | None, int]:
+        """What the body costs, and the steps of its trace."""
         by_type: Any = ("types", *map(type, scalars))
-        by_value: Any = ("values", scalars_key(scalars, integers=True))
-        found: tuple[Measured | None, int] | None = self._dry_runs.get(by_type)
+        measured, steps, rounds = self._told.get(by_type) or self._tell(by_type, scalars)
+        if rounds:
+            by_value: Any = ("values", scalars_key(scalars, integers=True))
+            measured, steps, _ = self._told.get(by_value) or self._tell(by_value, scalars)
+        return measured, steps
+
+    def _tell(self, key: Any, scalars: Sequence[Any]) -> tuple[Measured | None, int, bool]:
+        """What dry runs tell, which is the same for all calls with the same stand-ins."""
+        kept = self.learned.dry_runs
+        alike = (*self._stand_ins, key)
+        found: tuple[Measured | None, int, bool] | None = kept.get(alike)
         if found is None:
-            found = self._dry_runs[by_type] = self._dry_runs[by_value] = self._study(scalars)
-        if not self._rounds(found[0]):
-            return by_type, *found
-        found = self._dry_runs.get(by_value)
-        if found is None:
-            found = self._dry_runs[by_value] = self._study(scalars)
-        return by_value, *found
+            measured, steps = self._study(scalars)
+            found = kept[alike] = (measured, steps, self._rounds(measured))
+        self._told[key] = found
+        return found
+
+    @cached_property
+    def _stand_ins(self) -> tuple[Any, ...]:
+        """What decides what a dry run sees."""
+        plan, region = self.site.plan, counted_region(self.site.plan)
+        sizes = [stop - start for start, stop in region]
+        shapes = [*[o.held_shape(region) for o in plan.operands], *[r.tile_shape(sizes) for r in plan.results]]
+        return region, *shapes, plan.extents if self.site.body.wants_tile else ()
 
     def _study(self, scalars: Sequence[Any]) -> tuple[Measured | None, int]:
-        studied = self.traced.study(self.dtypes, self.given, scalars) if self.traced is not None else None
+        studied = self.traced.study(scalars) if self.traced is not None else None
         if studied is not None:
             program, measured = studied
             return measured, program.steps
@@ -289,8 +329,9 @@ class Cutter:
         )
 
 
-def _holds_large(operands: Sequence[Any], least: int) -> bool:
-    """Whether some operand has so many bytes."""
+def _holds_large(operands: Sequence[Any], *, fresh: bool) -> bool:
+    """Whether some operand is so large that it pays to trace the body."""
+    least = _FETCHED if fresh else _LARGE
     for operand in operands:  # noqa: SIM110  any() of a generator takes four times as long, in every task
         if operand.nbytes >= least:
             return True

@@ -8,7 +8,6 @@ trace does the same (:mod:`xpdispatch.running.traced`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,7 +150,7 @@ def _on_sample(
 ) -> list[Any]:
     """The results of a body on a sample of a call at this site."""
     plan, region = _one_element(site.plan)
-    site = replace(site, plan=plan)
+    site = site._replace(plan=plan)
     arguments, targets = stand_ins(site, region, dtypes, given, scalars, fill)
     # What stands in for an operand with a halo is its part of the region already.
     origins = {p: o.held_from(region) for p, o in enumerate(plan.operands) if o.reaches}

@@ -207,6 +207,22 @@ class Whole(Runs):
 class ByTile(Runs):
     """The body runs on one tile after another, or on several threads."""
 
+    def __init__(self, site: Site, known: Known) -> None:
+        super().__init__(site, known)
+        plan, body = site.plan, site.body
+        self.kept = [not layout.op for layout in plan.results]
+        self.ordered = any(layout.op or layout.concatenated for layout in plan.results)
+        # Most arrays of a call are cut alike: positions of parameters, and of results, by the indices of their axes.
+        self.alike: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
+        for p, at in enumerate(body.operand_at):
+            layout = plan.operands[p]
+            if layout.axes and not layout.reaches:
+                self.alike.setdefault(layout.axes, ([], []))[0].append(at)
+        for r, layout in enumerate(plan.results):
+            if layout.axes and not layout.reaches:
+                self.alike.setdefault(layout.axes, ([], []))[1].append(r)
+        self.blocked = [(r, layout) for r, layout in enumerate(plan.results) if layout.reaches]
+
     def run(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
         """One value for each result, over the domain; None where every region was empty."""
         token = inside_body.set(True)
@@ -227,35 +243,22 @@ class Tiles:
     part of the results without an operator; what has an order is combined in the order of the tiles.
     """
 
-    def __init__(self, runs: Runs, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> None:
-        site = runs.site
-        plan, body = site.plan, site.body
+    def __init__(self, runs: ByTile, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> None:
         self.runs, self.targets, self.work = runs, targets, work
         self.regions = [r for r in work.regions if not is_empty(r)]
         self.arguments = runs.ready(arguments)
-        self.results = [None if o.op else t for o, t in zip(plan.results, targets, strict=True)]
+        self.results = [t if kept else None for kept, t in zip(runs.kept, targets, strict=True)]
         self.gathered = Gathered()
-        self.ordered = any(layout.op or layout.concatenated for layout in plan.results)
         self.allocating = Lock()
         self.starts = [start for start, _ in work.domain]
-        # Most arrays of a call are cut alike: positions of parameters, and of results, by the indices of their axes.
-        self.alike: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
-        for p, at in enumerate(body.operand_at):
-            layout = plan.operands[p]
-            if layout.axes and not layout.reaches:
-                self.alike.setdefault(layout.axes, ([], []))[0].append(at)
-        for r, layout in enumerate(plan.results):
-            if layout.axes and not layout.reaches:
-                self.alike.setdefault(layout.axes, ([], []))[1].append(r)
-        self.blocked = [(r, layout) for r, layout in enumerate(plan.results) if layout.reaches]
-        self.written = any(t is not None for t in targets)
+        self.written = any([t is not None for t in targets])  # noqa: C419  a list is quicker, at every call
         self.shapes: dict[tuple[int, ...], tuple[tuple[Any, ...], ...]] = {}  # of results, by the sizes of a tile
 
     def run(self, workers: int) -> list[Any]:
         """Compute all tiles, and put the results together."""
         count = len(self.regions)
         if workers > 1 and count > 1:
-            run_in_order(count, self.compute, self.combine if self.ordered else None, workers)
+            run_in_order(count, self.compute, self.combine if self.runs.ordered else None, workers)
         elif count > 1:
             with one_thread_each:  # threads of BLAS would start and stop for each tile
                 for k in range(count):
@@ -270,12 +273,14 @@ class Tiles:
     def parts(self, region: Bounds) -> tuple[list[Any], dict[tuple[int, ...], tuple[slice, ...]]]:
         """The arguments of a tile, and the slices that cut arrays by the indices of their axes."""
         site, work = self.runs.site, self.work
-        arguments, slices = list(self.arguments), slices_of(region, self.starts)
+        arguments = list(self.arguments)
         chosen = {}
-        for axes, (positions, _) in self.alike.items():
-            own = chosen[axes] = tuple([slices[a] for a in axes])
-            for at in positions:
-                arguments[at] = arguments[at][own]
+        if region is not work.domain:
+            slices = slices_of(region, self.starts)
+            for axes, (positions, _) in self.runs.alike.items():
+                own = chosen[axes] = tuple([slices[a] for a in axes])
+                for at in positions:
+                    arguments[at] = arguments[at][own]
         for p, at, layout in self.runs.windowed:
             arguments[at] = operand_part(site, arguments[at], layout, region, work.domain, work.origins.get(p))
         return arguments, chosen
@@ -285,11 +290,13 @@ class Tiles:
     ) -> list[Any]:
         """A tile's part of arrays that are results, or where they go; None where there is none."""
         found = list(arrays)
-        for axes, (_, positions) in self.alike.items():
+        if region is self.work.domain:
+            return found
+        for axes, (_, positions) in self.runs.alike.items():
             for r in positions:
                 if found[r] is not None:
                     found[r] = found[r][chosen[axes]]
-        for r, layout in self.blocked:
+        for r, layout in self.runs.blocked:
             if found[r] is not None:
                 found[r] = part_of(found[r], layout, region, self.work.domain)
         return found
@@ -332,7 +339,7 @@ class Tiles:
 
     def combine(self, k: int, values: Sequence[Any]) -> None:
         """Take tile `k`'s values of the results whose order matters, when those before it are taken."""
-        if k and self.ordered:
+        if k and self.runs.ordered:
             self._combine(k, values)
 
     def _combine(self, k: int, values: Sequence[Any]) -> None:

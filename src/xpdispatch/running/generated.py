@@ -21,6 +21,7 @@ from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.tiles import is_empty
 from xpdispatch.running.cuda import PREAMBLE, NoSource, check_cast, ctype, expression
 from xpdispatch.running.executor import Whole, Work
+from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import operand_part
 from xpdispatch.running.site import Site
@@ -199,16 +200,16 @@ class Generated(Traced):
     device, where CuPy's own functions would put it.
     """
 
-    def __init__(self, site: Site, known: Known) -> None:
-        super().__init__(site, known)
+    def __init__(self, site: Site, known: Known, learned: Learned) -> None:
+        super().__init__(site, known, learned)
         self.whole = Whole(site, known)
         self.sources: set[Source] = set()
         if "GPU" in site.body.variants or not namespaces.is_default("GPU"):
-            self.why_not = "the body or its namespace was made for GPUs"
+            self.learned.why_not = "the body or its namespace was made for GPUs"
 
     def run(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
         """One value for each result, over the domain."""
-        skips = self.why_not or is_empty(work.domain)
+        skips = self.learned.why_not or is_empty(work.domain)
         found = None if skips else self._by_kernel(list(arguments), targets, work)
         return self.whole.run(arguments, targets, work) if found is None else found
 
@@ -235,7 +236,7 @@ class Generated(Traced):
                 return None
             run(cupy, source, program, operands, results)
         except Exception as error:  # noqa: BLE001  nothing is written yet; the body runs next, and says what is wrong
-            self.why_not = str(error) if isinstance(error, NoSource) else f"{type(error).__name__}: {error}"
+            self.learned.why_not = str(error) if isinstance(error, NoSource) else f"{type(error).__name__}: {error}"
             return None
         return results
 

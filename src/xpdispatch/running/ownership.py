@@ -111,7 +111,7 @@ def _is_harmless(look: Look | None, value: Any, reads: list[tuple[Look, Any]], s
         # By where it was made: functools.wraps gives a function the module of another.
         if is_of_library(value.__globals__.get("__name__") or ""):
             return True
-        return all(_is_harmless(*read, reads, seen) for read in _read_by(value))
+        return all(_is_harmless(*read, reads, seen) for read in read_by(value))
     if isinstance(value, type | np.ufunc | BuiltinFunctionType | MethodDescriptorType):
         bound = getattr(value, "__self__", None) if isinstance(value, BuiltinFunctionType) else None
         own = bound is None or isinstance(bound, ModuleType)  # and not a method of a list or an array
@@ -131,9 +131,9 @@ class _Unknown:
     """Stands for what a function reaches in a way that is not looked into."""
 
 
-def _read_by(function: FunctionType) -> Iterator[tuple[Look | None, Any]]:
+def read_by(function: FunctionType) -> Iterator[tuple[Look | None, Any]]:
     """How to look up what a function reads from around it, and the value."""
-    names, cells, stores = _code_reads(function.__code__)
+    names, cells, _, stores, _ = reads_of(function.__code__)
     if stores or function.__dict__.keys() - {"__wrapped__", "__signature__"}:
         yield None, _Unknown()
     around = function.__globals__
@@ -157,18 +157,43 @@ def _content(cell: CellType) -> Any:
         return None
 
 
+class CodeReads(NamedTuple):
+    """What code names.
+
+    Attributes
+    ----------
+    names, cells : tuple of str
+        Global names and the closure's cells that it reads.
+    attributes : tuple of str
+        Of anything.
+    stores : bool
+        It writes any of them, but for its own variables.
+    imports : bool
+    """
+
+    names: tuple[str, ...]
+    cells: tuple[str, ...]
+    attributes: tuple[str, ...]
+    stores: bool
+    imports: bool
+
+
 @lru_cache(maxsize=1000)
-def _code_reads(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """The global names and the closure's cells that code reads, and whether it writes any of them or attributes."""
+def reads_of(code: CodeType) -> CodeReads:
+    """What code names, and that of the functions that are made in it."""
     names: dict[str, None] = {}
     cells: dict[str, None] = {}
-    stores = False
+    attributes: dict[str, None] = {}
+    stores = imports = False
     for step in dis.get_instructions(code):
         name = step.opname
         if name in ("LOAD_GLOBAL", "LOAD_NAME"):
             names[step.argval] = None
         elif name == "IMPORT_NAME":
+            imports = True
             stores |= not is_of_library(step.argval)
+        elif name in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
+            attributes[step.argval] = None
         elif name.startswith(("LOAD_", "COPY_")) and step.argval in code.co_freevars:
             cells[step.argval] = None
         elif name == "STORE_DEREF":
@@ -176,11 +201,13 @@ def _code_reads(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...], bool]
         stores |= name in _STORES
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            inner, inner_cells, inner_stores = _code_reads(constant)
-            names |= dict.fromkeys(inner)
-            cells |= dict.fromkeys(c for c in inner_cells if c in code.co_freevars)
-            stores |= inner_stores
-    return tuple(names), tuple(cells), stores
+            inner = reads_of(constant)
+            names |= dict.fromkeys(inner.names)
+            attributes |= dict.fromkeys(inner.attributes)
+            cells |= dict.fromkeys(c for c in inner.cells if c in code.co_freevars)
+            stores |= inner.stores
+            imports |= inner.imports
+    return CodeReads(tuple(names), tuple(cells), tuple(attributes), stores, imports)
 
 
 def is_of_library(module: str) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from xpdispatch.planning.body import Body
 from xpdispatch.planning.plan import Plan
@@ -14,8 +13,7 @@ inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
 """True while a body runs: kernels called there stay in this process, on full arrays."""
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """Where tiles run: what stays the same for all tiles of one run.
 
     Parameters

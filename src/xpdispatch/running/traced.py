@@ -17,13 +17,13 @@ import numpy as np
 from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.arrays.scalars import copied, state_of
-from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.windows import WHOLE, Bounds
 from xpdispatch.running.counting import Ledger, Measured, counted_region, ledger_for
 from xpdispatch.running.dry_run import by_body, stand_ins
 from xpdispatch.running.executor import ByTile, Tiles, Work
+from xpdispatch.running.learned import Learned, key_of
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import room
 from xpdispatch.running.results import note, values_of
@@ -52,26 +52,28 @@ def can_be_traced(definition: Definition, plan: Plan) -> bool:
 class Traced(ByTile):
     """By tile, with the functions that the body called in its place.
 
-    Attributes
+    Parameters
     ----------
-    why_not : str
-        What stands against it; empty while nothing is known to.
-    trusted : BoundedCache
-        By the outlines of programs, whether they did what the body does.
-    codes : BoundedCache
-        How programs are run, by their structure.
+    site : Site
+    known : Known
+    learned : Learned
+        What calls with these dtypes have told.
     """
 
-    def __init__(self, site: Site, known: Known) -> None:
+    def __init__(self, site: Site, known: Known, learned: Learned) -> None:
         super().__init__(site, known)
-        self.why_not = ""
-        self.trusted = BoundedCache()
-        self.codes = BoundedCache()
+        self.learned = learned
+        layouts = (*site.plan.operands, *site.plan.results)
+        self.unsplit = tuple([n for o in layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE])
+        """Extents of unsplit axes."""
+        self.told_apart = not self.windowed and None not in self.unsplit
+        self.fixed = {1, *self.unsplit}
+        """Extents that a tile's must not be, for the same trace to do for tiles of other sizes."""
 
     def tiles(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> Tiles:
         """The tiles of one call: by their trace, unless floating-point errors are raised, which the body may catch."""
         raised = not {"raise", "call"}.isdisjoint(np.geterr().values())
-        by_body = raised or self.why_not or _would_be_overwritten(self.site, arguments, targets)
+        by_body = raised or self.learned.why_not or _would_be_overwritten(self.site, arguments, targets)
         return (Tiles if by_body else _TracedTiles)(self, arguments, targets, work)
 
     def trace(
@@ -111,17 +113,13 @@ class Traced(ByTile):
             trace.over = True
         if trace.why_not:
             if trace.for_good:
-                self.why_not = trace.why_not
+                self.learned.why_not = trace.why_not
             return None
         return program
 
-    def study(
-        self, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]
-    ) -> tuple[Program, Measured] | None:
-        """Trace a dry run, and compare all bits on random numbers; None where the trace does not do what the body does.
-
-        `dtypes` are the operands', `given` those of the arrays that are written.
-        """
+    def study(self, scalars: Sequence[Any]) -> tuple[Program, Measured] | None:
+        """Trace a dry run, and compare all bits on random numbers; None where the body does something else."""
+        dtypes, given = self.learned.dtypes, self.learned.given
         site = self.site
         region = counted_region(site.plan)
         sizes = [stop - start for start, stop in region]
@@ -144,30 +142,27 @@ class Traced(ByTile):
                     raise
                 return None
         if not all(_same_bits(a, b) for a, b in zip(found, into, strict=True)):
-            self.why_not = self.why_not or "the trace does not do what the body does"
+            self.learned.why_not = self.learned.why_not or "the trace does not do what the body does"
             return None
-        self.trusted[program.outline] = True
+        self.learned.trusted[program.outline] = True
         return program, _cost_of(program, ledger_for(site.plan, region))
 
-    def trusts(self, program: Program, targets: Sequence[Any], arguments: Sequence[Any]) -> bool:
+    def trusts(self, program: Program, arguments: Sequence[Any]) -> bool:
         """Whether programs of this outline do what the body does."""
         outline = program.outline
-        known: bool | None = self.trusted.get(outline)
+        known: bool | None = self.learned.trusted.get(outline)
         if known is None:
-            body = self.site.body
-            dtypes = [arguments[at].dtype for at in body.operand_at]
-            given = [None if t is None else t.dtype for t in targets]
-            self.study(dtypes, given, [arguments[at] for at in body.scalar_at])
-            if outline not in self.trusted:
-                self.trusted[outline] = False
-            known = bool(self.trusted[outline])
+            self.study([arguments[at] for at in self.site.body.scalar_at])
+            if outline not in self.learned.trusted:
+                self.learned.trusted[outline] = False
+            known = bool(self.learned.trusted[outline])
         return known
 
     def code_of(self, program: Program) -> Code:
         """How a program is run."""
-        code: Code | None = self.codes.get(program.structure)
+        code: Code | None = self.learned.codes.get(program.structure)
         if code is None:
-            code = self.codes[program.structure] = Code(program, self.site.body.operand_at)
+            code = self.learned.codes[program.structure] = Code(program, self.site.body.operand_at)
         return code
 
 
@@ -248,10 +243,11 @@ def _same_bits(left: Any, right: Any) -> bool:
 
 def _would_be_overwritten(site: Site, arguments: Sequence[Any], targets: Sequence[Any]) -> bool:
     """Whether one of several results may be written while another's operands are still to be read."""
-    operands = [arguments[at] for at in site.body.operand_at]
-    return len(targets) > 1 and any(
-        target is not None and site.body.updated[r] != p and np.may_share_memory(operand, target)
-        for p, operand in enumerate(operands)
+    if len(targets) == 1:
+        return False
+    return any(
+        target is not None and site.body.updated[r] != p and np.may_share_memory(arguments[at], target)
+        for p, at in enumerate(site.body.operand_at)
         for r, target in enumerate(targets)
     )
 
@@ -275,12 +271,7 @@ class _TracedTiles(Tiles):
 
     def __init__(self, runs: Traced, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> None:
         super().__init__(runs, arguments, targets, work)
-        plan = runs.site.plan
         self.found: dict[Any, _Found | None] = {}
-        whole = [n for o in (*plan.operands, *plan.results) for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE]
-        self.told_apart = not runs.windowed and None not in whole
-        self.fixed = {1, *whole}
-        """Extents that a tile's must not be, for the same trace to do for tiles of other sizes."""
 
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Compute tile `k` by its trace, if there is one that is trusted, else by the body."""
@@ -295,7 +286,7 @@ class _TracedTiles(Tiles):
         if any([a is None for a in self.results]):  # noqa: C419  a list is quicker, at every tile
             self._make_room(program, arguments)
         into = self.own(self.results, chosen, region)
-        if [a.dtype for a in into] != code.dtypes or not (self.told_apart or program.fits(into)):
+        if [a.dtype for a in into] != code.dtypes or not (self.runs.told_apart or program.fits(into)):
             return False
         try:
             code(arguments, into, constants)
@@ -311,21 +302,34 @@ class _TracedTiles(Tiles):
     def _program(self, region: Bounds, arguments: Sequence[Any], chosen: Mapping[Any, Any]) -> _Found | None:
         sizes = tuple([stop - start for start, stop in region])
         key: Any = (sizes, *[arguments[at].shape for _, at, _ in self.runs.windowed])
-        alike = self.told_apart and self.fixed.isdisjoint(sizes) and len({*sizes}) == len(sizes)
+        alike = self.runs.told_apart and self.runs.fixed.isdisjoint(sizes) and len({*sizes}) == len(sizes)
         if alike and None in self.found:
             return self.found[None]
         if key not in self.found:
             if 2 * math.prod(sizes) < math.prod([stop - start for start, stop in self.regions[0]]):
                 return None  # a strip: the body itself takes less time than another trace
             runs = self.runs
-            parts = self.own(self.results, chosen, region)
-            program = runs.trace(sizes, arguments, parts, self.targets)
-            found = None
-            if program is not None and runs.trusts(program, self.targets, arguments):
-                found = _Found(program, runs.code_of(program), program.constants)
+            scalars = key_of([arguments[at] for at in runs.site.body.scalar_at])
+            here, anywhere = (scalars, runs.unsplit, key), (scalars, runs.unsplit, None if alike else key)
+
+            def traced() -> tuple[Any, _Found | None]:
+                found = self._traced(sizes, arguments, self.own(self.results, chosen, region))
+                return here if found is None or found.program.looked else anywhere, found
+
+            if scalars is None:
+                _, found = traced()
+            else:
+                found = runs.learned.program(anywhere, here) or runs.learned.keep(runs.site.function, traced)
             self.found[None if found is not None and alike and not found.program.looked else key] = found
             return found
         return self.found[key]
+
+    def _traced(self, sizes: Sequence[int], arguments: Sequence[Any], parts: Sequence[Any]) -> _Found | None:
+        runs = self.runs
+        program = runs.trace(sizes, arguments, parts, self.targets)
+        if program is None or not runs.trusts(program, arguments):
+            return None
+        return _Found(program, runs.code_of(program), program.constants)
 
     def _make_room(self, program: Program, arguments: Sequence[Any]) -> None:
         site = self.runs.site

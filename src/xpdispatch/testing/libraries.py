@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -166,5 +165,5 @@ def _run(call: Call, name: str) -> list[Any]:
         xp = array_api_compat.array_namespace(xp.asarray(0))
         library = name.split(".", maxsplit=1)[0]
         function = definition.body.function_for("GPU" if name == "cupy" else None)
-        site = replace(site, xp=xp, library=library, function=function, casts=definition.casts([], xp))
-    return local.prepare_at(call, site)(call.values)
+        site = site._replace(xp=xp, library=library, function=function, casts=definition.casts([], xp))
+    return local.Prepared(call, site)(call.values)(call.values)

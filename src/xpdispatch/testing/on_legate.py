@@ -128,7 +128,7 @@ def _on_legate(trial: Trial, factor: int) -> tuple[list[Bounds], Arrays | Except
     synchronize()
     with forced_tiles(factor) as tiles:
         try:
-            results = get_engine("legate").prepare(call)(call.values)
+            results = get_engine("legate").prepare(call)(call.values)(call.values)
             synchronize()
         except UnsupportedError:
             raise

@@ -1,0 +1,464 @@
+"""What a signature says of arrays with so many axes: a :class:`Pattern`, which with their extents makes a plan.
+
+Kernels meet few patterns and many shapes, so all that does not depend on extents is settled once. Pure: no arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import repeat
+from types import MappingProxyType
+from typing import Any, NamedTuple, Never
+
+from xpdispatch.errors import ShapeError
+from xpdispatch.language.boundaries import Boundary
+from xpdispatch.language.signature import Signature
+from xpdispatch.language.terms import Axis, Term, check_extent, in_digits
+from xpdispatch.machine.caches import BoundedCache
+from xpdispatch.planning.plan import Image, Plan, Shape, show_shape
+from xpdispatch.planning.windows import PLAIN, WHOLE, Layout, Reach
+
+
+class Patterns:
+    """The patterns of one signature.
+
+    Parameters
+    ----------
+    signature : Signature
+    boundaries : mapping of str to Boundary
+        What lies outside each operand with a halo.
+    """
+
+    def __init__(self, signature: Signature, boundaries: Mapping[str, Boundary] = MappingProxyType({})) -> None:
+        self._signature, self._boundaries = signature, boundaries
+        self._elliptic = any(t.ellipsis for t in (*signature.operands, *signature.results))
+        # By the number of axes and, under ..., which of them have extent 1.
+        self._found = BoundedCache()
+
+    def plan(self, shapes: Sequence[Shape], scalars: Mapping[str, int], given: Sequence[Shape | None]) -> Plan:
+        """Settle every extent of one call.
+
+        Parameters
+        ----------
+        shapes : sequence of tuple of int
+            One for each named operand.
+        scalars : mapping of str to int
+            The scalar parameters that extents use.
+        given : sequence of (tuple of int or None)
+            One for each result: the shape of the array that the caller passes to be written.
+
+        Raises
+        ------
+        ShapeError
+            Names both arrays where two extents disagree.
+        """
+        key: Any = tuple([len(shape) for shape in shapes])
+        if self._elliptic:
+            key = tuple([None if s is None else tuple([n == 1 for n in s]) for s in (*shapes, *given)])
+        pattern: Pattern | None = self._found.get(key)
+        if pattern is None:
+            pattern = self._found[key] = Pattern(self._signature, shapes, given, self._boundaries)
+        return pattern.plan(shapes, scalars, given)
+
+
+class _Place(NamedTuple):
+    """An axis of an operand that gives an index, or a named axis, its extent; or that must have one."""
+
+    name: str | None
+    operand: int
+    axis: int
+    term: Term
+    of: Axis
+    valid: bool
+    plain: bool
+    """One element for each of the index."""
+
+    def count(self, size: int) -> int:
+        """The elements of the index, from the array's own extent."""
+        term, axis = self.term, self.of
+        if size % axis.scale:
+            raise ShapeError(
+                f"argument {term.name!r} has extent {size} on axis {axis}, expected a multiple of {axis.scale}",
+                column=axis.column,
+                hint="pad or slice the array to whole blocks before the call",
+            )
+        halo = axis.below + axis.above
+        if self.valid and size < halo:
+            raise ShapeError(
+                f"argument {term.name!r} has extent {size} on axis {axis}, "
+                f"expected at least {halo} with boundary='valid'",
+                column=axis.column,
+                hint="the operand is longer than its index by the halo: pass a longer array, or choose another "
+                "boundary",
+            )
+        return size // axis.scale - (halo if self.valid else 0)
+
+
+class Pattern:
+    """All of a plan but the extents.
+
+    Parameters
+    ----------
+    signature : Signature
+    shapes : sequence of tuple of int
+        One for each named operand: any of the pattern.
+    given : sequence of (tuple of int or None)
+        One for each result: the shape of the array that the caller passes to be written.
+    boundaries : mapping of str to Boundary
+        What lies outside each operand with a halo.
+
+    Raises
+    ------
+    ShapeError
+        An array does not have the axes that the signature says.
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        shapes: Sequence[Shape],
+        given: Sequence[Shape | None],
+        boundaries: Mapping[str, Boundary],
+    ) -> None:
+        self.signature = signature
+        named = self.named = [t for t in signature.operands if t.name]
+        for term, shape in zip(named, shapes, strict=True):
+            _check_rank(term, shape)
+        self.places, self.exact = _places(named, shapes, boundaries)
+        self.elliptic = any(t.ellipsis for t in (*named, *signature.results))
+        terms = (*signature.operands, *signature.results)
+        self.said = [a for t in terms for a in t.axes if a.kind == "split" and a.extent]
+        """Axes for which the notation says how long they are."""
+        free = self._broadcast(shapes, given)
+        order: dict[str, int] = {}
+        ranks = {str(t.name): len(s) for t, s in zip(named, shapes, strict=True)}
+        fixed = _whole_labels((*named, *signature.results), ranks, signature.kept_whole, free)
+        for term in signature.operands:
+            if term.name is None:
+                for axis in term.axes:
+                    order.setdefault(str(axis.name), len(order))
+        self.operands = tuple(
+            Layout(
+                str(t.name),
+                _axes(t, shape, order, free, fixed),
+                shape,
+                reaches=_reaches(t, len(shape)),
+                boundary=boundaries.get(str(t.name)),
+            )
+            for t, shape in zip(named, shapes, strict=True)
+        )
+        results = []
+        self.sources: list[list[str | Axis]] = []
+        """For each result and axis what gives its extent: a name, where there is nothing to compute."""
+        for term in signature.results:
+            labels = _labels(term, free)
+            self.sources.append([*labels, *(str(a.name) if _is_plain(a) else a for a in term.named)])
+            shape = tuple([free_extent(free, label) for label in labels] + [0] * len(term.named))
+            axes = _axes(term, shape, order, free, fixed)
+            joined = term.axes[:1] != () and term.axes[0].kind == "unknown"
+            reaches = _reaches(term, len(shape))
+            results.append(Layout(str(term.name), axes, shape, term.op, term.accumulate, reaches, None, joined))
+        self.results = tuple(results)
+        self.indices = tuple(order)
+        self.spaces = _spaces(order)
+        self.windowed = any(layout.reaches for layout in self.operands)
+        self.images = _images(signature, [o.name for o in self.operands], boundaries)
+        self.least = _least(signature, self.operands, results, len(order))
+
+    def plan(self, shapes: Sequence[Shape], scalars: Mapping[str, int], given: Sequence[Shape | None]) -> Plan:
+        """Settle every extent of one call; see :meth:`Patterns.plan`."""
+        known: dict[str, int] = {}
+        for place in self.places:
+            size = shapes[place.operand][place.axis]
+            if not place.plain:
+                size = place.count(size)
+            if known.setdefault(place.name, size) != size:  # type: ignore[arg-type]
+                self._disagree(place, size, known)
+        for place in self.exact:
+            _check_exact(place, shapes[place.operand][place.axis])
+        if self.elliptic:
+            for group, sizes in self._broadcast(shapes, given).items():
+                known.update((f"{group}...{-1 - place}", size) for place, size in enumerate(sizes))
+        for name, value in scalars.items():
+            if known.get(name, value) != value:
+                raise ShapeError(
+                    f"scalar {name!r} = {in_digits(value)}, but {self._owner(name)!r} fixed {name} = {known[name]}",
+                    hint=f"pass {name}={known[name]}, or give the extent another name",
+                )
+        for axis in self.said:
+            self._say(axis, known, scalars)
+        results: list[Layout] = []
+        for layout, sources, shape in zip(self.results, self.sources, given, strict=True):
+            wanted = tuple([known[s] if type(s) is str and s in known else _extent(s, known, scalars) for s in sources])
+            if shape is not None:
+                self._check_given(len(results), wanted, shape)
+                wanted = shape
+            results.append(_with_shape(layout, wanted))
+        return Plan(
+            self.indices,
+            tuple([known[n] for n in self.indices]),
+            tuple([_with_shape(layout, shape) for layout, shape in zip(self.operands, shapes, strict=True)]),
+            tuple(results),
+            self.spaces,
+            self.windowed,
+            self.images,
+            self.least,
+        )
+
+    def _owner(self, name: str) -> str:
+        """Whose axis gives an index its extent."""
+        return next((str(p.term.name) for p in self.places if p.name == name), "the notation")
+
+    def _disagree(self, place: _Place, size: int, known: Mapping[str, int]) -> Never:
+        name, owner = place.name, str(place.term.name)
+        raise ShapeError(
+            f"argument {owner!r} has axis {name} = {size}, "
+            f"but {self._owner(str(name))!r} fixed {name} = {known[str(name)]}",
+            column=place.of.column,
+            hint=f"indices and named extents never broadcast: transpose or slice {owner!r}, "
+            "or check which array is passed first",
+        )
+
+    def _say(self, axis: Axis, known: dict[str, int], scalars: Mapping[str, int]) -> None:
+        """An index has the extent that the notation says."""
+        name, value = str(axis.name), axis.extent.value({**scalars, **known})  # type: ignore[union-attr]
+        if known.setdefault(name, value) != value:
+            raise ShapeError(
+                f"the notation says {name} = {axis.extent} = {value}, "
+                f"but {self._owner(name)!r} fixed {name} = {known[name]}",
+                column=axis.column,
+                hint=f"leave out '={axis.extent}': the operand already gives the extent",
+            )
+
+    def _broadcast(self, shapes: Sequence[Shape], given: Sequence[Shape | None]) -> dict[str, list[int]]:
+        """Extents of each group of ellipses, from the right, broadcast as in NumPy."""
+        free: dict[str, list[int]] = {}
+        owner: dict[tuple[str, int], str] = {}
+        for term, shape in zip(self.named, shapes, strict=True):
+            if not term.ellipsis:
+                continue
+            group = str(term.ellipsis.name)
+            sizes = free.setdefault(group, [])
+            for place, size in enumerate(reversed(shape[: len(shape) - len(term.named)])):
+                if place == len(sizes):
+                    sizes.append(size)
+                elif sizes[place] == 1:
+                    sizes[place] = size
+                elif size not in (1, sizes[place]):
+                    raise ShapeError(
+                        f"argument {term.name!r} has extent {size} on axis {-1 - place} of its '...', "
+                        f"but {owner[group, place]!r} has {sizes[place]} there",
+                        column=term.ellipsis.column,
+                        hint="axes under '...' match from the right and are equal or 1, as in NumPy",
+                    )
+                if sizes[place] == size:
+                    owner[group, place] = str(term.name)
+        _own_shapes(self.signature.results, given, free)
+        return free
+
+    def _check_given(self, r: int, wanted: tuple[int | None, ...], given: Shape) -> None:
+        term = self.signature.results[r]
+        if self.results[r].concatenated:
+            raise ShapeError(
+                f"an array is given for result {term.name!r}, whose extent is known only when the body returns",
+                column=term.column,
+                hint="leave it out and take the returned array",
+            )
+        if wanted == given:
+            return
+        if len(wanted) == len(given) and all(w is None or w == g for w, g in zip(wanted, given, strict=True)):
+            return
+        raise ShapeError(
+            f"the array given for result {term.name!r} has shape {given}, expected {show_shape(wanted)}",
+            column=term.column,
+            hint="pass an array of that shape, or leave it out and take the returned one",
+        )
+
+
+def _with_shape(layout: Layout, shape: tuple[int | None, ...]) -> Layout:
+    return Layout(layout[0], layout[1], shape, *layout[3:])
+
+
+def _check_rank(term: Term, shape: Shape) -> None:
+    if len(shape) == len(term.named) or (term.ellipsis and len(shape) >= len(term.named)):
+        return
+    count = len(term.named)
+    least = "at least " if term.ellipsis else ""
+    raise ShapeError(
+        f"argument {term.name!r} has {_axes_in_words(len(shape))}, shape {shape}, expected {least}{count}",
+        column=term.column,
+        hint=f"pass an array with {least}{_axes_in_words(count)} as {term.name!r}, or change its axes in the notation",
+    )
+
+
+def _axes_in_words(count: int) -> str:
+    return "1 axis" if count == 1 else f"{count} axes"
+
+
+def _places(
+    terms: Sequence[Term], shapes: Sequence[Shape], boundaries: Mapping[str, Boundary]
+) -> tuple[list[_Place], list[_Place]]:
+    """The axes of operands with a name, and those whose extent the notation says."""
+    places: list[_Place] = []
+    exact: list[_Place] = []
+    for p, (term, shape) in enumerate(zip(terms, shapes, strict=True)):
+        named = term.named
+        valid = boundaries.get(str(term.name)) == "valid"
+        for a, axis in enumerate(named, len(shape) - len(named)):
+            plain = axis.kind != "split" or (axis.scale == 1 and not (valid and (axis.below or axis.above)))
+            place = _Place(axis.name, p, a, term, axis, valid, plain)
+            if axis.kind == "split" or axis.name:
+                places.append(place)
+            elif axis.extent:
+                exact.append(place)
+    return places, exact
+
+
+def _check_exact(place: _Place, size: int) -> None:
+    extent = place.of.extent
+    if extent is not None and extent.value({}) != size:
+        raise ShapeError(
+            f"argument {place.term.name!r} has an axis of extent {size}, expected {extent.text}",
+            column=place.of.column,
+            hint=f"pass an array whose axis has extent {extent.text}, or write ':' for any",
+        )
+
+
+def _is_plain(axis: Axis) -> bool:
+    """Whether the extent of a result's axis is that of its index or its name."""
+    return bool(axis.name) and axis.scale == 1 and axis.kind in ("split", "whole")
+
+
+def _extent(source: str | Axis, known: Mapping[str, int], scalars: Mapping[str, int]) -> int | None:
+    """The extent of a result's axis, where it has to be computed."""
+    if isinstance(source, str):
+        check_extent(source, scalars[source])
+        return scalars[source]
+    if source.kind == "split":
+        return known[str(source.name)] * source.scale
+    return source.extent.value({**scalars, **known}) if source.extent else None
+
+
+def _reaches(term: Term, rank: int) -> tuple[Reach, ...]:
+    found = [Reach(a.below, a.above, a.scale) for a in term.named]
+    if all(r == PLAIN for r in found):
+        return ()
+    return (PLAIN,) * (rank - len(found)) + tuple(found)
+
+
+def free_extent(free: Mapping[str, list[int]], label: str) -> int:
+    """The extent of an ellipsis axis from its label."""
+    group, place = label.split("...")
+    return free[group][-int(place) - 1]
+
+
+def _labels(term: Term, free: Mapping[str, list[int]]) -> list[str]:
+    group = str(term.ellipsis.name) if term.ellipsis else ""
+    return [f"{group}...{-1 - place}" for place in reversed(range(len(free.get(group, ()))))] if term.ellipsis else []
+
+
+def _whole_labels(
+    terms: Sequence[Term],
+    ranks: Mapping[str, int],
+    whole: Mapping[str, tuple[int, ...] | None],
+    free: Mapping[str, list[int]],
+) -> frozenset[str]:
+    """Ellipsis axes that a broadcast constraint keeps whole, in every array aligned with it."""
+    found: set[str] = set()
+    for term in terms:
+        if term.name not in whole:
+            continue
+        labels = _labels(term, free)
+        # An array of a lower rank than those it is aligned with has their last axes.
+        labels = labels[len(labels) - ranks.get(str(term.name), len(labels)) :]
+        axes = whole[str(term.name)]
+        for axis in range(len(labels)) if axes is None else axes:
+            if axis >= len(labels):
+                raise ShapeError(
+                    f"broadcast names axis {axis} of {term.name!r}, which has {len(labels)} axes",
+                    hint=f"name axes from 0 to {len(labels) - 1}",
+                )
+            found.add(labels[axis])
+    return frozenset(found)
+
+
+def _axes(
+    term: Term,
+    shape: Sequence[int | None],
+    order: dict[str, int],
+    free: Mapping[str, list[int]],
+    fixed: frozenset[str],
+) -> tuple[int, ...]:
+    axes: list[int] = []
+    lead = len(shape) - len(term.named)
+    if term.ellipsis:
+        labels = _labels(term, free)
+        for label, size in zip(labels[len(labels) - lead :], shape, strict=False):
+            if label in fixed or (size == 1 and free_extent(free, label) != 1):
+                axes.append(WHOLE)
+            else:
+                axes.append(order.setdefault(label, len(order)))
+    named = (order.setdefault(str(a.name), len(order)) if a.kind == "split" else WHOLE for a in term.named)
+    return (*axes, *named)
+
+
+def _own_shapes(results: Sequence[Term], given: Sequence[Shape | None], free: dict[str, list[int]]) -> None:
+    """Only in the explicit spelling: a result that is aligned with no operand has the shape of its array."""
+    for term, shape in zip(results, given, strict=True):
+        group = term.ellipsis.name if term.ellipsis else ""
+        if term.ellipsis is None or group in free:
+            continue
+        if shape is None:
+            raise ShapeError(
+                f"nothing says which shape {term.name!r} has",
+                hint=f"pass an array as {term.name!r}, or align it with an operand",
+            )
+        free[str(group)] = list(reversed(shape))
+
+
+def _spaces(order: Mapping[str, int]) -> tuple[tuple[int, ...], ...]:
+    """Indices by the group that they are cut with; named indices and the notation's ``...`` are one."""
+    spaces: dict[str, list[int]] = {}
+    for label, position in order.items():
+        group = label.split("...")[0] if "..." in label else ""
+        spaces.setdefault(group, []).append(position)
+    return tuple(tuple(s) for s in spaces.values())
+
+
+def _images(signature: Signature, names: Sequence[str], boundaries: Mapping[str, Boundary]) -> tuple[Image, ...]:
+    waiting = []
+    for constraint in signature.constraints:
+        if constraint.kind == "image":
+            function, *ranges = constraint.names
+            borders = function in boundaries  # a function with a halo has the one of borders
+            positions = tuple(map(names.index, ranges))
+            waiting.append(Image(names.index(function), positions, borders, constraint.hint))
+    found: list[Image] = []
+    while waiting:
+        cut = {p for image in waiting for p in image.ranges}
+        found += [image for image in waiting if image.function not in cut]
+        waiting = [image for image in waiting if image.function in cut]
+    return tuple(found)
+
+
+def _least(
+    signature: Signature, operands: Sequence[Layout], results: Sequence[Layout], indices: int
+) -> tuple[int, ...]:
+    """For each index the least elements of a tile that the min_extents of all arrays ask for."""
+    layouts = {layout.name: layout for layout in (*results, *operands)}
+    least = [1] * indices
+    for constraint in signature.constraints:
+        if constraint.kind != "min_extents":
+            continue
+        extents = constraint.extents
+        for name in constraint.names:
+            layout = layouts[name]
+            if len(extents) != len(layout.axes):
+                raise ShapeError(
+                    f"{constraint} is for {_axes_in_words(len(extents))}, and {name!r} has {len(layout.axes)}",
+                    hint="give min_extents one integer for each axis",
+                )
+            for a, extent, reach in zip(layout.axes, extents, layout.reaches or repeat(PLAIN), strict=False):
+                if a != WHOLE:
+                    least[a] = max(least[a], -(-extent // reach.scale))
+    return tuple(least) if max(least, default=1) > 1 else ()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -182,6 +184,107 @@ def test_each_call_writes_its_body_down_anew() -> None:
             for _ in range(2):
                 np.testing.assert_array_equal(made(like(), "times"), like() * factor)
                 np.testing.assert_array_equal(made(like(), "plus"), like() + factor)
+
+
+# -- traces of earlier calls --------------------------------------------------------------------------------
+
+SHARED = {"offset": 1.0}
+OFFSET = 1.0
+RNG = np.random.default_rng(0)
+
+
+def helped(x):
+    return x + OFFSET
+
+
+def counts(value=[0]):  # noqa: B006
+    value[0] += 1
+    return float(value[0])
+
+
+@pytest.fixture
+def traces(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """One entry for each time that a body is traced."""
+    found: list[Any] = []
+    trace = Traced.trace
+    monkeypatch.setattr(Traced, "trace", lambda self, *args: found.append(self) or trace(self, *args))
+    return found
+
+
+STEADY: dict[str, Callable[..., Any]] = {
+    "arithmetic": lambda xp, x, a: a * x + 1,
+    "functions": lambda xp, x, a: xp.exp(-xp.abs(x)) * xp.pi + math.sqrt(a) * np.hypot(x, x),
+    "a global number": lambda xp, x, a: x * OFFSET + a,
+    "another function": lambda xp, x, a: helped(x) * a,
+    "a loop": lambda xp, x, a: sum((x**n for n in range(3)), x) * a,
+    "a cast": lambda xp, x, a: xp.astype(xp.where(x > a, x, -x), xp.float32),
+}
+
+
+@pytest.mark.parametrize("name", STEADY)
+def test_a_body_that_must_do_the_same_is_traced_once(name: str, traces: list[Any]) -> None:
+    made = kernel("x[i] -> z[i]")(STEADY[name])
+    with forced_cuts(2):
+        made(like(), 2.0)
+        before = len(traces)
+        for n in (1000, 1000, 998):
+            np.testing.assert_array_equal(made(like(n), 2.0), STEADY[name](xd.namespace_for("CPU"), like(n), 2.0))
+        assert len(traces) == before
+        made(like(), 3.0)
+        assert len(traces) == before + 1
+
+
+UNSTEADY: dict[str, Callable[..., Any]] = {
+    "an object": lambda xp, x: x + SHARED["offset"],
+    "random numbers": lambda xp, x: x + np.random.random() * 0,
+    "a generator": lambda xp, x: x + RNG.random() * 0,
+    "a distribution named as a function": lambda xp, x: x + np.random.power(2) * 0,
+    "a counter": lambda xp, x: x + counts() * 0,
+    "a clock": lambda xp, x: x + time.time() * 0,
+    "what it prints": lambda xp, x: x + len(repr(print)) * 0,
+    "an import": lambda xp, x: x + __import__("math").pi * 0,
+}
+
+
+@pytest.mark.parametrize("name", UNSTEADY)
+def test_a_body_that_may_do_something_else_is_traced_in_each_call(name: str, traces: list[Any]) -> None:
+    made = kernel("x[i] -> z[i]", guard=False)(UNSTEADY[name])
+    with forced_cuts(2):
+        made(like())
+        before = len(traces)
+        for _ in range(3):
+            made(like())
+    assert len(traces) == before + 3
+
+
+@pytest.mark.parametrize("name", ["a global number", "another function"])
+def test_variables_around_a_body_may_change(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = kernel("x[i] -> z[i]")(STEADY[name])
+    with forced_cuts(2):
+        for offset in (1.0, 2.0, 1.0, -0.0, 0.0, 2, True):
+            monkeypatch.setitem(globals(), "OFFSET", offset)
+            for _ in range(2):
+                found, expected = made(like(), 2.0), STEADY[name](xd.namespace_for("CPU"), like(), 2.0)
+                assert found.tobytes() == expected.tobytes()
+
+
+def test_functions_around_a_body_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = kernel("x[i] -> z[i]")(STEADY["another function"])
+    with forced_cuts(2):
+        for step in (1, 2, 1):
+            monkeypatch.setitem(globals(), "helped", lambda x, step=step: x * step)
+            for _ in range(2):
+                np.testing.assert_array_equal(made(like(), 2.0), like() * step * 2.0)
+
+
+def test_scalars_count_by_all_their_bits() -> None:
+    made = kernel("x[i] -> z[i]")(lambda xp, x, a: xp.copysign(x, a) * a)
+    values = [0.0, -0.0, 0, False, True, 1, 1.0, np.float32(1), np.float64(1), np.int8(1), float("nan"), -float("nan")]
+    with forced_cuts(2), np.errstate(all="ignore"):
+        for a in values * 2:
+            expected = np.copysign(like(dtype="float32"), a) * a
+            found = made(like(dtype="float32"), a)
+            assert (found.dtype, found.tobytes()) == (expected.dtype, expected.tobytes()), a
 
 
 def test_fuse_false_runs_the_body_for_each_tile() -> None:

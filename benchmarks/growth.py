@@ -23,7 +23,8 @@ os.environ.setdefault("LEGATE_CONFIG", "--cpus 1 --gpus 0 --sysmem 2000")
 
 import numpy as np
 
-from table import ARGUMENTS, KERNELS, medians, on_threads, saxpy
+from measuring import medians, on_threads
+from table import ARGUMENTS, KERNELS, saxpy
 from xpdispatch import namespace_for
 
 Rows = list[dict[str, Any]]

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from table import about_this_machine
+from measuring import about_this_machine
 from xpdispatch import synchronize
 from xpdispatch.machine.packages import version_of
 from xpdispatch.testing import forced_tiles

@@ -21,31 +21,34 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import random
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from ablations import kmeans, points_and_centers, sides_of, without
-from xpdispatch import kernel, namespace_for, synchronize, threads
-from xpdispatch.machine.packages import version_of
-from xpdispatch.machine.progress import Progress, progress_bar
-
-Sides = dict[str, Callable[[], Any]]
+from measuring import (
+    Row,
+    Sides,
+    Tell,
+    about_this_machine,
+    copy_of,
+    medians,
+    on_threads,
+    print_row,
+    rows_of_child,
+    settled,
+    show,
+    tell,
+)
+from xpdispatch import kernel, namespace_for, synchronize
+from xpdispatch.machine.progress import progress_bar
 
 # -- the kernels ------------------------------------------------------------------------------------------------
 
@@ -137,23 +140,7 @@ SHAPES = {
 }
 
 
-# -- measuring --------------------------------------------------------------------------------------------------
-
-
-def medians(sides: Sides, rounds: int) -> dict[str, float]:
-    """Seconds of each side, in turns."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for side in sides.values():
-        side()
-    names = list(sides)
-    for _ in range(rounds):
-        random.shuffle(names)
-        for name in names:
-            start = perf_counter()
-            result = sides[name]()
-            times[name].append(perf_counter() - start)
-            del result
-    return {name: statistics.median(found) for name, found in times.items()}
+# -- what cannot be beaten --------------------------------------------------------------------------------------
 
 
 def limit_of(name: str, arguments: tuple[Any, ...]) -> Callable[[], Any]:
@@ -163,16 +150,10 @@ def limit_of(name: str, arguments: tuple[Any, ...]) -> Callable[[], Any]:
         return lambda: a @ b
     shape, dtype = SHAPES[name]
     size = sum(a.nbytes for a in arguments if isinstance(a, np.ndarray)) + np.empty(shape, dtype).nbytes
-    source, target = np.ones(size // 16), np.ones(size // 16)
-    return lambda: np.copyto(target, source)
+    return copy_of(size)
 
 
 # -- in this process ----------------------------------------------------------------------------------------------
-
-
-def on_threads(count: int, own: Callable[..., Any], values: tuple[Any, ...]) -> Any:
-    with threads(count):
-        return own(*values)
 
 
 def local_sides(name: str) -> Sides:
@@ -262,7 +243,7 @@ def _numba(name: str, values: tuple[Any, ...]) -> Sides:
     return {"numba, 1": lambda: relax(*values)}
 
 
-def rows_here(names: list[str], rounds: int, tell: Callable[[str, str], None]) -> list[dict[str, Any]]:
+def rows_here(names: list[str], rounds: int, tell: Tell) -> list[Row]:
     rows = []
     for name in names:
         tell(name, "here")
@@ -275,7 +256,7 @@ def rows_here(names: list[str], rounds: int, tell: Callable[[str, str], None]) -
     return rows
 
 
-def ratios(name: str, way: str, own: float, others: dict[str, float]) -> dict[str, Any]:
+def ratios(name: str, way: str, own: float, others: dict[str, float]) -> Row:
     row = {"kernel": name, "way": way, "ms": own * 1e3}
     for other, seconds in others.items():
         row[other] = seconds / own if other == "limit" else own / seconds
@@ -287,21 +268,12 @@ def ratios(name: str, way: str, own: float, others: dict[str, float]) -> dict[st
 
 def legate_sides(name: str, tasks: dict[str, Any]) -> Sides:
     import cupynumeric as cn
-    from legate.core import get_legate_runtime
 
     made = KERNELS[name]
     # In memory of Legate's own: what lies in NumPy's is copied for each launch, on every side.
     values = tuple(cn.array(v).copy() if isinstance(v, np.ndarray) else v for v in ARGUMENTS[name]())
     shape, dtype = SHAPES[name]
     out = cn.zeros(shape, dtype=dtype)
-
-    def settled(call: Callable[[], Any]) -> Callable[[], Any]:
-        def run() -> Any:
-            result = call()
-            get_legate_runtime().issue_execution_fence(block=True)
-            return result
-
-        return run
 
     sides = {"ours": lambda: made(*values, out=out)}
     if name == "matmul":
@@ -350,38 +322,17 @@ def print_rows_on_legate(names: list[str], rounds: int, cpus: int) -> None:
         found = medians(legate_sides(name, TASKS), rounds)
         synchronize()
         own = found.pop("ours")
-        print("ROW", json.dumps(ratios(name, f"Legate, {cpus} CPU{'s' * (cpus > 1)}", own, found)), flush=True)
+        print_row(ratios(name, f"Legate, {cpus} CPU{'s' * (cpus > 1)}", own, found))
 
 
-def rows_on_legate(names: list[str], rounds: int, cpus: int, tell: Callable[[str, str], None]) -> list[dict[str, Any]]:
-    command = [sys.executable, __file__, "--cpus", str(cpus), "--rounds", str(rounds), "--only", *names]
-    config = f"--cpus {cpus} --gpus 0 --sysmem 6000"
-    rows: list[dict[str, Any]] = []
-    said: list[str] = []
-    with subprocess.Popen(
-        command,
-        env=os.environ | {"LEGATE_CONFIG": config},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as child:
-        tell(names[0], "on Legate")
-        for line in child.stdout or ():
-            if line.startswith("ROW "):
-                rows.append(json.loads(line.removeprefix("ROW ")))
-                if len(rows) < len(names):
-                    tell(names[len(rows)], "on Legate")
-            else:
-                said.append(line)
-    if child.returncode or len(rows) < len(names):
-        raise SystemExit(f"on Legate with {config}:\n{''.join(said)[-4000:]}")
-    return rows
+def rows_on_legate(names: list[str], rounds: int, cpus: int, tell: Tell) -> list[Row]:
+    return rows_of_child(__file__, ["--rounds", str(rounds), "--only", *names], cpus, names, tell)
 
 
 # -- without one mechanism ------------------------------------------------------------------------------------------
 
 
-def ablations(names: list[str], rounds: int, tell: Callable[[str, str], None]) -> list[dict[str, Any]]:
+def ablations(names: list[str], rounds: int, tell: Tell) -> list[Row]:
     kernels, arguments = {**KERNELS, "kmeans": kmeans}, {**ARGUMENTS, "kmeans": points_and_centers}
     rows = []
     for name in names:
@@ -397,16 +348,6 @@ def ablations(names: list[str], rounds: int, tell: Callable[[str, str], None]) -
 # -- the table --------------------------------------------------------------------------------------------------------
 
 
-def show(rows: list[dict[str, Any]], title: str) -> None:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("kernel", "way") else "right")
-    for row in rows:
-        table.add_row(*(v if isinstance(v, str) else "" if v is None else f"{v:.2f}" for v in map(row.get, columns)))
-    Console(width=150).print(table)
-
-
 def beside(script: str, rounds: int) -> Any:
     """Run another script of this folder, which prints its own rows."""
     with tempfile.TemporaryDirectory() as folder:
@@ -415,23 +356,6 @@ def beside(script: str, rounds: int) -> Any:
         path = Path(__file__).with_name(f"{script}.py")
         subprocess.run([sys.executable, path, "--rounds", str(rounds), "--json", found], check=True)
         return json.loads(found.read_text())
-
-
-def about_this_machine() -> dict[str, Any]:
-    """When and where it is measured."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        processor = platform.machine()
-    libraries = {"NumPy": "numpy", "scipy": "scipy", "Legate": "legate", "cuPyNumeric": "nvidia-cupynumeric"}
-    versions = {"Python": platform.python_version()} | {n: version_of(name) for n, name in libraries.items()}
-    today = datetime.now(UTC).strftime("%Y-%m-%d")
-    return {"date": today, "processor": processor, "cores": os.cpu_count(), "versions": versions}
-
-
-def tell(progress: Progress, names: list[str], name: str, where: str) -> None:
-    progress(names.index(name), len(names), f"{name}, {where}")
 
 
 def main() -> None:
@@ -455,7 +379,7 @@ def main() -> None:
         args.json = args.json or Path(__file__).with_name("results") / "ablations.json"
     elif find_spec("cupynumeric"):
         parts += [partial(rows_on_legate, cpus=cpus) for cpus in (1, 2)]
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for part in parts:
         with progress_bar() as progress:
             found = part(args.only, args.rounds, tell=partial(tell, progress, args.only))

@@ -16,8 +16,9 @@ from conftest import cutter_of, forced_cuts
 from xpdispatch import Kernel, kernel
 from xpdispatch.planning.tiles import whole
 from xpdispatch.planning.windows import Layout, Reach, borders
-from xpdispatch.running import cutting
-from xpdispatch.running import parts as arguments
+from xpdispatch.running import calls, cutting
+from xpdispatch.running.parts import Window
+from xpdispatch.running.site import Site
 from xpdispatch.testing import forced_tiles
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
@@ -249,15 +250,16 @@ def test_explain_counts_what_tasks_get() -> None:
 def padded_elements() -> Iterator[list[int]]:
     """How many elements each window has that is made where an operand has nothing."""
     found: list[int] = []
-    padded = arguments.padded
+    taken = Window.__call__
 
-    def spy(*given: Any) -> Any:
-        window = padded(*given)
-        found.append(window.size)
+    def spy(self: Window, site: Site, array: Any) -> Any:
+        window = taken(self, site, array)
+        if not np.shares_memory(window, array):
+            found.append(window.size)
         return window
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arguments, "padded", spy)
+        patch.setattr(Window, "__call__", spy)
         yield found
 
 
@@ -295,6 +297,31 @@ def test_away_from_borders_nothing_is_copied(
             0 < sum(found) < (x.size + y.size) / 20
         )  # of 1 + 3 rows of the window, and 2 + 1 columns, and their halos
         assert max(found) < (x.size + y.size) / 100
+
+
+def test_windows_of_every_kind_are_those_of_pad() -> None:
+    rng = np.random.default_rng(0)
+    made = kernel("u[i-1..i+1] -> v[i]", boundary="edge")(lambda xp, u: u[1:-1])
+    site = calls.site_of(made.bind([np.ones(3)], {}))
+    for _ in range(3000):
+        rank = int(rng.integers(1, 4))
+        boundary = rng.choice(["edge", "reflect", "symmetric", "wrap", "0.5"])
+        shape = tuple(map(int, rng.integers(1, 7, rank)))
+        reaches = tuple(Reach(*map(int, rng.integers(0, 9, 2))) for _ in shape)
+        layout = Layout(
+            "u", tuple(range(rank)), shape, reaches=reaches, boundary=0.5 if boundary == "0.5" else boundary
+        )
+        mode = {"constant_values": 0.5} if boundary == "0.5" else {"mode": boundary}
+        array = rng.random(shape)
+        array = array if rng.random() < 0.5 else np.asfortranarray(array)
+        domain = tuple((0, n) for n in shape)
+        bounds = [sorted(map(int, rng.choice(n + 1, 2, replace=False))) for n in shape]
+        region = domain if rng.random() < 0.3 else tuple((a, b) for a, b in bounds)
+        padded = np.pad(array, [(r.below, r.above) for r in reaches], **mode)
+        expected = padded[tuple(slice(a, b + r.below + r.above) for (a, b), r in zip(region, reaches, strict=True))]
+        found = Window(layout, region, domain)(site, array)
+        assert found.tobytes() == expected.tobytes(), (boundary, shape, reaches, region)
+        assert np.shares_memory(found, array) or not found.flags.writeable
 
 
 def test_what_a_body_gets_inside_is_the_caller_s_memory() -> None:

@@ -13,8 +13,8 @@ from xpdispatch.arrays.namespaces import copy_of, device_of, library_of, share_m
 from xpdispatch.arrays.reductions import combined, identity
 from xpdispatch.errors import read_only
 from xpdispatch.machine.thread_pool import thread_count
-from xpdispatch.planning.arguments import as_arrays, refuse_empty, shape_of, shared_results
-from xpdispatch.planning.definition import Call, Definition, call_of
+from xpdispatch.planning.arguments import as_array, as_arrays, refuse_empty, shape_of, shared_results
+from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import whole
 from xpdispatch.proving.guard import Guard
@@ -60,7 +60,12 @@ class Prepared:
         operands = as_arrays(call, site.library, site.xp)
         given = all_given(definition, operands, call.given)
         self.learned = Learned([a.dtype for a in operands], [None if g is None else g.dtype for g in given])
-        self.numbers = any(library_of(v) == "number" or isinstance(v, np.generic) for v in call.operands)
+        self.numbers = [
+            (p, definition.body.operand_at[p])
+            for p, value in enumerate(call.operands)
+            if library_of(value) == "number" or isinstance(value, np.generic)
+        ]
+        """The operands that are not arrays, and their parameters."""
         self.subclasses = [
             (r, at)
             for r, (at, g) in enumerate(zip(definition.body.written_at, given, strict=True))
@@ -77,9 +82,9 @@ class Prepared:
         """
         definition, site = self.definition, self.site
         body = definition.body
-        operands = [values[at] for at in body.operand_at]
-        if self.numbers:
-            operands = as_arrays(call_of(definition, values), site.library, site.xp)
+        arguments = [*values]
+        self._convert(arguments, values)
+        operands = [arguments[at] for at in body.operand_at]
         scalars = [values[at] for at in body.scalar_at]
         shapes = [shape_of(a) for a in operands]
         given = [None if (g := values[at]) is None else shape_of(g) for at in body.written_at]
@@ -87,13 +92,23 @@ class Prepared:
         runner = self._runner(site, operands)
         return _on_plain_arrays(runner, self.subclasses) if self.subclasses else runner
 
+    def _convert(self, arguments: list[Any], values: Sequence[Any]) -> None:
+        """Put arrays in the place of numbers."""
+        for p, at in self.numbers:
+            xp, value = self.site.xp, values[at]
+            if isinstance(value, np.generic):
+                arguments[at] = np.asarray(value)
+            else:
+                device = device_of(values) if self.site.library != "numpy" else {}
+                name, dtype = str(self.definition.operands[p].name), self.learned.dtypes[p]
+                arguments[at] = as_array(name, value, dtype, xp, device)
+
     def _runner(self, site: Site, operands: Sequence[Any]) -> Runner:
         definition, body, plan = self.definition, self.definition.body, site.plan
         always, choose = self._chooser(site, operands)
-        numbers = self.numbers
         written = [r for r, dtype in enumerate(self.learned.given) if dtype is not None]
-        # A single result that the body returns is written when all reading is over.
-        while_reading = bool(written) and (body.results > 1 or bool(body.buffers) or choose is not None)
+        left_out = any(self.learned.given[r] is None for r in body.buffers)
+        apart = _Apart(definition, site, written, cut=choose is not None)
         count = len(body.slots)
         domain = whole(plan)
         blank, uncut = (None,) * body.results, Work(domain, (domain,))
@@ -102,22 +117,24 @@ class Prepared:
             return always.run(values[:count], given, uncut)
 
         def compute_apart(values: Sequence[Any], given: Sequence[Any] = blank) -> list[Any]:
-            operands = [values[at] for at in body.operand_at]
-            scalars = [values[at] for at in body.scalar_at]
-            if numbers:
-                operands = as_arrays(call_of(definition, values), site.library, site.xp)
-            if while_reading:
-                operands = _apart(definition, site, operands, given, cut=choose is not None)
-            targets = targets_of(definition, site, operands, given) if body.buffers else given
+            arguments = [*values[:count]]
+            if self.numbers:
+                self._convert(arguments, values)
+            if apart.pairs:
+                apart(arguments, given)
+            if choose is None and not left_out and not plan.empty:
+                return always.run(arguments, given, uncut)
+            operands = [arguments[at] for at in body.operand_at]
+            scalars = [arguments[at] for at in body.scalar_at]
+            targets = targets_of(definition, site, operands, given) if left_out else given
             if plan.empty:
                 return _empty(definition, site, operands, targets, scalars)
-            arguments = body.arguments(operands, scalars)
             if choose is None:
                 return always.run(arguments, targets, uncut)
             strategy, work = choose(operands, targets, scalars)
             return strategy.run(arguments, targets, work)
 
-        if choose is not None or numbers or while_reading or body.buffers or plan.empty:
+        if choose is not None or self.numbers or apart.pairs or left_out or plan.empty:
             compute = compute_apart
         if not written:
             return compute
@@ -182,23 +199,33 @@ def _check_given(definition: Definition, library: str, written: Sequence[int], g
                 raise shared_results(definition.signature, other, r)
 
 
-def _apart(definition: Definition, site: Site, operands: list[Any], given: Sequence[Any], *, cut: bool) -> list[Any]:
-    """Copies of the operands that a result would overwrite while the body still reads them.
+class _Apart:
+    """Copies the operands that a result would overwrite while the body still reads them.
 
-    In several tiles a result is written while other tiles read; that needs no copy where each reads just the elements
-    that it writes.
+    A single result that the body returns is written when all reading is over. In several tiles a result is written
+    while other tiles read; that needs no copy where each reads just the elements that it writes.
     """
-    body = definition.body
-    apart = list(operands)
-    for position, operand in enumerate(operands):
-        for r, target in enumerate(given):
-            in_place = body.updated[r] == position and (r in body.buffers or not cut)
-            if target is None or in_place or not share_memory(site.library, operand, target):
+
+    def __init__(self, definition: Definition, site: Site, written: Sequence[int], *, cut: bool) -> None:
+        body = definition.body
+        self.site = site
+        self.never_in_step = body.results > 1 or bool(body.buffers)
+        self.pairs = [
+            (p, at, r)
+            for p, at in enumerate(body.operand_at)
+            for r in written
+            if (cut or self.never_in_step) and not (body.updated[r] == p and (r in body.buffers or not cut))
+        ]
+        """Operands, their parameters and results that may share memory."""
+
+    def __call__(self, arguments: list[Any], given: Sequence[Any]) -> None:
+        site = self.site
+        for p, at, r in self.pairs:
+            operand, target = arguments[at], given[r]
+            if not share_memory(site.library, operand, target):
                 continue
-            if len(given) > 1 or body.buffers or not _in_step(site.plan, position, r, operand, target):
-                apart[position] = copy_of(site.library, site.xp, operand)
-                break
-    return apart
+            if self.never_in_step or not _in_step(site.plan, p, r, operand, target):
+                arguments[at] = copy_of(site.library, site.xp, operand)
 
 
 def _in_step(plan: Plan, position: int, r: int, operand: Any, target: Any) -> bool:

@@ -44,7 +44,7 @@ from xpdispatch.running.executor import NOWHERE, Work
 from xpdispatch.running.gathered import Gathered
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import AT_ONCE
-from xpdispatch.running.parts import operand_part, part_of
+from xpdispatch.running.parts import Window, part_of
 from xpdispatch.running.results import add_notes
 from xpdispatch.running.site import Site
 
@@ -559,4 +559,4 @@ def _inline(site: Site, arrays: Any, value: Any, layout: Layout, region: Bounds)
     if value.size:
         return arrays.asarray(value)
     nothing = arrays.empty(value.shape, dtype=value.dtype)
-    return nothing if layout.boundary is not None else operand_part(site, nothing, layout, region, whole(site.plan))
+    return nothing if layout.boundary is not None else Window(layout, region, whole(site.plan))(site, nothing)

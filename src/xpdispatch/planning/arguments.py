@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,14 +115,27 @@ def as_arrays(call: Call, library: str, xp: Any) -> list[Any]:
     device = device_of((*known, *call.given))
     for position, value in enumerate(arrays):
         if library_of(value) == "number":
-            try:
-                dtype = (
-                    (np if library == "numpy" else xp).result_type(*(a.dtype for a in known), value) if known else None
-                )
-                arrays[position] = xp.asarray(value, dtype=dtype, **device)
-            except (OverflowError, TypeError, RuntimeError) as error:  # torch's overflow is a RuntimeError
-                raise no_promotion(str(call.definition.operands[position].name), value, error) from error
+            name, dtype = str(call.definition.operands[position].name), None
+            if known:
+                try:
+                    dtype = (np if library == "numpy" else xp).result_type(*(a.dtype for a in known), value)
+                except (OverflowError, TypeError, RuntimeError) as error:
+                    raise no_promotion(name, value, error) from error
+            arrays[position] = as_array(name, value, dtype, xp, device)
     return arrays
+
+
+def as_array(name: str, value: Any, dtype: Any, xp: Any, device: Mapping[str, Any]) -> Any:
+    """A Python number as an array.
+
+    Raises
+    ------
+    DTypeError
+    """
+    try:
+        return xp.asarray(value, dtype=dtype, **device)
+    except (OverflowError, TypeError, RuntimeError) as error:  # torch's overflow is a RuntimeError
+        raise no_promotion(name, value, error) from error
 
 
 def plan_of(definition: Definition, operands: Sequence[Any], scalars: Sequence[Any], given: Sequence[Any]) -> Plan:

@@ -21,13 +21,14 @@ from numpy import ndarray
 from xpdispatch.arrays.namespaces import device_of
 from xpdispatch.arrays.reductions import combine
 from xpdispatch.machine.blas import one_thread_each
+from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.thread_pool import run_in_order
 from xpdispatch.planning.tiles import Tile, is_empty
 from xpdispatch.planning.windows import Bounds, Layout, slices_of
 from xpdispatch.running.gathered import Gathered
 from xpdispatch.running.images import follow
 from xpdispatch.running.ownership import Known
-from xpdispatch.running.parts import allocated, buffer, operand_part, part_of
+from xpdispatch.running.parts import Window, allocated, buffer, part_of
 from xpdispatch.running.results import apart, checked, note, unshared, values_of, write
 from xpdispatch.running.site import Site, inside_body
 
@@ -99,6 +100,8 @@ class Runs:
         numpy = site.library == "numpy"
         self.read_only = [at for p, at in enumerate(body.operand_at) if numpy and p not in body.in_place]
         self.windowed = [(p, at, plan.operands[p]) for p, at in enumerate(body.operand_at) if plan.operands[p].reaches]
+        self._windows = BoundedCache()
+        """Of operands with halos or blocks, by the bounds of a tile, and what the arrays hold."""
         self.writable = [(r, at) for r, at in body.buffer_at.items()]
         self.wants_tile, self.images = body.wants_tile, bool(plan.images)
         self.places = not numpy  # arrays have a device
@@ -111,6 +114,18 @@ class Runs:
             view = found[at] = found[at].view(ndarray)
             view.setflags(False)  # noqa: FBT003  to write; by name it takes twice as long
         return found
+
+    def take_windows(self, arguments: list[Any], region: Bounds, work: Work) -> None:
+        """Put a region's parts of operands with halos or blocks in their places."""
+        origins = work.origins
+        key = (region, work.domain, *origins.items()) if origins else (region, work.domain)
+        windows: list[tuple[int, Window]] | None = self._windows.get(key)
+        if windows is None:
+            windows = self._windows[key] = [
+                (at, Window(layout, region, work.domain, origins.get(p))) for p, at, layout in self.windowed
+            ]
+        for at, window in windows:
+            arguments[at] = window(self.site, arguments[at])
 
     def call(
         self,
@@ -152,7 +167,7 @@ class Runs:
         except Exception as error:
             note(error, site, work.placed(region))
             raise
-        return apart(site, values, buffers, targets), buffers
+        return apart(site, values, buffers, targets) if any(t is not None for t in targets) else values, buffers
 
     def _arrays(self, arguments: Sequence[Any], targets: Sequence[Any]) -> Sequence[Any]:
         """The arrays of the call, beside which others are made."""
@@ -186,8 +201,8 @@ class Whole(Runs):
         token = inside_body.set(True)
         try:
             arguments = self.ready(arguments)
-            for p, at, layout in self.windowed:
-                arguments[at] = operand_part(site, arguments[at], layout, domain, domain, work.origins.get(p))
+            if self.windowed:
+                self.take_windows(arguments, domain, work)
             values, buffers = self.call(arguments, work, domain, shapes, targets)
         finally:
             inside_body.reset(token)
@@ -272,7 +287,7 @@ class Tiles:
 
     def parts(self, region: Bounds) -> tuple[list[Any], dict[tuple[int, ...], tuple[slice, ...]]]:
         """The arguments of a tile, and the slices that cut arrays by the indices of their axes."""
-        site, work = self.runs.site, self.work
+        work = self.work
         arguments = list(self.arguments)
         chosen = {}
         if region is not work.domain:
@@ -281,8 +296,8 @@ class Tiles:
                 own = chosen[axes] = tuple([slices[a] for a in axes])
                 for at in positions:
                     arguments[at] = arguments[at][own]
-        for p, at, layout in self.runs.windowed:
-            arguments[at] = operand_part(site, arguments[at], layout, region, work.domain, work.origins.get(p))
+        if self.runs.windowed:
+            self.runs.take_windows(arguments, region, work)
         return arguments, chosen
 
     def own(

@@ -23,7 +23,6 @@ from xpdispatch.running.cuda import PREAMBLE, NoSource, check_cast, ctype, expre
 from xpdispatch.running.executor import Whole, Work
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import Known
-from xpdispatch.running.parts import operand_part
 from xpdispatch.running.site import Site
 from xpdispatch.running.traced import Traced
 from xpdispatch.running.tracing import Constant, Input, Program, Step
@@ -215,8 +214,7 @@ class Generated(Traced):
 
     def _by_kernel(self, arguments: list[Any], targets: Sequence[Any], work: Work) -> list[Any] | None:
         body, domain = self.site.body, work.domain
-        for p, at, layout in self.windowed:
-            arguments[at] = operand_part(self.site, arguments[at], layout, domain, domain, work.origins.get(p))
+        self.take_windows(arguments, domain, work)
         operands = [arguments[at] for at in body.operand_at]
         if sum(int(a.nbytes) for a in (*operands, *targets) if a is not None) < SMALLEST:
             return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache, partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from xpdispatch.arrays.namespaces import device_of, new_beside
 from xpdispatch.arrays.reductions import check_dtype, identity
 from xpdispatch.language.boundaries import Boundary
 from xpdispatch.machine import memory
+from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.windows import Bounds, Layout, Outside
 from xpdispatch.running.site import Site
 
@@ -20,23 +21,6 @@ def part_of(array: Any, layout: Layout, region: Bounds, domain: Bounds) -> Any:
     """A view of a result's part of `region`, where the array holds its part of `domain`."""
     # Indexing a 0-d array with () would give a scalar.
     return array[layout.cut(region, domain)[0]] if layout.axes else array
-
-
-def operand_part(
-    site: Site, array: Any, layout: Layout, region: Bounds, domain: Bounds, origin: Sequence[int] | None = None
-) -> Any:
-    """An operand's part with its halo: a view, but where elements outside the array are made up."""
-    if not layout.axes:
-        return array
-    slices, outside = layout.cut(region, domain, origin)
-    part = array[slices]
-    if outside:
-        memory.keep_small_blocks()  # else malloc would fetch what is made up anew at each call
-    for beyond in sorted(outside, key=lambda b: (b.high - b.low) / part.shape[b.axis]):  # what makes it smaller first
-        extent = int(layout.shape[beyond.axis] or 0)
-        first = layout.origin(beyond.axis, domain) if origin is None else origin[beyond.axis]
-        part = padded(site.xp, part, beyond, extent, layout.boundary, first)
-    return read_only(part) if outside and site.library == "numpy" else part
 
 
 def source_elements(low: int, high: int, extent: int, boundary: Boundary) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -81,6 +65,126 @@ def padded(xp: Any, array: Any, beyond: Outside, extent: int, boundary: Any, ori
     if high > extent:
         pieces.append(made_up(max(low, extent), high))
     return xp.concat(pieces, axis=axis)
+
+
+class Window:
+    """How a region's part of an operand with its halo is taken out: settled once for a region.
+
+    Parameters
+    ----------
+    layout : Layout
+    region, domain : Bounds
+        The tile, and what the array holds; all of it along axes with a boundary.
+    origin : sequence of int, optional
+        The first element of the array along each axis, where these are others than usual.
+    """
+
+    def __init__(self, layout: Layout, region: Bounds, domain: Bounds, origin: Sequence[int] | None = None) -> None:
+        slices, outside = layout.cut(region, domain, origin)
+        whole = all(s in (_ALL, slice(0, n)) for s, n in zip(slices, layout.shape, strict=True))
+        self._slices = None if origin is None and whole else slices
+        self._boundary = layout.boundary
+        firsts = [layout.origin(b.axis, domain) if origin is None else origin[b.axis] for b in outside]
+        self._outside = [(b, int(layout.shape[b.axis] or 0), first) for b, first in zip(outside, firsts, strict=True)]
+        self._shape = layout.held_shape(region)
+        self._steps: list[Callable[[Any, Any], None]] = []
+        if outside:
+            self._compile()
+
+    def __call__(self, site: Site, array: Any) -> Any:
+        """The part: a view, but where elements outside the array are made up."""
+        if self._slices:
+            array = array[self._slices]
+        if not self._outside:
+            return array
+        if site.library == "numpy":
+            keep_small_blocks()  # else malloc would fetch what is made up anew at each call
+            window = np.empty(self._shape, array.dtype, "F" if array.flags.fnc else "C")
+            for step in self._steps:
+                step(window, array)
+            window.setflags(False)  # type: ignore[call-arg]  # noqa: FBT003  to write; by name it takes twice as long
+            return window
+        by_size = sorted(self._outside, key=lambda o: (o[0].high - o[0].low) / array.shape[o[0].axis])
+        for beyond, extent, first in by_size:  # what makes it smaller first
+            array = padded(site.xp, array, beyond, extent, self._boundary, first)
+        return array
+
+    def _compile(self) -> None:
+        """What fills a window of NumPy's: first what is there, then what stands in for the rest, axis by axis.
+
+        What stands in along one axis does not depend on the others, so that most of it can be copied from what is
+        filled already.
+        """
+        here = [_ALL] * len(self._shape)
+        there = list(here)
+        for (axis, low, high), extent, first in self._outside:
+            start, stop = max(low, 0), max(low, 0, min(high, extent))
+            here[axis], there[axis] = slice(start - low, stop - low), slice(start - first, stop - first)
+        self._steps.append(partial(_copy, tuple(here), tuple(there)))
+        for n, ((axis, low, high), extent, _) in enumerate(self._outside):
+            filled = {b.axis for b, _, _ in self._outside[:n]}
+            into = [_ALL if a in filled else part for a, part in enumerate(here)]
+            for first, last in ((low, min(high, 0)), (max(low, extent), high)):
+                if first < last:
+                    into[axis] = slice(first - low, last - low)
+                    self._steps.append(self._fill(axis, (first, last), tuple(into), filled))
+
+    def _fill(
+        self, axis: int, strip: tuple[int, int], into: tuple[slice, ...], filled: Collection[int]
+    ) -> Callable[[Any, Any], None]:
+        """What fills a strip that lies outside along an axis."""
+        if not isinstance(self._boundary, str):
+            return partial(_set, into, self._boundary)
+        elements: list[Any] = list(into)
+        for (a, low, high), extent, first in self._outside:
+            boundary = cast(Boundary, self._boundary)
+            if a == axis:
+                sources = source_elements(*strip, extent, boundary)
+                near = _as_slice(sources - low)
+                if near is not None and sources.min() >= max(low, 0) and sources.max() < min(high, extent):
+                    return partial(_copy_within, into, (*into[:a], near, *into[a + 1 :]))
+                elements[a] = sources - first
+            elif a in filled:
+                elements[a] = source_elements(low, high, extent, boundary) - first
+            else:
+                start, stop = into[a].start + low, into[a].stop + low
+                elements[a] = slice(start - first, stop - first)
+        return partial(_take, into, tuple(elements))
+
+
+_ALL = slice(None)
+
+
+def _as_slice(places: np.ndarray[Any, Any]) -> slice | None:
+    """Places one after the other, or all the same, as a slice, which broadcasts; None for others."""
+    first, last = int(places[0]), int(places[-1])
+    steps = np.diff(places)
+    if not steps.any():
+        return slice(first, first + 1)
+    if (steps == 1).all():
+        return slice(first, last + 1)
+    if (steps == -1).all():
+        return slice(first, last - 1 if last else None, -1)
+    return None
+
+
+def _copy(here: tuple[slice, ...], there: tuple[slice, ...], window: Any, array: Any) -> None:
+    window[here] = array[there]
+
+
+def _copy_within(here: tuple[slice, ...], there: tuple[slice, ...], window: Any, _: Any) -> None:
+    window[here] = window[there]
+
+
+def _set(here: tuple[slice, ...], value: Any, window: Any, _: Any) -> None:
+    window[here] = value
+
+
+def _take(here: tuple[slice, ...], elements: tuple[Any, ...], window: Any, array: Any) -> None:
+    """Of each axis a slice or positions."""
+    for axis, wanted in enumerate(elements):
+        array = array[(_ALL,) * axis + (wanted,)] if isinstance(wanted, slice) else np.take(array, wanted, axis=axis)
+    window[here] = array
 
 
 def read_only(array: Any) -> Any:

@@ -120,11 +120,11 @@ def unshared(site: Site, known: Known, value: Any, arguments: Sequence[Any], oth
     shared = (known.keeps or known.reads) and known.shares(library, value)
     if not shared and library == "numpy":
         if value.flags.owndata:  # then it is not an operand: those are views, though of arrays that a body may ask for
-            if not others:
-                for at in site.body.operand_at:
-                    if arguments[at].base is value:
-                        break
-                else:
+            for at in site.body.operand_at:
+                if arguments[at].base is value:
+                    break
+            else:
+                if not any([a is value or a.base is value for a in others]):  # noqa: C419  a list is quicker
                     return value
         else:
             base = value.base

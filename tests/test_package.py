@@ -403,12 +403,14 @@ def test_plain_python_just_works() -> None:
 # -- the machine ---------------------------------------------------------------------------------------
 
 
-def test_a_cache_forgets_its_oldest_entry_at_its_bound() -> None:
+def test_a_cache_forgets_its_older_half_at_its_bound() -> None:
     cache = BoundedCache()
     cache.bound = 3
     for n in range(5):
         cache[n] = n
     assert list(cache) == [2, 3, 4]
+    cache[5] = 5
+    assert list(cache) == [4, 5]
     assert BoundedCache().bound == 256
 
 

@@ -46,7 +46,7 @@ _LARGE = 1 << 20
 """Bytes of an operand from which on it pays to trace the body, where that saves a copy of the result."""
 
 _MANY = 8
-"""Tiles from which on it pays: it takes as long as the Python of a few tiles."""
+"""Tiles from which on it pays, where it is traced in each call: that takes as long as the Python of a few tiles."""
 
 _FETCHED = 32 << 20
 """The same where results are new: the system hands out so much, or more, page by page, and results have their own."""
@@ -210,9 +210,10 @@ class Cutter:
             regions = cuts.regions(inside)
         count = len(regions)
         work = Work(domain, (*regions, *strips), workers)
-        pays = count >= _MANY or (count == 1 and _holds_large(operands, fresh=fresh))
-        if pays and self.traced is not None and not self.learned.why_not:
-            return Choice(self.traced, work)
+        if self.traced is not None and not self.learned.why_not:
+            kept = self.learned.repeats(self.site.function)
+            if count >= (2 if kept else _MANY) or (count == 1 and _holds_large(operands, fresh=fresh)):
+                return Choice(self.traced, work)
         return Choice(self.whole if len(work.regions) == 1 else self.by_tile, work)
 
     def fixed(self, domain: Bounds, operands: Sequence[Any], *, fresh: bool) -> bool:

@@ -73,6 +73,16 @@ class Learned:
         self._reads: tuple[tuple[Look, Any], ...] | None = ()
         self._looked = False
 
+    def repeats(self, function: Callable[..., Any]) -> bool:
+        """Whether it can be told that a body does the same again."""
+        if not self._looked:
+            self._look(function)
+        return self._reads is not None
+
+    def _look(self, function: Callable[..., Any]) -> None:
+        self._programs.clear()
+        self._reads, self._looked = repeatable(function), True
+
     def program(self, *keys: Any) -> Any:
         """What was kept of an earlier call under one of the keys, if the body would do the same again; else None."""
         found = next((self._programs[key] for key in keys if key in self._programs), None)
@@ -84,8 +94,7 @@ class Learned:
         That is, if it can be told whether the body would do the same again.
         """
         if not self._looked or not self._is_as_before():
-            self._programs.clear()
-            self._reads, self._looked = repeatable(function), True
+            self._look(function)
         key, found = make()
         if found is not None and self._reads is not None and self._is_as_before():
             self._programs[key] = found

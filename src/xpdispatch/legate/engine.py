@@ -22,6 +22,7 @@ from xpdispatch.arrays.scalars import scalars_key
 from xpdispatch.errors import ArgumentError, EngineError, MissingError, UnsupportedError
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.terms import Term
+from xpdispatch.machine.blas import one_thread_each
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.packages import install_command
 from xpdispatch.machine.settings import settings
@@ -93,6 +94,8 @@ def prepare(call: Call) -> Callable[[Sequence[Any]], Callable[[Sequence[Any]], l
     """
     fences.check_thread()
     cells.watch()
+    if runtime.machine.count(lg.TaskTarget.CPU) > 1:
+        one_thread_each.hold()  # or each task would start as many as there are cores
     definition = call.definition
     check_bodies(definition)
 

@@ -1,5 +1,7 @@
 """The threads that BLAS and its like start themselves: one for each of ours while any call runs in tiles.
 
+Beside several processors of Legate's it is one for each of them, from the first launch on.
+
 Needs threadpoolctl; without it they start as many as they like.
 """
 
@@ -24,6 +26,17 @@ class _OneThreadEach:
         self._limit: Any = None
         self._controller: Any = None
         self._modules = 0
+        self._held = False
+
+    def hold(self) -> None:
+        """Enter for good. Again, it is for libraries that were loaded since."""
+        with self._lock:
+            if self._held and len(sys.modules) == self._modules:
+                return
+            self._users += not self._held
+            self._held = True
+            limit = self._limited()
+            self._limit = self._limit or limit
 
     def __enter__(self) -> None:
         with self._lock:

@@ -133,7 +133,7 @@ class Traced(ByTile):
             try:
                 for r, at in site.body.buffer_at.items():
                     into[r][...] = arguments[at]
-                self.code_of(program)(arguments, into, program.constants)
+                self.code_of(program, (True,) * len(into))(arguments, into, program.constants)
                 found = by_body(site, self.ready(arguments), parts)
                 for wanted in (site.casts, [None if t is None else t.dtype for t in targets]):
                     found = [a if d is None else a.astype(d) for a, d in zip(found, wanted, strict=True)]
@@ -158,11 +158,12 @@ class Traced(ByTile):
             known = bool(self.learned.trusted[outline])
         return known
 
-    def code_of(self, program: Program) -> Code:
-        """How a program is run."""
-        code: Code | None = self.learned.codes.get(program.structure)
+    def code_of(self, program: Program, apart: tuple[bool, ...]) -> Code:
+        """How a program is run; `apart` says of each result that it shares no memory with an operand."""
+        key = program.structure, apart
+        code: Code | None = self.learned.codes.get(key)
         if code is None:
-            code = self.learned.codes[program.structure] = Code(program, self.site.body.operand_at)
+            code = self.learned.codes[key] = Code(program, self.site.body.operand_at, apart)
         return code
 
 
@@ -272,6 +273,8 @@ class _TracedTiles(Tiles):
     def __init__(self, runs: Traced, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> None:
         super().__init__(runs, arguments, targets, work)
         self.found: dict[Any, _Found | None] = {}
+        operands = [arguments[at] for at in runs.site.body.operand_at]
+        self.apart = tuple([t is None or not any(np.may_share_memory(a, t) for a in operands) for t in targets])
 
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Compute tile `k` by its trace, if there is one that is trusted, else by the body."""
@@ -310,7 +313,8 @@ class _TracedTiles(Tiles):
                 return None  # a strip: the body itself takes less time than another trace
             runs = self.runs
             scalars = key_of([arguments[at] for at in runs.site.body.scalar_at])
-            here, anywhere = (scalars, runs.unsplit, key), (scalars, runs.unsplit, None if alike else key)
+            common = scalars, runs.unsplit, self.apart
+            here, anywhere = (*common, key), (*common, None if alike else key)
 
             def traced() -> tuple[Any, _Found | None]:
                 found = self._traced(sizes, arguments, self.own(self.results, chosen, region))
@@ -329,7 +333,7 @@ class _TracedTiles(Tiles):
         program = runs.trace(sizes, arguments, parts, self.targets)
         if program is None or not runs.trusts(program, arguments):
             return None
-        return _Found(program, runs.code_of(program), program.constants)
+        return _Found(program, runs.code_of(program, self.apart), program.constants)
 
     def _make_room(self, program: Program, arguments: Sequence[Any]) -> None:
         site = self.runs.site
@@ -350,6 +354,8 @@ class Code:
     program : Program
     operand_at : sequence of int
         For each operand the position of its parameter.
+    apart : sequence of bool
+        For each result whether it shares no memory with an operand, so that it may be written before all is read.
 
     Attributes
     ----------
@@ -357,7 +363,7 @@ class Code:
         Of the results.
     """
 
-    def __init__(self, program: Program, operand_at: Sequence[int]) -> None:
+    def __init__(self, program: Program, operand_at: Sequence[int], apart: Sequence[bool]) -> None:
         self.dtypes = [program.values[n].dtype for n in program.results]
         self._inputs = [
             (n, (where, position if where else operand_at[position]), key)
@@ -371,9 +377,9 @@ class Code:
         self._registers = self._constants.stop
         # What is called, with the registers of its arguments; the one that it makes an array for, or that it writes to.
         self._steps: list[tuple[Callable[..., Any], tuple[int, ...], int, bool]] = []
-        self._compile(program)
+        self._compile(program, apart)
 
-    def _compile(self, program: Program) -> None:
+    def _compile(self, program: Program, apart: Sequence[bool]) -> None:
         values, outputs = program.values, self._outputs
         last = program.last_uses
         tile = values[outputs[0]].shape
@@ -382,6 +388,25 @@ class Code:
         free: dict[Any, list[int]] = {}  # scratch arrays as large as the tile, by dtype
         # Where the body reads and writes the same arrays, no result is written before all reading is over.
         late = len(outputs) > 1 and any(where == 1 for _, (where, _), _ in self._inputs)
+        # Results hold what is needed no more when they are computed themselves, as long as nothing else is in them.
+        read = {position for _, (where, position), _ in self._inputs if where == 1}
+        rooms = [n for r, n in enumerate(outputs) if apart[r] and r not in read and values[n].shape == tile]
+
+        def room_for(a: int, dtype: Any) -> int | None:
+            for n in () if late else rooms:
+                result = values[n]
+                overwritten = isinstance(result, Step) and result.kind == "choose" and a in result.arguments[:2]
+                if result.dtype == dtype and a < n and last.get(a, n) <= n and not overwritten:
+                    rooms.remove(n)
+                    return n
+            return None
+
+        def let_go(a: int) -> None:
+            if held[a] in outputs:
+                rooms.append(held[a])
+            else:
+                free.setdefault(values[a].dtype, []).append(held[a])
+
         for n, step in enumerate(values):
             if isinstance(step, Input):
                 continue
@@ -391,17 +416,19 @@ class Code:
             # A choice writes before it has read its condition and its second argument.
             early = [a for a in over if step.kind != "choose" or a not in step.arguments[:2]]
             for a in early:
-                free.setdefault(values[a].dtype, []).append(held[a])
+                let_go(a)
             writes = True
             if n in outputs and not late:
                 held[n] = n
             elif step.shape == tile and free.get(step.dtype):
                 held[n] = free[step.dtype].pop()
+            elif step.shape == tile and (room := room_for(n, step.dtype)) is not None:
+                held[n] = room
             else:
                 held[n], self._registers, writes = self._registers, self._registers + 1, False
             for a in over:
                 if a not in early:
-                    free.setdefault(values[a].dtype, []).append(held[a])
+                    let_go(a)
             self._steps.append((_function(program, step, writes=writes), arguments, held[n], writes))
         if late:
             self._steps += [(_cast, (held[n],), n, True) for n in outputs]

@@ -572,12 +572,14 @@ class Namespace:
             self._trace.give_up("clip() gets what is not a number, or does not fit the array's dtype")
         low, high = bounds
         # Of equal zeros of two signs NumPy's own functions give the bound's or the array's, each in its way.
-        if low is not None and high is not None:
+        if low is not None and high is not None and value.dtype.kind == "f":
             value = self._trace.choose(np.less(value, low), low, value)
             return self._trace.choose(np.greater(value, high), high, value)
         if low is not None:
-            return np.maximum(value, low)
-        return value.copy() if high is None else np.minimum(value, high)
+            value = np.maximum(value, low)
+        if high is not None:
+            value = np.minimum(value, high)
+        return value.copy() if low is high is None else value
 
 
 def _within(bound: Any, dtype: np.dtype[Any]) -> Any:

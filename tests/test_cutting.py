@@ -1171,3 +1171,70 @@ def test_a_loop_over_a_whole_axis_is_not_repeated_in_each_tile() -> None:
     assert looped.explain(large[:3]).cache.count == 1
     assert kernel("x[:n, j] -> y[:n, j]")(lambda xp, x: 0.9 * x + x * x).explain(large).cache.count > 50
     assert 2 * 49 <= cost_of(looped, np.zeros((50, 8))).calls <= 4 * 49
+
+
+# -- much to compute on few bytes ----------------------------------------------------------------------------------
+
+
+def iterated(xp, c, steps):
+    z, counts = c, xp.zeros(c.shape, dtype=xp.int64)
+    for _ in range(steps):
+        near = xp.real(z) * xp.real(z) + xp.imag(z) * xp.imag(z) < 4
+        counts = counts + xp.where(near, 1, 0)
+        z = xp.where(near, z * z + c, z)
+    return counts
+
+
+def roots(xp, h, z):
+    return xp.sum(xp.linalg.solve(z[:, None, None] * xp.eye(h.shape[0]) - h, h), axis=0)
+
+
+def plane(n: int) -> np.ndarray:
+    return np.linspace(-2, 0.6, n)[None, :] + 1j * np.linspace(-1.2, 1.2, n)[:, None]
+
+
+def choice_of(made: xd.Kernel, *args: Any, threads: int) -> Choice:
+    cutter, call = cutter_of(made, *args), made.bind(args, {})
+    domain = whole(cutter.site.plan)
+    return cutter.choose(domain, call.operands, [None] * len(call.given), call.scalars, threads, new=True)
+
+
+def test_much_work_on_few_bytes_is_shared() -> None:
+    made = kernel("c[i,j] -> counts[i,j]")(iterated)
+    assert len(choice_of(made, plane(300), 100, threads=1).work.regions) == 1
+    shared = choice_of(made, plane(300), 100, threads=2).work
+    assert 1 < len(shared.regions) <= 16
+    assert shared.workers == 2
+    assert len(choice_of(made, plane(300), 2, threads=2).work.regions) == 1, "there is little to do"
+    assert len(choice_of(made, plane(8), 100, threads=2).work.regions) == 1, "there are few elements"
+    for threads in (1, 2):
+        with xd.threads(threads):
+            np.testing.assert_array_equal(made(plane(300), 100), iterated(np, plane(300), 100))
+
+
+def test_sums_of_much_work_have_the_same_bits_on_any_number_of_threads() -> None:
+    made = kernel("h[:n,:n], z[i] -> sum s[:n,:n]")(roots)
+    rng = np.random.default_rng(0)
+    h, z = rng.random((80, 80)) / 80, 2 + rng.random(200)
+    found = []
+    for threads in (1, 2, 3):
+        assert len(choice_of(made, h, z, threads=threads).work.regions) > 1
+        with xd.threads(threads):
+            found.append(made(h, z))
+    np.testing.assert_allclose(found[0], roots(np, h, z), rtol=1e-9)
+    assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
+
+
+def test_a_kernel_may_say_that_it_computes_much() -> None:
+    def hidden(xp, x):
+        return np.array([math.sqrt(v) for v in x.tolist()])
+
+    x = np.arange(64.0)
+    counted, told = kernel("x[i] -> y[i]")(hidden), kernel("x[i] -> y[i]", cut="work")(hidden)
+    assert len(choice_of(counted, x, threads=2).work.regions) == 1
+    assert len(choice_of(told, x, threads=2).work.regions) == 16
+    assert len(choice_of(told, x, threads=1).work.regions) == 16, "nobody knows whether its bits depend on tiles"
+    assert len(choice_of(told, x[:1], threads=2).work.regions) == 1
+    with xd.threads(2):
+        np.testing.assert_array_equal(told(x), np.sqrt(x))
+    assert told.explain(x).cache.count == 16

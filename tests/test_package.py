@@ -487,4 +487,4 @@ def test_plans_are_bounded() -> None:
     made = kernel("x[i] -> y[i]")(lambda xp, x: x + 1)
     for n in range(1000):
         made(np.ones(n + 1))
-    assert len(made._runners) == 256
+    assert 128 <= len(made._runners) <= 256

@@ -122,4 +122,4 @@ def test_few_plain_kernels_are_kept() -> None:
     made._plain.bound = 20
     for n in range(1, 30):
         made(*[x[:1]] * n)
-    assert len(made._plain) == 20
+    assert 10 <= len(made._plain) <= 20

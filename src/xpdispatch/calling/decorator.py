@@ -54,7 +54,7 @@ def kernel(
     variants: Sequence[str] = VARIANTS,
     deterministic: bool = False,
     on_error: Literal["deferred", "immediate"] = "deferred",
-    cut: bool = True,
+    cut: bool | Literal["work"] = True,
     fuse: bool = True,
     guard: bool = True,
     options: Mapping[str, bool] | None = None,
@@ -92,11 +92,13 @@ def kernel(
     on_error : {"deferred", "immediate"}, optional
         When an exception in a Legate task reaches the caller: at the next synchronisation point, or in the
         call itself, which then waits for the task. ``xpdispatch.settings.on_error`` holds for all kernels.
-    cut : bool, optional
+    cut : bool or "work", optional
         Whether large calls on NumPy arrays, and the tiles of Legate's CPU tasks, are cut into smaller tiles that the
-        cache holds. Pass False for a body that does much the same work however small its tile is.
+        cache holds. Pass False for a body that does much the same work however small its tile is. Pass ``"work"`` for
+        one that computes much in functions that are not NumPy's, such as compiled ones: then calls on few bytes, too,
+        are cut for several threads.
     fuse : bool, optional
-        Whether a body that does arithmetic on single elements alone may be traced once for each call, and run
+        Whether a body that does arithmetic on single elements alone may be traced and run
         without the arrays that it makes on the way: in tiles by NumPy's functions, with the same bits, and on a GPU by
         one generated kernel. Pass False where the body's Python must run for each tile.
     guard : bool, optional

@@ -89,7 +89,7 @@ class Prepared:
         shapes = [shape_of(a) for a in operands]
         given = [None if (g := values[at]) is None else shape_of(g) for at in body.written_at]
         site = site._replace(plan=definition.plan(shapes, scalars, given))
-        runner = self._runner(site, operands)
+        runner = self._runner(site, operands, scalars)
         return _on_plain_arrays(runner, self.subclasses) if self.subclasses else runner
 
     def _convert(self, arguments: list[Any], values: Sequence[Any]) -> None:
@@ -103,9 +103,9 @@ class Prepared:
                 name, dtype = str(self.definition.operands[p].name), self.learned.dtypes[p]
                 arguments[at] = as_array(name, value, dtype, xp, device)
 
-    def _runner(self, site: Site, operands: Sequence[Any]) -> Runner:
+    def _runner(self, site: Site, operands: Sequence[Any], scalars: Sequence[Any]) -> Runner:
         definition, body, plan = self.definition, self.definition.body, site.plan
-        always, choose = self._chooser(site, operands)
+        always, choose = self._chooser(site, operands, scalars)
         written = [r for r, dtype in enumerate(self.learned.given) if dtype is not None]
         left_out = any(self.learned.given[r] is None for r in body.buffers)
         apart = _Apart(definition, site, written, cut=choose is not None)
@@ -150,7 +150,9 @@ class Prepared:
 
         return runner
 
-    def _chooser(self, site: Site, operands: Sequence[Any]) -> tuple[Strategy, Callable[..., Choice] | None]:
+    def _chooser(
+        self, site: Site, operands: Sequence[Any], scalars: Sequence[Any]
+    ) -> tuple[Strategy, Callable[..., Choice] | None]:
         """The strategy that runs the body over all of its operands, and what chooses another at each call, if any."""
         definition, domain = self.definition, whole(site.plan)
         always = on_the_whole(definition, site, self.known, self.learned)
@@ -158,9 +160,9 @@ class Prepared:
             return always, None
         cutter = Cutter(definition, site, self.known, self.learned)
         new = all(dtype is None for dtype in self.learned.given) and not definition.body.buffers
-        if cutter.fixed(domain, operands, fresh=new):
+        if cutter.fixed(domain, operands, scalars, fresh=new):
             return always, None
-        may_be_cut = cutter.candidate(domain)
+        may_be_cut = cutter.candidate(domain) or cutter.dear(domain, scalars)
         guard = Guard(definition, cutter)
 
         def choose(operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]) -> Choice:

@@ -40,7 +40,7 @@ def cut_for_cache(question: Question, machine: Machine, sizes: tuple[int, ...]) 
     strips = 0 if question.plan.empty else len(cutter.borders(region, question.scalars)[1])
     if not cutter.cut:
         return CacheCut((), 1, "its arrays are not aligned, are cut by pointers, or have min_extents", strips)
-    if question.plan.empty or not cutter.candidate(region):
+    if question.plan.empty or not (cutter.candidate(region) or cutter.dear(region, question.scalars)):
         return CacheCut((), 1, "it is too small to gain by it", strips)
     cuts = cutter.cuts(region, question.operands, question.scalars)
     if cuts.tile is None:

@@ -140,7 +140,9 @@ class Question:
                 given = tuple(dtype for dtype, _ in self.types)
                 site = site._replace(dtypes=given)
             known = known_to(site.function, self.scalars, site.xp)
-            found = self._cutters[variant, planned] = Cutter(self.definition, site, known, Learned(dtypes, given))
+            found = self._cutters[variant, planned] = Cutter(
+                self.definition, site, known, Learned(dtypes, given), threaded=variant == "OMP" or not planned
+            )
         return found
 
     def recipe(self) -> Recipe:

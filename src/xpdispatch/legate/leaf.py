@@ -306,7 +306,7 @@ class Task:
         self.threads = thread_count if variant == "OMP" else None
         # One thread may run the task while another still prepares it, and sets all once more.
         numpy, learned = site.library == "numpy", Learned(header.operands, header.dtypes)
-        self.cutter = Cutter(definition, site, None, learned) if numpy else None
+        self.cutter = Cutter(definition, site, None, learned, threaded=variant == "OMP") if numpy else None
         self.strategy = on_the_whole(definition, site, AT_ONCE, learned)
         self.choices = BoundedCache()
         self.around = Surroundings(site.function)
@@ -397,7 +397,7 @@ class Task:
         """The strategy, the tiles and the threads for a tile."""
         if region not in self.choices:
             fresh = any(t is None for t in targets)
-            fixed = self.cutter is None or self.cutter.fixed(region, operands, fresh=fresh)
+            fixed = self.cutter is None or self.cutter.fixed(region, operands, scalars, fresh=fresh)
             self.choices[region] = Choice(self.strategy, Work(region, (region,))) if fixed else None
         found: Choice | None = self.choices[region]
         if found is None and self.cutter is not None:

@@ -39,9 +39,9 @@ class Definition:
     variants : tuple of str
     deterministic : bool
     on_error : {"deferred", "immediate"}
-    cut, fuse : bool
-    guard : bool
-        Whether the body may be tried: not where it has side effects, or tiles that wait for each other.
+    cut : bool or "work"
+    fuse, guard : bool
+        `guard` says whether the body may be tried: not where it has side effects, or tiles that wait for each other.
     options : mapping of str to bool
         Legate's options for its tasks, as far as they are set.
     """
@@ -54,7 +54,7 @@ class Definition:
     variants: tuple[str, ...]
     deterministic: bool
     on_error: Literal["deferred", "immediate"]
-    cut: bool
+    cut: bool | Literal["work"]
     fuse: bool
     guard: bool
     options: Mapping[str, bool]
@@ -184,7 +184,7 @@ def define(
     variants: Sequence[str] = VARIANTS,
     deterministic: bool = False,
     on_error: Literal["deferred", "immediate"] = "deferred",
-    cut: bool = True,
+    cut: bool | Literal["work"] = True,
     fuse: bool = True,
     guard: bool = True,
     options: Mapping[str, bool] | None = None,
@@ -201,7 +201,9 @@ def define(
     ------
     ArgumentError, UnsupportedError
     """
-    for name, value in (("deterministic", deterministic), ("cut", cut), ("fuse", fuse), ("guard", guard)):
+    if not (isinstance(cut, bool | np.bool) or (isinstance(cut, str) and cut == "work")):
+        raise ArgumentError(f"cut= got {cut!r}, expected True, False or 'work'", hint="write cut=True or cut=False")
+    for name, value in (("deterministic", deterministic), ("fuse", fuse), ("guard", guard)):
         if not isinstance(value, bool | np.bool):
             raise ArgumentError(f"{name}= got {value!r}, expected True or False", hint=f"write {name}=True or False")
     if on_error not in ("deferred", "immediate"):
@@ -220,7 +222,7 @@ def define(
         checked,
         bool(deterministic),
         on_error,
-        bool(cut),
+        "work" if isinstance(cut, str) else bool(cut),
         bool(fuse),
         bool(guard) and not (task_options.get("concurrent") or task_options.get("has_side_effect")),
         task_options,

@@ -32,6 +32,15 @@ _CACHED = 1 / 4
 _WORSE = 1.1
 """What cutting may cost, by this account, and still be worth while for the threads that it makes possible."""
 
+_ENOUGH = 1 << 23
+"""What a call costs at least that the cache holds, and that is cut for threads alone: about a millisecond."""
+
+_PIECES = 16
+"""Tiles of such a call at most."""
+
+_LOST, _LOST_ALONE = 0.3, 0.04
+"""What tiles of such a call may cost, as a part of it; and where one thread must make them too, for the same bits."""
+
 _HALOS = 8
 """A tile is so many times as long as its halo, or the halo is what it mostly reads."""
 
@@ -223,6 +232,36 @@ def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cos
     each = sum(volumes.parts(tile)) + cost.made(tile) + cost.work(tile) + python + _TILE
     cut = each * count(sizes, tile) - (1 - _CACHED) * cost.made(sizes)
     return cut / max(1.0, traffic(volumes, sizes, cost) + python)
+
+
+def tile_for_threads(
+    volumes: Volumes, sizes: Sequence[int], cost: Cost | None, order: Sequence[int]
+) -> tuple[int, ...] | None:
+    """The sizes of tiles for several threads, of a call that the cache holds; None where that does not pay.
+
+    Without a cost it always pays.
+    """
+    pieces, base, each, part = _PIECES, 0.0, 0.0, 0.0
+    if cost is not None:
+        base, each = _in_cache(volumes, sizes, cost), _CALL * cost.calls + _TILE
+        part = _LOST_ALONE if cost.rounds else _LOST
+        pieces = min(_PIECES, 1 + int(part * base / each)) if base >= _ENOUGH else 1
+    tile = list(sizes)
+    for index in order:
+        number = min(pieces, sizes[index] // _least(volumes.plan, index))
+        if number > 1:
+            tile[index] = -(-sizes[index] // number)
+            pieces //= number
+    tiles = count(sizes, tile)
+    if tiles == 1:
+        return None
+    more = 0.0 if cost is None else tiles * (_in_cache(volumes, tile, cost) + each) - each - base
+    return tuple(tile) if more <= 2 * part * base else None
+
+
+def _in_cache(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
+    """What a tile costs that the cache holds, in bytes that go through memory."""
+    return sum(volumes.parts(sizes)) + _CACHED * cost.made(sizes) + cost.work(sizes)
 
 
 def worth_while(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> bool:

@@ -25,6 +25,12 @@ from xpdispatch.running.site import Site, is_interrupt
 _DECOMPOSITION = 1 / 2
 """Bytes that memory moves while LAPACK works on one, for each column of the matrix."""
 
+_DECOMPOSING = frozenset(
+    "cholesky cond det eig eigh eigvals eigvalsh inv lstsq matrix_norm matrix_power matrix_rank pinv qr slogdet solve "  # noqa: SIM905
+    "svd svdvals".split()
+)
+"""The functions that do."""
+
 _DEAR = 8
 """The same for functions that take longer than arithmetic, such as powers and those of scipy.special: 5 to 50 ns."""
 
@@ -35,6 +41,13 @@ _ARITHMETIC = frozenset(
     "left_shift right_shift bitwise_count".split()
 )
 """NumPy's functions that go about as fast as memory."""
+
+_MOVING = frozenset(
+    "atleast_1d broadcast_arrays broadcast_to clip concatenate copy diagonal expand_dims flip full_like imag moveaxis "  # noqa: SIM905
+    "ones_like pad real repeat reshape roll sort squeeze stack swapaxes take take_along_axis tile transpose where "
+    "zeros_like".split()
+)
+"""NumPy's functions that are no ufuncs, and neither add nor multiply."""
 
 _PRODUCT = 1 / 8
 """The same for BLAS, by elements of the result and length of the sums: it does two flops for each."""
@@ -153,6 +166,11 @@ class Ledger:
         if ufunc.__name__ not in _ARITHMETIC:
             self.does(extents, _DEAR * size)
 
+    def decomposes(self, array: np.ndarray[Any, Any]) -> None:
+        """A function of linear algebra works on matrices."""
+        columns = array.shape[-1:]
+        self.does((*array.shape, *columns), _DECOMPOSITION * array.nbytes * max(columns, default=1))
+
     def does(self, extents: Sequence[int], amount: float) -> None:
         """Computing beyond making arrays."""
         indices = self.indices(extents)
@@ -205,10 +223,9 @@ class Counted(np.ndarray[Any, Any]):
         ledger = self._ledger
         if ledger is not None:
             ledger.calls += 1
-            ledger.rounds = True
-            if function.__module__ == "numpy.linalg":
-                columns = self.shape[-1:]
-                ledger.does((*self.shape, *columns), _DECOMPOSITION * self.nbytes * max(columns, default=1))
+            ledger.rounds |= function.__name__ not in _MOVING
+            if function.__module__ == "numpy.linalg" and function.__name__ in _DECOMPOSING:
+                ledger.decomposes(self)
         return counted(super().__array_function__(function, types, args, kwargs), ledger)
 
 
@@ -235,11 +252,36 @@ def _ledger_of(values: Sequence[Any]) -> Ledger | None:
     return next((v._ledger for v in values if isinstance(v, Counted) and v._ledger is not None), None)
 
 
+class _CountedLinalg:
+    """The body's linear algebra, of which some functions drop the ledger."""
+
+    def __init__(self, linalg: Any, ledger: Ledger) -> None:
+        self._linalg, self._ledger = linalg, ledger
+
+    def __getattr__(self, name: str) -> Any:
+        function, ledger = getattr(self._linalg, name), self._ledger
+        if name not in _DECOMPOSING:
+            return function
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            arrays = [a for a in args if isinstance(a, Counted)]
+            ledger.calls += 1
+            ledger.rounds = True
+            if arrays:
+                ledger.decomposes(arrays[0])
+            return counted(function(*map(_plain, args), **kwargs), ledger)
+
+        return call
+
+
 class _CountedNamespace:
-    """The body's namespace, but that its ``asarray`` keeps the ledger, which NumPy's drops."""
+    """The body's namespace, but that its ``asarray`` keeps the ledger, which NumPy's drops, and its ``linalg``."""
 
     def __init__(self, xp: Any, ledger: Ledger) -> None:
         self._xp, self._ledger = xp, ledger
+        linalg = getattr(xp, "linalg", None)
+        if linalg is not None:
+            self.linalg = _CountedLinalg(linalg, ledger)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._xp, name)

@@ -15,7 +15,7 @@ import numpy as np
 
 from xpdispatch.arrays.scalars import scalars_key
 from xpdispatch.machine.caches import BoundedCache
-from xpdispatch.machine.hardware import cache_bytes
+from xpdispatch.machine.hardware import cache_bytes, processors
 from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.tiles import is_empty
@@ -31,6 +31,9 @@ from xpdispatch.running.traced import Traced, can_be_traced
 
 forced = 0
 """Where it is not 0, calls are cut into tiles that fill so many bytes at most, whatever that costs; checks set it."""
+
+_STUDIED = 1 << 14
+"""Bytes of arrays from which on a dry run tells how much a body computes."""
 
 _STREAMED = 2
 """A body that makes nothing but its results reads nothing twice, so its tiles may be so many times larger."""
@@ -68,18 +71,21 @@ class Cuts(NamedTuple):
         There is enough to do for several threads.
     steps : int
         Of its trace; 0 where there is none.
+    spare : bool
+        The tiles are of use for several threads alone, and have the same bits.
     """
 
     tile: tuple[int, ...] | None
     thin: bool
     shared: bool
     steps: int
+    spare: bool = False
 
     def on(self, threads: int, *, new: bool) -> tuple[Cuts, int]:
         """The cuts in this process, and how many of the threads work; `new` says that the results are new arrays."""
         workers = threads if self.shared else 1
         # A trace of one step has nothing that would keep to the cache.
-        as_well = self.steps == 1 or (self.thin and new and not (self.steps and self.shared))
+        as_well = self.spare or self.steps == 1 or (self.thin and new and not (self.steps and self.shared))
         return self._replace(tile=None) if as_well and workers == 1 else self, workers
 
     def regions(self, domain: Bounds) -> Sequence[Bounds]:
@@ -117,16 +123,21 @@ class Cutter:
         What the body can reach; None where results are used up before it runs again.
     learned : Learned
         What calls with these dtypes have told.
+    threaded : bool
+        Several threads may share a call.
     """
 
-    def __init__(self, definition: Definition, site: Site, known: Known | None, learned: Learned) -> None:
-        self.site, self.learned = site, learned
+    def __init__(
+        self, definition: Definition, site: Site, known: Known | None, learned: Learned, *, threaded: bool = True
+    ) -> None:
+        self.site, self.learned, self.threaded = site, learned, threaded
+        self._computes = definition.cut == "work"
         self.dtypes, self.given = learned.dtypes, learned.given
         self._known = known
         plan = site.plan
         plain = site.library == "numpy"
         self._may_be_traced = plain and can_be_traced(definition, plan)
-        self.cut = definition.cut and plain and not (len(plan.spaces) > 1 or plan.images or plan.least)
+        self.cut = bool(definition.cut) and plain and not (len(plan.spaces) > 1 or plan.images or plan.least)
         self._combines = any(layout.op for layout in plan.results)
         self.cache = forced or cache_bytes()
         self.volumes = Volumes(plan, learned.itemsizes or self._itemsizes())
@@ -205,7 +216,7 @@ class Cutter:
         inside, strips = self.borders(domain, scalars)
         regions: Sequence[Bounds] = (inside,)
         workers = 1
-        if self.candidate(inside):
+        if self.candidate(inside) or self.dear(inside, scalars):
             cuts, workers = self.cuts(inside, operands, scalars).on(threads, new=new and not strips)
             regions = cuts.regions(inside)
         count = len(regions)
@@ -216,12 +227,13 @@ class Cutter:
                 return Choice(self.traced, work)
         return Choice(self.whole if len(work.regions) == 1 else self.by_tile, work)
 
-    def fixed(self, domain: Bounds, operands: Sequence[Any], *, fresh: bool) -> bool:
+    def fixed(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any], *, fresh: bool) -> bool:
         """Whether all calls over this domain run the body on the whole; `fresh` says that results are new arrays."""
-        cut = self.candidate(domain) or (
-            self.site.plan.windowed and self.bordered and (forced or self._copied(domain) >= _STRIP)
-        )
-        return not cut and not (self._may_be_traced and _holds_large(operands, fresh=fresh))
+        if self.candidate(domain) or (self._may_be_traced and _holds_large(operands, fresh=fresh)):
+            return False
+        if self.site.plan.windowed and self.bordered and (forced or self._copied(domain) >= _STRIP):
+            return False
+        return not self.dear(domain, scalars)
 
     def borders(self, domain: Bounds, scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Bounds]]:
         """What is cut further, and strips of it that run alone, so that only their windows are padded."""
@@ -258,6 +270,19 @@ class Cutter:
         order = costs.order_of(volumes, sizes, fortran=False)
         return costs.count(sizes, costs.tile_sizes(volumes, sizes, costs.guess(volumes), cache, order)) > 1
 
+    def dear(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
+        """Whether there is so much to compute, on arrays that the cache holds, that it pays to share it."""
+        sizes = _sizes(domain)
+        if not (self.cut and self.threaded and sizes) or is_empty(domain):
+            return False
+        order = costs.order_of(self.volumes, sizes, fortran=False)
+        if self._computes:
+            return costs.tile_for_threads(self.volumes, sizes, None, order) is not None
+        if sum(self.volumes.parts(sizes)) < _STUDIED or not (self._combines or processors() > 1):
+            return False
+        measured = self.measured(scalars)
+        return measured is not None and (costs.tile_for_threads(self.volumes, sizes, measured.cost, order) is not None)
+
     def cuts(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
         """How a call on these arrays is cut."""
         sizes, volumes, cache = _sizes(domain), self.volumes, self.cache
@@ -268,6 +293,9 @@ class Cutter:
             volumes, cost = Volumes(self.site.plan, itemsizes), measured.cost
         order = costs.order_of(volumes, sizes, fortran=_is_fortran(operands))
         made = self._made(volumes, sizes, cost)
+        if not self.candidate(domain):
+            tile = costs.tile_for_threads(volumes, sizes, None if self._computes else cost, order)
+            return Cuts(tile, thin=False, shared=True, steps=steps, spare=not (cost.rounds or self._combines))
         tile = costs.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, order)
         pays = costs.count(sizes, tile) > 1 if forced else costs.worth_while(volumes, sizes, tile, cost)
         return Cuts(

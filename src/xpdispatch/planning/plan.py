@@ -89,10 +89,24 @@ class Plan(NamedTuple):
         operands, results = tuple(map(other, self.operands)), tuple(map(other, self.results))
         return self._replace(extents=tuple(extents), operands=operands, results=results)
 
+    def about(self) -> Plan:
+        """The same plan for arrays whose extents above 16 are rounded down to powers of two."""
+        plan = self.with_extents([_rounded(n) for n in self.extents])
+
+        def other(layout: Layout) -> Layout:
+            shape = zip(layout.axes, layout.shape, strict=True)
+            return layout._replace(shape=tuple([_rounded(n) if a == WHOLE and n else n for a, n in shape]))
+
+        return plan._replace(operands=tuple(map(other, plan.operands)), results=tuple(map(other, plan.results)))
+
     def with_result_shapes(self, shapes: Sequence[tuple[int | None, ...]]) -> Plan:
         """The same plan with the extents that only the body knew."""
         results = tuple(r._replace(shape=s) for r, s in zip(self.results, shapes, strict=True))
         return self._replace(results=results)
+
+
+def _rounded(extent: int) -> int:
+    return extent if extent <= 16 else 1 << (extent.bit_length() - 1)
 
 
 def show_shape(shape: Sequence[int | None]) -> str:

@@ -80,6 +80,8 @@ class Cost:
         Of all arrays that the body makes.
     work : Growth
         Computing beyond making arrays, such as products of matrices, in the bytes that memory would move meanwhile.
+    products : Growth
+        Of that, what BLAS does, which has threads of its own.
     rounds : bool
         Results may depend on the cuts to the last bits: not all that is done is done to single elements.
     calls : int
@@ -90,6 +92,7 @@ class Cost:
     kept: Growth = Growth()
     made: Growth = Growth()
     work: Growth = Growth()
+    products: Growth = Growth()
     rounds: bool = True
     calls: int = 0
 
@@ -245,7 +248,8 @@ def tile_for_threads(
     if cost is not None:
         base, each = _in_cache(volumes, sizes, cost), _CALL * cost.calls + _TILE
         part = _LOST_ALONE if cost.rounds else _LOST
-        pieces = min(_PIECES, 1 + int(part * base / each)) if base >= _ENOUGH else 1
+        enough = base >= _ENOUGH + 2 * cost.products(sizes)
+        pieces = min(_PIECES, 1 + int(part * base / each)) if enough else 1
     tile = list(sizes)
     for index in order:
         number = min(pieces, sizes[index] // _least(volumes.plan, index))

@@ -100,6 +100,7 @@ class Ledger:
     fixed: frozenset[int]
     made: dict[tuple[int, ...], float] = field(default_factory=dict)
     work: dict[tuple[int, ...], float] = field(default_factory=dict)
+    products: dict[tuple[int, ...], float] = field(default_factory=dict)
     live: dict[tuple[int, ...], float] = field(default_factory=dict)
     peaks: dict[tuple[tuple[tuple[int, ...], float], ...], None] = field(default_factory=dict)
     rounds: bool = False
@@ -157,6 +158,7 @@ class Ledger:
             kept=Growth(tuple(results)),
             made=Growth(tuple(sorted(self.made.items()))),
             work=Growth(tuple(sorted(self.work.items()))),
+            products=Growth(tuple(sorted(self.products.items()))),
             rounds=self.rounds,
             calls=self.calls,
         )
@@ -175,6 +177,13 @@ class Ledger:
         """Computing beyond making arrays."""
         indices = self.indices(extents)
         self.work[indices] = self.work.get(indices, 0.0) + self.growth(indices, amount)
+
+    def multiplies(self, extents: Sequence[int], size: int) -> None:
+        """A product of matrices makes so many bytes; the last of the extents is that of the sums."""
+        amount = _PRODUCT * size * max(extents[-1:], default=1)
+        indices = self.indices(extents)
+        self.products[indices] = self.products.get(indices, 0.0) + self.growth(indices, amount)
+        self.does(extents, amount)
 
 
 class Counted(np.ndarray[Any, Any]):
@@ -206,8 +215,7 @@ class Counted(np.ndarray[Any, Any]):
             ledger.rounds |= not called or ufunc.signature is not None
             if called and isinstance(result, np.ndarray):
                 if ufunc.signature is not None:
-                    terms = np.shape(plain[0])[-1:]
-                    ledger.does((*result.shape, *terms), _PRODUCT * result.nbytes * max(terms, default=1))
+                    ledger.multiplies((*result.shape, *np.shape(plain[0])[-1:]), result.nbytes)
                 else:
                     ledger.computes(ufunc, result.shape, result.nbytes)
         if out:

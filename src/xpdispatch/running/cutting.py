@@ -19,7 +19,7 @@ from xpdispatch.machine.hardware import cache_bytes, processors
 from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.tiles import is_empty
-from xpdispatch.planning.windows import Bounds, Layout, borders
+from xpdispatch.planning.windows import WHOLE, Bounds, Layout, borders
 from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
 from xpdispatch.running.counting import Measured, counted_region, measure
@@ -32,7 +32,7 @@ from xpdispatch.running.traced import Traced, can_be_traced
 forced = 0
 """Where it is not 0, calls are cut into tiles that fill so many bytes at most, whatever that costs; checks set it."""
 
-_STUDIED = 1 << 14
+_STUDIED = 1 << 16
 """Bytes of arrays from which on a dry run tells how much a body computes."""
 
 _STREAMED = 2
@@ -272,20 +272,36 @@ class Cutter:
 
     def dear(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
         """Whether there is so much to compute, on arrays that the cache holds, that it pays to share it."""
-        sizes = _sizes(domain)
+        sizes, volumes = _sizes(domain), self.volumes
         if not (self.cut and self.threaded and sizes) or is_empty(domain):
             return False
-        order = costs.order_of(self.volumes, sizes, fortran=False)
-        if self._computes:
-            return costs.tile_for_threads(self.volumes, sizes, None, order) is not None
-        if sum(self.volumes.parts(sizes)) < _STUDIED or not (self._combines or processors() > 1):
+        if not self._computes and (sum(volumes.parts(sizes)) < _STUDIED or not (self._combines or processors() > 1)):
             return False
-        measured = self.measured(scalars)
-        return measured is not None and (costs.tile_for_threads(self.volumes, sizes, measured.cost, order) is not None)
+        cost = None if self._computes else self._cost_about(scalars)
+        if cost is None and not self._computes:
+            return False
+        order = costs.order_of(volumes, sizes, fortran=False)
+        return costs.tile_for_threads(volumes, sizes, cost, order) is not None
+
+    def _cost_about(self, scalars: Sequence[Any]) -> Cost | None:
+        """What the body costs on arrays of about these extents, so that not every one of many shapes has a dry run."""
+        plan, kept = self.site.plan.about(), self.learned.dry_runs
+        whole = [n for o in (*plan.operands, *plan.results) for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE]
+        key = "about", plan.extents, *whole, scalars_key(scalars, integers=True)
+        if key not in kept:
+            kept[key] = measure(self.site._replace(plan=plan), self.dtypes, self.given, scalars)
+        measured: Measured | None = kept[key]
+        return None if measured is None else measured.cost
 
     def cuts(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
         """How a call on these arrays is cut."""
         sizes, volumes, cache = _sizes(domain), self.volumes, self.cache
+        if not self.candidate(domain):
+            about = self._cost_about(scalars)
+            order = costs.order_of(volumes, sizes, fortran=_is_fortran(operands))
+            tile = costs.tile_for_threads(volumes, sizes, None if self._computes else about, order)
+            rounds = about is None or about.rounds or self._combines
+            return Cuts(tile, thin=False, shared=True, steps=0, spare=not rounds)
         measured, steps = self._dry_run(scalars)
         cost = costs.guess(volumes)
         if measured is not None:
@@ -293,9 +309,6 @@ class Cutter:
             volumes, cost = Volumes(self.site.plan, itemsizes), measured.cost
         order = costs.order_of(volumes, sizes, fortran=_is_fortran(operands))
         made = self._made(volumes, sizes, cost)
-        if not self.candidate(domain):
-            tile = costs.tile_for_threads(volumes, sizes, None if self._computes else cost, order)
-            return Cuts(tile, thin=False, shared=True, steps=steps, spare=not (cost.rounds or self._combines))
         tile = costs.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, order)
         pays = costs.count(sizes, tile) > 1 if forced else costs.worth_while(volumes, sizes, tile, cost)
         return Cuts(

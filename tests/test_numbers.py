@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 import time
 import warnings
@@ -288,3 +290,47 @@ def test_bodies_on_legate_give_no_warnings(factor: int) -> None:
     with forced_tiles(factor), xd.engine("legate"), np.errstate(all="raise"):
         got = np.asarray(inverse(np.array([1.0, 0.0, -0.0, 2.0])))
     np.testing.assert_array_equal(got, [1.0, np.inf, -np.inf, 0.5])
+
+
+# -- results without an axis -------------------------------------------------------------------------------------
+
+
+@kernel("x[i] -> sum s[], max m[]")
+def sum_and_largest(xp, x):
+    return xp.sum(x), xp.max(x)
+
+
+@kernel("x[...] -> y[...]")
+def doubled(xp, x):
+    return x * 2
+
+
+@pytest.mark.parametrize("cuts", [0, 3])
+def test_results_without_an_axis_are_numbers_of_numpys(cuts: int) -> None:
+    x = np.arange(10.0)
+    with forced_cuts(cuts) if cuts else contextlib.nullcontext():
+        s, m = sum_and_largest(x)
+    assert type(s) is type(m) is np.float64
+    assert (json.dumps([s, m]), round(s, 1), f"{m:.1f}", {s: 1}[45.0]) == ("[45.0, 9.0]", 45.0, "9.0", 1)
+    assert type(kernel("x[i] -> any y[]")(lambda xp, x: xp.any(x > 8))(x)) is np.bool
+    assert (
+        type(kernel("[i=n] -> sum hits[]", dtype="int64")(lambda xp, tile, n: xp.asarray(tile.size("i")))(5))
+        is np.int64
+    )
+    assert type(doubled(np.asarray(2.0))) is type(doubled(3.0)) is np.float64
+
+
+def test_a_given_array_stays_an_array() -> None:
+    s, m = np.empty(()), np.empty(())
+    found = sum_and_largest(np.arange(10.0), out=(s, None))
+    assert found[0] is s
+    assert type(found[1]) is np.float64
+    assert sum_and_largest(np.arange(10.0), out=(s, m))[1] is m
+
+
+def test_elsewhere_they_are_arrays() -> None:
+    with xd.engine("legate"):
+        s, _ = sum_and_largest(np.arange(10.0))
+    assert s.shape == ()
+    assert not isinstance(s, np.generic)
+    xd.synchronize()

@@ -90,6 +90,9 @@ class Prepared:
         given = [None if (g := values[at]) is None else shape_of(g) for at in body.written_at]
         site = site._replace(plan=definition.plan(shapes, scalars, given))
         runner = self._runner(site, operands, scalars)
+        if site.library == "numpy":
+            numbers = [r for r, g in enumerate(given) if g is None and site.plan.results[r].shape == ()]
+            runner = _with_numbers(runner, numbers) if numbers else runner
         return _on_plain_arrays(runner, self.subclasses) if self.subclasses else runner
 
     def _convert(self, arguments: list[Any], values: Sequence[Any]) -> None:
@@ -173,6 +176,18 @@ class Prepared:
             return choice
 
         return always, choose
+
+
+def _with_numbers(runner: Runner, numbers: Sequence[int]) -> Runner:
+    """The runner, but that new results without an axis are numbers of NumPy's, as its own reductions give."""
+
+    def with_numbers(values: Sequence[Any]) -> list[Any]:
+        results = runner(values)
+        for r in numbers:
+            results[r] = results[r][()]
+        return results
+
+    return with_numbers
 
 
 def _on_plain_arrays(runner: Runner, subclasses: Sequence[tuple[int, int]]) -> Runner:

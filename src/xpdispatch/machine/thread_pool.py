@@ -52,7 +52,7 @@ def threads(count: int) -> Iterator[None]:
     ...     return xp.sum(x)
     >>> with threads(2):
     ...     total(np.ones(1000))
-    array(1000.)
+    np.float64(1000.0)
     """
     try:
         number = 0 if isinstance(count, bool) else operator.index(count)

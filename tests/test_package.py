@@ -26,6 +26,7 @@ from xpdispatch.shell.cli import main
 ROOT = Path(xpdispatch.__file__).parent
 PACKAGES = [
     "errors",
+    "folds",
     "machine",
     "language",
     "arrays",

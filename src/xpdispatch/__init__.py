@@ -1,5 +1,6 @@
 """Write a kernel once over ``xp``; run it on NumPy, on any array library, and as Legate tasks."""
 
+from xpdispatch import folds as folds
 from xpdispatch.arrays.namespaces import namespace_for, register_namespace
 from xpdispatch.calling.decorator import kernel
 from xpdispatch.calling.engines import engine

@@ -383,3 +383,17 @@ def test_the_spellings_are_names_that_there_are(strict: Any) -> None:
     extra = pytest.importorskip("array_api_extra")
     named = {n for t in (*FUNCTIONS.values(), *METHODS.values()) for n in re.findall(r"array_api_extra\.(\w+)", t)}
     assert (EXTRA | named) <= set(extra.__all__)
+
+
+def test_a_kernel_for_some_libraries_is_checked_on_these_alone() -> None:
+    body = lambda xp, x: xp.median(x, axis=1)  # noqa: E731  which the standard lacks
+    with pytest.raises(xd.PortabilityError, match=r"xp\.median is not in the array API standard"):
+        check_portable(kernel("x[i,:] -> y[i]")(body), np.ones((3, 5)))
+    made = kernel("x[i,:] -> y[i]", libraries=("numpy", "cupy"))(body)
+    report = check_portable(made, np.ones((3, 5)))
+    assert report.ran == ("numpy",)
+    assert ("array_api_strict", "the kernel is for numpy and cupy") in report.skipped
+    np.testing.assert_array_equal(made(np.ones((3, 5))), np.ones(3))
+    strict = pytest.importorskip("array_api_strict")
+    with pytest.raises(xd.ArgumentError, match="got arrays of array_api_strict, and the kernel is for numpy and cupy"):
+        made(strict.ones((3, 5)))

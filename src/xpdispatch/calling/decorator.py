@@ -57,6 +57,7 @@ def kernel(
     cut: bool | Literal["work"] = True,
     fuse: bool = True,
     guard: bool = True,
+    libraries: Sequence[str] = (),
     options: Mapping[str, bool] | None = None,
     **unknown: Never,
 ) -> Decorator:
@@ -105,6 +106,9 @@ def kernel(
         Whether the body is tried on a few elements, whole and in tiles, before the first call of a kind that is cut; a
         difference is a :class:`PartitionError`. Pass False for a body with side effects or unseeded random numbers.
         With the options ``"concurrent"`` and ``"has_side_effect"`` none is tried.
+    libraries : tuple of str, optional
+        Whose arrays the body is for, such as ``("numpy", "cupy")``, where it calls what is not in the array API
+        standard. Arrays of others are refused then, and :func:`~xpdispatch.testing.check_portable` leaves others out.
     options : mapping of str to bool, optional
         Options of Legate's tasks under Legate's own names, of ``"concurrent"``, ``"has_side_effect"``,
         ``"has_allocations"`` and ``"elide_device_ctx_sync"``. In this process they mean nothing.
@@ -173,6 +177,7 @@ def kernel(
                 cut=cut,
                 fuse=fuse,
                 guard=guard,
+                libraries=libraries,
                 options=options,
             )
         except XPDispatchError as error:

@@ -21,6 +21,9 @@ from xpdispatch.planning.dtype_option import Rule, casts, rules
 from xpdispatch.planning.patterns import Patterns
 from xpdispatch.planning.plan import Plan, Shape
 
+LIBRARIES = "numpy", "cupy", "torch", "jax", "dask", "sparse", "ndonnx", "array_api_strict"
+"""Those of array-api-compat, by what a body may be for."""
+
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Definition:
@@ -44,6 +47,8 @@ class Definition:
         `guard` says whether the body may be tried: not where it has side effects, or tiles that wait for each other.
     options : mapping of str to bool
         Legate's options for its tasks, as far as they are set.
+    libraries : tuple of str
+        Whose arrays the body is for, if not for those of all.
     """
 
     signature: Signature
@@ -58,6 +63,7 @@ class Definition:
     fuse: bool
     guard: bool
     options: Mapping[str, bool]
+    libraries: tuple[str, ...] = ()
     operands: tuple[Term, ...] = field(init=False)
     """The operands that have a name."""
     sized: tuple[tuple[str, int], ...] = field(init=False)
@@ -118,6 +124,7 @@ class Definition:
             fuse=self.fuse,
             guard=self.guard,
             options=self.options,
+            libraries=self.libraries,
             bodies=self.body.variants,
         )
 
@@ -188,6 +195,7 @@ def define(
     fuse: bool = True,
     guard: bool = True,
     options: Mapping[str, bool] | None = None,
+    libraries: Sequence[str] = (),
     bodies: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Definition:
     """Check what a decorator says of a body, and put it together. The options are those of :func:`xpdispatch.kernel`.
@@ -226,7 +234,17 @@ def define(
         bool(fuse),
         bool(guard) and not (task_options.get("concurrent") or task_options.get("has_side_effect")),
         task_options,
+        _checked_libraries(libraries),
     )
+
+
+def _checked_libraries(libraries: Sequence[str]) -> tuple[str, ...]:
+    known = ", ".join(LIBRARIES)
+    if isinstance(libraries, str) or not all(name in LIBRARIES for name in libraries):
+        raise ArgumentError(
+            f"libraries= got {libraries!r}, expected some of {known}", hint='write libraries=("numpy", "cupy")'
+        )
+    return tuple(libraries)
 
 
 def extent_of(name: str, value: Any) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import unknown_dtype
 from xpdispatch.arrays.namespaces import namespace_for, namespace_of, new_beside, refuse_variant
-from xpdispatch.errors import ShapeError
+from xpdispatch.errors import ArgumentError, ShapeError
 from xpdispatch.planning.arguments import as_arrays, one_library, plan_of
 from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
@@ -26,6 +26,12 @@ def site_of(call: Call) -> Site:
     """
     definition = call.definition
     library, like = one_library(call)
+    if definition.libraries and library not in definition.libraries:
+        raise ArgumentError(
+            f"got arrays of {library}, and the kernel is for {' and '.join(definition.libraries)}",
+            hint=f"pass arrays of {definition.libraries[0]}, or write the body in the array API standard alone and "
+            "leave out libraries=",
+        )
     variant = {"numpy": "CPU", "cupy": "GPU"}.get(library)
     if variant is not None and variant not in definition.variants:
         raise refuse_variant(definition.variants, [variant])

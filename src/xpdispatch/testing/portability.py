@@ -59,9 +59,9 @@ def check_portable(kernel: Kernel, /, *args: Any, **kwargs: Any) -> PortabilityR
     """Show that a kernel's body keeps to the array API standard and gives NumPy's answer on every library.
 
     The kernel runs under array-api-strict, which has what is in the standard and nothing else, and on NumPy, torch,
-    JAX and CuPy where they are installed. Masks as indices and shapes that depend on values are refused, but in a
-    kernel whose notation has a ``?``. Results must have the kind of dtype, the shape and, within half of the
-    dtype's digits, the values that they have on NumPy.
+    JAX and CuPy where they are installed; where the kernel says ``libraries=``, on these alone. Masks as indices and
+    shapes that depend on values are refused, but in a kernel whose notation has a ``?``. Results must have the kind of
+    dtype, the shape and, within half of the dtype's digits, the values that they have on NumPy.
 
     Parameters
     ----------
@@ -114,6 +114,9 @@ def check_portable(kernel: Kernel, /, *args: Any, **kwargs: Any) -> PortabilityR
             try:
                 if reason:
                     raise Skip(reason)
+                wanted = trial.definition.libraries
+                if wanted and name.split(".")[0] not in wanted:
+                    raise Skip(f"the kernel is for {' and '.join(wanted)}")
                 if trial.plan.empty:
                     raise Skip("the body does not run over extent 0; give it an element")
                 failure = _failure_on(name, trial, expected)

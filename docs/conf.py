@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # gallery.py, figures.py
+sys.path.insert(0, str(Path(__file__).parent))  # gallery.py, figures.py, spellings.py
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # for from-shard-map.rst
 
@@ -24,6 +24,7 @@ extensions = [
     "sphinx_design",
     "gallery",
     "figures",
+    "spellings",
 ]
 exclude_patterns = ["_build"]
 source_suffix = {".rst": "restructuredtext"}  # Markdown is only included

@@ -179,7 +179,8 @@ def test_the_whole_message() -> None:
         "  array_api_strict: AttributeError: module 'array_api_strict' has no attribute 'bincount'\n"
         f"    test_portability.py, line {line}: return xp.bincount(data, minlength=bins)\n"
         f"{lead}^^^^^^^^^^^\n"
-        "Hint: use xp.sum(xp.astype(x[:, None] == xp.arange(n)[None, :], xp.int64), axis=0)"
+        "Hint: use xp.sum(xp.astype(x[:, None] == xp.arange(n)[None, :], xp.int64), axis=0); "
+        "the page 'From np to xp' of the documentation has more"
     )
     assert isinstance(caught.value.__cause__, AttributeError)
 

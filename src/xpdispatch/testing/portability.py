@@ -232,7 +232,10 @@ def _error(definition: Definition, failures: Sequence[_Failure]) -> PortabilityE
     for failure in failures:
         places.setdefault(failure.lines[1:2], failure.remedy)
     remedies = dict.fromkeys(remedy for remedy in places.values() if remedy)
-    error = PortabilityError(failures[0].problem, hint="; ".join(remedies), details="\n".join(details))
+    hint = "; ".join(remedies)
+    if "the array API standard" in failures[0].problem:
+        hint += "; the page 'From np to xp' of the documentation has more" if hint else ""
+    error = PortabilityError(failures[0].problem, hint=hint, details="\n".join(details))
     error.complete(definition.name, definition.notation)
     error.__cause__ = failures[0].cause
     return error

@@ -24,6 +24,11 @@ notation (:meth:`XPDispatchError.complete`).
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import TracebackType
+
+_OURS = str(Path(__file__).parent)
+
 
 class XPDispatchError(Exception):
     """Base of every error that xpdispatch raises.
@@ -95,6 +100,21 @@ class PointerError(XPDispatchError, IndexError):
 
 class ResultError(XPDispatchError, ValueError):
     """A body returned another number, kind, shape or dtype of results than declared, or a result cannot be written."""
+
+
+def in_short(error: Exception) -> Exception:
+    """The exception without the frames of ours between a caller's line and a body's, which tell nothing to either.
+
+    What is neither a body's nor an error of ours keeps them all.
+    """
+    trace: TracebackType | None = BaseException.__dict__["__traceback__"].__get__(
+        error
+    )  # whatever its class makes of it
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
+        trace = trace.tb_next
+    if trace is not None or isinstance(error, XPDispatchError):
+        BaseException.with_traceback(error, trace)
+    return error
 
 
 def read_only(name: str, why: str) -> ResultError:

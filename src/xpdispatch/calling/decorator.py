@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, Never, ParamSpec, P
 from xpdispatch.arrays.namespaces import VARIANTS
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.variadic import FlexibleKernel, is_flexible
-from xpdispatch.errors import ArgumentError, NotationError, XPDispatchError
+from xpdispatch.errors import ArgumentError, NotationError, XPDispatchError, in_short
 from xpdispatch.language.boundaries import default_boundaries
 from xpdispatch.language.constraints import Constraint
 from xpdispatch.language.explicit import roles_of, signature_of
@@ -182,8 +182,7 @@ def kernel(
             )
         except XPDispatchError as error:
             shown = error.notation or (str(signature) if signature else notation or "")
-            error.complete(name_of(function), shown)
-            raise
+            raise in_short(error.complete(name_of(function), shown))  # noqa: B904  it is the same
 
     return cast(Decorator, decorate)
 

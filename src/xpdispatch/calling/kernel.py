@@ -14,7 +14,7 @@ from xpdispatch.arrays import namespaces
 from xpdispatch.calling.binding import MISSING, bind, call_shown, kind_of
 from xpdispatch.calling.engines import chosen, engine_for, get_engine
 from xpdispatch.calling.local import Runner
-from xpdispatch.errors import ArgumentError, XPDispatchError
+from xpdispatch.errors import ArgumentError, XPDispatchError, in_short
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.words import in_words
 from xpdispatch.machine.caches import BoundedCache
@@ -193,8 +193,9 @@ class Kernel(Generic[P, R]):
             else:
                 results = runner(values)
         except XPDispatchError as error:
-            error.complete(self.name, self.notation)
-            raise
+            raise in_short(error.complete(self.name, self.notation))  # noqa: B904  it is the same
+        except Exception as error:  # noqa: BLE001  a body's
+            raise in_short(error)  # noqa: B904
         return results[0] if len(results) == 1 else tuple(results)
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any = None) -> Call:
@@ -261,8 +262,7 @@ class Kernel(Generic[P, R]):
             check_call(call, call_shown(kernel.definition, kernel._parameters))
             return explain_call(call, engine_for(call))
         except XPDispatchError as error:
-            error.complete(kernel.name, kernel.notation)
-            raise
+            raise in_short(error.complete(kernel.name, kernel.notation))  # noqa: B904
 
     # -- variants -------------------------------------------------------------------------------
 

@@ -455,7 +455,7 @@ def test_as_text() -> None:
     text = str(at_once())
     assert text.startswith(
         "matmul: A[m,k], B[k,n] -> sum C[m,n]\n"
-        "on Legate, 8 CPUs (predicted): 8 tiles (2 x 2 x 2)\n"
+        "on Legate, 8 CPUs (predicted): 8 tiles (2 x 2 x 2); parallel along m, k and n\n"
         "\n"
         "  index  extent  pieces  elements in each\n"
         "  m       1,000       2  500\n"

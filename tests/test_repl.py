@@ -48,10 +48,10 @@ HERE = f"{__file__}:{inspect.unwrap(both).__code__.co_firstlineno}"
 
 def test_repr_says_notation_variants_and_place() -> None:
     notation = "u[i-1..i+1], data[i] -> v[i], sum hist[:bins]"
-    assert repr(both) == f"<kernel both: {notation}; CPU, OMP, GPU; {HERE}>"
+    assert repr(both) == f"<kernel both: {notation}; parallel along i; CPU, OMP, GPU; {HERE}>"
     some = kernel("x[i] -> y[i]", variants=("CPU", "GPU"))(lambda xp, x: x)
     some.gpu_variant(lambda xp, x: x)
-    assert repr(some).startswith("<kernel <lambda>: x[i] -> y[i]; CPU, GPU (own body); ")
+    assert repr(some).startswith("<kernel <lambda>: x[i] -> y[i]; parallel along i; CPU, GPU (own body); ")
 
 
 def test_help_is_the_own_doc_and_the_notation_in_words() -> None:
@@ -59,6 +59,7 @@ def test_help_is_the_own_doc_and_the_notation_in_words() -> None:
         "both(u, data, bins, *, scale: float = 1.0, out=None)\n\n"
         "Smooth, and count.\n\n>>> both.name\n'both'\n\n"
         "    u[i-1..i+1], data[i] -> v[i], sum hist[:bins]\n\n"
+        "It runs parallel along i.\n"
         "u and data are cut along i, at the same places.\n"
         "Along i a tile of u also has the element below and the element above its own.\n"
         "Outside u is 0.\n"
@@ -70,7 +71,8 @@ def test_help_is_the_own_doc_and_the_notation_in_words() -> None:
     assert "\nboth = <kernel both: u[i-1..i+1], data[i] ->" in shown, "the rest of the line is cut where it is long"
     assert "Along i a tile of u also has the element below and the element above its own." in shown
     assert kernel("x[i] -> y[i]")(lambda xp, x: x).__doc__ == (
-        "<lambda>(x, *, out=None)\n\n    x[i] -> y[i]\n\nx is cut along i.\ny is put together from the tiles along i."
+        "<lambda>(x, *, out=None)\n\n    x[i] -> y[i]\n\n"
+        "It runs parallel along i.\nx is cut along i.\ny is put together from the tiles along i."
     )
 
 
@@ -83,7 +85,7 @@ def test_help_is_the_own_doc_and_the_notation_in_words() -> None:
         ),
         (
             "x[:3], y[:] -> z[:]",
-            "Nothing is cut: there is one tile. An axis of x has 3 elements. z is what the body returns.",
+            "An axis of x has 3 elements. z is what the body returns.",
         ),
         (
             "A[m,k], B[k,n] -> sum C[m,n]",
@@ -136,14 +138,26 @@ def test_help_is_the_own_doc_and_the_notation_in_words() -> None:
     ],
 )
 def test_notation_in_words(notation: str, words: str) -> None:
-    assert " ".join(in_words(Signature.parse(notation))) == words.format(outside="")
+    first, *others = in_words(Signature.parse(notation))
+    assert first.startswith("It runs ")
+    assert " ".join(others) == words.format(outside="")
     if "{outside}" in words:
         for mode, said in [
             ("clip", "Nothing lies outside u: the tiles at its ends are smaller. "),
             ("valid", "u is longer than its index by the elements around it. "),
             ("wrap", "Outside u are the elements that numpy.pad puts there with mode 'wrap'. "),
         ]:
-            assert " ".join(in_words(Signature.parse(notation), {"u": mode})) == words.format(outside=said)
+            _, *others = in_words(Signature.parse(notation), {"u": mode})
+            assert " ".join(others) == words.format(outside=said)
+
+
+def test_words_begin_with_what_is_parallel() -> None:
+    for notation, said in [
+        ("A[m,k], B[k,n] -> sum C[m,n]", "It runs parallel along m, k and n."),
+        ("x[..., i] -> y[..., i]", "It runs parallel along the axes under '...' and i."),
+        ("x[:] -> y[:]", "It runs in one piece."),
+    ]:
+        assert in_words(Signature.parse(notation))[0] == said
 
 
 def test_constraints_in_words() -> None:
@@ -159,6 +173,7 @@ def test_constraints_in_words() -> None:
     both = [image("p", "x"), min_extents("p", (3,))]
     words = in_words(kernel("p[i], x[:] -> y[i]", constraints=both)(lambda xp, p, x: x[p]).signature)
     assert words == (
+        "It runs parallel along i.",
         "p is cut along i.",
         "y is put together from the tiles along i.",
         "A tile has the part of x that its part of p points to.",
@@ -242,9 +257,9 @@ def test_in_real_ipython() -> None:
         "shell.run_cell('f??')\n"
     )
     assert done.stdout.startswith(
-        "<kernel f: xs[i] -> y[i]; CPU, OMP, GPU; Cell In[1]:2>\n"
+        "<kernel f: xs[i] -> y[i]; parallel along i; CPU, OMP, GPU; Cell In[1]:2>\n"
         "[1. 1.]\n"
-        "<kernel f: xs[i] -> y[i]; CPU, OMP, GPU; Cell In[2]:2>\n"
+        "<kernel f: xs[i] -> y[i]; parallel along i; CPU, OMP, GPU; Cell In[2]:2>\n"
         "True\n"
         "Signature:       f(xs, *, out=None)\n"
     ), done.stderr
@@ -398,9 +413,8 @@ def test_kernels_of_a_script_go_to_other_processes(start: str, tmp_path: Path) -
         [sys.executable, str(script), start], capture_output=True, text=True, timeout=120, check=False,
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
     )  # fmt: skip
-    assert done.stdout == (f"[1.0, 1.0] [4.] <kernel shifted: x[i] -> y[i]; CPU, OMP, GPU; {script}:6>\nTrue\n"), (
-        done.stderr
-    )
+    shown = f"<kernel shifted: x[i] -> y[i]; parallel along i; CPU, OMP, GPU; {script}:6>"
+    assert done.stdout == f"[1.0, 1.0] [4.] {shown}\nTrue\n", done.stderr
 
 
 def test_cloudpickle_takes_kernels_of_main_and_closures_along(tmp_path: Path) -> None:

@@ -81,7 +81,9 @@ def test_own_bodies_of_variants_follow() -> None:
 
 
 def test_they_show_as_written() -> None:
-    assert repr(mean).startswith("<kernel mean: *xs[...] -> y[...]; CPU, OMP, GPU; ")
+    assert repr(mean).startswith(
+        "<kernel mean: *xs[...] -> y[...]; parallel along the axes under '...'; CPU, OMP, GPU; "
+    )
     assert str(inspect.signature(mean)) == "(*xs, out=None)"
     assert str(inspect.signature(weighted)) == "(x, w=None, scale=None, *, offset=0.0, out=None)"
     assert "\n\nWeigh.\n\n" in weighted.__doc__

@@ -16,7 +16,7 @@ from xpdispatch.calling.engines import chosen, engine_for, get_engine
 from xpdispatch.calling.local import Runner
 from xpdispatch.errors import ArgumentError, XPDispatchError, in_short
 from xpdispatch.language.signature import Signature
-from xpdispatch.language.words import in_words
+from xpdispatch.language.words import in_words, parallel
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.arguments import check_call
 from xpdispatch.planning.body import core_of, name_of, parameters_of, place_of
@@ -156,7 +156,8 @@ class Kernel(Generic[P, R]):
     def __repr__(self) -> str:
         definition = self.definition
         variants = [f"{v} (own body)" if v in definition.body.variants else v for v in definition.variants]
-        return f"<kernel {self.name}: {self.notation}; {', '.join(variants)}; {place_of(self.__wrapped__)}>"
+        how, place = parallel(self.signature), place_of(self.__wrapped__)
+        return f"<kernel {self.name}: {self.notation}; {how}; {', '.join(variants)}; {place}>"
 
     @overload
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...

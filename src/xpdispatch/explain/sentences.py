@@ -10,6 +10,7 @@ from itertools import pairwise
 from xpdispatch.explain.answer import Answer
 from xpdispatch.explain.arrays import ArrayCut
 from xpdispatch.explain.tiling import Pieces
+from xpdispatch.language.words import parallel
 from xpdispatch.machine.settings import settings
 from xpdispatch.planning.tiles import shown
 from xpdispatch.proving.guard import few
@@ -73,7 +74,7 @@ def where_of(answer: Answer) -> str:
     empty = f" and {left:,} empty" if left else ""
     idle = sum(not share.tiles for share in answer.shares)
     rest = f"; {idle:,} without one" if idle else ""
-    return f"{answer.machine}: {tiles}{empty}{rest}"
+    return f"{answer.machine}: {tiles}{empty}{rest}; {parallel(answer.question.definition.signature)}"
 
 
 def _sizes(cut: Pieces) -> str:

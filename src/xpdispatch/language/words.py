@@ -23,6 +23,23 @@ _COMBINED = {
 _CUT = ("split", "ellipsis")
 
 
+def parallel(signature: Signature) -> str:
+    """Along which indices the tiles of a call may be computed at once.
+
+    Examples
+    --------
+    >>> from xpdispatch import Signature
+    >>> parallel(Signature.parse("A[m,k], B[k,n] -> sum C[m,n]"))
+    'parallel along m, k and n'
+    >>> parallel(Signature.parse("x[:] -> y[:]"))
+    'in one piece'
+    """
+    along, uncut = list(signature.indices), _uncut(signature)
+    if any(t.ellipsis for t in signature.operands if t.name not in uncut):
+        along.insert(0, "the axes under '...'")
+    return f"parallel along {_listed(along)}" if along else "in one piece"
+
+
 def in_words(
     signature: Signature, boundaries: Mapping[str, object] | None = None, scalars: Sequence[str] = ()
 ) -> tuple[str, ...]:
@@ -44,23 +61,24 @@ def in_words(
     --------
     >>> from xpdispatch import Signature
     >>> print(*in_words(Signature.parse("x[i], y[i] -> z[i]")), sep="\n")
+    It runs parallel along i.
     x and y are cut along i, at the same places.
     z is put together from the tiles along i.
     >>> print(*in_words(Signature.parse("data[i] -> sum hist[:bins]"), scalars=["bins"]), sep="\n")
+    It runs parallel along i.
     data is cut along i.
     hist is whole in every tile, and the tiles' hist are summed. It has bins elements.
     bins is the same in every tile.
     """
     said = [*_indices(signature), *_ellipses(signature)]
+    how = parallel(signature)
     uncut, imaged = _uncut(signature), {c.names[1] for c in signature.constraints if c.kind == "image"}
     kept = [
         _shown(t)
         for t in signature.operands
         if t.name and t.name not in imaged and (t.name in uncut or not any(a.kind in _CUT for a in t.axes))
     ]
-    if not said:
-        said.append("Nothing is cut: there is one tile.")
-    elif kept:
+    if kept and said:
         said.append(f"{_listed(kept)} {_be(kept)} whole in every tile.")
     for term in signature.operands:
         said += _operand(term, (boundaries or {}).get(str(term.name)))
@@ -69,7 +87,7 @@ def in_words(
         said += _constraint(constraint)
     if scalars:
         said.append(f"{_listed(scalars)} {_be(scalars)} the same in every tile.")
-    return tuple(said)
+    return f"It runs {how}.", *said
 
 
 def _indices(signature: Signature) -> list[str]:

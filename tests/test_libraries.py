@@ -366,6 +366,8 @@ def test_torch_compile_goes_around_a_kernel(torch: Any, case: Case) -> None:
         assert_equal(backward(torch, run)(x), backward(torch, lambda v: torch_plain(torch, case)(v + 1))(x))
 
 
+# Torch's own until 2.8, of any module that has a constant in it.
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node", "ignore:Node lifted_tensor")
 def test_torch_exports_and_traces_a_kernel(torch: Any) -> None:
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -386,6 +388,31 @@ def test_torch_exports_and_traces_a_kernel(torch: Any) -> None:
         for mode in ("real", "fake"):
             assert_equal(make_fx(call_of(case), tracing_mode=mode)(x)(2 * x), case.kernel(2 * x))
     assert same(x.to("meta")).shape == x.shape
+
+
+def test_torch_traces_no_tensor_that_nothing_uses(torch: Any) -> None:
+    """torch.export fails on one, or warns of it, before torch 2.10."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    graph = make_fx(lambda x: scaled(x, 2.0))(torch.asarray(X)).graph
+    assert sum(node.op == "get_attr" for node in graph.nodes) == 1
+
+
+@pytest.mark.parametrize("number", [True, 3, 2.5, 1j])
+def test_torch_promotes_numbers_as_its_namespace_does(torch: Any, number: complex) -> None:
+    import array_api_compat.torch as xp
+
+    dtypes_seen: list[Any] = []
+
+    @kernel("x[i], y[], a[] -> z[i]", dtype="x")
+    def promoted(xp, x, y, a):
+        dtypes_seen.append(a.dtype)
+        return x
+
+    for left, right in (("uint8", "int16"), ("int64", "float32"), ("float32", "int64"), ("bool", "bool")):
+        x, y = torch.ones(3, dtype=getattr(torch, left)), torch.ones((), dtype=getattr(torch, right))
+        promoted(x, y, number)
+        assert dtypes_seen[-1] == xp.result_type(x.dtype, y.dtype, number)
 
 
 def test_torch_results_under_vmap_are_no_views(torch: Any) -> None:

@@ -229,7 +229,8 @@ def device_of(arrays: Sequence[Any]) -> dict[str, Any]:
     if library == "jax":
         device = getattr(array, "device", None)
         return {"device": device} if isinstance(device, sys.modules["jax"].Device) else {}
-    return {"device": array_api_compat.device(array)}
+    # torch.compile of torch 2.6 fails in what array-api-compat asks of the array.
+    return {"device": array.device if library == "torch" else array_api_compat.device(array)}
 
 
 def new_beside(xp: Any, arrays: Sequence[Any], shape: Sequence[int | None], dtype: Any, value: Any = None) -> Any:
@@ -273,6 +274,15 @@ def _numpy_share(left: Any, right: Any) -> bool:
         return True
 
 
+def _behind(array: Any) -> Any:
+    """What a torch tensor stands for inside a transformation; elsewhere the tensor itself."""
+    torch = sys.modules["torch"]
+    if unwrap := getattr(torch.func, "debug_unwrap", None):
+        return unwrap(array)
+    inner = torch._C._functorch  # of which torch 2.7 makes the function
+    return inner.get_unwrapped(array) if inner.is_functorch_wrapped_tensor(array) else array
+
+
 def _torch_share(left: Any, right: Any) -> bool:
     if hasattr(left, "fake_mode"):
         return True  # torch.compile asks what would come out, and there are no data
@@ -280,8 +290,8 @@ def _torch_share(left: Any, right: Any) -> bool:
         if left.untyped_storage().data_ptr() != right.untyped_storage().data_ptr():
             return False
         return _numpy_share(left.detach().numpy(), right.detach().numpy())
-    except NotImplementedError:  # inside a transformation; to look behind it is torch 2.7's
-        unwrap = getattr(sys.modules["torch"].func, "debug_unwrap", None)
-        return unwrap is None or _torch_share(unwrap(left), unwrap(right))
+    except NotImplementedError:  # inside a transformation, or of a layout without such a storage
+        behind = _behind(left), _behind(right)
+        return (behind[0] is left and behind[1] is right) or _torch_share(*behind)
     except (RuntimeError, TypeError):
         return True  # on a device, or of a dtype that NumPy lacks

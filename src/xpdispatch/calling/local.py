@@ -57,7 +57,7 @@ class Prepared:
         definition = self.definition = call.definition
         self.site = site
         self.known = known_to(site.function, call.scalars, site.xp)
-        operands = as_arrays(call, site.library, site.xp)
+        operands = as_arrays(call, site.library, site.xp, like=True)
         given = all_given(definition, operands, call.given)
         self.learned = Learned([a.dtype for a in operands], [None if g is None else g.dtype for g in given])
         self.numbers = [
@@ -83,10 +83,12 @@ class Prepared:
         definition, site = self.definition, self.site
         body = definition.body
         arguments = [*values]
-        self._convert(arguments, values)
+        if site.library == "numpy":  # elsewhere nothing is cut, and shapes are enough
+            self._convert(arguments, values)
         operands = [arguments[at] for at in body.operand_at]
         scalars = [values[at] for at in body.scalar_at]
-        shapes = [shape_of(a) for a in operands]
+        converted = {p for p, _ in self.numbers}
+        shapes = [() if p in converted else shape_of(a) for p, a in enumerate(operands)]
         given = [None if (g := values[at]) is None else shape_of(g) for at in body.written_at]
         site = site._replace(plan=definition.plan(shapes, scalars, given))
         runner = self._runner(site, operands, scalars)

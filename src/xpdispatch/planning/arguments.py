@@ -103,25 +103,31 @@ def one_library(call: Call) -> tuple[str, Any]:
     return "numpy", None
 
 
-def as_arrays(call: Call, library: str, xp: Any) -> list[Any]:
+def as_arrays(call: Call, library: str, xp: Any, *, like: bool = False) -> list[Any]:
     """The operands as arrays; Python numbers take the dtype that promotion gives.
+
+    Where arrays `like` them are enough, numbers need not have their values: torch.export keeps what is made of a value,
+    and before torch 2.10 it fails on what nothing uses.
 
     Raises
     ------
     DTypeError
     """
     arrays = [np.asarray(v) if isinstance(v, np.generic) else v for v in call.operands]
-    known = [v for v in arrays if library_of(v) != "number"]
+    known: list[Any] = [v for v in arrays if library_of(v) != "number"]
     device = device_of((*known, *call.given))
     for position, value in enumerate(arrays):
         if library_of(value) == "number":
             name, dtype = str(call.definition.operands[position].name), None
             if known:
                 try:
-                    dtype = (np if library == "numpy" else xp).result_type(*(a.dtype for a in known), value)
+                    dtype = _promoted(library, xp, known, value)
                 except (OverflowError, TypeError, RuntimeError) as error:
                     raise no_promotion(name, value, error) from error
-            arrays[position] = as_array(name, value, dtype, xp, device)
+            if like and library == "torch" and known:
+                arrays[position] = known[0].new_empty((), dtype=dtype)
+            else:
+                arrays[position] = as_array(name, value, dtype, xp, device)
     return arrays
 
 
@@ -136,6 +142,17 @@ def as_array(name: str, value: Any, dtype: Any, xp: Any, device: Mapping[str, An
         return xp.asarray(value, dtype=dtype, **device)
     except (OverflowError, TypeError, RuntimeError) as error:  # torch's overflow is a RuntimeError
         raise no_promotion(name, value, error) from error
+
+
+def _promoted(library: str, xp: Any, known: Sequence[Any], number: Any) -> Any:
+    """The dtype to which the arrays and a Python number promote, whatever the shapes."""
+    if library != "torch":
+        return (np if library == "numpy" else xp).result_type(*(a.dtype for a in known), number)
+    # Of a dtype the namespace would make a tensor that nothing uses.
+    all_of_them = known[0].new_empty(1)
+    for array in known[1:]:
+        all_of_them = array.new_empty(1, dtype=xp.result_type(all_of_them, array.new_empty(1)))
+    return xp.result_type(all_of_them, number)
 
 
 def plan_of(definition: Definition, operands: Sequence[Any], scalars: Sequence[Any], given: Sequence[Any]) -> Plan:

@@ -36,7 +36,7 @@ def site_of(call: Call) -> Site:
     if variant is not None and variant not in definition.variants:
         raise refuse_variant(definition.variants, [variant])
     xp = namespace_of(library, like)
-    operands = as_arrays(call, library, xp)
+    operands = as_arrays(call, library, xp, like=True)
     given = all_given(definition, operands, call.given)
     plan = plan_of(definition, operands, call.scalars, given)
     casts = definition.casts([a.dtype for a in operands], xp)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import warnings
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +76,67 @@ def test_a_disagreement_is_called_a_defect_of_ours(monkeypatch: pytest.MonkeyPat
         check_on_legate(double, np.ones(9))
     assert "please report it" in str(e.value)
     assert "tiles: i = 0:" in str(e.value)
+
+
+def is_elsewhere() -> bool:
+    """Whether this is one of Legate's own threads."""
+    return threading.current_thread() is not threading.main_thread()
+
+
+@kernel("x[i, j] -> y[i, j]")
+def centred(xp, x):
+    return x - xp.mean(x, axis=1, keepdims=True)
+
+
+@kernel("x[i, j] -> y[i, j]")
+def centred_with_numpy_alone(xp, x):
+    return x - xp.mean(x, axis=1, keepdims=True) + is_elsewhere() * (x.shape[1] == 9)
+
+
+@kernel("x[i] -> y[i]")
+def above_the_least(xp, x):
+    return x - xp.min(x)
+
+
+@kernel("x[i] -> y[i]")
+def above_the_least_with_numpy_alone(xp, x):
+    return x - xp.min(x) + is_elsewhere() * (x.shape[0] == 40)
+
+
+def hint_of(check: Callable[..., Any], made: xd.Kernel, x: np.ndarray) -> str:
+    with pytest.raises(xd.PartitionError) as raised:
+        check(made, x)
+    return raised.value.hint
+
+
+def test_a_remedy_is_tried_on_legate_before_it_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xpdispatch.legate import engine
+
+    x = np.random.default_rng(0).normal(size=(7, 9))
+    rows = "keep j whole: x[i, :j] -> y[i, :j] (checked: then it is right)"
+    for made in (centred, centred_with_numpy_alone):
+        assert hint_of(check_partitioning, made, x).startswith(rows)
+    launched = []
+    prepare = engine.prepare
+    monkeypatch.setattr(engine, "prepare", lambda call: launched.append(call.definition.notation) or prepare(call))
+    assert hint_of(check_on_legate, centred, x).startswith(rows)
+    assert launched == ["x[i, j] -> y[i, j]"] + 4 * ["x[i, :j] -> y[i, :j]"]
+    assert hint_of(check_on_legate, centred_with_numpy_alone, x).startswith("look for what the body takes from its")
+
+
+def test_a_remedy_of_the_guard_is_tried_on_legate_as_well() -> None:
+    """On equal integers the check itself finds nothing: the guard does, on numbers that it makes."""
+    x = np.zeros(40, np.int64)
+    assert hint_of(check_on_legate, above_the_least, x).startswith("keep i whole: x[:i] -> y[:i] (checked: then it is")
+    assert hint_of(check_on_legate, above_the_least_with_numpy_alone, x).startswith("look for what the body takes from")
+
+
+def test_several_processes_try_no_remedy_for_each_would_try_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xpdispatch.legate import engine
+
+    monkeypatch.setattr(engine, "several", True)
+    x = np.random.default_rng(0).normal(size=(7, 9))
+    assert hint_of(check_on_legate, centred, x).startswith("look for what the body takes from its tile alone")
 
 
 def test_the_tiles_that_legate_made_are_noted(on_legate: Engine) -> None:

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 _OURS = str(Path(__file__).parent)
 
@@ -142,11 +143,10 @@ class MissingError(XPDispatchError, ImportError):
 
 
 class PartitionError(XPDispatchError, AssertionError):
-    """A check failed: the answer depends on how arrays are cut, on the order of tiles, or on earlier calls.
+    """A check failed: the answer depends on how arrays are cut, on the order of tiles, or on earlier calls."""
 
-    Where Legate gives another answer than NumPy on the same tiles, that is a defect of xpdispatch, and the message
-    says so.
-    """
+    remedy: Any = None
+    """The :class:`Signature` that the hint proposes; None where it proposes none."""
 
 
 class PortabilityError(XPDispatchError, AssertionError):

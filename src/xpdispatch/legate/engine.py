@@ -51,6 +51,7 @@ except ModuleNotFoundError as error:
 
 from xpdispatch.legate import agreement, cells, fences, leaf
 from xpdispatch.legate.bodies import check_bodies
+from xpdispatch.legate.collective import several
 from xpdispatch.legate.fences import IGNORED, call_site, runtime, synchronize
 from xpdispatch.legate.launch import Launch, check_room, issue, issue_joiner, make_launch
 from xpdispatch.legate.releases import STORES, cutting, least_size
@@ -68,7 +69,7 @@ from xpdispatch.legate.stores import (
     wrap,
 )
 
-__all__ = ["copied", "forced_tiles", "machine_here", "prepare", "synchronize"]
+__all__ = ["copied", "forced_tiles", "machine_here", "prepare", "several", "synchronize"]
 
 _launches = count()
 _tells: bool = runtime.config().provenance

@@ -19,6 +19,9 @@ from xpdispatch.proving.search import Failure
 from xpdispatch.proving.tilings import Tiling
 from xpdispatch.proving.trial import POISONS, Fault, Trial, quiet
 
+LOOK = "look for what the body takes from its tile alone: its length, its extremes, its first element or its edges"
+"""The advice where nothing is known but that the answer depends on the tiles."""
+
 _WIDTH = 48
 _DATA = {
     "small integers": "small integers in place of the inexact operands",
@@ -180,7 +183,7 @@ def _advice(trial: Trial, found: Failure) -> str:
         return _advice_on_fold(trial, found.tiling)
     if isinstance(found.tiling.order, int | str) and found.tiling.order != "forward":
         return "the order of tiles must not matter: keep nothing from one tile for the next"
-    return "look for what the body takes from its tile alone: its length, its extremes, its first element or its edges"
+    return LOOK
 
 
 def _advice_on_fold(trial: Trial, tiling: Tiling) -> str:

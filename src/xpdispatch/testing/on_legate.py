@@ -13,12 +13,14 @@ from xpdispatch.arrays.reductions import identity
 from xpdispatch.calling.engines import get_engine
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.calling.runtime import synchronize
-from xpdispatch.errors import EngineError, UnsupportedError, XPDispatchError
+from xpdispatch.errors import EngineError, PartitionError, UnsupportedError, XPDispatchError
 from xpdispatch.machine.clock import Clock
 from xpdispatch.machine.progress import Progress
+from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.tiles import describe, whole
 from xpdispatch.planning.windows import Bounds
 from xpdispatch.proving.comparison import Arrays, compare
+from xpdispatch.proving.report import LOOK
 from xpdispatch.proving.search import reruns_of
 from xpdispatch.proving.trial import Trial
 from xpdispatch.testing.options import current, telling
@@ -47,7 +49,8 @@ def check_on_legate(kernel: Kernel, /, *args: Any, **kwargs: Any) -> PartitionRe
     Raises
     ------
     PartitionError
-        The answer depends on the tiles, here and on NumPy.
+        The answer depends on the tiles, here and on NumPy. A change of the notation that it proposes was tried on
+        Legate, too, in the same tiles to a processor; a program of several processes proposes none.
     EngineError
         Legate's answer is not NumPy's on the same tiles: a defect of xpdispatch, please report it.
     MissingError
@@ -137,6 +140,18 @@ def _on_legate(trial: Trial, factor: int) -> tuple[list[Bounds], Arrays | Except
     return own() or [whole(trial.plan)], [np.asarray(v) for v in results]
 
 
+def _right_there(trial: Trial, expected: Arrays, definition: Definition) -> bool:
+    """Whether the call is right on Legate in another notation, launched as the check launches it."""
+    if get_engine("legate").several:
+        return False  # each process tries for as long as it has time, and all must launch the same
+    try:
+        changed = trial.under(definition)
+        answers = (_on_legate(changed, factor)[1] for factor in FACTORS)
+        return not any(isinstance(a, Exception) or compare(expected, a, reruns_of(changed, a)) for a in answers)
+    except XPDispatchError:
+        return False
+
+
 def _compare(
     trial: Trial, expected: Arrays, tiles: Sequence[Bounds], got: Arrays | Exception, progress: Progress
 ) -> None:
@@ -146,6 +161,15 @@ def _compare(
         simulated = error
     shown = "; ".join(describe(trial.plan, r) for r in tiles[:8]) + (" ..." if len(tiles) > 8 else "")
     hint = "this is a defect of xpdispatch, not of the kernel: please report it with the kernel and its arguments"
+
+    def elsewhere(definition: Definition) -> bool:
+        return _right_there(trial, expected, definition)
+
+    if isinstance(got, PartitionError) and got.kernel is None and not tiles:
+        check_trial(trial, current(), progress, elsewhere)  # which says more than the guard, whose error this is
+        if got.remedy and not elsewhere(trial.definition.with_signature(got.remedy)):
+            got.hint = LOOK
+        raise got
     if isinstance(got, Exception) and (not tiles or type(got) is type(simulated)):
         raise got
     problem = ""
@@ -157,7 +181,7 @@ def _compare(
                 problem = f"{found.element(trial.plan)} = {found.expected} with NumPy {what}, and {found.got} on Legate"
                 break
     if problem:
-        check_trial(trial, current(), progress)  # which says more if the kernel is wrong
+        check_trial(trial, current(), progress, elsewhere)  # which says more if the kernel is wrong
         raise EngineError(problem, details=f"  tiles: {shown}", hint=hint)
 
 

@@ -18,7 +18,7 @@ from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.definition import Definition
 from xpdispatch.proving import report
 from xpdispatch.proving.comparison import Arrays, compare
-from xpdispatch.proving.diagnosis import QUICK, partition_error
+from xpdispatch.proving.diagnosis import QUICK, Elsewhere, partition_error
 from xpdispatch.proving.notation_changes import freer
 from xpdispatch.proving.search import DATA, Data, Experiment, is_right
 from xpdispatch.proving.trial import POISONS, Fault, Trial, same_bits, small_integers, with_nan
@@ -120,8 +120,10 @@ def check_partitioning(kernel: Kernel, /, *args: Any, **kwargs: Any) -> Partitio
         raise
 
 
-def check_trial(trial: Trial, options: Options, progress: Progress) -> PartitionReport:
-    """The check of one call."""
+def check_trial(
+    trial: Trial, options: Options, progress: Progress, elsewhere: Elsewhere | None = None
+) -> PartitionReport:
+    """The check of one call; a change of the notation is proposed if it is right `elsewhere`, too."""
     clock, seed = Clock(options.seconds), options.chosen_seed
     if trial.plan.empty:
         return PartitionReport(0, (), ("all tilings: an index has no element, so that no body runs",), 0.0)
@@ -134,7 +136,7 @@ def check_trial(trial: Trial, options: Options, progress: Progress) -> Partition
         elif found := experiment.search(seed, clock, options.examples, progress):
             found = experiment.smallest(found)
         if found:
-            raise partition_error(experiment, found, experiments, seed)
+            raise partition_error(experiment, found, experiments, seed, elsewhere)
     _check_sample(trial, whole, skipped)
     if options.tiling is None and experiments:
         for words in _too_strict(trial.definition, experiments, seed):

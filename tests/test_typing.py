@@ -8,10 +8,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import xpdispatch
+from xpdispatch.testing import suggest
 
 CALLS = Path(__file__).parent / "typing" / "calls.py"
 SOURCE = Path(xpdispatch.__file__).parent.parent
@@ -42,3 +45,29 @@ def test_pyright(tmp_path: Path) -> None:
     (tmp_path / "pyrightconfig.json").write_text(f'{{"extraPaths": ["{SOURCE}"]}}')
     found, told = lines_told([command, "--pythonpath", sys.executable, "--project", str(tmp_path)])
     assert found == WRONG, told
+
+
+BODY = """
+def body(xp, x: Nowhere, *, n: int = 3) -> Nowhere:
+    return n * x
+"""
+"""With an annotation that only a type checker knows."""
+
+
+@pytest.mark.parametrize("future", [True, False], ids=["future annotations", "plain"])
+def test_annotations_that_only_a_type_checker_knows(*, future: bool) -> None:
+    made: dict[str, Any] = {}
+    code = compile(
+        ("from __future__ import annotations\n" if future else "") + BODY, "body.py", "exec", dont_inherit=True
+    )
+    if not future and sys.version_info < (3, 14):
+        with pytest.raises(NameError):
+            exec(code, made)
+        return
+    exec(code, made)
+    triple = xpdispatch.kernel("x[i] -> y[i]", dtype=lambda x: x)(made["body"])
+    triple.cpu_variant(made["body"])
+    assert triple(np.ones(3)).tolist() == [3.0, 3.0, 3.0]
+    assert list(triple.__annotations__) == ["x", "n", "return"]
+    assert "Nowhere" in triple.__doc__
+    assert str(suggest(made["body"], np.ones(3))) == "x[i] -> y[i]"

@@ -14,7 +14,7 @@ from xpdispatch.language.boundaries import default_boundaries
 from xpdispatch.language.constraints import Constraint
 from xpdispatch.language.explicit import roles_of, signature_of
 from xpdispatch.language.signature import Signature
-from xpdispatch.planning.body import name_of
+from xpdispatch.planning.body import name_of, spelling_of
 
 if TYPE_CHECKING:
     from xpdispatch.planning.tiles import Tile
@@ -194,4 +194,4 @@ def _explicit(function: Callable[..., Any], constraints: tuple[Constraint, ...])
             "there is neither a notation nor a parameter annotated with In, Out, InOut or Reduce",
             hint='write @kernel("x[i] -> y[i]"), or annotate the arrays: def body(xp, x: In, y: Out)',
         )
-    return signature_of(roles, constraints, inspect.signature(function).parameters)
+    return signature_of(roles, constraints, spelling_of(function).parameters)

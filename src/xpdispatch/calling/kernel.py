@@ -19,7 +19,7 @@ from xpdispatch.language.signature import Signature
 from xpdispatch.language.words import in_words, parallel
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.arguments import check_call
-from xpdispatch.planning.body import core_of, name_of, parameters_of, place_of
+from xpdispatch.planning.body import core_of, name_of, parameters_of, place_of, spelling_of
 from xpdispatch.planning.definition import Call, Definition, call_of, define, extent_of
 from xpdispatch.running import cutting
 from xpdispatch.running.site import inside_body
@@ -75,7 +75,9 @@ class Kernel(Generic[P, R]):
         self.__name__, self.__qualname__ = name, getattr(core, "__qualname__", name)
         self.__module__ = getattr(core, "__module__", None) or type(core).__module__
         shown = {*self._parameters, "return"}
-        self.__annotations__ = {n: a for n, a in getattr(core, "__annotations__", {}).items() if n in shown}
+        spelled = spelling_of(core)
+        annotations = {n: p.annotation for n, p in spelled.parameters.items()} | {"return": spelled.return_annotation}
+        self.__annotations__ = {n: a for n, a in annotations.items() if n in shown and a is not spelled.empty}
         scalars = [slot.name for slot in self.definition.body.slots if slot.scalar is not None]
         own = inspect.cleandoc(core.__doc__ or "")
         words = "\n".join(in_words(signature, self.definition.boundaries, scalars))
@@ -285,7 +287,7 @@ class Kernel(Generic[P, R]):
                 f"the {variant} body is {function!r}, expected a function",
                 hint=f"write @{self.name}.{variant.lower()}_variant on the line before its def",
             ).complete(self.name, self.notation)
-        wanted, got = list(inspect.signature(self.__wrapped__).parameters), list(inspect.signature(function).parameters)
+        wanted, got = list(spelling_of(self.__wrapped__).parameters), list(spelling_of(function).parameters)
         if wanted != got:
             raise ArgumentError(
                 f"the {variant} body has parameters ({', '.join(got)}), expected ({', '.join(wanted)})",

@@ -18,7 +18,7 @@ from xpdispatch.errors import ArgumentError, XPDispatchError
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.terms import Term
 from xpdispatch.machine.caches import BoundedCache
-from xpdispatch.planning.body import name_of, parameters_of
+from xpdispatch.planning.body import name_of, parameters_of, spelling_of
 from xpdispatch.planning.definition import Definition
 
 Function = Callable[..., Any]
@@ -167,7 +167,7 @@ def _spread(function: Function, signature: Signature, count: int) -> tuple[Funct
     for term in signature.operands:
         terms += [replace(term, name=n, starred=False) for n in names] if term is star else [term]
     parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in spelling_of(function).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             parameters += [inspect.Parameter(n, parameter.POSITIONAL_OR_KEYWORD) for n in names]
         elif parameter.kind is parameter.KEYWORD_ONLY:

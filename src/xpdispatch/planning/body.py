@@ -162,6 +162,23 @@ def place_of(function: Callable[..., Any]) -> str:
     return f"{' '.join(cell) if cell else code.co_filename}:{code.co_firstlineno}"
 
 
+def spelling_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The parameters of a function as they are written; annotations that cannot be evaluated are kept by their names.
+
+    Python evaluates them from 3.14 on when it is asked for them, and not where the function is defined.
+
+    Raises
+    ------
+    ValueError
+        It tells no parameters.
+    """
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
+
+
 def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict[str, inspect.Parameter]:
     """The parameters that callers see: all but the leading ``xp`` and ``tile``.
 
@@ -180,7 +197,7 @@ def parameters_of(function: Callable[..., Any], star: str | None = None) -> dict
             hint='write @kernel("x[i] -> y[i]") on the line before def',
         )
     try:
-        parameters = dict(inspect.signature(function).parameters)
+        parameters = dict(spelling_of(function).parameters)
     except ValueError as error:
         raise ArgumentError(f"@kernel got {function!r}, which tells no parameters", hint="write a def") from error
     names = list(parameters)
@@ -260,7 +277,7 @@ def make_body(
         function=function,
         slots=tuple(slots),
         keyword=tuple(n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY),
-        wants_tile=list(inspect.signature(function).parameters)[1:2] == ["tile"],
+        wants_tile=list(spelling_of(function).parameters)[1:2] == ["tile"],
         results=len(results),
         buffers=_buffers(signature, parameters),
         updated=tuple(operands.index(n) if n in operands else None for n in results),

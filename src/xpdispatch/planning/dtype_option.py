@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import name_of, np_dtype, own_dtype
 from xpdispatch.errors import ArgumentError, DTypeError
+from xpdispatch.planning.body import spelling_of
 
 Rule = Callable[[Sequence[Any], Any], Any]
 """From the operands' dtypes and a namespace to the dtype of a result in that namespace's terms."""
@@ -59,7 +59,7 @@ def _rule(entry: Any, operands: Sequence[str]) -> Rule:
 
 def _check_takes(function: Callable[..., Any], count: int) -> None:
     try:
-        inspect.signature(function).bind(*[None] * count)
+        spelling_of(function).bind(*[None] * count)
     except TypeError as error:
         raise ArgumentError(
             f"dtype= got a function that does not take {count} dtypes: {error}",

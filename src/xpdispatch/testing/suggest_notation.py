@@ -17,7 +17,7 @@ from xpdispatch.language.signature import Signature
 from xpdispatch.language.terms import OPERATORS, Axis, Operator, Term
 from xpdispatch.machine.clock import Clock
 from xpdispatch.machine.progress import Progress
-from xpdispatch.planning.body import parameters_of
+from xpdispatch.planning.body import parameters_of, spelling_of
 from xpdispatch.planning.definition import Call
 from xpdispatch.proving.notation_changes import with_axis
 from xpdispatch.proving.search import Experiment, is_right
@@ -147,7 +147,7 @@ def _all_whole(body: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Kernel
     if not callable(function):
         raise ArgumentError(f"got {body!r}, expected a function", hint="write suggest(body, x, y): its arguments too")
     parameters_of(function)  # which has words for what is not a body
-    parameters = list(inspect.signature(function).parameters.values())
+    parameters = list(spelling_of(function).parameters.values())
     skip = 2 if [p.name for p in parameters[1:2]] == ["tile"] else 1
     try:
         bound = inspect.Signature(parameters[skip:]).bind(*args, **kwargs)
@@ -179,7 +179,7 @@ def _recording(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[A
         returned.append(function(*args, **kwargs))
         return 0
 
-    record.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    record.__signature__ = spelling_of(function)  # type: ignore[attr-defined]
     return record, returned
 
 

@@ -104,9 +104,14 @@ class Prepared:
             if isinstance(value, np.generic):
                 arguments[at] = np.asarray(value)
             else:
-                device = device_of(values) if self.site.library != "numpy" else {}
+                device = device_of(self._arrays_of(values)) if self.site.library != "numpy" else {}
                 name, dtype = str(self.definition.operands[p].name), self.learned.dtypes[p]
                 arguments[at] = as_array(name, value, dtype, xp, device)
+
+    def _arrays_of(self, values: Sequence[Any]) -> list[Any]:
+        """The operands that are arrays, and the arrays to be written."""
+        body, numbers = self.definition.body, {at for _, at in self.numbers}
+        return [values[at] for at in (*body.operand_at, *body.written_at) if at not in numbers]
 
     def _runner(self, site: Site, operands: Sequence[Any], scalars: Sequence[Any]) -> Runner:
         definition, body, plan = self.definition, self.definition.body, site.plan

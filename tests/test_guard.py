@@ -410,3 +410,15 @@ def test_many_threads_call_for_the_first_time_and_warnings_stay_as_they_were() -
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(first_call, range(24))) == {float(LARGE)}
     assert list(warnings.filters) == before
+
+
+def test_each_value_of_a_flag_is_tried() -> None:
+    @kernel("x[i] -> y[i]")
+    def centered(xp, x, center):
+        return x - xp.mean(x) if center else x
+
+    x = np.arange(4_000_000.0)
+    for _ in range(2):
+        np.testing.assert_array_equal(centered(x, False), x)
+    with pytest.raises(PartitionError):
+        centered(x, True)

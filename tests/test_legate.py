@@ -527,9 +527,9 @@ def test_a_task_that_one_thread_prepares_while_another_runs_it(monkeypatch: pyte
     ready: list[bool] = []
 
     class Spy(leaf.Cutter):
-        def __init__(self, *args: Any) -> None:
+        def __init__(self, *args: Any, **options: Any) -> None:
             ready.append(task.cutter is not None)
-            super().__init__(*args)
+            super().__init__(*args, **options)
 
     monkeypatch.setattr(leaf, "Cutter", Spy)
     task.site = None  # as the second thread found it

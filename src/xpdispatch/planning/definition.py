@@ -73,7 +73,7 @@ class Definition:
     samples: BoundedCache = field(init=False, repr=False)
     """What the body returns on samples, by namespaces, dtypes, extents of unsplit axes and scalars."""
     guarded: BoundedCache = field(init=False, repr=False)
-    """The kinds of calls that were tried on a few elements, by namespaces, dtypes and types of scalars."""
+    """The kinds of calls that were tried on a few elements, by namespaces, dtypes and kinds of scalars."""
 
     def __post_init__(self) -> None:
         extents = _extent_names(self.signature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -36,6 +37,9 @@ _RUN, _CALL = 60e-6, 2e-6
 _GROSS, _SINGLE = 1e-3, 1e-5
 """What differs by less than such a part of itself, or of the largest element of a result, is taken for rounding."""
 
+_FLAGS = bool, np.bool, enum.Enum, str
+"""Scalars of which each value may lead a body another way."""
+
 _LARGE_SCALARS = 1 << 16
 """Bytes of pickled scalars above which to give each run a copy of them takes too long."""
 
@@ -64,7 +68,7 @@ class Guard:
             if isinstance(sizes, tuple):
                 self._try(sizes, scalars, operands)
                 self.definition.guarded[_kind_of(cutter.dtypes, cutter.given, scalars)] = True
-        self.waits = False
+        self.waits = any(isinstance(v, _FLAGS) for v in scalars)
 
     def _try(self, sizes: Sequence[int], scalars: Sequence[Any], operands: Sequence[Any] | None) -> None:
         cutter = self.cutter
@@ -91,12 +95,13 @@ class Guard:
 
 
 def was_tried(definition: Definition, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> bool:
-    """Whether calls with these dtypes of operands and given arrays, and with scalars of such types, were tried."""
+    """Whether calls with these dtypes of operands and given arrays, and with scalars of such kinds, were tried."""
     return _kind_of(dtypes, given, scalars) in definition.guarded
 
 
 def _kind_of(dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> tuple[Any, ...]:
-    return (namespaces.registered, tuple(dtypes), tuple(given), *map(type, scalars))
+    kinds = [(type(v), v) if isinstance(v, _FLAGS) else type(v) for v in scalars]
+    return (namespaces.registered, tuple(dtypes), tuple(given), *kinds)
 
 
 def _answer(trial: Trial, tiling: Tiling | None = None) -> Arrays:

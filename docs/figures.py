@@ -1,7 +1,8 @@
 """The tables of docs/performance.rst, from what was measured: ``.. figures:: NAME``.
 
-Sphinx loads this as an extension. Each figure is told once, in benchmarks/results: in table.json, what a mechanism is
-worth in ablations.json, and how kernels scale in scaling.json. Of the latter there is a picture, which is drawn by
+Sphinx loads this as an extension. Each figure is told once, in benchmarks/results: in table.json, programs of many
+kinds in suite.json, what a mechanism is worth in ablations.json, and how kernels scale in scaling.json. Of the latter
+there is a picture, which is drawn by
 
     python docs/figures.py
 """
@@ -9,6 +10,7 @@ worth in ablations.json, and how kernels scale in scaling.json. Of the latter th
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from docutils import nodes
@@ -147,6 +149,28 @@ def between(counts: list[int]) -> str:
     return " to ".join(dict.fromkeys(amount(count) for count in (min(counts), max(counts))))
 
 
+def suite(found: dict[str, Any]) -> Cells:
+    """Geometric means of the suite, by group of programs and size."""
+    columns = {
+        "over NumPy, 1 thread": "over NumPy, 1",
+        "over NumPy, 2 threads": "over NumPy, 2",
+        "over numba, 1 thread": "over numba",
+        "limit, 1 thread": "limit",
+    }
+    groups = {"arrays": "programs of arrays", "loops": "programs that are loops"}
+    cells = [["", "size", "programs", *columns, "over cuPyNumeric, 2 CPUs"]]
+    for group, name in groups.items():
+        for size in ("small", "middle", "large"):
+            own, there = [[r for r in found[w] if (r["group"], r["size"]) == (group, size)] for w in ("rows", "legate")]
+            means = [_mean([r[c] for r in own if c in r]) for c in columns.values()]
+            cells.append([name, size, str(len(own)), *means, _mean([r["over cuPyNumeric"] for r in there])])
+    return cells
+
+
+def _mean(values: list[float]) -> str:
+    return ratio(geometric_mean(values) if values else None)
+
+
 def scaling(found: dict[str, Any]) -> Cells:
     """Received on several processes, beside what was foretold."""
     several = sorted({row["processes"] for row in found["rows"]} - {1})
@@ -181,10 +205,11 @@ TABLES: dict[str, Callable[[dict[str, Any]], Cells]] = {
     "tiles": tiles,
     "memory": memory,
     "ablations": ablations,
+    "suite": suite,
     "scaling": scaling,
     "predicted": predicted,
 }
-SOURCES = {"ablations": "ablations.json", "scaling": "scaling.json", "predicted": "scaling.json"}
+SOURCES = {"suite": "suite.json", "ablations": "ablations.json", "scaling": "scaling.json", "predicted": "scaling.json"}
 """Where a table's figures are, if not in table.json."""
 
 

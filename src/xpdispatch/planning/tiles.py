@@ -80,6 +80,10 @@ class Tile:
         place, scale = self._place(index)
         return self._region[place][0] * scale if place != WHOLE else self._window(index)[0]
 
+    def stop(self, index: str | tuple[str, int]) -> int:
+        """One past the last global coordinate of this tile along the index, or along an axis without its halo."""
+        return self.start(index) + self.size(index)
+
     def size(self, index: str | tuple[str, int]) -> int:
         """Elements of this tile along the index, or along an array's axis without its halo."""
         place, scale = self._place(index)
@@ -104,8 +108,7 @@ class Tile:
 
         Of dtype int64; of int32 on JAX without its 64-bit numbers.
         """
-        start = self.start(index)
-        return self._xp.arange(start, start + self.size(index), **(self._device or {}))
+        return self._xp.arange(self.start(index), self.stop(index), **(self._device or {}))
 
     def random(self, *indices: str | tuple[str, int], seed: int) -> Any:
         """Random numbers for this tile's elements, the same for each on every engine and however arrays are cut.
@@ -128,8 +131,7 @@ class Tile:
                 f"tile.random got indices {indices} and seed {seed!r}, expected an index and an int",
                 hint='write tile.random("i", seed=7)',
             )
-        starts = [self.start(index) for index in indices]
-        places = [range(start, start + self.size(index)) for start, index in zip(starts, indices, strict=True)]
+        places = [range(self.start(index), self.stop(index)) for index in indices]
         return uniform(self._xp, int(seed), places, [self.coords(index) for index in indices])
 
     def halo(self, operand: str, axis: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import numpy as np
 import planted
 import right
 from xpdispatch import Kernel
+from xpdispatch.language.boundaries import Boundary
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import Tile, whole
 from xpdispatch.planning.windows import Bounds, Layout
@@ -116,8 +117,13 @@ def part(array: np.ndarray, layout: Layout, region: Bounds) -> np.ndarray:
     slices, outside = layout.cut(region, tuple((0, stop) for _, stop in region))
     found = array[slices]
     for beyond in outside:
-        found = padded(np, found, beyond, array.shape[beyond.axis], layout.boundary)
+        found = padded(np, found, beyond)
     return found
+
+
+def outside_of(layout: Layout) -> Boundary | None:
+    """What lies outside an operand with a halo: these cases have one mode for all axes."""
+    return next(iter(layout.boundaries), None)
 
 
 def verdict(case: Case, got: list[Any]) -> Outcome:

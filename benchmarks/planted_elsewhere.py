@@ -13,7 +13,7 @@ from typing import Any
 import array_api_compat.numpy as xnp
 import numpy as np
 
-from planted_cases import CannotBeSaid, Case, in_one_tile, part, told
+from planted_cases import CannotBeSaid, Case, in_one_tile, outside_of, part, told
 from xpdispatch.arrays.reductions import identity
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import Tile, is_empty, whole
@@ -66,12 +66,12 @@ def jax_answer(case: Case, count: int) -> list[Any]:
     region = tuple((0, size if a == cut else n) for a, n in enumerate(plan.extents))
     operands = []
     for array, layout in zip(case.operands, plan.operands, strict=True):
-        if layout.boundary == "clip":
+        if outside_of(layout) == "clip":
             raise CannotBeSaid("shards have one shape, and clipped halos have not")
-        operands.append(part(array, layout, whole(plan)) if layout.boundary is not None else array)
+        operands.append(part(array, layout, whole(plan)) if outside_of(layout) is not None else array)
 
     def spec(layout: Layout) -> Any:
-        return PartitionSpec(*("i" if a == cut and layout.boundary is None else None for a in layout.axes))
+        return PartitionSpec(*("i" if a == cut and outside_of(layout) is None else None for a in layout.axes))
 
     def out_spec(layout: Layout) -> Any:
         return PartitionSpec("i") if layout.concatenated or layout.op == "fold" else spec(layout)
@@ -79,7 +79,7 @@ def jax_answer(case: Case, count: int) -> list[Any]:
     def shard(*parts: Any) -> Any:
         own = list(parts)
         for p, layout in enumerate(plan.operands):
-            for axis in [axis for axis, a in enumerate(layout.axes) if a == cut and layout.boundary is not None]:
+            for axis in [axis for axis, a in enumerate(layout.axes) if a == cut and outside_of(layout) is not None]:
                 low, high = layout.window(axis, 0, size)
                 own[p] = jax.lax.dynamic_slice_in_dim(own[p], jax.lax.axis_index("i") * size, high - low, axis)
         buffers = {r: Buffer(jnp.asarray(b)) for r, b in case.buffers(region).items()}
@@ -136,11 +136,11 @@ def dask_answer(case: Case, count: int) -> list[Any]:
             step = n // count + (o.axes[axis] not in plan.spaces[0]) if label == cut else n
             chunks.append((step, n - step) if step < n else n)
         blocks = da.from_array(array, chunks=tuple(chunks))
-        if o.boundary is not None:
+        if outside_of(o) is not None:
             reaches = {(r.below, r.above) for r in o.reaches}
-            if o.boundary == "valid" or len(o.axes) > 1 or any(below != above for below, above in reaches):
+            if outside_of(o) == "valid" or len(o.axes) > 1 or any(below != above for below, above in reaches):
                 raise CannotBeSaid("not run: such a halo")
-            mode = {"clip": "none", "edge": "nearest"}.get(o.boundary, o.boundary)
+            mode = {"clip": "none", "edge": "nearest"}.get(outside_of(o), outside_of(o))
             blocks = da.overlap.overlap(blocks, {0: o.reaches[0].below}, {0: mode})
         pairs += [blocks, labels]
     out = tuple(1000 + axis if a == WHOLE else case.label(a) for axis, a in enumerate(layout.axes))
@@ -177,7 +177,7 @@ def legate_answer(case: Case) -> list[Any]:
     plan = case.plan
     if any(layout.op == "fold" for layout in plan.results):
         raise CannotBeSaid("Legate has no reductions by a function of one's own in Python")
-    if any(o.boundary in ("valid", "wrap") for o in plan.operands) or any(plan.results[r].op for r in case.dtypes):
+    if any(outside_of(o) in ("valid", "wrap") for o in plan.operands) or any(plan.results[r].op for r in case.dtypes):
         raise CannotBeSaid("not run: such a halo or buffer")
     runtime = lg.get_legate_runtime()
     library, _ = runtime.find_or_create_library("planted", config=lg.ResourceConfig(max_tasks=2000, max_dyn_tasks=1999))
@@ -285,8 +285,8 @@ def _constrain(lg: Any, task: Any, plan: Plan, parts: list[Any]) -> None:
 
 def _outside(array: np.ndarray, layout: Layout, region: Any) -> np.ndarray:
     """Legate's bloat clips at the ends: there the leaf adds what lies outside."""
-    if layout.boundary in (None, "clip"):
+    if outside_of(layout) in (None, "clip"):
         return array
     low, high = layout.window(0, *region[layout.axes[0]])
     width = max(0, -low), max(0, high - int(layout.shape[0] or 0))
-    return np.pad(array, width, mode=layout.boundary if isinstance(layout.boundary, str) else "constant")
+    return np.pad(array, width, mode=outside_of(layout) if isinstance(outside_of(layout), str) else "constant")

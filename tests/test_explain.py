@@ -240,7 +240,7 @@ def test_halos_are_read_from_neighbors_and_the_longest_index_alone_is_cut() -> N
     u = answer.arrays["u"]
     assert u.halo == ((1, 1), (1, 1))
     assert u.part == (69, 300)  # in the middle of i
-    assert u.layout.boundary == 0.0
+    assert u.layout.boundaries == (0.0, 0.0)
     assert u.halo_bytes == u.received == 4 * 2 * 300
     assert u.held == 4 * 69 * 300
     assert smooth.explain(f4(300, 300)).on(6).counts == (6, 1)

@@ -307,10 +307,9 @@ def test_windows_of_every_kind_are_those_of_pad() -> None:
         rank = int(rng.integers(1, 4))
         boundary = rng.choice(["edge", "reflect", "symmetric", "wrap", "0.5"])
         shape = tuple(map(int, rng.integers(1, 7, rank)))
-        reaches = tuple(Reach(*map(int, rng.integers(0, 9, 2))) for _ in shape)
-        layout = Layout(
-            "u", tuple(range(rank)), shape, reaches=reaches, boundary=0.5 if boundary == "0.5" else boundary
-        )
+        outside = 0.5 if boundary == "0.5" else str(boundary)
+        reaches = tuple(Reach(*map(int, rng.integers(0, 9, 2)), 1, outside) for _ in shape)
+        layout = Layout("u", tuple(range(rank)), shape, reaches=reaches)
         mode = {"constant_values": 0.5} if boundary == "0.5" else {"mode": boundary}
         array = rng.random(shape)
         array = array if rng.random() < 0.5 else np.asfortranarray(array)
@@ -380,9 +379,9 @@ def test_strips_and_what_is_inside_are_all_there_is() -> None:
         operands = []
         for n in range(rng.integers(1, 3)):
             axes = [int(a) for a in rng.permutation(len(extents))]
-            reaches = [Reach(*(int(r) for r in rng.integers(0, 4, 2)), int(rng.integers(1, 4))) for _ in axes]
+            reaches = [Reach(*(int(r) for r in rng.integers(0, 4, 2)), int(rng.integers(1, 4)), "wrap") for _ in axes]
             shape = tuple(extents[a] * r.scale for a, r in zip(axes, reaches, strict=True))
-            operands.append(Layout(f"u{n}", tuple(axes), shape, reaches=tuple(reaches), boundary="wrap"))
+            operands.append(Layout(f"u{n}", tuple(axes), shape, reaches=tuple(reaches)))
         domain = tuple((a, b) for a, b in (sorted(map(int, rng.choice(n + 1, 2, replace=False))) for n in extents))
         inside, strips = borders(domain, operands)
         counts = dict.fromkeys(product(*(range(*ends) for ends in domain)), 0)

@@ -75,11 +75,11 @@ def kernel(
         Casts results, before they are combined: a dtype, the name of an operand whose dtype is taken, or a
         function of the operands' dtypes; a tuple for several results. By default a result's dtype is what the
         body returns.
-    boundary : str, number, or mapping of these by operand, optional
+    boundary : str, number, tuple of these, or mapping of any of these by operand, optional
         What lies outside the operands under a halo: ``"clip"`` (nothing: the tile is smaller there), ``"valid"``
         (the operand is that much longer than its index), a constant, or one of numpy.pad's modes ``"edge"``,
-        ``"reflect"``, ``"symmetric"`` and ``"wrap"``. Required where an operand has a halo in the notation; ``bloat``
-        clips by default, as in Legate.
+        ``"reflect"``, ``"symmetric"`` and ``"wrap"``; a tuple has one for each axis with ``..``. Required where an
+        operand has a halo in the notation; ``bloat`` clips by default, as in Legate.
     fold : callable, optional
         ``merge(xp, a, b)``, which makes one partial result of two for results under ``fold``. It must be associative,
         and gets the parts in the order of the tiles. Where several results are folded, `a`, `b` and what it

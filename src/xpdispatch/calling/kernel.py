@@ -15,6 +15,7 @@ from xpdispatch.calling.binding import MISSING, bind, call_shown, kind_of
 from xpdispatch.calling.engines import chosen, engine_for, get_engine
 from xpdispatch.calling.local import Runner
 from xpdispatch.errors import ArgumentError, XPDispatchError, in_short
+from xpdispatch.language.boundaries import boundaries_under
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.words import in_words, parallel
 from xpdispatch.machine.caches import BoundedCache
@@ -148,7 +149,7 @@ class Kernel(Generic[P, R]):
         ArgumentError
         """
         if boundary is None:
-            boundary = self.definition.boundaries_under(signature)
+            boundary = boundaries_under(signature, self.definition.boundaries)
         return Kernel(self.__wrapped__, signature, **{**self._options, "boundary": boundary})
 
     def plain_for(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Kernel:

@@ -120,7 +120,7 @@ class FlexibleKernel(Kernel):
     def _boundary(self, entry: Any, count: int, absent: Sequence[str]) -> Any:
         """``boundary=`` with the names that the operands of a plain kernel have."""
         left = [t for t in self._written[1].operands if t.name not in absent]
-        if not any(t.haloed for t in left):
+        if not any(a.window for t in left for a in t.axes):
             return None
         if not isinstance(entry, Mapping):
             return entry

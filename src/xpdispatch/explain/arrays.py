@@ -26,7 +26,7 @@ class ArrayCut:
     Parameters
     ----------
     layout : Layout
-        Its name, shape, operator and boundary, and which index each axis goes with.
+        Its name, shape, operator, halos and boundaries, and which index each axis goes with.
     notation : str
         Its part of the notation.
     dtype : numpy.dtype
@@ -79,7 +79,7 @@ class ArrayCut:
             return "concatenated"
         if self.fit in ("inline", "image"):
             return "sent" if self.fit == "inline" else "pointed"
-        if self.layout.boundary is not None:
+        if self.layout.haloed:
             return "halo"
         return "cut" if max(self.pieces, default=1) > 1 or self.tiling.count <= 1 else "full"
 
@@ -107,7 +107,7 @@ class ArrayCut:
     @property
     def halo_bytes(self) -> int:
         """Bytes of a tile's part that are other tiles' own, at most."""
-        return int((self.reads - self._owns).max()) if self.layout.boundary is not None else 0
+        return int((self.reads - self._owns).max()) if self.layout.haloed else 0
 
     @property
     def held(self) -> int:
@@ -146,7 +146,7 @@ class ArrayCut:
     @cached_property
     def holds(self) -> Any:
         """What lies in the memory of the tile's processor: of an array with a halo all along the axes but one."""
-        if not self.fit or self.layout.boundary is None or self.fit == "image":
+        if not self.fit or not self.layout.haloed or self.fit == "image":
             return self.reads
         if self.axis is None:
             return self.tiling.over_tiles(self.nbytes, self.tiling.filled)
@@ -164,7 +164,7 @@ class ArrayCut:
         size, borders = self._extent(self.axis), self.tiling.borders[self.index(self.axis)]
         low, high = self.layout.window(self.axis, borders[:-1], borders[1:])
         lengths = self._lengths(self.axis, halo=True)
-        return np.where((low < 0) | (high > size), size, lengths) if self.layout.boundary == "wrap" else lengths
+        return np.where((low < 0) | (high > size), size, lengths) if self._wraps(self.axis) else lengths
 
     @cached_property
     def receives(self) -> Any:
@@ -198,7 +198,10 @@ class ArrayCut:
         if not halo:
             return high - low - sum(self.halo[axis])
         inside = np.clip(high, 0, size) - np.clip(low, 0, size)
-        return np.minimum(high - low, size) if self.layout.boundary == "wrap" else inside
+        return np.minimum(high - low, size) if self._wraps(axis) else inside
+
+    def _wraps(self, axis: int) -> bool:
+        return bool(self.layout.reaches) and self.layout.reaches[axis].boundary == "wrap"
 
     def index(self, axis: int) -> int:
         """The position of the index along which an axis is cut, or ``WHOLE``."""

@@ -123,11 +123,16 @@ def facts_of(answer: Answer) -> Iterator[tuple[str, str]]:
     for a in arrays:
         if a.how == "halo":
             around = f"{size(a.halo_bytes)} of other tiles' elements around a tile"
-            yield "halo", f"{a.name}: {around}; boundary {a.layout.boundary}"
+            yield "halo", f"{a.name}: {around}; boundary {_modes(a.layout.boundaries)}"
     unknown = [a.name for a in arrays if a.how == "concatenated"]
     if unknown:
         here = "at most as said here" if answer.question.plan.indices else "and not counted here"
         yield "unknown size", f"{', '.join(unknown)}: known when the body has returned, {here}"
+
+
+def _modes(boundaries: Sequence[object]) -> str:
+    """One where all are alike, else one for each axis with a halo."""
+    return ", ".join(map(str, boundaries[: 1 if len(set(boundaries)) == 1 else None]))
 
 
 def _body(answer: Answer) -> str:

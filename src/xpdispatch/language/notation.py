@@ -263,7 +263,7 @@ class _Parser:
             )
         if result:
             raise NotationError("a result has a halo, and only operands have", column=column, hint=f"write {index}")
-        return Axis("split", index, below=-low, above=high, column=column)
+        return Axis("split", index, below=-low, above=high, written=low == high == 0, column=column)
 
     def offset(self) -> int:
         if self.accept("+"):

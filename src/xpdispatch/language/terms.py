@@ -111,6 +111,8 @@ class Axis:
         Halo widths in elements.
     scale : int
         Elements of this axis for each element of the index.
+    written : bool
+        A window of nothing more, ``i..i``.
     extent : Extent or None
         What the extent is computed from (``i=EXPR``, ``:EXPR``).
     column : int
@@ -123,7 +125,13 @@ class Axis:
     above: int = 0
     scale: int = 1
     extent: Extent | None = None
+    written: bool = False
     column: int = field(default=0, compare=False, repr=False)
+
+    @property
+    def window(self) -> bool:
+        """Whether it is written with ``..``, and may have a boundary."""
+        return bool(self.written or self.below or self.above)
 
     def __str__(self) -> str:
         if self.kind == "ellipsis":
@@ -132,7 +140,7 @@ class Axis:
             return "?"
         if self.kind == "whole":
             return ":" + (self.name or (self.extent.text if self.extent else ""))
-        if self.below or self.above:
+        if self.window:
             low = f"{self.name}-{self.below}" if self.below else self.name
             return f"{low}..{self.name}" + (f"+{self.above}" if self.above else "")
         scaled = f"{self.scale}*{self.name}" if self.scale != 1 else str(self.name)

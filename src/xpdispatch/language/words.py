@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from types import MappingProxyType
 
-from xpdispatch.language.boundaries import PADS
+from xpdispatch.language.boundaries import PADS, Boundaries, Boundary
 from xpdispatch.language.constraints import Constraint
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.terms import Axis, Term
@@ -41,15 +42,15 @@ def parallel(signature: Signature) -> str:
 
 
 def in_words(
-    signature: Signature, boundaries: Mapping[str, object] | None = None, scalars: Sequence[str] = ()
+    signature: Signature, boundaries: Boundaries = MappingProxyType({}), scalars: Sequence[str] = ()
 ) -> tuple[str, ...]:
     r"""What a line of index notation says, in sentences.
 
     Parameters
     ----------
     signature : Signature
-    boundaries : mapping of str to (str or number), optional
-        By operand with a halo: what lies outside.
+    boundaries : Boundaries, optional
+        What lies outside the operands with a halo.
     scalars : sequence of str, optional
         The parameters that are not arrays.
 
@@ -81,7 +82,7 @@ def in_words(
     if kept and said:
         said.append(f"{_listed(kept)} {_be(kept)} whole in every tile.")
     for term in signature.operands:
-        said += _operand(term, (boundaries or {}).get(str(term.name)))
+        said += _operand(term, boundaries.get(str(term.name), ()))
     said += [_result(signature, term) for term in signature.results]
     for constraint in signature.constraints:
         said += _constraint(constraint)
@@ -128,7 +129,7 @@ def _ellipses(signature: Signature) -> list[str]:
     return said
 
 
-def _operand(term: Term, boundary: object) -> list[str]:
+def _operand(term: Term, boundaries: Sequence[Boundary | None]) -> list[str]:
     if not term.name:
         return []
     said = []
@@ -144,12 +145,15 @@ def _operand(term: Term, boundary: object) -> list[str]:
             said.append(f"Along {axis.name} a tile of {_shown(term)} also has {' and '.join(seen)} its own.")
         if axis.kind == "whole" and axis.extent and not axis.extent.names:
             said.append(f"An axis of {_shown(term)} has {axis.extent} elements.")
-    if term.haloed and boundary is not None:
-        said.append(_outside(_shown(term), boundary))
+    outside = [(str(a.name), mode) for a, mode in zip(term.named, boundaries, strict=False) if mode is not None]
+    if len({mode for _, mode in outside}) == 1:
+        said.append(_outside(_shown(term), outside[0][1]))
+    else:
+        said += [_outside(f"{_shown(term)} along {index}", mode) for index, mode in outside]
     return said
 
 
-def _outside(name: str, boundary: object) -> str:
+def _outside(name: str, boundary: Boundary) -> str:
     if boundary == "clip":
         return f"Nothing lies outside {name}: the tiles at its ends are smaller."
     if boundary == "valid":

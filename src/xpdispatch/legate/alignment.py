@@ -401,7 +401,7 @@ def windows_of(plan: Plan) -> list[tuple[int, int]]:
     pointed = {p for image in plan.images for p in (image.function, *image.ranges)}
     found = []
     for p, layout in enumerate(plan.operands):
-        if layout.boundary is None or p in pointed:
+        if not layout.haloed or p in pointed:
             continue
         axes = [axis for axis, a in enumerate(layout.axes) if a != WHOLE]
         axis = max(axes, key=lambda axis: (plan.extents[layout.axes[axis]], -layout.axes[axis]))
@@ -438,7 +438,7 @@ def _follow(
             continue
         if borders:
             extents = tuple(plan.extents[a] for a in layouts[function].axes)
-            layouts[function] = layouts[function]._replace(shape=extents, reaches=(), boundary=None)
+            layouts[function] = layouts[function]._replace(shape=extents, reaches=())
             fits[function] = None
         for n, (tail, members) in enumerate(tails.items()):
             place = function
@@ -500,7 +500,7 @@ def _simple(layout: Layout, *, inline: bool) -> Fit | None:
         return Fit("inline")
     if not layout.axes:
         return Fit("free")
-    if set(layout.axes) == {WHOLE} or layout.boundary is not None:
+    if set(layout.axes) == {WHOLE} or layout.haloed:
         return _whole(layout)
     return None
 

@@ -151,7 +151,7 @@ def make_launch(
         for layout, (dtype, _) in zip(plan.results, types, strict=True)
     )
     cuts = [
-        (fit, layout.shape, layout.reaches if fit.how == "window" else ())
+        (fit, layout.shape, layout.outline.reaches if fit.how == "window" else ())
         for fit, layout in zip(recipe.operands, plan.operands, strict=True)
     ]
     unlike = tuple((p, q) for p, q in combinations(range(len(cuts)), 2) if cuts[p] != cuts[q])

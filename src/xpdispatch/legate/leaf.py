@@ -298,7 +298,7 @@ class Task:
         header = self.header
         body, site = definition.body, _site(definition, variant, header)
         self.arrays = np if site.library == "numpy" else load("cupy")
-        halos = any(layout.boundary is not None for layout in self.plan.operands)
+        halos = any(layout.haloed for layout in self.plan.operands)
         moved = body.wants_tile or halos or self.plan.images or self.recipe.cells or self.recipe.gathered
         self.anywhere = not moved and site.library == "numpy"
         """Whether the body does the same wherever a tile lies: to look that up takes 3 us an index."""
@@ -554,9 +554,9 @@ def _fold(layout: Layout, target: Any, value: Any, *, one_piece: bool) -> None:
 def _inline(site: Site, arrays: Any, value: Any, layout: Layout, region: Bounds) -> Any:
     """A 0-d operand that came with the scalars, or this tile's part of an operand without an element.
 
-    With a boundary that is all of it, of which the executor takes the tile's.
+    With a halo that is all of it, of which the executor takes the tile's.
     """
     if value.size:
         return arrays.asarray(value)
     nothing = arrays.empty(value.shape, dtype=value.dtype)
-    return nothing if layout.boundary is not None else Window(layout, region, whole(site.plan))(site, nothing)
+    return nothing if layout.haloed else Window(layout, region, whole(site.plan))(site, nothing)

@@ -34,8 +34,7 @@ def rects_of_windows(layout: Layout, axis: int, count: int) -> Any:
 
     That is its window along the axis, with what stands in for elements outside, and all along the other axes.
     """
-    # Where what lies outside is a number, it does not matter which.
-    key = layout._replace(name="", boundary=layout.boundary if isinstance(layout.boundary, str) else 0), axis
+    key = layout.outline, axis
     found = _windows.get(key)
     if found is None:
         held = bytes_of_rects(layout, count) + sum(bytes_of_rects(k, s.shape[0]) for (k, _), s in _windows.items())
@@ -62,9 +61,10 @@ def _fill_windows(context: Any) -> None:
     ends[:, 0], ends[:, 1] = 0, np.subtract(shape, 1)
     ends[:, 0, axis] = np.clip(low, 0, shape[axis] - 1)
     ends[:, 1, axis] = np.clip(high - 1, 0, shape[axis] - 1)
-    if layout.boundary in ("reflect", "symmetric", "wrap"):
+    boundary = layout.reaches[axis].boundary
+    if boundary in ("reflect", "symmetric", "wrap"):
         for k in np.flatnonzero((low < 0) | (high > shape[axis])):
-            sources = source_elements(int(low[k]), int(high[k]), shape[axis], layout.boundary)
+            sources = source_elements(int(low[k]), int(high[k]), shape[axis], boundary)
             ends[k, :, axis] = sources.min(), sources.max()
     filled[...] = ends.reshape(filled.size, -1).view(filled.dtype)[:, 0]
 

@@ -169,9 +169,10 @@ def plan_of(definition: Definition, operands: Sequence[Any], scalars: Sequence[A
     plan = definition.plan(shapes, scalars, [None if g is None else shape_of(g) for g in given])
     if plan.images:
         _check_pointers(plan, [nearest(a.dtype) for a in operands])
-    for layout, array in zip(plan.operands, operands, strict=True):
-        if layout.boundary is not None:
-            check_constant(layout.name, layout.boundary, nearest(array.dtype), name_of(array.dtype))
+    for term, array in zip(definition.operands, operands, strict=True):
+        for boundary in definition.boundaries.get(str(term.name), ()):
+            if boundary is not None:
+                check_constant(str(term.name), boundary, nearest(array.dtype), name_of(array.dtype))
     return plan
 
 

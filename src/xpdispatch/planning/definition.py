@@ -11,7 +11,7 @@ import numpy as np
 
 from xpdispatch.arrays.namespaces import VARIANTS, check_variants
 from xpdispatch.errors import ArgumentError, UnsupportedError
-from xpdispatch.language.boundaries import Boundary, boundaries_of
+from xpdispatch.language.boundaries import Boundaries, boundaries_of, boundaries_under
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.task_options import check_options
 from xpdispatch.language.terms import Term
@@ -33,8 +33,8 @@ class Definition:
     ----------
     signature : Signature
     body : Body
-    boundaries : mapping of str to Boundary
-        What lies outside each operand with a halo.
+    boundaries : Boundaries
+        What lies outside the operands with a halo.
     dtype : object
         What ``dtype=`` says.
     rules : tuple of (Rule or None)
@@ -53,7 +53,7 @@ class Definition:
 
     signature: Signature
     body: Body
-    boundaries: Mapping[str, Boundary]
+    boundaries: Boundaries
     dtype: Any
     rules: tuple[Rule | None, ...]
     variants: tuple[str, ...]
@@ -99,11 +99,6 @@ class Definition:
         sizes = {name: extent_of(name, scalars[s]) for name, s in self.sized}
         return self.patterns.plan(shapes, sizes, given)
 
-    def boundaries_under(self, signature: Signature) -> Mapping[str, Boundary] | None:
-        """Those of the operands that have a halo under another signature, too; None where none has."""
-        haloed = {t.name for t in signature.operands if t.haloed}
-        return {n: mode for n, mode in self.boundaries.items() if n in haloed} or None
-
     def with_signature(self, signature: Signature) -> Definition:
         """The same body and options under another signature.
 
@@ -115,7 +110,7 @@ class Definition:
             self.body.function,
             signature,
             dtype=self.dtype,
-            boundary=self.boundaries_under(signature),
+            boundary=boundaries_under(signature, self.boundaries),
             fold=self.body.merge,
             variants=self.variants,
             deterministic=self.deterministic,

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Never
 
 from xpdispatch.errors import ShapeError
-from xpdispatch.language.boundaries import Boundary
+from xpdispatch.language.boundaries import Boundaries, Boundary
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.terms import Axis, Term, check_extent, in_digits
 from xpdispatch.machine.caches import BoundedCache
@@ -25,11 +25,11 @@ class Patterns:
     Parameters
     ----------
     signature : Signature
-    boundaries : mapping of str to Boundary
-        What lies outside each operand with a halo.
+    boundaries : Boundaries
+        What lies outside the operands with a halo.
     """
 
-    def __init__(self, signature: Signature, boundaries: Mapping[str, Boundary] = MappingProxyType({})) -> None:
+    def __init__(self, signature: Signature, boundaries: Boundaries = MappingProxyType({})) -> None:
         self._signature, self._boundaries = signature, boundaries
         self._elliptic = any(t.ellipsis for t in (*signature.operands, *signature.results))
         # By the number of axes and, under ..., which of them have extent 1.
@@ -104,8 +104,8 @@ class Pattern:
         One for each named operand: any of the pattern.
     given : sequence of (tuple of int or None)
         One for each result: the shape of the array that the caller passes to be written.
-    boundaries : mapping of str to Boundary
-        What lies outside each operand with a halo.
+    boundaries : Boundaries
+        What lies outside the operands with a halo.
 
     Raises
     ------
@@ -118,7 +118,7 @@ class Pattern:
         signature: Signature,
         shapes: Sequence[Shape],
         given: Sequence[Shape | None],
-        boundaries: Mapping[str, Boundary],
+        boundaries: Boundaries,
     ) -> None:
         self.signature = signature
         named = self.named = [t for t in signature.operands if t.name]
@@ -142,8 +142,7 @@ class Pattern:
                 str(t.name),
                 _axes(t, shape, order, free, fixed),
                 shape,
-                reaches=_reaches(t, len(shape)),
-                boundary=boundaries.get(str(t.name)),
+                reaches=_reaches(t, len(shape), boundaries),
             )
             for t, shape in zip(named, shapes, strict=True)
         )
@@ -157,7 +156,7 @@ class Pattern:
             axes = _axes(term, shape, order, free, fixed)
             joined = term.axes[:1] != () and term.axes[0].kind == "unknown"
             reaches = _reaches(term, len(shape))
-            results.append(Layout(str(term.name), axes, shape, term.op, term.accumulate, reaches, None, joined))
+            results.append(Layout(str(term.name), axes, shape, term.op, term.accumulate, reaches, joined))
         self.results = tuple(results)
         self.indices = tuple(order)
         self.spaces = _spaces(order)
@@ -296,15 +295,15 @@ def _axes_in_words(count: int) -> str:
 
 
 def _places(
-    terms: Sequence[Term], shapes: Sequence[Shape], boundaries: Mapping[str, Boundary]
+    terms: Sequence[Term], shapes: Sequence[Shape], boundaries: Boundaries
 ) -> tuple[list[_Place], list[_Place]]:
     """The axes of operands with a name, and those whose extent the notation says."""
     places: list[_Place] = []
     exact: list[_Place] = []
     for p, (term, shape) in enumerate(zip(terms, shapes, strict=True)):
-        named = term.named
-        valid = boundaries.get(str(term.name)) == "valid"
-        for a, axis in enumerate(named, len(shape) - len(named)):
+        lead = len(shape) - len(term.named)
+        for a, (axis, mode) in enumerate(zip(term.named, _modes(term, boundaries), strict=True), lead):
+            valid = mode == "valid"
             plain = axis.kind != "split" or (axis.scale == 1 and not (valid and (axis.below or axis.above)))
             place = _Place(axis.name, p, a, term, axis, valid, plain)
             if axis.kind == "split" or axis.name:
@@ -339,8 +338,16 @@ def _extent(source: str | Axis, known: Mapping[str, int], scalars: Mapping[str, 
     return source.extent.value({**scalars, **known}) if source.extent else None
 
 
-def _reaches(term: Term, rank: int) -> tuple[Reach, ...]:
-    found = [Reach(a.below, a.above, a.scale) for a in term.named]
+def _modes(term: Term, boundaries: Boundaries) -> tuple[Boundary | None, ...]:
+    """What lies outside along each axis after the ellipsis."""
+    return boundaries.get(str(term.name)) or (None,) * len(term.named)
+
+
+def _reaches(term: Term, rank: int, boundaries: Boundaries = MappingProxyType({})) -> tuple[Reach, ...]:
+    found = [
+        Reach(a.below, a.above, a.scale, mode if a.below or a.above else None)
+        for a, mode in zip(term.named, _modes(term, boundaries), strict=True)
+    ]
     if all(r == PLAIN for r in found):
         return ()
     return (PLAIN,) * (rank - len(found)) + tuple(found)
@@ -425,7 +432,7 @@ def _spaces(order: Mapping[str, int]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(s) for s in spaces.values())
 
 
-def _images(signature: Signature, names: Sequence[str], boundaries: Mapping[str, Boundary]) -> tuple[Image, ...]:
+def _images(signature: Signature, names: Sequence[str], boundaries: Boundaries) -> tuple[Image, ...]:
     waiting = []
     for constraint in signature.constraints:
         if constraint.kind == "image":

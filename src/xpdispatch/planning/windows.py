@@ -21,22 +21,31 @@ Bounds = tuple[tuple[int, int], ...]
 
 
 class Reach(NamedTuple):
-    """What of an axis goes with each element of its index: a block of `scale` elements, and a halo around it."""
+    """What of an axis goes with each element of its index: a block of `scale` elements, and a halo around it.
+
+    `boundary` is what lies outside of an axis with a halo, None for others.
+    """
 
     below: int = 0
     above: int = 0
     scale: int = 1
+    boundary: Boundary | None = None
 
 
 PLAIN = Reach()
 
 
 class Outside(NamedTuple):
-    """An axis along which a window goes beyond the array: from `low` to before `high`, where `low` may be negative."""
+    """An axis along which a window goes beyond the array: from `low` to before `high`, where `low` may be negative.
+
+    The array's own elements are those from 0 to before `extent`; `boundary` says what stands in for others.
+    """
 
     axis: int
     low: int
     high: int
+    extent: int
+    boundary: Boundary | None
 
 
 _ALL = slice(None)
@@ -59,8 +68,6 @@ class Layout(NamedTuple):
         The content before the call takes part.
     reaches : tuple of Reach
         For each axis; empty where every reach is the plain one, so that it costs nothing.
-    boundary : Boundary or None
-        What lies outside an operand with a halo.
     concatenated : bool
         The first axis is ``?``: tiles are concatenated along it, in the order of the one index.
     """
@@ -71,13 +78,28 @@ class Layout(NamedTuple):
     op: Operator | None = None
     accumulate: bool = False
     reaches: tuple[Reach, ...] = ()
-    boundary: Boundary | None = None
     concatenated: bool = False
+
+    @property
+    def haloed(self) -> bool:
+        """Whether it is an operand with a halo along some axis."""
+        return any(r.boundary is not None for r in self.reaches)
 
     @property
     def is_padded(self) -> bool:
         """Whether something stands in for what is outside of an operand with a halo."""
-        return bool(self.reaches) and self.boundary not in (None, "clip", "valid")
+        return any(map(_pads, self.reaches))
+
+    @property
+    def boundaries(self) -> tuple[Boundary, ...]:
+        """What lies outside along the axes with a halo, in their order."""
+        return tuple(r.boundary for r in self.reaches if r.boundary is not None)
+
+    @property
+    def outline(self) -> Layout:
+        """The same for all arrays of which tiles need the same elements: whatever number lies outside."""
+        reaches = (r if isinstance(r.boundary, str) else r._replace(boundary=None) for r in self.reaches)
+        return self._replace(name="", reaches=tuple(reaches))
 
     def tile_shape(self, sizes: Sequence[int]) -> tuple[Any, ...]:
         """The shape of this array's part of a tile with these sizes of the indices; None as in `shape`.
@@ -95,8 +117,8 @@ class Layout(NamedTuple):
         """The extent of an axis for so many elements of its index."""
         if not self.reaches:
             return count
-        below, above, scale = self.reaches[axis]
-        return scale * count + (below + above if self.boundary == "valid" else 0)
+        below, above, scale, boundary = self.reaches[axis]
+        return scale * count + (below + above if boundary == "valid" else 0)
 
     def window(self, axis: int, start: int, stop: int) -> tuple[int, int]:
         """The elements of an axis that go with these of its index; outside the array where a halo is.
@@ -105,15 +127,15 @@ class Layout(NamedTuple):
         """
         if not self.reaches:
             return start, stop
-        below, above, scale = self.reaches[axis]
-        if self.boundary == "valid":
+        below, above, scale, boundary = self.reaches[axis]
+        if boundary == "valid":
             return start * scale, stop * scale + below + above
         return start * scale - below, stop * scale + above
 
     def held(self, axis: int, start: int, stop: int) -> tuple[int, int]:
         """The same, without what nothing stands in for: what a body gets."""
         low, high = self.window(axis, start, stop)
-        if self.reaches and self.boundary in (None, "clip"):
+        if self.reaches and self.reaches[axis].boundary in (None, "clip"):
             return max(0, low), min(high, int(self.shape[axis] or 0))
         return low, high
 
@@ -131,23 +153,23 @@ class Layout(NamedTuple):
 
     def inside(self, axis: int) -> tuple[int, int]:
         """The elements of an axis' index whose windows lie in the array: the first, and the one after the last."""
-        below, above, scale = self.reaches[axis]
+        below, above, scale, _ = self.reaches[axis]
         return -(-below // scale), (int(self.shape[axis] or 0) - above) // scale
 
     def halo(self, axis: int, start: int, stop: int) -> tuple[int, int]:
         """Elements of the halo below and above that a body gets on a tile."""
         if not self.reaches:
             return 0, 0
-        below, above, scale = self.reaches[axis]
-        if self.boundary == "valid":
+        below, above, scale, boundary = self.reaches[axis]
+        if boundary == "valid":
             return below, above
         low, high = self.held(axis, start, stop)
         return start * scale - low, high - stop * scale
 
     def origin(self, axis: int, domain: Bounds) -> int:
-        """The first element along an axis of the array that holds a domain; arrays with a boundary are held in full."""
+        """The first element along an axis of the array that holds a domain; arrays with a halo are held in full."""
         a = self.axes[axis]
-        if a == WHOLE or self.boundary is not None:
+        if a == WHOLE or self.haloed:
             return 0
         return domain[a][0] * (self.reaches[axis].scale if self.reaches else 1)
 
@@ -166,13 +188,18 @@ class Layout(NamedTuple):
                 slices.append(_ALL)
                 continue
             low, high = self.held(axis, *region[a])
-            if self.reaches and (low < 0 or high > int(self.shape[axis] or 0)):
-                outside.append(Outside(axis, low, high))
+            extent = int(self.shape[axis] or 0)
+            if self.reaches and (low < 0 or high > extent):
+                outside.append(Outside(axis, low, high, extent, self.reaches[axis].boundary))
                 slices.append(_ALL)
             else:
                 first = self.origin(axis, domain) if origin is None else origin[axis]
                 slices.append(slice(low - first, high - first))
         return tuple(slices), outside
+
+
+def _pads(reach: Reach) -> bool:
+    return reach.boundary not in (None, "clip", "valid")
 
 
 def borders(domain: Bounds, operands: Sequence[Layout]) -> tuple[Bounds, list[Bounds]]:
@@ -183,7 +210,7 @@ def borders(domain: Bounds, operands: Sequence[Layout]) -> tuple[Bounds, list[Bo
     inside = list(domain)
     for layout in operands:
         for axis, a in enumerate(layout.axes):
-            if a != WHOLE and layout.is_padded:
+            if a != WHOLE and layout.reaches and _pads(layout.reaches[axis]):
                 (start, stop), (low, high) = inside[a], layout.inside(axis)
                 inside[a] = max(start, low), min(stop, high)
     strips: list[Bounds] = []

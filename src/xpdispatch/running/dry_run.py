@@ -171,8 +171,9 @@ def _one_element(plan: Plan) -> tuple[Plan, Bounds]:
     halos = [(0, 0)] * len(plan.indices)
     for layout in plan.operands:
         for a, reach in zip(layout.axes, layout.reaches, strict=False):
-            if a != WHOLE and layout.boundary != "valid":
-                halos[a] = max(halos[a][0], reach.below), max(halos[a][1], reach.above)
+            if a != WHOLE and reach.boundary != "valid":
+                below, above = (-(-n // reach.scale) for n in (reach.below, reach.above))
+                halos[a] = max(halos[a][0], below), max(halos[a][1], above)
     extents = tuple(below + count + above for (below, above), count in zip(halos, plan.fewest, strict=True))
     region = tuple((below, below + count) for (below, _), count in zip(halos, plan.fewest, strict=True))
     return plan.with_extents(extents), region

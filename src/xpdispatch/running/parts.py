@@ -43,12 +43,12 @@ def _elements_of_strip(low: int, high: int, extent: int, boundary: Boundary, ori
     return source_elements(low, high, extent, boundary) - origin
 
 
-def padded(xp: Any, array: Any, beyond: Outside, extent: int, boundary: Any, origin: int = 0) -> Any:
+def padded(xp: Any, array: Any, beyond: Outside, origin: int = 0) -> Any:
     """The elements of a window along one axis, some of which lie outside of its extent; a copy.
 
     `array` holds the elements from `origin` on: all that stand in for those outside.
     """
-    axis, low, high = beyond
+    axis, low, high, extent, boundary = beyond
     device = {} if isinstance(array, np.ndarray) else device_of([array])
 
     def made_up(first: int, last: int) -> Any:
@@ -83,9 +83,11 @@ class Window:
         slices, outside = layout.cut(region, domain, origin)
         whole = all(s in (_ALL, slice(0, n)) for s, n in zip(slices, layout.shape, strict=True))
         self._slices = None if origin is None and whole else slices
-        self._boundary = layout.boundary
+        # Numbers last, where the order of the axes matters: the last of them is in the corners.
+        outside.sort(key=lambda b: not isinstance(b.boundary, str))
         firsts = [layout.origin(b.axis, domain) if origin is None else origin[b.axis] for b in outside]
-        self._outside = [(b, int(layout.shape[b.axis] or 0), first) for b, first in zip(outside, firsts, strict=True)]
+        self._outside = list(zip(outside, firsts, strict=True))
+        self._alike = len({b.boundary for b in outside}) == 1
         self._shape = layout.held_shape(region)
         self._steps: list[Callable[[Any, Any], None]] = []
         if outside:
@@ -104,9 +106,11 @@ class Window:
                 step(window, array)
             window.setflags(False)  # type: ignore[call-arg]  # noqa: FBT003  to write; by name it takes twice as long
             return window
-        by_size = sorted(self._outside, key=lambda o: (o[0].high - o[0].low) / array.shape[o[0].axis])
-        for beyond, extent, first in by_size:  # what makes it smaller first
-            array = padded(site.xp, array, beyond, extent, self._boundary, first)
+        outside = self._outside
+        if self._alike:  # what makes it smaller first
+            outside = sorted(outside, key=lambda o: (o[0].high - o[0].low) / array.shape[o[0].axis])
+        for beyond, first in outside:
+            array = padded(site.xp, array, beyond, first)
         return array
 
     def _compile(self) -> None:
@@ -117,28 +121,29 @@ class Window:
         """
         here = [_ALL] * len(self._shape)
         there = list(here)
-        for (axis, low, high), extent, first in self._outside:
+        for (axis, low, high, extent, _), first in self._outside:
             start, stop = max(low, 0), max(low, 0, min(high, extent))
             here[axis], there[axis] = slice(start - low, stop - low), slice(start - first, stop - first)
         self._steps.append(partial(_copy, tuple(here), tuple(there)))
-        for n, ((axis, low, high), extent, _) in enumerate(self._outside):
-            filled = {b.axis for b, _, _ in self._outside[:n]}
+        for n, (beyond, _) in enumerate(self._outside):
+            axis, low, high, extent, _ = beyond
+            filled = {b.axis for b, _ in self._outside[:n]}
             into = [_ALL if a in filled else part for a, part in enumerate(here)]
             for first, last in ((low, min(high, 0)), (max(low, extent), high)):
                 if first < last:
                     into[axis] = slice(first - low, last - low)
-                    self._steps.append(self._fill(axis, (first, last), tuple(into), filled))
+                    self._steps.append(self._fill(beyond, (first, last), tuple(into), filled))
 
     def _fill(
-        self, axis: int, strip: tuple[int, int], into: tuple[slice, ...], filled: Collection[int]
+        self, beyond: Outside, strip: tuple[int, int], into: tuple[slice, ...], filled: Collection[int]
     ) -> Callable[[Any, Any], None]:
         """What fills a strip that lies outside along an axis."""
-        if not isinstance(self._boundary, str):
-            return partial(_set, into, self._boundary)
+        if not isinstance(beyond.boundary, str):
+            return partial(_set, into, beyond.boundary)
         elements: list[Any] = list(into)
-        for (a, low, high), extent, first in self._outside:
-            boundary = cast(Boundary, self._boundary)
-            if a == axis:
+        for (a, low, high, extent, mode), first in self._outside:
+            boundary = cast(Boundary, mode)
+            if a == beyond.axis:
                 sources = source_elements(*strip, extent, boundary)
                 near = _as_slice(sources - low)
                 if near is not None and sources.min() >= max(low, 0) and sources.max() < min(high, extent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import SearchStrategy
 
+    from xpdispatch.language.boundaries import Boundary
     from xpdispatch.planning.plan import Plan
 
 
@@ -98,14 +100,13 @@ def _draw(
     values = {n: draw(v) if isinstance(v, st.SearchStrategy) else v for n, v in scalars.items()}
     known = {n: v for n, v in values.items() if type(v) is int}
 
-    def extent(axis: Axis, term: Term) -> int:
+    def extent(axis: Axis, mode: Boundary | None) -> int:
         if axis.extent:
             return axis.extent.value(known)
         drawn = known.setdefault(axis.name, draw(size)) if axis.name else draw(size)
         if axis.kind != "split":
             return drawn
-        valid = kernel.definition.boundaries.get(str(term.name)) == "valid"
-        return drawn * axis.scale + (axis.below + axis.above if valid else 0)
+        return drawn * axis.scale + (axis.below + axis.above if mode == "valid" else 0)
 
     for name in kernel.signature.free_names:
         known.setdefault(name, draw(size))
@@ -121,7 +122,8 @@ def _draw(
         leads = {t.name: s for t, s in zip(open_ended, shapes.input_shapes, strict=True)}
     result = dict(values)
     for term in named:
-        shape = (*leads.get(term.name, ()), *(extent(a, term) for a in term.named))
+        modes = kernel.definition.boundaries.get(str(term.name), repeat(None))
+        shape = (*leads.get(term.name, ()), *map(extent, term.named, modes))
         kind = np.dtype(dtype[term.name] if isinstance(dtype, dict) else dtype)
         if elements is not None:
             result[str(term.name)] = draw(hnp.arrays(kind, shape, elements=elements))

@@ -38,6 +38,10 @@ TOKENS = [
         "i-1..i+1",
         "i..i+2",
         "2*i",
+        "2*i-1..2*i+2",
+        "i..i+w-1",
+        "b*i",
+        "i,i",
         ":n",
         ":3",
         ":n//2+1",
@@ -73,7 +77,10 @@ def _plan(signature: Signature, value: int) -> None:
     shapes = []
     for term in signature.operands:
         if term.name:
-            fixed = [a.extent.value({}) if a.extent and not a.extent.names else 3 * a.scale for a in term.named]
+            fixed = [
+                a.extent.value({}) if a.extent and not a.extent.names else 3 * (a.scale if type(a.scale) is int else 1)
+                for a in term.named
+            ]
             shapes.append(tuple(min(n, 1000) for n in fixed))
     try:
         made = Patterns(signature).plan(

@@ -295,8 +295,8 @@ def test_the_advice_for_an_array_in_a_scalars_place_can_be_followed() -> None:
 
 
 def test_other_advice() -> None:
-    with pytest.raises(NotationError, match=r"the size of a block is a number, and stands first: 2\*b"):
-        Signature.parse("x[w*b] -> y[b]")
+    with pytest.raises(NotationError, match=r"an index stands last in a product: 2\*i, b\*i or \(n\+1\)\*i"):
+        Signature.parse("x[b*w] -> y[b]")
     with pytest.raises(NotationError, match=r"write sum m\[\] .* or w\[:i\] to keep the axis whole"):
         Signature.parse("v[:i], w[i] -> m[]")
     with pytest.raises(xd.ArgumentError, match="tile got index 'i', and none is split\n.*an array and its axis"):

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import find
 
 import xpdispatch as xd
 from conftest import Engine, forced_cuts, run_tiles
-from xpdispatch import ArgumentError, Kernel, PartitionError, Signature, kernel
+from xpdispatch import ArgumentError, Kernel, NotationError, PartitionError, ShapeError, Signature, kernel
 from xpdispatch.running import cutting
-from xpdispatch.testing import check_partitioning, forced_tiles
+from xpdispatch.testing import arguments, check_partitioning, forced_tiles, suggest
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 
@@ -63,6 +64,10 @@ class Reached(NamedTuple):
         low = f"{self.low}" if self.low else ""
         return f"{scaled}{low}..{scaled}" + (f"+{self.high}" if self.high else "")
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return -self.low, self.high, self.scale
+
 
 def padded(x: np.ndarray, reached: list[Reached], modes: list[Any]) -> np.ndarray:
     """What NumPy's own pad makes of an operand, one axis after the other."""
@@ -79,74 +84,81 @@ def combine(xp: Any, window: Any, reached: list[Reached]) -> Any:
     shifts = product(*({0, (r.high - r.low) // 2, r.high - r.low} for r in reached))
     for shift in sorted(shifts):
         part = tuple(
-            slice(k, k + n - sum(r.halo), r.scale) for k, n, r in zip(shift, window.shape, reached, strict=True)
+            slice(k, k + n - sum(r.halo) - r.scale + 1, r.scale)
+            for k, n, r in zip(shift, window.shape, reached, strict=True)
         )
         total = 0.7 * total + window[part]
     return total
 
 
-def drawn(rng: np.random.Generator, scales: list[int]) -> tuple[Kernel, np.ndarray, np.ndarray]:
-    """A kernel with windows, an operand, and what NumPy gives."""
+def drawn(rng: np.random.Generator, scales: list[int], named: bool) -> tuple[Kernel, list[Any], np.ndarray]:
+    """A kernel with windows, its arguments, and what NumPy gives; sizes are scalars if they are `named`."""
     names = "ijk"[: rng.integers(1, 4)]
-    reached, modes, shape = [], [], []
+    reached: list[Reached] = []
+    modes, shape = [], []
     for _ in names:
         scale = int(rng.choice(scales))
         reach = Reached(-int(rng.integers(0, 5)), scale - 1 + int(rng.integers(0, 5)), scale)
-        mode = [*PADS, "valid", 3.0, -1.5][rng.integers(7)] if reach.halo != (0, 0) else None
+        reach = reached[0] if named and reached else reach
+        mode = [*PADS, "valid", 3.0, -1.5][rng.integers(7)] if named or reach.halo != (0, 0) else None
         n = int(rng.integers(1, 12))
         reached.append(reach)
         modes.append(mode)
-        shape.append(n * scale + (sum(reach.halo) if mode == "valid" else 0))
+        shape.append(n * reach.scale + (sum(reach.halo) if mode == "valid" else 0))
     x = rng.random(shape) - 0.5
     x = x if rng.random() < 0.7 else np.asfortranarray(x)
-    axes = ", ".join(r.written(n) for r, n in zip(reached, names, strict=True))
+    written = [f"b*{n}-p..b*{n}+q" if named else r.written(n) for r, n in zip(reached, names, strict=True)]
     given = tuple(m for m in modes if m is not None)
 
-    def body(xp: Any, u: Any) -> Any:
+    def body(xp: Any, u: Any, p: int = 0, q: int = 0, b: int = 0) -> Any:
+        assert not named or (p, q, b) == reached[0].sizes
         return combine(xp, u, reached)
 
     made = kernel(
-        f"u[{axes}] -> v[{', '.join(names)}]",
+        f"u[{', '.join(written)}] -> v[{', '.join(names)}]",
         boundary={"u": given} if given else None,
         fuse=bool(rng.random() < 0.5),
         dtype="u",
     )
-    return made(body), x, combine(np, padded(x, reached, modes), reached)
+    args = [*reached[0].sizes] if named else []
+    return made(body), [x, *args], combine(np, padded(x, reached, modes), reached)
 
 
 @pytest.mark.parametrize("seed", range(25))
-@pytest.mark.parametrize("scales", [[1]], ids=str)
+@pytest.mark.parametrize(("scales", "named"), [([1], False), ([1, 2, 3], False), ([1, 2, 3], True)])
 def test_random_windows_are_what_one_padded_run_gives(
-    seed: int, scales: list[int], monkeypatch: pytest.MonkeyPatch
+    seed: int, scales: list[int], named: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cutting, "_STRIP", -(1 << 60))  # strips at any rate
     rng = np.random.default_rng(seed)
     for _ in range(4):
-        made, x, expected = drawn(rng, scales)
+        made, (x, *args), expected = drawn(rng, scales, named)
         assert str(Signature.parse(made.notation)) == made.notation
         for cuts in (nullcontext(), forced_cuts(1), forced_cuts(2)):
             with cuts:
-                assert made(x).tobytes() == expected.tobytes(), made.notation
+                assert made(x, *args).tobytes() == expected.tobytes(), made.notation
         for cuts in (nullcontext(), forced_cuts(1)):
             with cuts, forced_tiles(int(rng.integers(1, 4))):
-                got = made(cupynumeric.array(x))
+                got = made(cupynumeric.array(x), *args)
                 xd.synchronize()
                 assert np.asarray(got).tobytes() == expected.tobytes(), made.notation
-    check_partitioning(made, x)
+        with np.errstate(all="ignore"):
+            assert made(x, *args, out=np.full(expected.shape, np.nan)).tobytes() == expected.tobytes()
+    check_partitioning(made, x, *args)
 
 
 @pytest.mark.parametrize("engine", ["strict", "numpy-cut", "legate-tiles"], indirect=True)
 def test_axes_of_rows_that_legate_cuts(engine: Engine) -> None:
     """Wide enough for the halo to be cut there."""
-    reached, rng = [Reached(-2, 1), Reached(-1, 3)], np.random.default_rng(0)
+    reached, rng = [Reached(-2, 2, 2), Reached(-1, 3)], np.random.default_rng(0)
     x = rng.random((20, 70))
     for modes in product(["wrap", "reflect", 7.0, "symmetric"], ["edge", -2.0, "wrap"]):
-        made = kernel("u[i-2..i+1, j-1..j+3] -> v[i, j]", boundary=modes, dtype="u")(
+        made = kernel("u[2*i-2..2*i+2, j-1..j+3] -> v[i, j]", boundary=modes, dtype="u")(
             lambda xp, u: combine(xp, u, reached)
         )
         expected = combine(np, padded(x, reached, list(modes)), reached)
         assert engine.get(made(engine.put(x))).tobytes() == expected.tobytes(), modes
-        assert made(x[:1, :1]) == combine(np, padded(x[:1, :1], reached, list(modes)), reached)
+        assert made(x[:2, :1]) == combine(np, padded(x[:2, :1], reached, list(modes)), reached)
         assert made(x[:0]).shape == (0, 70)
 
 
@@ -228,3 +240,282 @@ def test_modes_that_do_not_fit_an_update_or_a_dtype() -> None:
     made = kernel("u[i-1..i, j-1..j] -> v[i, j]", boundary=("wrap", 0.5))(lambda xp, u: u[1:, 1:])
     with pytest.raises(TypeError, match=r"boundary=0\.5 is not a value of dtype int64"):
         made(np.ones((3, 3), int))
+
+
+# -- blocks with halos ---------------------------------------------------------------------------------------------
+
+
+def test_a_convolution_with_a_stride(engine: Engine) -> None:
+    @kernel("x[2*i..2*i+4], f[:5] -> y[i]", boundary="valid")
+    def convolve(xp, x, f):
+        count = (x.shape[0] - 3) // 2
+        return sum(x[k : k + 2 * count - 1 : 2] * f[k] for k in range(5))
+
+    rng = np.random.default_rng(4)
+    f = rng.integers(-9, 9, 5)
+    for count in (0, 1, 2, 17):
+        x = rng.integers(-9, 9, 2 * count + 3)
+        expected = [int(x[2 * i : 2 * i + 5] @ f) for i in range(count)]
+        assert engine.get(convolve(engine.put(x), engine.put(f))).tolist() == expected
+
+
+def test_overlapping_pooling(engine: Engine) -> None:
+    @kernel("x[2*i-1..2*i+1, 2*j-1..2*j+1] -> y[i, j]", boundary=-1000, dtype="x")
+    def pool(xp, x):
+        rows, columns = (n - 2 for n in x.shape)
+        parts = [x[k : k + rows : 2, m : m + columns : 2] for k in range(3) for m in range(3)]
+        largest = parts[0]
+        for part in parts[1:]:
+            largest = xp.where(part > largest, part, largest)
+        return largest
+
+    x = np.random.default_rng(5).integers(0, 99, (12, 18))
+    w = np.pad(x, 1, constant_values=-1000)
+    expected = [[w[2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max() for j in range(9)] for i in range(6)]
+    assert engine.get(pool(engine.put(x))).tolist() == np.asarray(expected).tolist()
+    assert engine.get(pool(engine.put(x[:2, :2]))).tolist() == [[x[:2, :2].max()]]
+    assert engine.get(pool(engine.put(x[:0]))).shape == (0, 9)
+
+
+def test_halos_of_blocks_that_are_wider_than_the_array() -> None:
+    reached = [Reached(-20, 25, 3)]
+    made = kernel("x[3*i-20..3*i+25] -> y[i]", boundary="reflect")(lambda xp, x: combine(xp, x, reached))
+    for blocks in (1, 2, 5):
+        x = np.random.default_rng(blocks).random(3 * blocks)
+        expected = combine(np, np.pad(x, (20, 23), mode="reflect"), reached)
+        assert made(x).tolist() == expected.tolist()
+        with forced_tiles(3):
+            assert np.asarray(made(cupynumeric.array(x))).tolist() == expected.tolist()
+
+
+def test_clipped_blocks() -> None:
+    @kernel("x[2*i-1..2*i+2] -> sum s[]", boundary="clip")
+    def own(xp, tile, x):
+        below, above = tile.halo("x", 0)
+        assert tile.stop(("x", 0)) - tile.start(("x", 0)) + below + above == x.shape[0]
+        return xp.sum(x[below : x.shape[0] - above])
+
+    check_partitioning(own, np.arange(10))
+    assert own(np.arange(10)) == 45
+
+
+def test_the_checker_under_blocks_with_halos() -> None:
+    def right(xp, x):
+        return (x[:-3:2] + 2 * x[1:-2:2] + 2 * x[2:-1:2] + x[3::2]) / 6
+
+    def cut_short(xp, x):
+        return right(xp, xp.concat([xp.zeros_like(x[:1]), x[1:]]))  # without what a neighbor has
+
+    x = np.random.default_rng(6).random(16)
+    line = "x[2*i-1..2*i+2] -> y[i]"
+    check_partitioning(kernel(line, boundary="edge")(right), x)
+    with pytest.raises(PartitionError, match="along i"):
+        check_partitioning(kernel(line, boundary="edge")(cut_short), x)
+
+
+def test_suggest_finds_a_stride() -> None:
+    found = suggest(lambda xp, x: x[:-2:2] + x[1:-1:2] - x[2::2], np.random.default_rng(7).random(21))
+    assert found == "x[2*i..2*i+2] -> y[i]"
+    assert found.boundary == "valid"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("x[2*i-1..2*i] -> y[i]", "'x' has the axis 2*i-1..2*i: a halo from -1 to +0 leaves out some of its block"),
+        ("x[2*i+1..2*i+2] -> y[i]", "a halo from +1 to +2 leaves out some of its block"),
+        ("x[0*i..0*i+2] -> y[i]", "a block of 0 elements, expected at least 1"),
+        ("x[2*i..3*i+2] -> y[i]", "the ends of a halo have two indices, '2*i' and '3*i'"),
+        ("x[2*i..i+2] -> y[i]", "the ends of a halo have two indices, '2*i' and 'i'"),
+        ("x[i] -> y[2*i..2*i+2]", "a result has a halo, and only operands have"),
+    ],
+)
+def test_blocks_with_halos_that_cannot_be(line: str, message: str) -> None:
+    with pytest.raises(NotationError) as caught:
+        Signature.parse(line)
+    assert message in str(caught.value)
+
+
+def test_extents_that_are_no_whole_blocks() -> None:
+    valid = kernel("x[2*i..2*i+2] -> y[i]", boundary="valid")(lambda xp, x: x[::2])
+    with pytest.raises(ShapeError, match=r"extent 4 on axis 2\*i\.\.2\*i\+2, expected a multiple of 2, and 1 more"):
+        valid(np.ones(4))
+    with pytest.raises(ShapeError, match="extent 0 on axis .*, expected at least 1"):
+        valid(np.ones(0))
+    edge = kernel("x[2*i..2*i+2] -> y[i]", boundary="edge")(lambda xp, x: x[::2])
+    with pytest.raises(ShapeError, match="extent 5 .* expected a multiple of 2\n"):
+        edge(np.ones(5))
+
+
+# -- sizes that a call gives ---------------------------------------------------------------------------------------
+
+
+@kernel("x[i..i+w-1] -> y[i]", boundary="valid")
+def moving_sum(xp, x, w):
+    return sum(x[k : x.shape[0] - w + 1 + k] for k in range(w))
+
+
+@kernel("x[i..i+k-1], f[:k] -> y[i]", boundary="valid")
+def filtered(xp, x, f):
+    k = f.shape[0]
+    return sum(x[n : x.shape[0] - k + 1 + n] * f[n] for n in range(k))
+
+
+@kernel("x[b*i] -> y[i]")
+def block_sums(xp, x, b):
+    return xp.sum(xp.reshape(x, (-1, b)), axis=1)
+
+
+@kernel("x[i] -> y[b*i]")
+def repeated(xp, x, b):
+    return xp.repeat(x, b)
+
+
+def test_a_window_whose_length_is_given(engine: Engine) -> None:
+    x = np.random.default_rng(8).integers(0, 99, 30)
+    for w in (1, 2, 7, 30, 3):
+        expected = np.lib.stride_tricks.sliding_window_view(x, w).sum(axis=1)
+        assert engine.get(moving_sum(engine.put(x), w)).tolist() == expected.tolist()
+    assert engine.get(moving_sum(engine.put(x), 31)).tolist() == []
+    assert engine.get(moving_sum(engine.put(x), w=np.int64(29))).tolist() == [int(x[:29].sum()), int(x[1:].sum())]
+
+
+def test_a_window_as_long_as_another_operand(engine: Engine) -> None:
+    rng = np.random.default_rng(9)
+    x = rng.integers(0, 99, 23)
+    for k in (1, 4, 23, 2):
+        f = rng.integers(0, 9, k)
+        expected = np.correlate(x, f, mode="valid")
+        assert engine.get(filtered(engine.put(x), engine.put(f))).tolist() == expected.tolist()
+
+
+def test_blocks_whose_size_is_given(engine: Engine) -> None:
+    x = np.random.default_rng(10).integers(0, 99, 24)
+    for b in (1, 2, 3, 24):
+        assert engine.get(block_sums(engine.put(x), b)).tolist() == x.reshape(-1, b).sum(axis=1).tolist()
+        assert engine.get(repeated(engine.put(x), b)).tolist() == np.repeat(x, b).tolist()
+    assert engine.get(block_sums(engine.put(x[:0]), 2)).tolist() == []
+
+
+def test_one_kernel_has_many_sizes_at_once() -> None:
+    """The same types and shapes, and windows that differ: nothing of one call is left in another."""
+    made = kernel("u[i-w..i+w] -> v[i]", boundary="wrap")(
+        lambda xp, u, w: sum(u[k : u.shape[0] - 2 * w + k] for k in range(2 * w + 1))
+    )
+    x = np.random.default_rng(11).integers(0, 9, 20)
+    for _ in range(2):
+        for w in (3, 0, 1, 25, 2):
+            p = np.pad(x, w, mode="wrap")
+            expected = [int(p[i : i + 2 * w + 1].sum()) for i in range(20)]
+            assert made(x, w).tolist() == expected
+            with forced_tiles(2):
+                assert np.asarray(made(cupynumeric.array(x), w)).tolist() == expected
+            with forced_cuts(2):
+                assert made(x, w).tolist() == expected
+
+
+def test_a_window_of_nothing_more_updates_in_place() -> None:
+    made = kernel("u[i..i+w] -> u[i]", boundary="edge")(lambda xp, u, w: u[w:] + 1)
+    for put in (np.array, cupynumeric.array):
+        for w in (0, 2):
+            u = put(np.arange(6))
+            made(u, w)
+            xd.synchronize()
+            assert np.asarray(u).tolist() == [min(n + w, 5) + 1 for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: moving_sum(x, 0), r"'x' has the axis i\.\.i\+w-1 with w = 0: a halo from \+0 to -1 leaves out the"),
+        (lambda x: moving_sum(x, 9), "argument 'x' has extent 6 on axis .* expected at least 8"),
+        (lambda x: moving_sum(x, 2**70), "with w = an integer of 71 bits: a halo that is larger than an array can be"),
+        (lambda x: filtered(x, x[:0]), "'x' has the axis i..i\\+k-1 with k = 0: a halo from"),
+        (lambda x: block_sums(x, 0), r"'x' has the axis b\*i with b = 0: a block of 0 elements, expected at least 1"),
+        (lambda x: block_sums(x, -2), "with b = -2: a block of -2 elements"),
+        (lambda x: block_sums(x, 4), r"argument 'x' has extent 6 on axis b\*i, expected a multiple of 4"),
+        (lambda x: repeated(x, 0), r"'y' has the axis b\*i with b = 0: a block of 0 elements"),
+    ],
+)
+def test_sizes_that_cannot_be(call: Any, message: str) -> None:
+    for x in (np.arange(6), cupynumeric.arange(6)):
+        with pytest.raises(ShapeError, match=message):
+            call(x)
+    with pytest.raises(TypeError, match="scalar 'w' = 1.5 is an extent of the notation, expected an integer"):
+        moving_sum(np.arange(6), 1.5)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("x[i..i+j], z[j] -> y[i, j]", "index 'j' is part of the arithmetic of i..i+j in 'x'"),
+        ("x[i*b] -> y[i]", "index 'i' is part of the arithmetic of i*b in 'x'"),
+        ("x[i..i+w-1] -> y[i]", "neither an operand's axis nor a scalar parameter"),
+        ("x[b*i-1..i] -> y[i]", "the ends of a halo have two indices, 'b*i' and 'i'"),
+        ("x[2//0*i] -> y[i]", "divides by zero"),
+        ("x[2//b] -> y[b]", "expected '*', got ']'"),
+    ],
+)
+def test_arithmetic_that_cannot_be(line: str, message: str) -> None:
+    with pytest.raises((NotationError, ArgumentError)) as caught:
+        kernel(line, boundary="edge" if "w" in line else None)(lambda xp, x, z=None: x)
+    assert message in str(caught.value)
+
+
+def test_arithmetic_needs_a_boundary_whatever_it_is() -> None:
+    with pytest.raises(ArgumentError, match="nothing says what lies outside 'x' under its halo"):
+        kernel("x[i..i+w-w] -> y[i]")(lambda xp, x, w: x)
+    made = kernel("x[i..i+w-w] -> y[i]", boundary="valid")(lambda xp, x, w: x)
+    assert made(np.arange(3), 5).tolist() == [0, 1, 2]
+    whole = kernel("x[b*i..b*i+b-1] -> y[b*i]", boundary=0)(lambda xp, x, b: 2 * x)
+    assert whole(np.arange(6), 3).tolist() == [0, 2, 4, 6, 8, 10]
+
+
+def test_a_number_outside_must_fit_at_every_call() -> None:
+    made = kernel("x[i..i+w] -> y[i]", boundary=0.5)(lambda xp, x, w: x[w:])
+    for w in (0, 1):
+        with pytest.raises(TypeError, match="is not a value of dtype int64"):
+            made(np.arange(3), w)
+
+
+def test_the_checker_mends_a_window_whose_length_is_given() -> None:
+    check_partitioning(moving_sum, np.arange(20.0), 4)
+    with pytest.raises(PartitionError, match="along i"):
+        check_partitioning(
+            kernel("x[i..i+w-1] -> y[i]", boundary="edge")(lambda xp, x, w: xp.cumulative_sum(x)[w - 1 :]),
+            np.arange(1.0, 13.0),
+            3,
+        )
+
+
+@pytest.mark.parametrize(
+    ("line", "mended"),
+    [("x[i..i+w-1]", "x[i..i+w]"), ("x[i..i+3]", "x[i..i+4]"), ("x[i-w+1..i+w-1]", "x[i-w+1..i+w]")],
+)
+def test_the_checker_proposes_a_window_that_is_right(line: str, mended: str) -> None:
+    def longer(xp, tile, x, w):
+        first = tile.halo("x", 0)[0]
+        p = xp.concat([x[first:], xp.zeros(w, dtype=x.dtype)])
+        return sum(p[k : k + tile.size("i")] for k in range(w + 1))
+
+    with pytest.raises(PartitionError) as caught:
+        check_partitioning(kernel(f"{line} -> y[i]", boundary="clip")(longer), np.arange(1.0, 30.0), 4)
+    assert f"read another halo, {mended}: {mended} -> y[i] (checked: then it is right)" in str(caught.value)
+
+
+def test_a_window_of_arithmetic_in_words() -> None:
+    assert "Each element of i goes with the elements i..i+w-1 of x." in moving_sum.__doc__
+    assert "Each element of i goes with a block of b elements of x." in block_sums.__doc__
+
+
+def test_strategies_draw_sizes() -> None:
+    for made in (moving_sum, filtered, block_sums, repeated):
+        drawn_values = find(arguments(made, most=5), lambda values: values["x"].size > 3)
+        made(**drawn_values)
+
+
+def test_what_explain_says_of_sizes() -> None:
+    told = moving_sum.explain(cupynumeric.ones(1000), 5)
+    assert told.arrays["x"].halo == ((0, 4),)
+    assert told.arrays["y"].shape == (996,)
+    assert block_sums.explain(np.ones(12), 3).arrays["y"].shape == (4,)

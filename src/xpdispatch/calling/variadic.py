@@ -146,6 +146,13 @@ def _check_defined(kept: Sequence[Term], signature: Signature, absent: Sequence[
     """
     known = {a.name for t in kept for a in t.axes} | {a.name for t in signature.results for a in t.axes if a.extent}
     free = set(signature.free_names)
+    lost_names = [name for name in signature.size_names if name not in known | free]
+    if lost_names:
+        raise ArgumentError(
+            f"{', '.join(map(repr, absent))} left out: nothing says what {lost_names[0]} is, "
+            "on which a window or a block depends",
+            hint="pass it, or make the size a scalar parameter",
+        )
     for term in signature.results:
         for axis in term.axes:
             lost = axis.kind == "ellipsis" and not any(t.ellipsis for t in kept)

@@ -7,11 +7,23 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from typing import NamedTuple, NoReturn, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, NoReturn, TypeAlias, cast
 
-from xpdispatch.errors import NotationError
-from xpdispatch.language.terms import ARITHMETIC, OPERATORS, Axis, Extent, Operator, Term, indices_of
+from xpdispatch.errors import NotationError, ShapeError
+from xpdispatch.language.terms import (
+    ARITHMETIC,
+    OPERATORS,
+    WINDOWS,
+    Axis,
+    Extent,
+    Operator,
+    Size,
+    Term,
+    indices_of,
+    names_of,
+    wrong_sizes,
+)
 
 _Terms: TypeAlias = tuple[Term, ...]
 
@@ -23,7 +35,12 @@ _CHARACTERS = {
     ".": "a halo is written with two dots, i-1..i+1, and any number of axes with three, ...",
 }
 _AXIS = "write i for an axis that may be cut, : for one that every tile has whole, and i-1..i+1 for a halo"
-_WIDTH = "the width of a halo is a number, i-2..i+2; where it varies, make a kernel for each width in a function"
+_FACTORS = ("*", "//", "%")
+_LAST = "an index stands last in a product: 2*i, b*i or (n+1)*i"
+_INDEX = ("an index", _LAST)
+_OFFSET = ("a number, a name or arithmetic on them", "write i-1..i+1, or i..i+w-1 with a scalar parameter w")
+_EXTENT = ("an extent: a name, an integer or arithmetic on them", "write n or n//2+1")
+"""What is expected where arithmetic stands, and the remedy."""
 _LONGEST = 10_000
 """Characters of a line; reading it takes time that grows with the square of its arrays."""
 _DEEPEST = 50
@@ -50,6 +67,7 @@ def read(text: str) -> tuple[_Terms, _Terms]:
             )
         operands, results = _Parser(line).line()
         _check_names(operands, results)
+        _check_sizes(operands, results)
         _check_extents(operands, results)
         _check_reductions(operands, results)
     except NotationError as error:
@@ -123,9 +141,7 @@ class _Parser:
     def name(self, what: str, hint: str = "write a name, such as i") -> str:
         return self.take().text if self.token.kind == "name" else self.fail(what, hint)
 
-    def integer(self, hint: str = "write a number") -> int:
-        if self.token.kind != "int":
-            self.fail("an integer", hint)
+    def integer(self) -> int:
         if len(self.token.text) > 18:
             self.fail("an integer below 10**18", hint="write a smaller number")
         return int(self.take().text)
@@ -194,21 +210,8 @@ class _Parser:
             return Axis("unknown", column=column)
         if self.accept(":"):
             return self.whole(column, result=result)
-        if self.token.kind == "int":
-            scale = self.integer()
-            self.expect(
-                "*",
-                hint="the notation has no slices: write ':' for a whole axis, and pass a slice of the array"
-                if self.token.text == ":"
-                else f"write ':{scale}' for an axis that must have extent {scale}",
-            )
-            if scale < 1:
-                raise NotationError(
-                    "a block of 0 elements, expected at least 1", column=column, hint="write 2*i for blocks of two"
-                )
-            return Axis("split", self.name("an index"), scale=scale, column=column)
-        index = self.name("an axis", _AXIS)
-        if self.accept("="):
+        scale, index = self.product()
+        if scale == 1 and self.accept("="):
             if not (result or space):
                 raise NotationError(
                     f"an operand's array already gives the extent of {index!r}, and '=' gives it again",
@@ -217,10 +220,25 @@ class _Parser:
                 )
             return Axis("split", index, extent=self.extent(), column=column)
         if self.token.text in ("+", "-", ".."):
-            return self.halo(index, column, result=result)
-        if self.token.text == "*":
-            self.fail("',' or ']'", hint=_block(index, self.tokens[self.next + 1].text))
-        return Axis("split", index, column=column)
+            return self.window(scale, index, column, result=result)
+        return Axis("split", index, scale=scale, column=column)
+
+    def product(self) -> tuple[Size, str]:
+        """The factor of an index, and the index, which stands last."""
+        if self.token.kind not in ("name", "int") and self.token.text != "(":
+            self.fail("an axis", _AXIS)
+        first, end, symbol = self.next, self.next, ""
+        code: list[str | int] = []
+        while symbol not in ("", "*") or self.token.kind != "name" or self.tokens[self.next + 1].text in _FACTORS:
+            code += [*self.atom(1, _INDEX), *filter(None, [symbol])]
+            end, symbol = self.next, self.token.text
+            if symbol not in _FACTORS:
+                if self.tokens[first].kind == "name":
+                    self.next = first + 1
+                    self.fail("',' or ']'", _LAST)
+                self.fail("'*'", _slice(self.token.text, code))
+            self.take()
+        return self.size(first, end, code or [1]), self.take().text
 
     def whole(self, column: int, *, result: bool) -> Axis:
         if self.token.text in (",", "]"):
@@ -238,65 +256,78 @@ class _Parser:
             return Axis("whole", extent.text, column=column)
         return Axis("whole", extent=extent, column=column)
 
-    def halo(self, index: str, column: int, *, result: bool) -> Axis:
+    def window(self, scale: Size, index: str, column: int, *, result: bool) -> Axis:
+        shown, first = _scaled(scale, index), self.next
         low = self.offset()
+        below = self.size(first, self.next, [*low, "-neg"])
         self.expect(
             "..",
-            hint=f"a halo is written with two dots: {index}-1..{index}+1"
+            hint=f"a halo is written with two dots: {shown}-1..{shown}+1"
             if self.token.text in (":", "...")
             else "an index has no arithmetic: pass a slice of the array, such as x[1:]; "
-            f"a halo is a range, both ends included: {index}-1..{index}+1",
+            f"a halo is a range, both ends included: {shown}-1..{shown}+1",
         )
-        again = self.token
-        if self.name("an index") != index:
+        again, other = self.token, _scaled(*self.product())
+        if other != shown:
             raise NotationError(
-                f"the ends of a halo have two indices, {index!r} and {again.text!r}, expected the same",
+                f"the ends of a halo have two indices, {shown!r} and {other!r}, expected the same",
                 column=again.column,
-                hint=f"write {index}-1..{index}+1",
+                hint=f"write {shown}-1..{shown}+1",
             )
-        high = self.offset()
-        if low > 0 or high < 0:
-            raise NotationError(
-                f"a halo from {low:+} to {high:+} leaves out the index itself",
-                column=column,
-                hint=f"write {index}-1..{index}+1, {index}..{index}+2 or {index}-2..{index}",
-            )
+        first = self.next
+        high, block = self.offset(), scale.code if isinstance(scale, Extent) else (scale,)
+        above = self.size(first, self.next, [*high, *block, "-", 1, "+"])
         if result:
-            raise NotationError("a result has a halo, and only operands have", column=column, hint=f"write {index}")
-        return Axis("split", index, below=-low, above=high, written=low == high == 0, column=column)
+            raise NotationError("a result has a halo, and only operands have", column=column, hint=f"write {shown}")
+        return Axis("split", index, below, above, scale, written=below == above == 0, column=column)
 
-    def offset(self) -> int:
-        if self.accept("+"):
-            return self.integer(_WIDTH)
-        return -self.integer(_WIDTH) if self.accept("-") else 0
+    def offset(self) -> list[str | int]:
+        """The code of what is added to an index."""
+        code: list[str | int] = [0]
+        while self.token.text in ("+", "-"):
+            symbol = self.take().text
+            code += [*self.sum(ARITHMETIC[symbol][0], 1, _OFFSET), symbol]
+        return code
+
+    def size(self, first: int, end: int, code: Sequence[str | int]) -> Size:
+        """What stands between two tokens: arithmetic, or its value where no name is in it."""
+        found = Extent("".join(t.text for t in self.tokens[first:end]), tuple(code))
+        if found.names:
+            return found
+        try:
+            return found.computed({})
+        except ShapeError as error:
+            raise NotationError(error.problem, column=self.tokens[first].column, hint="write a number") from error
 
     def extent(self) -> Extent:
         start = self.next
         code = tuple(self.sum(0, depth=0))
         return Extent("".join(t.text for t in self.tokens[start : self.next]), code)
 
-    def sum(self, strength: int, depth: int) -> Iterator[str | int]:
+    def sum(self, strength: int, depth: int, what: tuple[str, str] = _EXTENT) -> Iterator[str | int]:
         # Precedence climbing; yields postfix code as it goes.
-        yield from self.atom(depth)
+        yield from self.atom(depth, what)
         while self.token.text in ARITHMETIC and ARITHMETIC[self.token.text][0] > strength:
             symbol = self.take().text
-            yield from self.sum(ARITHMETIC[symbol][0], depth + 1)
+            yield from self.sum(ARITHMETIC[symbol][0], depth + 1, what)
             yield symbol
 
-    def atom(self, depth: int) -> Iterator[str | int]:
+    def atom(self, depth: int, what: tuple[str, str]) -> Iterator[str | int]:
         if depth > _DEEPEST:
             self.fail("a simpler extent", hint="compute it before the call, and pass it as a scalar")
         if self.accept("-"):
-            yield from self.atom(depth + 1)
+            yield from self.atom(depth + 1, what)
             yield "-neg"
         elif self.accept("("):
-            yield from self.sum(0, depth + 1)
+            yield from self.sum(0, depth + 1, what)
             self.expect(")", hint="close what '(' opens")
         elif self.token.kind == "int":
             yield self.integer()
         else:
-            hint = "write ':', and pass a slice of the array, x[::2]" if self.token.text == ":" else "write n or n//2+1"
-            yield self.name("an extent: a name, an integer or arithmetic on them", hint)
+            expected, hint = what
+            if self.token.text == ":":
+                hint = "write ':', and pass a slice of the array, x[::2]"
+            yield self.name(expected, hint)
 
 
 def _bracket_hint(name: str, got: str) -> str:
@@ -347,6 +378,23 @@ def _check_names(operands: _Terms, results: _Terms) -> None:
                 column=term.column,
                 hint=f"write {before[term.name]} on both sides, or give the result a name of its own",
             )
+
+
+def _check_sizes(operands: _Terms, results: _Terms) -> None:
+    """No index is part of a block or a window, and numbers make one."""
+    indices = indices_of((*operands, *results))
+    for term in (*operands, *results):
+        for axis in term.axes:
+            odd = next((name for name in names_of(*axis.sizes) if name in indices), None)
+            if odd is not None:
+                raise NotationError(
+                    f"index {odd!r} is part of the arithmetic of {axis} in {term.name!r}",
+                    column=axis.column,
+                    hint=f"{_LAST}; arithmetic is on numbers, scalar parameters and named whole axes",
+                )
+            why = "" if names_of(*axis.sizes) else wrong_sizes(*cast(tuple[int, int, int], axis.sizes))
+            if why:
+                raise NotationError(f"{term.name!r} has the axis {axis}: {why}", column=axis.column, hint=WINDOWS)
 
 
 def _check_extents(operands: _Terms, results: _Terms) -> None:
@@ -422,11 +470,17 @@ def _check_reductions(operands: _Terms, results: _Terms) -> None:
             )
 
 
-def _block(index: str, factor: str) -> str:
-    """How a block is written, where its factor stands last, or is a name."""
-    if factor.isdigit():
-        return f"write blocks with the number first: {factor}*{index}"
-    return f"the size of a block is a number, and stands first: 2*{factor or index}"
+def _scaled(scale: Size, index: str) -> str:
+    return index if scale == 1 else f"{scale}*{index}"
+
+
+def _slice(got: str, code: Sequence[str | int]) -> str:
+    """The remedy where no index follows a factor."""
+    if len(code) > 1 or isinstance(code[0], str):
+        return _LAST
+    if got == ":":
+        return "the notation has no slices: write ':' for a whole axis, and pass a slice of the array"
+    return f"write ':{code[0]}' for an axis that must have extent {code[0]}"
 
 
 def _ways_out(operands: _Terms, term: Term, missing: list[str]) -> str:

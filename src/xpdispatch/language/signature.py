@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from xpdispatch.errors import ArgumentError
 from xpdispatch.language.constraints import BESIDE, Constraint, checked_constraints
 from xpdispatch.language.notation import read
-from xpdispatch.language.terms import Operator, Term, indices_of
+from xpdispatch.language.terms import Operator, Term, indices_of, names_of
 
 Access: TypeAlias = Literal["in", "out", "inout", "reduce"]
 
@@ -158,11 +158,15 @@ class Signature:
         wanted: dict[str, None] = {}
         for term in (*self.operands, *self.results):
             for axis in term.axes:
-                if axis.extent:
-                    wanted.update(dict.fromkeys(axis.extent.names))
-                elif axis.kind == "whole" and axis.name:
+                wanted.update(dict.fromkeys(names_of(axis.extent, *axis.sizes)))
+                if not axis.extent and axis.kind == "whole" and axis.name:
                     wanted[axis.name] = None
         return tuple(name for name in wanted if name not in known)
+
+    @property
+    def size_names(self) -> tuple[str, ...]:
+        """Names in the arithmetic of windows and blocks."""
+        return names_of(*(size for t in (*self.operands, *self.results) for a in t.axes for size in a.sizes))
 
     @property
     def kept_whole(self) -> Mapping[str, tuple[int, ...] | None]:

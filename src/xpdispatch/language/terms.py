@@ -52,6 +52,18 @@ class Extent:
         ShapeError
             The arithmetic divides by zero, or gives an extent that no array can have.
         """
+        found = self.computed(variables)
+        check_extent(self.text, found)
+        return found
+
+    def computed(self, variables: Mapping[str, int]) -> int:
+        """The same, where it need not be an extent.
+
+        Raises
+        ------
+        ShapeError
+            The arithmetic divides by zero, or takes numbers that are too large.
+        """
         stack: list[int] = []
         for step in self.code:
             if isinstance(step, int):
@@ -69,7 +81,6 @@ class Extent:
                 stack.append(variables[step])
             if stack[-1].bit_length() > _MOST_BITS:
                 check_extent(self.text, stack[-1])
-        check_extent(self.text, stack[0])
         return stack[0]
 
     def __str__(self) -> str:
@@ -95,6 +106,15 @@ def in_digits(value: int) -> str:
     return str(value) if abs(value) < 2**64 else f"an integer of {value.bit_length()} bits"
 
 
+Size: TypeAlias = int | Extent
+"""A number, or arithmetic on scalar parameters and named whole axes, which a call makes one."""
+
+
+def names_of(*sizes: Size | None) -> tuple[str, ...]:
+    """The variables of these, each once."""
+    return tuple(dict.fromkeys(name for size in sizes if isinstance(size, Extent) for name in size.names))
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
     """One axis of an operand or a result.
@@ -107,9 +127,10 @@ class Axis:
         The index of a split axis, the name of a whole axis' extent, or the group of an
         ellipsis: ``""`` in the notation; in the explicit spelling operands with no ``align``
         between them have different groups.
-    below, above : int
-        Halo widths in elements.
-    scale : int
+    below, above : int or Extent
+        Elements around the block of each element of the index. The text of an :class:`Extent` is what the line adds to
+        the index at that end of the window, with its sign.
+    scale : int or Extent
         Elements of this axis for each element of the index.
     written : bool
         A window of nothing more, ``i..i``.
@@ -121,9 +142,9 @@ class Axis:
 
     kind: Literal["split", "whole", "ellipsis", "unknown"]
     name: str | None = None
-    below: int = 0
-    above: int = 0
-    scale: int = 1
+    below: Size = 0
+    above: Size = 0
+    scale: Size = 1
     extent: Extent | None = None
     written: bool = False
     column: int = field(default=0, compare=False, repr=False)
@@ -140,11 +161,54 @@ class Axis:
             return "?"
         if self.kind == "whole":
             return ":" + (self.name or (self.extent.text if self.extent else ""))
-        if self.window:
-            low = f"{self.name}-{self.below}" if self.below else self.name
-            return f"{low}..{self.name}" + (f"+{self.above}" if self.above else "")
         scaled = f"{self.scale}*{self.name}" if self.scale != 1 else str(self.name)
+        if self.window:
+            low, high = self._ends
+            return f"{scaled}{low}..{scaled}{high}"
         return scaled + (f"={self.extent.text}" if self.extent else "")
+
+    @property
+    def sizes(self) -> tuple[Size, Size, Size]:
+        """Elements below, above and to each element of the index."""
+        return self.below, self.above, self.scale
+
+    def sized(self, variables: Mapping[str, int]) -> tuple[int, int, int]:
+        """The same as numbers.
+
+        Raises
+        ------
+        ShapeError
+            Their arithmetic divides by zero, or takes numbers that are too large.
+        """
+        below, above, scale = (n.computed(variables) if isinstance(n, Extent) else n for n in self.sizes)
+        return below, above, scale
+
+    @property
+    def _ends(self) -> tuple[str, str]:
+        """What is added to the index at both ends of its window, with signs."""
+        low, high = self.below, self.above
+        if isinstance(high, int) and isinstance(self.scale, int):
+            high += self.scale - 1
+        return _signed(low if isinstance(low, Extent) else -low), _signed(high)
+
+
+def _signed(size: Size) -> str:
+    return size.text if isinstance(size, Extent) else f"{size:+}" if size else ""
+
+
+WINDOWS = "a window holds all that goes with its index: i-1..i+1, i..i+2 or 2*i-1..2*i+2; a block is 2*i"
+
+
+def wrong_sizes(below: int, above: int, scale: int) -> str:
+    """Why no window has these sizes, in words; empty where one has."""
+    if scale < 1:
+        return f"a block of {in_digits(scale)} elements, expected at least 1"
+    if max(map(abs, (below, above, scale))) >= 2**62:
+        return "a halo that is larger than an array can be"
+    if below < 0 or above < 0:
+        lost = "the index itself" if scale == 1 else "some of its block"
+        return f"a halo from {-below:+} to {above + scale - 1:+} leaves out {lost}"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

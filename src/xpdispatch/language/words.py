@@ -8,7 +8,7 @@ from types import MappingProxyType
 from xpdispatch.language.boundaries import PADS, Boundaries, Boundary
 from xpdispatch.language.constraints import Constraint
 from xpdispatch.language.signature import Signature
-from xpdispatch.language.terms import Axis, Term
+from xpdispatch.language.terms import Axis, Term, names_of
 
 _COMBINED = {
     "sum": "summed",
@@ -138,10 +138,14 @@ def _operand(term: Term, boundaries: Sequence[Boundary | None]) -> list[str]:
         if whole:
             said.append(_all_of(_shown(term), [str(n) for n in whole]))
     for axis in term.axes:
+        if axis.window and names_of(*axis.sizes):
+            said.append(f"Each element of {axis.name} goes with the elements {axis} of {_shown(term)}.")
+            continue
         if axis.scale != 1:
             said.append(f"Each element of {axis.name} goes with a block of {axis.scale} elements of {_shown(term)}.")
         if axis.below or axis.above:
-            seen = [f"{_elements(n)} {where}" for n, where in ((axis.below, "below"), (axis.above, "above")) if n]
+            below, above, _ = axis.sized({})
+            seen = [f"{_elements(n)} {where}" for n, where in ((below, "below"), (above, "above")) if n]
             said.append(f"Along {axis.name} a tile of {_shown(term)} also has {' and '.join(seen)} its own.")
         if axis.kind == "whole" and axis.extent and not axis.extent.names:
             said.append(f"An axis of {_shown(term)} has {axis.extent} elements.")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from xpdispatch.errors import ArgumentError
 from xpdispatch.language.signature import Signature
+from xpdispatch.language.terms import names_of
 
 _HIDDEN = ("xp", "tile")
 _NO_SELF = (
@@ -308,6 +309,6 @@ def _buffers(signature: Signature, parameters: Mapping[str, object]) -> tuple[in
 def _column_of(signature: Signature, name: str) -> int | None:
     for term in (*signature.operands, *signature.results):
         for axis in term.axes:
-            if axis.name == name or (axis.extent and name in axis.extent.names):
+            if axis.name == name or name in names_of(axis.extent, *axis.sizes):
                 return axis.column
     return None

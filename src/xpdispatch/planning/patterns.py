@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import repeat
 from types import MappingProxyType
-from typing import Any, NamedTuple, Never
+from typing import Any, NamedTuple, Never, TypeAlias
 
 from xpdispatch.errors import ShapeError
 from xpdispatch.language.boundaries import Boundaries, Boundary
 from xpdispatch.language.signature import Signature
-from xpdispatch.language.terms import Axis, Term, check_extent, in_digits
+from xpdispatch.language.terms import WINDOWS, Axis, Extent, Term, check_extent, in_digits, names_of, wrong_sizes
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.plan import Image, Plan, Shape, show_shape
 from xpdispatch.planning.windows import PLAIN, WHOLE, Layout, Reach
@@ -32,7 +32,8 @@ class Patterns:
     def __init__(self, signature: Signature, boundaries: Boundaries = MappingProxyType({})) -> None:
         self._signature, self._boundaries = signature, boundaries
         self._elliptic = any(t.ellipsis for t in (*signature.operands, *signature.results))
-        # By the number of axes and, under ..., which of them have extent 1.
+        self._sizes = signature.size_names
+        # By the number of axes and, under ..., which of them have extent 1; and by what windows and blocks depend on.
         self._found = BoundedCache()
 
     def plan(self, shapes: Sequence[Shape], scalars: Mapping[str, int], given: Sequence[Shape | None]) -> Plan:
@@ -55,10 +56,24 @@ class Patterns:
         key: Any = tuple([len(shape) for shape in shapes])
         if self._elliptic:
             key = tuple([None if s is None else tuple([n == 1 for n in s]) for s in (*shapes, *given)])
+        variables = self._variables(shapes, scalars) if self._sizes else _NONE
+        key = (key, *variables.values())
         pattern: Pattern | None = self._found.get(key)
         if pattern is None:
-            pattern = self._found[key] = Pattern(self._signature, shapes, given, self._boundaries)
+            pattern = self._found[key] = Pattern(self._signature, shapes, given, self._boundaries, variables)
         return pattern.plan(shapes, scalars, given)
+
+    def _variables(self, shapes: Sequence[Shape], scalars: Mapping[str, int]) -> Mapping[str, int]:
+        """What windows and blocks depend on: scalars, and named whole axes."""
+        found = dict(scalars)
+        for term, shape in zip([t for t in self._signature.operands if t.name], shapes, strict=True):
+            _check_rank(term, shape)
+            whole = zip(term.named, shape[len(shape) - len(term.named) :], strict=True)
+            found |= {axis.name: n for axis, n in whole if axis.kind == "whole" and axis.name}
+        return {name: found[name] for name in self._sizes}
+
+
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 class _Place(NamedTuple):
@@ -69,21 +84,22 @@ class _Place(NamedTuple):
     axis: int
     term: Term
     of: Axis
-    valid: bool
+    reach: Reach
     plain: bool
     """One element for each of the index."""
 
     def count(self, size: int) -> int:
         """The elements of the index, from the array's own extent."""
-        term, axis = self.term, self.of
-        if size % axis.scale:
+        term, axis, scale = self.term, self.of, self.reach.scale
+        halo = self.reach.below + self.reach.above if self.reach.boundary == "valid" else 0
+        if size >= halo and (size - halo) % scale:
+            more = f", and {halo} more with boundary='valid'" if halo else ""
             raise ShapeError(
-                f"argument {term.name!r} has extent {size} on axis {axis}, expected a multiple of {axis.scale}",
+                f"argument {term.name!r} has extent {size} on axis {axis}, expected a multiple of {scale}{more}",
                 column=axis.column,
                 hint="pad or slice the array to whole blocks before the call",
             )
-        halo = axis.below + axis.above
-        if self.valid and size < halo:
+        if size < halo:
             raise ShapeError(
                 f"argument {term.name!r} has extent {size} on axis {axis}, "
                 f"expected at least {halo} with boundary='valid'",
@@ -91,7 +107,7 @@ class _Place(NamedTuple):
                 hint="the operand is longer than its index by the halo: pass a longer array, or choose another "
                 "boundary",
             )
-        return size // axis.scale - (halo if self.valid else 0)
+        return (size - halo) // scale
 
 
 class Pattern:
@@ -106,11 +122,13 @@ class Pattern:
         One for each result: the shape of the array that the caller passes to be written.
     boundaries : Boundaries
         What lies outside the operands with a halo.
+    variables : mapping of str to int
+        What windows and blocks depend on.
 
     Raises
     ------
     ShapeError
-        An array does not have the axes that the signature says.
+        An array does not have the axes that the signature says, or a window or a block cannot be.
     """
 
     def __init__(
@@ -119,12 +137,14 @@ class Pattern:
         shapes: Sequence[Shape],
         given: Sequence[Shape | None],
         boundaries: Boundaries,
+        variables: Mapping[str, int],
     ) -> None:
         self.signature = signature
         named = self.named = [t for t in signature.operands if t.name]
         for term, shape in zip(named, shapes, strict=True):
             _check_rank(term, shape)
-        self.places, self.exact = _places(named, shapes, boundaries)
+        reached = [_reaches(t, boundaries, variables) for t in named]
+        self.places, self.exact = _places(named, shapes, reached)
         self.elliptic = any(t.ellipsis for t in (*named, *signature.results))
         terms = (*signature.operands, *signature.results)
         self.said = [a for t in terms for a in t.axes if a.kind == "split" and a.extent]
@@ -142,20 +162,20 @@ class Pattern:
                 str(t.name),
                 _axes(t, shape, order, free, fixed),
                 shape,
-                reaches=_reaches(t, len(shape), boundaries),
+                reaches=_after_ellipsis(reaches, len(shape)),
             )
-            for t, shape in zip(named, shapes, strict=True)
+            for t, shape, reaches in zip(named, shapes, reached, strict=True)
         )
         results = []
-        self.sources: list[list[str | Axis]] = []
-        """For each result and axis what gives its extent: a name, where there is nothing to compute."""
+        self.sources: list[list[_Source]] = []
+        """For each result and axis what gives its extent."""
         for term in signature.results:
-            labels = _labels(term, free)
-            self.sources.append([*labels, *(str(a.name) if _is_plain(a) else a for a in term.named)])
+            labels, own = _labels(term, free), _reaches(term, boundaries, variables)
+            self.sources.append([*labels, *map(_source, term.named, own)])
             shape = tuple([free_extent(free, label) for label in labels] + [0] * len(term.named))
             axes = _axes(term, shape, order, free, fixed)
             joined = term.axes[:1] != () and term.axes[0].kind == "unknown"
-            reaches = _reaches(term, len(shape))
+            reaches = _after_ellipsis(own, len(shape))
             results.append(Layout(str(term.name), axes, shape, term.op, term.accumulate, reaches, joined))
         self.results = tuple(results)
         self.indices = tuple(order)
@@ -295,17 +315,14 @@ def _axes_in_words(count: int) -> str:
 
 
 def _places(
-    terms: Sequence[Term], shapes: Sequence[Shape], boundaries: Boundaries
+    terms: Sequence[Term], shapes: Sequence[Shape], reached: Sequence[Sequence[Reach]]
 ) -> tuple[list[_Place], list[_Place]]:
     """The axes of operands with a name, and those whose extent the notation says."""
     places: list[_Place] = []
     exact: list[_Place] = []
-    for p, (term, shape) in enumerate(zip(terms, shapes, strict=True)):
-        lead = len(shape) - len(term.named)
-        for a, (axis, mode) in enumerate(zip(term.named, _modes(term, boundaries), strict=True), lead):
-            valid = mode == "valid"
-            plain = axis.kind != "split" or (axis.scale == 1 and not (valid and (axis.below or axis.above)))
-            place = _Place(axis.name, p, a, term, axis, valid, plain)
+    for p, (term, shape, reaches) in enumerate(zip(terms, shapes, reached, strict=True)):
+        for a, (axis, reach) in enumerate(zip(term.named, reaches, strict=True), len(shape) - len(term.named)):
+            place = _Place(axis.name, p, a, term, axis, reach, reach.scale == 1 and reach.boundary != "valid")
             if axis.kind == "split" or axis.name:
                 places.append(place)
             elif axis.extent:
@@ -323,31 +340,50 @@ def _check_exact(place: _Place, size: int) -> None:
         )
 
 
-def _is_plain(axis: Axis) -> bool:
-    """Whether the extent of a result's axis is that of its index or its name."""
-    return bool(axis.name) and axis.scale == 1 and axis.kind in ("split", "whole")
+_Source: TypeAlias = str | tuple[str, int] | Extent | None
+"""What gives the extent of a result's axis: a name; an index, and how many to each of its own; arithmetic; the body."""
 
 
-def _extent(source: str | Axis, known: Mapping[str, int], scalars: Mapping[str, int]) -> int | None:
+def _source(axis: Axis, reach: Reach) -> _Source:
+    if axis.kind in ("split", "whole") and axis.name:
+        return axis.name if reach.scale == 1 else (axis.name, reach.scale)
+    return axis.extent
+
+
+def _extent(source: _Source, known: Mapping[str, int], scalars: Mapping[str, int]) -> int | None:
     """The extent of a result's axis, where it has to be computed."""
     if isinstance(source, str):
         check_extent(source, scalars[source])
         return scalars[source]
-    if source.kind == "split":
-        return known[str(source.name)] * source.scale
-    return source.extent.value({**scalars, **known}) if source.extent else None
+    if isinstance(source, tuple):
+        index, scale = source
+        check_extent(f"{scale}*{index}", known[index] * scale)
+        return known[index] * scale
+    return source.value({**scalars, **known}) if source else None
 
 
-def _modes(term: Term, boundaries: Boundaries) -> tuple[Boundary | None, ...]:
-    """What lies outside along each axis after the ellipsis."""
-    return boundaries.get(str(term.name)) or (None,) * len(term.named)
+def _reaches(term: Term, boundaries: Boundaries, variables: Mapping[str, int]) -> list[Reach]:
+    """What of each axis after the ellipsis goes with an element of its index."""
+    modes = boundaries.get(str(term.name)) or repeat(None)
+    return [_reach(term, axis, mode, variables) for axis, mode in zip(term.named, modes, strict=False)]
 
 
-def _reaches(term: Term, rank: int, boundaries: Boundaries = MappingProxyType({})) -> tuple[Reach, ...]:
-    found = [
-        Reach(a.below, a.above, a.scale, mode if a.below or a.above else None)
-        for a, mode in zip(term.named, _modes(term, boundaries), strict=True)
-    ]
+def _reach(term: Term, axis: Axis, boundary: Boundary | None, variables: Mapping[str, int]) -> Reach:
+    below, above, scale = axis.sized(variables)
+    names = names_of(*axis.sizes)
+    why = wrong_sizes(below, above, scale) if names else ""
+    if why:
+        values = ", ".join(f"{name} = {in_digits(variables[name])}" for name in names)
+        raise ShapeError(
+            f"{term.name!r} has the axis {axis} with {values}: {why}",
+            column=axis.column,
+            hint=f"pass another {' or '.join(names)}, or change the notation: {WINDOWS}",
+        )
+    return Reach(below, above, scale, boundary if below or above else None)
+
+
+def _after_ellipsis(found: Sequence[Reach], rank: int) -> tuple[Reach, ...]:
+    """One for each axis of an array; none where all are plain."""
     if all(r == PLAIN for r in found):
         return ()
     return (PLAIN,) * (rank - len(found)) + tuple(found)

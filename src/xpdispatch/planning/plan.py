@@ -89,9 +89,14 @@ class Plan(NamedTuple):
         operands, results = tuple(map(other, self.operands)), tuple(map(other, self.results))
         return self._replace(extents=tuple(extents), operands=operands, results=results)
 
-    def about(self) -> Plan:
-        """The same plan for arrays whose extents above 16 are rounded down to powers of two."""
+    def about(self, *, unsplit: bool) -> Plan:
+        """The same plan for arrays whose extents above 16 are rounded down to powers of two.
+
+        Those of `unsplit` axes are, too, if so said: not where windows may be as long as they are.
+        """
         plan = self.with_extents([_rounded(n) for n in self.extents])
+        if not unsplit:
+            return plan
 
         def other(layout: Layout) -> Layout:
             shape = zip(layout.axes, layout.shape, strict=True)

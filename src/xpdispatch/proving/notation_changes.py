@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +13,7 @@ from xpdispatch.errors import XPDispatchError
 from xpdispatch.language.constraints import BESIDE, Constraint, align, broadcast
 from xpdispatch.language.explicit import signature_of
 from xpdispatch.language.signature import Role, Signature
-from xpdispatch.language.terms import OPERATORS, Axis, Term
+from xpdispatch.language.terms import OPERATORS, Axis, Extent, Size, Term, names_of
 from xpdispatch.planning.definition import Definition
 
 _PLAIN_OPERATORS = tuple(op for op in OPERATORS if op != "fold")
@@ -66,7 +67,7 @@ def freer(definition: Definition) -> Iterator[Change]:
                 names.setdefault(axis.name, []).append((t, a))
             elif axis.kind == "whole" and not axis.extent:
                 anonymous.append([(t, a)])
-    used = {n for t in signature.results for x in t.axes if x.extent for n in x.extent.names}
+    used = {n for t in signature.results for x in t.axes for n in names_of(x.extent)} | {*signature.size_names}
     for name, places in [*names.items(), *((fresh, p) for p in anonymous)]:
         if name not in used:
             yield from _made(definition, _split(signature, name, places))
@@ -112,19 +113,34 @@ def _halo_changes(signature: Signature, indices: Sequence[str]) -> Iterator[tupl
         (t, a)
         for t, term in enumerate(signature.operands)
         for a, axis in enumerate(term.axes)
-        if axis.name in indices and (axis.below or axis.above)
+        if axis.name in indices and axis.window
     ]
     if not haloed:
         return
     for below, above in ((0, -1), (-1, 0), (1, 0), (0, 1), (1, 1), (-1, -1), (2, 2)):
         operands = list(signature.operands)
         for t, a in haloed:
-            axis = operands[t].axes[a]
-            wider = replace(axis, below=axis.below + below, above=axis.above + above)
-            operands[t] = with_axis(operands[t], a, wider)
-        if all(min(x.below, x.above) >= 0 for term in operands for x in term.axes):
+            operands[t] = with_axis(operands[t], a, _widened(operands[t].axes[a], below, above))
+        if all(isinstance(n, Extent) or n >= 0 for t, a in haloed for n in operands[t].axes[a].sizes):
             shown = ", ".join(str(operands[t]) for t, _ in haloed)
             yield _with(signature, operands, signature.results), f"read another halo, {shown}"
+
+
+def _widened(axis: Axis, below: int, above: int) -> Axis:
+    """The axis with a window that holds so many elements more at both ends; arithmetic is yet to be read."""
+    if isinstance(axis.below, Extent):
+        low: Size = _shifted(axis.below, -below)
+    else:
+        low = axis.below + below
+    high = _shifted(axis.above, above) if isinstance(axis.above, Extent) else axis.above + above
+    return replace(axis, below=low, above=high, written=False)
+
+
+def _shifted(bound: Extent, by: int) -> Extent:
+    """What is added to an index, and `by` more."""
+    number = re.search(r"(^|(?<=[\w)]))[+-]\d+$", bound.text)
+    kept, more = (bound.text[: number.start()], int(number.group()) + by) if number else (bound.text, by)
+    return Extent(f"{kept}{more:+}" if more else kept, bound.code)
 
 
 def _whole(signature: Signature, index: str) -> Signature:

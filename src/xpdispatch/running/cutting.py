@@ -132,6 +132,7 @@ class Cutter:
     ) -> None:
         self.site, self.learned, self.threaded = site, learned, threaded
         self._computes = definition.cut == "work"
+        self._sized = bool(definition.signature.size_names)
         self.dtypes, self.given = learned.dtypes, learned.given
         self._known = known
         plan = site.plan
@@ -285,7 +286,7 @@ class Cutter:
 
     def _cost_about(self, scalars: Sequence[Any]) -> Cost | None:
         """What the body costs on arrays of about these extents, so that not every one of many shapes has a dry run."""
-        plan, kept = self.site.plan.about(), self.learned.dry_runs
+        plan, kept = self.site.plan.about(unsplit=not self._sized), self.learned.dry_runs
         whole = [n for o in (*plan.operands, *plan.results) for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE]
         key = "about", plan.extents, *whole, scalars_key(scalars, integers=True)
         if key not in kept:

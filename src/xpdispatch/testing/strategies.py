@@ -9,7 +9,7 @@ import numpy as np
 
 from xpdispatch.calling.kernel import Kernel
 from xpdispatch.errors import ArgumentError
-from xpdispatch.language.terms import Axis, Term
+from xpdispatch.language.terms import Axis, Term, wrong_sizes
 from xpdispatch.proving.tilings import Tiling, most_places
 from xpdispatch.testing.trials import check_is_kernel
 
@@ -93,6 +93,7 @@ def _names(term: Term) -> list[str]:
 def _draw(
     draw: Any, kernel: Kernel, dtype: Any, bounds: tuple[int, int], elements: Any, scalars: dict[str, Any]
 ) -> dict[str, Any]:
+    from hypothesis import assume
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as hnp
 
@@ -106,10 +107,13 @@ def _draw(
         drawn = known.setdefault(axis.name, draw(size)) if axis.name else draw(size)
         if axis.kind != "split":
             return drawn
-        return drawn * axis.scale + (axis.below + axis.above if mode == "valid" else 0)
+        below, above, scale = axis.sized(known)
+        return drawn * scale + (below + above if mode == "valid" else 0)
 
-    for name in kernel.signature.free_names:
+    for name in (*kernel.signature.size_names, *kernel.signature.free_names):
         known.setdefault(name, draw(size))
+    for term in (*kernel.signature.operands, *kernel.signature.results):
+        assume(not any(wrong_sizes(*axis.sized(known)) for axis in term.axes))
     named = [t for t in kernel.signature.operands if t.name]
     open_ended = [t for t in named if t.ellipsis]
     leads: dict[str | None, tuple[int, ...]] = {}

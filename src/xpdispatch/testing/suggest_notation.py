@@ -220,17 +220,24 @@ def _axes_for(extent: int, shape: Sequence[int]) -> list[tuple[int, Axis]]:
             found.append((a, Axis("split", _INDEX)))
         elif 1 <= n // extent <= _MOST_SCALE and n % extent == 0:
             found.append((a, Axis("split", _INDEX, scale=n // extent)))
-        elif 0 < n - extent <= _MOST_HALO:
-            found.append((a, Axis("split", _INDEX, above=n - extent)))
+        else:
+            halos = ((scale, n - scale * extent) for scale in range(1, min(n // extent, _MOST_SCALE) + 1))
+            found += [(a, Axis("split", _INDEX, above=h, scale=scale)) for scale, h in halos if h <= _MOST_HALO]
     return found
 
 
 def _oddness(choice: Sequence[tuple[int, Axis] | None]) -> int:
-    return sum(c[1].scale - 1 + c[1].above for c in choice if c)
+    return sum(_more(c[1]) for c in choice if c)
+
+
+def _more(axis: Axis) -> int:
+    """Elements beyond the one that goes with each of the index."""
+    _, above, scale = axis.sized({})
+    return scale - 1 + above
 
 
 def _oddness_of(split: _Split) -> int:
-    own = sum(axis.scale - 1 + axis.above for _, _, axis in split.axes)
+    own = sum(_more(axis) for _, _, axis in split.axes)
     return own + 8 * sum(isinstance(r, Axis) and r.kind == "unknown" for r in split.results)
 
 

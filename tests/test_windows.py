@@ -13,6 +13,7 @@ from hypothesis import find
 import xpdispatch as xd
 from conftest import Engine, forced_cuts, run_tiles
 from xpdispatch import ArgumentError, Kernel, NotationError, PartitionError, ShapeError, Signature, kernel
+from xpdispatch.explain.question import stand_in
 from xpdispatch.running import cutting
 from xpdispatch.testing import arguments, check_partitioning, forced_tiles, suggest
 
@@ -519,3 +520,136 @@ def test_what_explain_says_of_sizes() -> None:
     assert told.arrays["x"].halo == ((0, 4),)
     assert told.arrays["y"].shape == (996,)
     assert block_sums.explain(np.ones(12), 3).arrays["y"].shape == (4,)
+
+
+# -- diagonals -----------------------------------------------------------------------------------------------------
+
+
+@kernel("A[i,i] -> d[i]")
+def twice_the_diagonal(xp, A):
+    return 2 * A
+
+
+@kernel("A[i,i] -> sum t[]")
+def trace(xp, A):
+    return xp.sum(A)
+
+
+def test_a_diagonal(engine: Engine) -> None:
+    for n in (0, 1, 2, 13):
+        x = np.random.default_rng(n).integers(0, 99, (n, n))
+        assert engine.get(twice_the_diagonal(engine.put(x))).tolist() == [2 * int(x[i, i]) for i in range(n)]
+        assert int(engine.get(trace(engine.put(x)))) == np.trace(x)
+
+
+def test_diagonals_among_other_axes(engine: Engine) -> None:
+    rng = np.random.default_rng(12)
+
+    @kernel("A[i, j, i], B[k, k, :n, j, j], x[i] -> y[i, j, k]")
+    def mixed(xp, A, B, x):
+        assert A.ndim == 2
+        assert B.ndim == 3
+        return (A + x[:, None])[:, :, None] + xp.permute_dims(xp.sum(B, axis=1), (1, 0))[None, :, :]
+
+    A, B, x = rng.integers(0, 99, (5, 7, 5)), rng.integers(0, 99, (3, 3, 2, 7, 7)), rng.integers(0, 99, 5)
+    expected = (np.einsum("iji->ij", A) + x[:, None])[:, :, None] + np.einsum("kknjj->jk", B)[None]
+    assert engine.get(mixed(*map(engine.put, (A, B, x)))).tolist() == expected.tolist()
+
+    @kernel("A[..., i, i] -> sum t[...]")
+    def traces(xp, A):
+        return xp.sum(A, axis=-1)
+
+    A = rng.integers(0, 99, (4, 3, 6, 6))
+    assert engine.get(traces(engine.put(A))).tolist() == np.trace(A, axis1=2, axis2=3).tolist()
+
+
+def test_a_diagonal_is_a_view_that_cannot_be_written() -> None:
+    seen: list[Any] = []
+    x = np.arange(9.0).reshape(3, 3)
+    kernel("A[i,i] -> d[i]", fuse=False)(lambda xp, A: seen.append(A) or 1 * A)(x)
+    assert np.shares_memory(seen[0], x)
+    assert seen[0].base is not None
+    with pytest.raises(ValueError, match="read-only"):
+        kernel("A[i,i] -> d[i]", fuse=False)(lambda xp, A: A.__setitem__(0, 1.0))(x)
+    out = x[0]
+    assert twice_the_diagonal(x, out=out).tolist() == [0, 8, 16]
+    assert twice_the_diagonal(np.asarray([[1.0, 2.0], [3.0, 4.0]]).view(np.matrix)).tolist() == [2, 8]
+
+
+def test_a_diagonal_on_legate_of_stores_and_views_and_numpy() -> None:
+    x = np.arange(30.0).reshape(5, 6)
+    array = cupynumeric.array(x)
+    with forced_tiles(2):
+        assert np.asarray(trace(array[:, 1:])).tolist() == np.trace(x[:, 1:])
+        assert np.asarray(trace(array.T[1:])).tolist() == np.trace(x.T[1:])
+        store = next(iter(array[:, 1:].__legate_data_interface__["data"].values())).data
+        assert np.asarray(trace(store)).tolist() == np.trace(x[:, 1:])
+        with xd.engine("legate"):
+            assert np.asarray(trace(x[:, 1:])).tolist() == np.trace(x[:, 1:])
+    for dtype in (bool, np.int8, np.float16, np.complex128):
+        y = np.arange(16).reshape(4, 4).astype(dtype)
+        got = kernel("A[i,i] -> d[i]")(lambda xp, A: xp.asarray(A, copy=True))(cupynumeric.array(y))
+        assert np.asarray(got).tolist() == np.diag(y).tolist()
+
+
+def test_a_diagonal_inside_another_kernel() -> None:
+    outer = kernel("A[b, :n, :n] -> t[b]")(lambda xp, A: xp.stack([trace(A[k, :, :]) for k in range(A.shape[0])]))
+    x = np.random.default_rng(13).integers(0, 99, (4, 3, 3))
+    expected = np.trace(x, axis1=1, axis2=2).tolist()
+    assert outer(x).tolist() == expected
+    with forced_tiles(2):
+        assert np.asarray(outer(cupynumeric.array(x))).tolist() == expected
+
+
+def test_starred_and_left_out_diagonals() -> None:
+    total = kernel("*As[i,i], w[i] -> d[i]")(lambda xp, *As, w=None: sum(As) + (0 if w is None else w))
+    x = np.arange(9).reshape(3, 3)
+    assert total(x, x).tolist() == [0, 8, 16]
+    assert total(x, 2 * x, w=np.ones(3, int)).tolist() == [1, 13, 25]
+
+
+def test_the_checker_under_diagonals() -> None:
+    x = np.random.default_rng(14).random((6, 6))
+    check_partitioning(twice_the_diagonal, x)
+    check_partitioning(trace, x)
+    assert "PartitionReport" in type(check_partitioning(trace, x)).__name__
+    with pytest.raises(PartitionError, match="along i"):
+        check_partitioning(kernel("A[i,i] -> d[i]")(lambda xp, A: A / xp.sum(A)), x)
+    assert "Of A a body gets the diagonal along i." in trace.__doc__
+    found = find(arguments(trace, most=4), lambda values: values["A"].size > 4)
+    assert found["A"].shape[0] == found["A"].shape[1]
+
+
+def test_what_explain_says_of_diagonals() -> None:
+    for array in (np.ones((50, 50)), cupynumeric.ones((50, 50)), stand_in((50, 50), np.float64)):
+        told = trace.explain(array)
+        assert told.arrays["A"].shape == (50,)
+        assert "A[i,i]" in str(told)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("A[i,i,i] -> d[i]", "index 'i' occurs three times in 'A'"),
+        ("A[i] -> d[i,i]", "index 'i' occurs twice in 'd'"),
+        ("A[i,i] -> A[i,i]", "index 'i' occurs twice in 'A'"),
+        ("A[i-1..i+1,i] -> d[i]", "'A' has index 'i' twice, which is its diagonal, and i-1..i+1 beside it"),
+        ("A[i,2*i] -> d[i]", "'A' has index 'i' twice, which is its diagonal, and 2*i beside it"),
+        ("[i=n,i=n] -> sum d[]", "index 'i' occurs twice in the index space"),
+    ],
+)
+def test_diagonals_that_cannot_be(line: str, message: str) -> None:
+    with pytest.raises(NotationError) as caught:
+        Signature.parse(line)
+    assert message in str(caught.value)
+
+
+def test_arrays_that_have_no_diagonal(engine: Engine) -> None:
+    with pytest.raises(ShapeError, match="argument 'A' has extents 2 and 3 on its two axes i, expected the same"):
+        trace(engine.put(np.ones((2, 3))))
+    with pytest.raises(ShapeError, match=r"argument 'A' has 1 axis, shape \(3,\), expected 2"):
+        trace(engine.put(np.ones(3)))
+    with pytest.raises(ShapeError, match=r"argument 'A' has 0 axes, shape \(\), expected 2"):
+        trace(3.0)
+    with pytest.raises(ArgumentError, match="argument 'A' is a list, expected an array"):
+        trace([[1.0]])

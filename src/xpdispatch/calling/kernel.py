@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from numpy import ndarray
 
 from xpdispatch.arrays import namespaces
+from xpdispatch.arrays.namespaces import library_of
 from xpdispatch.calling.binding import MISSING, bind, call_shown, kind_of
 from xpdispatch.calling.engines import chosen, engine_for, get_engine
 from xpdispatch.calling.local import Runner
@@ -19,7 +20,7 @@ from xpdispatch.language.boundaries import boundaries_under
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.words import in_words, parallel
 from xpdispatch.machine.caches import BoundedCache
-from xpdispatch.planning.arguments import check_call
+from xpdispatch.planning.arguments import check_call, diagonal_of
 from xpdispatch.planning.body import core_of, name_of, parameters_of, place_of, spelling_of
 from xpdispatch.planning.definition import Call, Definition, call_of, define, extent_of
 from xpdispatch.running import cutting
@@ -66,7 +67,9 @@ class Kernel(Generic[P, R]):
         self._sized = tuple((name, body.scalar_at[s]) for name, s in definition.sized)
         self._blank = (None,) * len(self._more)
         self._one_more = len(self._more) == 1 == body.results
-        self._by_position = -1 if body.keyword else len(body.slots)
+        places = zip(definition.operands, body.operand_at, strict=True)
+        self._diagonals = tuple((term, at) for term, at in places if term.diagonals)
+        self._by_position = -1 if body.keyword or self._diagonals else len(body.slots)
         # By engine, types and dtypes of arrays, their numbers of axes and types of scalars, what makes runners; and
         # these by shapes, too, and extents that scalars give.
         self._prepared, self._runners = BoundedCache(), BoundedCache()
@@ -214,6 +217,17 @@ class Kernel(Generic[P, R]):
         return call
 
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> tuple[Any, ...]:
+        values = self._given(args, kwargs, out)
+        if not self._diagonals:
+            return values
+        found = [*values]
+        for term, at in self._diagonals:
+            on_legate = library_of(found[at]) == "legate"
+            if not (on_legate and inside_body.get()):  # where such an array is refused
+                found[at] = diagonal_of(term, found[at], get_engine("legate").diagonal if on_legate else None)
+        return tuple(found)
+
+    def _given(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> tuple[Any, ...]:
         return bind(self.definition, self._parameters, (*self._options, "boundary", "dtype"), args, kwargs, out)
 
     def _prepare(self, values: tuple[Any, ...], key: tuple[Any, ...]) -> Runner:
@@ -262,7 +276,7 @@ class Kernel(Generic[P, R]):
         kernel: Kernel = self
         try:
             kernel = self.plain_for(args, kwargs)
-            call = with_stand_ins(call_of(kernel.definition, kernel._bound(args, kwargs, out)))
+            call = with_stand_ins(call_of(kernel.definition, kernel._given(args, kwargs, out)))
             check_call(call, call_shown(kernel.definition, kernel._parameters))
             return explain_call(call, engine_for(call))
         except XPDispatchError as error:

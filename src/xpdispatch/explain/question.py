@@ -11,7 +11,7 @@ import numpy as np
 from xpdispatch.arrays.dtypes import nearest
 from xpdispatch.arrays.namespaces import library_of, namespace_for
 from xpdispatch.legate.alignment import Images, Recipe, recipe_of_call, with_results
-from xpdispatch.planning.arguments import as_arrays, one_library, plan_of, refuse_empty
+from xpdispatch.planning.arguments import as_arrays, diagonal_of, one_library, plan_of, refuse_empty
 from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.running.calls import all_given, site_on_numpy
@@ -50,6 +50,11 @@ def _plain(value: Any) -> Any:
         return value
     dtype = value.dtype if hasattr(value, "dtype") else value.type.to_numpy_dtype()  # a Legate store has a type
     return stand_in(value.shape, dtype)
+
+
+def _operands(call: Call) -> tuple[Any, ...]:
+    """Those that a body gets, without their elements."""
+    return tuple(diagonal_of(t, _plain(v)) for t, v in zip(call.definition.operands, call.operands, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,7 @@ def ask(call: Call, engine: str) -> Question:
     definition, scalars = call.definition, call.scalars
     library = "legate" if engine == "legate" else one_library(call)[0]
     copied = tuple(engine == "legate" and library_of(a) in ("numpy", "number") for a in call.operands)
-    plain = replace(call, operands=tuple(map(_plain, call.operands)), given=tuple(map(_plain, call.given)))
+    plain = replace(call, operands=_operands(call), given=tuple(map(_plain, call.given)))
     operands = as_arrays(plain, "numpy", namespace_for("CPU"))
     given = all_given(definition, operands, plain.given)
     dtypes = [a.dtype for a in operands]

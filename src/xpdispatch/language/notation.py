@@ -345,15 +345,7 @@ def _check_names(operands: _Terms, results: _Terms) -> None:
                     f"{side} {term.name!r} is named twice", column=term.column, hint="give each array its own name"
                 )
             seen.add(term.name)
-            used: set[str | None] = set()
-            for axis in term.axes:
-                if axis.kind == "split" and axis.name in used:
-                    raise NotationError(
-                        f"index {axis.name!r} occurs twice in {term.name!r}",
-                        column=axis.column,
-                        hint=f"an index occurs once per array; a square one is {term.name}[{axis.name}, :{axis.name}]",
-                    )
-                used |= {axis.name} if axis.kind == "split" else set()
+            _check_diagonals(term, diagonal=side == "operand" and term.name is not None)
     stars = [t for t in operands if t.starred]
     if len(stars) > 1 or any(r.name == t.name for t in stars for r in results):
         raise NotationError(
@@ -377,6 +369,31 @@ def _check_names(operands: _Terms, results: _Terms) -> None:
                 f"{term.name!r} is read and written, and has other axes on the right of '->' than on the left",
                 column=term.column,
                 hint=f"write {before[term.name]} on both sides, or give the result a name of its own",
+            )
+
+
+def _check_diagonals(term: Term, *, diagonal: bool) -> None:
+    """An index occurs once in an array, or twice where that is a diagonal."""
+    seen: dict[str | None, list[Axis]] = {}
+    for axis in term.axes:
+        if axis.kind != "split":
+            continue
+        same = seen.setdefault(axis.name, [])
+        same.append(axis)
+        if len(same) > (2 if diagonal else 1):
+            raise NotationError(
+                f"index {axis.name!r} occurs {'three times' if diagonal else 'twice'} in "
+                f"{repr(term.name) if term.name else 'the index space'}",
+                column=axis.column,
+                hint="an index occurs once per array, or twice in an operand, which is its diagonal; "
+                f"a square one is {term.name}[{axis.name}, :{axis.name}]",
+            )
+        odd = next((a for a in same if a.window or a.scale != 1), None) if len(same) == 2 else None
+        if odd is not None:
+            raise NotationError(
+                f"{term.name!r} has index {axis.name!r} twice, which is its diagonal, and {odd} beside it",
+                column=odd.column,
+                hint=f"a diagonal has no halo and no blocks: {term.name}[{axis.name}, {axis.name}]",
             )
 
 

@@ -245,9 +245,22 @@ class Term:
         return self.axes[0] if self.axes and self.axes[0].kind == "ellipsis" else None
 
     @property
-    def named(self) -> tuple[Axis, ...]:
-        """The axes after the ellipsis."""
+    def written(self) -> tuple[Axis, ...]:
+        """The axes after the ellipsis, as an array has them."""
         return self.axes[1:] if self.ellipsis else self.axes
+
+    @property
+    def diagonals(self) -> tuple[tuple[int, int], ...]:
+        """The pairs of these that have the same index, of which a body gets the diagonal; by the second of each."""
+        first: dict[str, int] = {}
+        split = [(n, str(a.name)) for n, a in enumerate(self.written) if a.kind == "split"]
+        return tuple((first[i], n) for n, i in split if first.setdefault(i, n) != n)
+
+    @property
+    def named(self) -> tuple[Axis, ...]:
+        """The axes after the ellipsis, as a body sees them: a diagonal stands at the first of its two."""
+        gone = {second for _, second in self.diagonals}
+        return tuple(a for n, a in enumerate(self.written) if n not in gone) if gone else self.written
 
     @property
     def haloed(self) -> bool:

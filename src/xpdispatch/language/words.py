@@ -132,7 +132,7 @@ def _ellipses(signature: Signature) -> list[str]:
 def _operand(term: Term, boundaries: Sequence[Boundary | None]) -> list[str]:
     if not term.name:
         return []
-    said = []
+    said = [f"Of {_shown(term)} a body gets the diagonal along {term.written[n].name}." for n, _ in term.diagonals]
     if any(a.kind in _CUT for a in term.axes):
         whole = [n - len(term.axes) if term.ellipsis else n for n, a in enumerate(term.axes) if a.kind == "whole"]
         if whole:

@@ -61,6 +61,7 @@ from xpdispatch.legate.stores import (
     check_wrappable,
     check_writable,
     copied,
+    diagonal,
     fill,
     hold,
     new_store,
@@ -69,7 +70,7 @@ from xpdispatch.legate.stores import (
     wrap,
 )
 
-__all__ = ["copied", "forced_tiles", "machine_here", "prepare", "several", "synchronize"]
+__all__ = ["copied", "diagonal", "forced_tiles", "machine_here", "prepare", "several", "synchronize"]
 
 _launches = count()
 _tells: bool = runtime.config().provenance

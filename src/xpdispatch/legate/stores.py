@@ -14,10 +14,11 @@ import numpy as np
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.errors import ArgumentError, DTypeError, MissingError, ShapeError, read_only
 from xpdispatch.language.terms import Term
-from xpdispatch.legate import collective
+from xpdispatch.legate import collective, fences
 from xpdispatch.legate.fences import runtime
 from xpdispatch.legate.releases import STORES, interface_of, memory, plain_store
 from xpdispatch.machine.packages import install_command
+from xpdispatch.planning.arguments import moved_to
 from xpdispatch.planning.plan import Shape
 
 _IS_ARRAY = hasattr(lg, "LogicalArray")
@@ -294,6 +295,16 @@ def wrap(store: Any, kind: str) -> Any:
     if kind == "store" and not _has_cupynumeric():
         return store
     return load("cupynumeric").asarray(store)
+
+
+def diagonal(array: Any, first: int, second: int) -> Any:
+    """A copy of the diagonal of two axes, at the first of them, as the caller's kind of array."""
+    fences.check_thread()
+    cupynumeric = load("cupynumeric")
+    own = isinstance(array, cupynumeric.ndarray)
+    found = cupynumeric.diagonal(array if own else cupynumeric.asarray(array), 0, first, second)
+    found = cupynumeric.transpose(found, moved_to(first, found.ndim))
+    return found if own else store_of("array", found)
 
 
 def to_numpy(store: Any, shape: Shape) -> np.ndarray[Any, Any]:

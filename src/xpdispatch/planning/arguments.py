@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.arrays.dtypes import name_of, nearest, no_promotion
-from xpdispatch.arrays.namespaces import REFUSED, conversion_of, device_of, library_of
+from xpdispatch.arrays.namespaces import REFUSED, conversion_of, device_of, library_of, namespace_of
 from xpdispatch.errors import ArgumentError, DTypeError, EngineError, ShapeError
 from xpdispatch.language.boundaries import check_constant
 from xpdispatch.language.signature import Signature
+from xpdispatch.language.terms import Term
 from xpdispatch.planning.definition import Call, Definition
+from xpdispatch.planning.patterns import check_rank
 from xpdispatch.planning.plan import Plan
 
 quick_kinds: dict[type, Callable[[Any], Any]] = {}
@@ -129,6 +131,52 @@ def as_arrays(call: Call, library: str, xp: Any, *, like: bool = False) -> list[
             else:
                 arrays[position] = as_array(name, value, dtype, xp, device)
     return arrays
+
+
+def diagonal_of(term: Term, array: Any, take: Callable[[Any, int, int], Any] | None = None) -> Any:
+    """What a body gets of an array: along a pair of axes with the same index the diagonal, at the first of them.
+
+    `take` does that for two axes; without it the array's own library does.
+
+    Raises
+    ------
+    ShapeError
+        The array does not have these axes, or the extents of a pair differ.
+    """
+    library = library_of(array)
+    if not term.diagonals or library == "object" or library in REFUSED:  # for which the checks have words
+        return array
+    shape = shape_of(array) if library != "number" else ()
+    check_rank(term, shape, len(term.written))
+    lead = len(shape) - len(term.written)
+    for first, second in reversed(term.diagonals):
+        rows, columns = (shape[lead + place] for place in (first, second))
+        if rows != columns:
+            raise ShapeError(
+                f"argument {term.name!r} has extents {rows} and {columns} on its two axes {term.written[first]}, "
+                "expected the same",
+                column=term.written[second].column,
+                hint=f"pass a square array, of which {term.name}[{term.written[first]}, {term.written[first]}] "
+                "is the diagonal",
+            )
+    for first, second in reversed(term.diagonals):  # so that places before the second stay what they are
+        array = (take or _diagonal)(array, lead + first, lead + second)
+    return array
+
+
+def _diagonal(array: Any, first: int, second: int) -> Any:
+    library = library_of(array)
+    if library == "numpy":  # of a matrix, which has two axes at any rate, its elements
+        return np.moveaxis(np.diagonal(np.asarray(array), 0, first, second), -1, first)
+    xp = namespace_of(library, array)
+    others = [axis for axis in range(array.ndim) if axis not in (first, second)]
+    found = xp.linalg.diagonal(xp.permute_dims(array, (*others, first, second)))
+    return xp.permute_dims(found, moved_to(first, array.ndim - 1))
+
+
+def moved_to(place: int, rank: int) -> tuple[int, ...]:
+    """The order of axes that puts the last one at this place."""
+    return (*range(place), rank - 1, *range(place, rank - 1))
 
 
 def as_array(name: str, value: Any, dtype: Any, xp: Any, device: Mapping[str, Any]) -> Any:

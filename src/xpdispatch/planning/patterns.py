@@ -67,7 +67,7 @@ class Patterns:
         """What windows and blocks depend on: scalars, and named whole axes."""
         found = dict(scalars)
         for term, shape in zip([t for t in self._signature.operands if t.name], shapes, strict=True):
-            _check_rank(term, shape)
+            check_rank(term, shape, len(term.named))
             whole = zip(term.named, shape[len(shape) - len(term.named) :], strict=True)
             found |= {axis.name: n for axis, n in whole if axis.kind == "whole" and axis.name}
         return {name: found[name] for name in self._sizes}
@@ -141,8 +141,9 @@ class Pattern:
     ) -> None:
         self.signature = signature
         named = self.named = [t for t in signature.operands if t.name]
-        for term, shape in zip(named, shapes, strict=True):
-            _check_rank(term, shape)
+        self.counts = [len(t.named) for t in named]
+        for term, shape, count in zip(named, shapes, self.counts, strict=True):
+            check_rank(term, shape, count)
         reached = [_reaches(t, boundaries, variables) for t in named]
         self.places, self.exact = _places(named, shapes, reached)
         self.elliptic = any(t.ellipsis for t in (*named, *signature.results))
@@ -253,12 +254,12 @@ class Pattern:
         """Extents of each group of ellipses, from the right, broadcast as in NumPy."""
         free: dict[str, list[int]] = {}
         owner: dict[tuple[str, int], str] = {}
-        for term, shape in zip(self.named, shapes, strict=True):
+        for term, count, shape in zip(self.named, self.counts, shapes, strict=True):
             if not term.ellipsis:
                 continue
             group = str(term.ellipsis.name)
             sizes = free.setdefault(group, [])
-            for place, size in enumerate(reversed(shape[: len(shape) - len(term.named)])):
+            for place, size in enumerate(reversed(shape[: len(shape) - count])):
                 if place == len(sizes):
                     sizes.append(size)
                 elif sizes[place] == 1:
@@ -298,10 +299,15 @@ def _with_shape(layout: Layout, shape: tuple[int | None, ...]) -> Layout:
     return Layout(layout[0], layout[1], shape, *layout[3:])
 
 
-def _check_rank(term: Term, shape: Shape) -> None:
-    if len(shape) == len(term.named) or (term.ellipsis and len(shape) >= len(term.named)):
+def check_rank(term: Term, shape: Shape, count: int) -> None:
+    """Refuse an array that does not have so many axes, or more where there is an ellipsis.
+
+    Raises
+    ------
+    ShapeError
+    """
+    if len(shape) == count or (term.ellipsis and len(shape) >= count):
         return
-    count = len(term.named)
     least = "at least " if term.ellipsis else ""
     raise ShapeError(
         f"argument {term.name!r} has {_axes_in_words(len(shape))}, shape {shape}, expected {least}{count}",

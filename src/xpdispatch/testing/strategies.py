@@ -127,7 +127,10 @@ def _draw(
     result = dict(values)
     for term in named:
         modes = kernel.definition.boundaries.get(str(term.name), repeat(None))
-        shape = (*leads.get(term.name, ()), *map(extent, term.named, modes))
+        own = [*map(extent, term.named, modes)]
+        for first, second in term.diagonals:
+            own.insert(second, own[first])
+        shape = (*leads.get(term.name, ()), *own)
         kind = np.dtype(dtype[term.name] if isinstance(dtype, dict) else dtype)
         if elements is not None:
             result[str(term.name)] = draw(hnp.arrays(kind, shape, elements=elements))

@@ -356,7 +356,7 @@ SUGGESTED = [
     (lambda xp, x: xp.any(x > 1), (table(6, 4),), "x[i, j] -> any y[]"),
     (lambda xp, x: xp.prod(x), (table(6),), "x[i] -> prod y[]"),
     (lambda xp, x: x.T, (table(6, 4),), "x[i, j] -> y[j, i]"),
-    (lambda xp, x: xp.cumulative_sum(x), (table(9),), "x[:] -> y[:]"),
+    (lambda xp, x: xp.cumulative_sum(x), (table(9),), "x[i] -> sum y[..i]"),
     (lambda xp, tile, x: x * tile.coords(("x", 0)), (table(9),), "x[i] -> y[i]"),
     (lambda xp, x, w: x * w, (table(6, 4), table(1, 4)), "x[i, j], w[:, j] -> y[i, j]"),
     (

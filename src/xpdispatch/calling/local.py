@@ -285,7 +285,7 @@ def _empty(
             check_cast(layout.name, dtype, results[r].dtype)
             continue
         results[r] = empty_array(site, shape, dtype if site.casts[r] is None else site.casts[r], beside)
-        if layout.op:
+        if layout.op and layout.combined:
             results[r] = site.xp.full_like(results[r], identity(layout.op, dtype).item())
     return results
 

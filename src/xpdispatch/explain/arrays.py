@@ -14,7 +14,7 @@ import numpy as np
 from xpdispatch.explain.question import Machine
 from xpdispatch.explain.tiling import Tiles
 from xpdispatch.planning.tiles import shown
-from xpdispatch.planning.windows import WHOLE, Layout
+from xpdispatch.planning.windows import WHOLE, Layout, Scan
 
 How = Literal["cut", "full", "halo", "pointed", "sent", "concatenated"]
 
@@ -135,6 +135,12 @@ class ArrayCut:
     def partials(self) -> int:
         """How many partial results make each part of a result; 1 where nothing is combined."""
         return self.shared_by if self.op else 1
+
+    @property
+    def carries(self) -> Scan | None:
+        """The scan of a result whose tiles are combined with what stands before them."""
+        scan = self.layout.scan
+        return scan if scan and self.pieces[scan.axis] > 1 else None
 
     # -- bytes, for each tile as they are launched ----------------------------------------------------
 

@@ -227,7 +227,7 @@ def _members(question: Question, recipe: Recipe, machine: Machine) -> Iterator[_
     results = zip(question.types, plan.results, question.given, recipe.results, strict=True)
     for (dtype, shape), layout, given, fit in results:
         if fit.how == "align":
-            mode, known = REDUCE if layout.op else WRITE, bool(layout.op) or given is not None
+            mode, known = REDUCE if layout.combined else WRITE, layout.combined or given is not None
             yield member(layout.name, shape, dtype.itemsize, mode, fit, known=known)
     if recipe.grid is not None:
         yield member("grid", recipe.grid[0], 1, READ, recipe.grid[1], known=True)

@@ -102,6 +102,8 @@ def how(array: ArrayCut) -> str:
     if array.how == "halo":
         reach = ", ".join(f"{below} below and {above} above" for below, above in array.halo if below or above)
         said = f"{said}, halo {reach}"
+    if array.carries:
+        said = f"{said}; {array.op} with what stands {'after' if array.carries.backward else 'before'} each"
     return f"{said}, shared by {array.shared_by:,}" if array.shared_by > 1 else said
 
 
@@ -200,6 +202,12 @@ def assumptions(answer: Answer) -> tuple[str, ...]:
         )
     if any(array.how == "pointed" for array in arrays):
         found.append("What pointers select depends on their values, so that those arrays count in full.")
+    scans = [array.name for array in arrays if array.carries]
+    if scans:
+        found.append(
+            f"{', '.join(scans)}: when all tiles have their own scan, a second task for each combines it with what "
+            "stands before, of which it gets one element along the index from each other tile."
+        )
     if any(array.fit == "gathered" for array in arrays):
         found.append("Partial results are put together by one processor, in the order of the tiles.")
     return tuple(found)

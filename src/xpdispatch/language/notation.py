@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, NoReturn, TypeAlias, cast
+from typing import Literal, NamedTuple, NoReturn, TypeAlias, cast
 
 from xpdispatch.errors import NotationError, ShapeError
 from xpdispatch.language.terms import (
@@ -70,6 +70,7 @@ def read(text: str) -> tuple[_Terms, _Terms]:
         _check_sizes(operands, results)
         _check_extents(operands, results)
         _check_reductions(operands, results)
+        _check_folds(results)
     except NotationError as error:
         error.notation = line
         raise
@@ -210,6 +211,8 @@ class _Parser:
             return Axis("unknown", column=column)
         if self.accept(":"):
             return self.whole(column, result=result)
+        if self.token.text == ".." or (self.token.kind == "name" and self._ends_after("..")):
+            return self.scan(column, result=result)
         scale, index = self.product()
         if scale == 1 and self.accept("="):
             if not (result or space):
@@ -255,6 +258,30 @@ class _Parser:
         if simple and extent.names:
             return Axis("whole", extent.text, column=column)
         return Axis("whole", extent=extent, column=column)
+
+    def _ends_after(self, text: str) -> bool:
+        """Whether this follows the token, and nothing follows it that belongs to the axis."""
+        after = [t.text for t in self.tokens[self.next + 1 : self.next + 3]]
+        return after[0] == text and after[-1] in (",", "]", "=")
+
+    def scan(self, column: int, *, result: bool) -> Axis:
+        kind: Literal["up to", "from"] = "up to" if self.accept("..") else "from"
+        index = self.name("an index", "a scan is over the elements of an index: sum y[..i], or sum y[i..]")
+        if kind == "from":
+            self.take()
+        if not result:
+            raise NotationError(
+                f"an operand is scanned along {index!r}, and only results are",
+                column=column,
+                hint=f"write {index} here, or {index}-1..{index}+1 for a halo; "
+                f"a scan is a result's: x[{index}] -> sum y[..{index}]",
+            )
+        if self.token.text not in (",", "]"):
+            hint = (
+                f"a scan has no arithmetic; the extent of an index without an operand: [{index}=n] -> sum y[..{index}]"
+            )
+            self.fail("',' or ']'", hint)
+        return Axis("split", index, scan=kind, column=column)
 
     def window(self, scale: Size, index: str, column: int, *, result: bool) -> Axis:
         shown, first = _scaled(scale, index), self.next
@@ -363,7 +390,8 @@ def _check_names(operands: _Terms, results: _Terms) -> None:
                 column=term.column,
                 hint="leave the operator out, or give the result a name of its own",
             )
-        read, written = ([(a.kind, a.name, a.scale, a.extent) for a in t.axes] for t in (before[term.name], term))
+        pair = before[term.name], term
+        read, written = ([(a.kind, a.name, a.scale, a.extent, a.scan) for a in t.axes] for t in pair)
         if read != written:
             raise NotationError(
                 f"{term.name!r} is read and written, and has other axes on the right of '->' than on the left",
@@ -460,6 +488,9 @@ def _check_reductions(operands: _Terms, results: _Terms) -> None:
         held = {a.name for a in term.axes if a.kind == "split"}
         missing = [i for i in indices if i not in held]
         lost = [repr(i) for i in missing] + (["'...'"] if free and not term.ellipsis else [])
+        if term.scan:
+            _check_scan(term, lost)
+            continue
         if unknown and term.op:
             raise NotationError(
                 f"{term.op} of {term.name!r} combines nothing: tiles are joined along '?'",
@@ -483,7 +514,47 @@ def _check_reductions(operands: _Terms, results: _Terms) -> None:
             raise NotationError(
                 f"{term.op} of {term.name!r} combines nothing: the result has every index",
                 column=term.column,
-                hint=f"write {term.name} without {term.op}, or leave out the index to combine over",
+                hint=f"write {term.name} without {term.op}, leave out the index to combine over, or scan it: ..i",
+            )
+
+
+def _check_scan(term: Term, lost: list[str]) -> None:
+    """A scan is under an operator, over one index, and combines nothing else."""
+    first, *more = [a for a in term.axes if a.scan]
+    plain = f"{term.name}[{', '.join(map(str, term.axes))}]"
+    if more:
+        raise NotationError(
+            f"result {term.name!r} scans {first.name!r} and {more[0].name!r}, expected one index",
+            column=more[0].column,
+            hint=f"write two kernels: the second scans the result of the first along {more[0].name}",
+        )
+    if not term.op:
+        raise NotationError(
+            f"result {term.name!r} scans {first.name!r} and does not say how to combine the elements",
+            column=first.column,
+            hint=f"write an operator, such as sum {plain}",
+        )
+    if lost:
+        raise NotationError(
+            f"{term.op} of {term.name!r} scans {first.name!r} and leaves out {', '.join(lost)}, "
+            "expected every other index of the kernel",
+            column=term.column,
+            hint=f"write two kernels: one that combines {', '.join(lost)}, and one that scans its result",
+        )
+
+
+def _check_folds(results: _Terms) -> None:
+    """All folds are scans of one index in one direction, or none is."""
+    folds = [t for t in results if t.op == "fold"]
+    first = folds[0].scan if folds else None
+    for term in folds:
+        scan = term.scan
+        if (scan and (scan.name, scan.scan)) != (first and (first.name, first.scan)):
+            raise NotationError(
+                f"folded results {folds[0].name!r} and {term.name!r} are not scanned alike, "
+                "and fold= merges both at once",
+                column=term.column,
+                hint=f"write {first or 'no scan'} in both, or make two kernels",
             )
 
 

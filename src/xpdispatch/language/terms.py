@@ -136,6 +136,8 @@ class Axis:
         A window of nothing more, ``i..i``.
     extent : Extent or None
         What the extent is computed from (``i=EXPR``, ``:EXPR``).
+    scan : {"up to", "from", None}
+        A result has there, for each element, what all up to it give (``..i``), or all from it on (``i..``).
     column : int
         Where it stands in the line; takes no part in equality.
     """
@@ -147,6 +149,7 @@ class Axis:
     scale: Size = 1
     extent: Extent | None = None
     written: bool = False
+    scan: Literal["up to", "from"] | None = None
     column: int = field(default=0, compare=False, repr=False)
 
     @property
@@ -155,6 +158,8 @@ class Axis:
         return bool(self.written or self.below or self.above)
 
     def __str__(self) -> str:
+        if self.scan:
+            return f"..{self.name}" if self.scan == "up to" else f"{self.name}.."
         if self.kind == "ellipsis":
             return "..."
         if self.kind == "unknown":
@@ -266,6 +271,11 @@ class Term:
     def haloed(self) -> bool:
         """Whether some axis has a halo."""
         return any(a.below or a.above for a in self.axes)
+
+    @property
+    def scan(self) -> Axis | None:
+        """The axis along which a result is scanned, if there is one."""
+        return next((a for a in self.axes if a.scan), None)
 
     def placed(self, column: int) -> Term:
         """The same term where it is printed from this column on, with the columns of all its parts."""

@@ -169,6 +169,8 @@ def _outside(name: str, boundary: Boundary) -> str:
 
 def _result(signature: Signature, term: Term) -> str:
     name = term.name
+    if term.scan:
+        return _scanned(term, term.scan)
     if any(a.kind == "unknown" for a in term.axes):
         return f"{name} has as many elements as the bodies return, joined in the order of the tiles."
     held = [str(a.name) for a in term.axes if a.kind == "split"] + (["..."] if term.ellipsis else [])
@@ -195,6 +197,12 @@ def _result(signature: Signature, term: Term) -> str:
     if blocks and not updated:
         said += f". It has {_listed(blocks)}"
     return said + "."
+
+
+def _scanned(term: Term, scan: Axis) -> str:
+    how = _COMBINED[str(term.op)].removesuffix(", in the order of the tiles")
+    carry = "the last element before it" if scan.scan == "up to" else "the first element after it"
+    return f"{term.name} is a scan along {scan.name}: what a tile gives and {carry} are {how}."
 
 
 def _uncut(signature: Signature) -> set[str]:

@@ -25,7 +25,7 @@ Launching
 
 In a task
     ====================  ============================================================================================
-    ``leaf``              from a ``TaskContext`` to the executor; the second task, which joins partial results
+    ``leaf``              from a ``TaskContext`` to the executor; second tasks, for partial results and for scans
     ``device``            the stream and the memory of a task on a GPU
     ``failures``          the way of an exception from a task to its caller
     ====================  ============================================================================================

@@ -167,6 +167,8 @@ class Recipe:
         start; None where no store has the index.
     gathered : tuple of int
         The results that a second task puts together.
+    carried : tuple of int
+        The scans along the index that is cut: a second task combines each tile of them with what stands before it.
     rects : tuple of Rects
     images : tuple of (int, tuple of int, str)
         The array with the pointers, those that it points to (operands first, then results and rects that stand
@@ -185,6 +187,7 @@ class Recipe:
     one_piece: bool
     sources: tuple[tuple[int, int] | None, ...]
     gathered: tuple[int, ...] = ()
+    carried: tuple[int, ...] = ()
     rects: tuple[Rects, ...] = ()
     images: tuple[tuple[int, tuple[int, ...], str], ...] = ()
     least: tuple[int, ...] = ()
@@ -195,6 +198,11 @@ class Recipe:
     def replaced(self) -> tuple[int, ...]:
         """The operands whose place rects take."""
         return tuple(b.operand for b in self.rects if b.instead)
+
+    @property
+    def second(self) -> bool:
+        """Whether a second task needs to know where the tiles lie."""
+        return bool(self.gathered or self.carried)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +270,8 @@ def make_recipe(
     by = [plan.operands[p].axes[axis] for p, axis in windows]
     shown = [Layout("rects", (a,), (plan.extents[a],)) for a in by]
     alone = None
-    if gathered:
-        alone = max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
+    if gathered or any(layout.scan for layout in plan.results):
+        alone = _longest(plan)
     elif len(set(by)) == 1:
         alone = by[0]  # cut along another index too, tiles would get rows that only other tiles need
     cells = () if one_piece else _cells(plan, [*layouts, *shown], [*fits, *[None] * len(shown)])
@@ -300,6 +308,7 @@ def make_recipe(
     if others and not possible.any_rank:
         fewer = replace(possible, full=(*possible.full, *others))
         return make_recipe(plan, inline, max_dim, one_piece=one_piece, gathered=gathered, possible=fewer)
+    carried = () if one_piece else [r for r in scanned(plan) if done[count + r].how == "align"]
     sources = [None if one_piece else _source(i, layouts, done, count) for i in range(len(plan.indices))]
     return Recipe(
         done[:count],
@@ -308,6 +317,7 @@ def make_recipe(
         one_piece,
         tuple(sources),
         tuple(gathered),
+        tuple(carried),
         (
             *(
                 Rects(p, done[first + n], tail=_others(plan.operands[p], axis), axis=axis)
@@ -363,13 +373,24 @@ def recipe_of_call(
     """
     apart = [*inline, *(0 in layout.shape for layout in plan.results)]
     ordered = _ordered(plan, types, deterministic=deterministic)
-    unbound = sum(layout.concatenated for layout in plan.results) + (
-        len(ordered) + 1 if ordered else 0
-    )  # and their places
+    second = len(ordered) + len(scanned(plan))
+    unbound = sum(layout.concatenated for layout in plan.results) + (second + 1 if second else 0)  # and their places
     # What is there already has no place in the order; and where there is no index there is one tile.
     one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
+    one_piece |= any(layout.scan and 0 in layout.shape for layout in plan.results)  # which are no stores
     gathered = () if one_piece else ordered
     return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, possible=possible)
+
+
+def _longest(plan: Plan) -> int:
+    """The index that is cut where one alone is."""
+    return max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
+
+
+def scanned(plan: Plan) -> list[int]:
+    """The results that are scans along the index that is cut."""
+    longest = _longest(plan)
+    return [r for r, layout in enumerate(plan.results) if layout.scan and layout.axes[layout.scan.axis] == longest]
 
 
 def _ordered(plan: Plan, types: Types, *, deterministic: bool) -> tuple[int, ...]:
@@ -381,7 +402,7 @@ def _ordered(plan: Plan, types: Types, *, deterministic: bool) -> tuple[int, ...
     for r, (layout, (dtype, shape)) in enumerate(zip(plan.results, types, strict=True)):
         inexact = layout.op in ("sum", "prod") and dtype.kind in "fc"
         product = (layout.op, dtype) == ("prod", np.dtype(np.complex128))
-        if 0 not in shape and (layout.op == "fold" or product or (inexact and deterministic)):
+        if 0 not in shape and layout.combined and (layout.op == "fold" or product or (inexact and deterministic)):
             found.append(r)
     return tuple(found)
 
@@ -585,7 +606,7 @@ def _fit(
 
 def _source(index: int, layouts: Sequence[Layout], fits: Sequence[Fit], count: int) -> tuple[int, int] | None:
     # Results first, and plain ones before reductions.
-    order = sorted(range(len(layouts)), key=lambda p: (p < count, layouts[p].op is not None))
+    order = sorted(range(len(layouts)), key=lambda p: (p < count, layouts[p].combined))
     for position in order:
         if index in layouts[position].axes and fits[position].how == "align":
             return position, fits[position].dims[layouts[position].axes.index(index)]

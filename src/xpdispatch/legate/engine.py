@@ -53,7 +53,7 @@ from xpdispatch.legate import agreement, cells, fences, leaf
 from xpdispatch.legate.bodies import check_bodies
 from xpdispatch.legate.collective import several
 from xpdispatch.legate.fences import IGNORED, call_site, runtime, synchronize
-from xpdispatch.legate.launch import Launch, check_room, issue, issue_joiner, make_launch
+from xpdispatch.legate.launch import Launch, check_room, issue, issue_carrier, issue_joiner, make_launch
 from xpdispatch.legate.releases import STORES, cutting, least_size
 from xpdispatch.legate.stores import (
     Held,
@@ -179,12 +179,17 @@ class _Runner:
             for r, g in enumerate(given)
         ]
         if not launch.plan.empty:
-            places = _unbound(np.dtype(np.int64)) if launch.recipe.gathered else None
-            issue(launch, entries, results, places, payload)
-            if places is not None:
-                told = pickle.dumps((next(_launches), site, lg.Scope.exception_mode() == IGNORED))
-                into = [_joined_into(launch, r, given[r]) for r in launch.recipe.gathered]
-                issue_joiner(launch, results, places, into, told)
+            recipe = launch.recipe
+            kinds = [np.dtype(np.int64), *(launch.types[r][0] for r in recipe.carried)] if recipe.second else []
+            told = [_unbound(dtype) for dtype in kinds]
+            issue(launch, entries, results, told, payload)
+            if told:
+                second = pickle.dumps((next(_launches), site, lg.Scope.exception_mode() == IGNORED))
+            if recipe.gathered:
+                into = [_joined_into(launch, r, given[r]) for r in recipe.gathered]
+                issue_joiner(launch, results, told[0], into, second)
+            if recipe.carried:
+                issue_carrier(launch, results, told, second)
         found = [
             values[at]
             if direct[r]
@@ -417,7 +422,7 @@ def _begin(launch: Launch, r: int, given: Held | None) -> Any:
     # A leaf casts what it writes; what it reduces into must have the dtype of the partial results.
     direct = given is not None and given.store is not None and (given.dtype == own or not layout.op)
     store = given.store if direct and given is not None else new_store(shape, own)
-    if layout.op and layout.op != "fold" and not (direct and layout.accumulate):
+    if layout.op and layout.combined and layout.op != "fold" and not (direct and layout.accumulate):
         start = np.asarray(identity(layout.op, dtype))
         fill(store, sort_keys(layout.op, start)[()] if keyed else start[()])
     return store

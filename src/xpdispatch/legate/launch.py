@@ -30,7 +30,7 @@ from xpdispatch.legate.leaf import Header, packed_header
 from xpdispatch.legate.rects import rects_of, rects_of_windows
 from xpdispatch.legate.releases import IMAGES_OF_ANY_RANK, MOST_UNBOUND, cutting_cells, least_extents, type_of_bytes
 from xpdispatch.legate.stores import Held, grid_store, memory_limit, store_behind
-from xpdispatch.legate.tasks import joiner_of, library, task_of
+from xpdispatch.legate.tasks import carrier_of, joiner_of, library, task_of
 from xpdispatch.planning.arguments import plan_of, refuse_empty
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan, Shape, show_shape
@@ -147,7 +147,7 @@ def make_launch(
     planned = tuple(dtype for dtype, _ in types)
     header = packed_header(Header(plan, recipe, tuple(dtypes), planned, cast))
     keyed = tuple(
-        layout.op is not None and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
+        layout.op is not None and layout.combined and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
         for layout, (dtype, _) in zip(plan.results, types, strict=True)
     )
     cuts = [
@@ -168,7 +168,7 @@ def make_launch(
     fits = (*recipe.operands, *recipe.results)
     grid = () if recipe.grid is None else (recipe.grid[1],)
     entering = (*fits, *grid, *(b.fit for b in recipe.rects if not b.instead))
-    more = recipe.gathered or recipe.rects or recipe.images or recipe.grid
+    more = recipe.second or recipe.rects or recipe.images or recipe.grid
     return Launch(
         definition,
         plan,
@@ -196,8 +196,11 @@ def make_launch(
     )
 
 
-def issue(launch: Launch, entries: Sequence[Any], results: Sequence[Any], places: Any, payload: bytes) -> None:
-    """Launch the task of a call over these stores; `places` is where tiles note down where they lie, if anywhere."""
+def issue(launch: Launch, entries: Sequence[Any], results: Sequence[Any], told: Sequence[Any], payload: bytes) -> None:
+    """Launch the task of a call over these stores.
+
+    `told` are those of unknown size for a second task: where tiles lie, and the ends of their scans.
+    """
     recipe, options = launch.recipe, launch.definition.options
     task = runtime.create_auto_task(library, launch.task)
     if options:
@@ -206,7 +209,7 @@ def issue(launch: Launch, entries: Sequence[Any], results: Sequence[Any], places
     if launch.alike:
         variables = [*map(task.add_input, entries), *map(task.add_output, results)]
     else:
-        variables = _add_arrays(task, launch, entries, results, places)
+        variables = _add_arrays(task, launch, entries, results, told)
     for n, axes in launch.full:
         task.add_constraint(lg.broadcast(variables[n], axes) if axes else lg.broadcast(variables[n]))
     for group in recipe.aligned:
@@ -226,7 +229,9 @@ def issue(launch: Launch, entries: Sequence[Any], results: Sequence[Any], places
         submit(task)
 
 
-def _add_arrays(task: Any, launch: Launch, entries: Sequence[Any], results: Sequence[Any], places: Any) -> list[Any]:
+def _add_arrays(
+    task: Any, launch: Launch, entries: Sequence[Any], results: Sequence[Any], told: Sequence[Any]
+) -> list[Any]:
     """Give a task its stores, as the recipe says, and the constraints that are not the same for all calls."""
     recipe = launch.recipe
     rects = [(b, _rects(launch.plan, b, entries[b.operand])) for b in recipe.rects]
@@ -246,8 +251,8 @@ def _add_arrays(task: Any, launch: Launch, entries: Sequence[Any], results: Sequ
         variables.append(
             None if fit.how == "inline" else _add_result(task, store, layout, fit, one_piece=recipe.one_piece)
         )
-    if places is not None:
-        task.add_output(places)
+    for store in told:
+        task.add_output(store)
     for store, fit in extra:
         variables.append(task.add_input(fit.turn(store), task.declare_partition()))
     for n, store in enumerate((*entries, *results)):
@@ -280,7 +285,7 @@ def _add_result(task: Any, store: Any, layout: Layout, fit: Fit, *, one_piece: b
     if fit.how in ("unbound", "gathered"):
         return task.add_output(store)
     turned = fit.turn(store)
-    if layout.op and not one_piece:
+    if layout.op and layout.combined and not one_piece:
         return task.add_reduction(turned, int(lg.ReductionOpKind[_REDUCTIONS[layout.op]]), task.declare_partition())
     variable = task.add_output(turned, task.declare_partition())
     if layout.accumulate:
@@ -299,6 +304,27 @@ def issue_joiner(launch: Launch, results: list[Any], places: Any, into: Sequence
         variable = task.add_output(store)
         if store.ndim:
             task.add_constraint(lg.broadcast(variable))
+    task.add_scalar_arg(launch.header)
+    task.add_scalar_arg(payload)
+    submit(task)
+
+
+def issue_carrier(launch: Launch, results: Sequence[Any], told: Sequence[Any], payload: bytes) -> None:
+    """Launch the task that combines each tile of scans with what stands before it."""
+    task = runtime.create_auto_task(library, carrier_of(launch.definition))
+    for store in told:
+        task.add_constraint(lg.broadcast(task.add_input(store)))
+    variables = []
+    for r in launch.recipe.carried:
+        fit = launch.recipe.results[r]
+        turned, variable = fit.turn(store_behind(results[r])), task.declare_partition()
+        task.add_output(turned, variable)
+        task.add_input(turned, variable)
+        if fit.keep_whole:
+            task.add_constraint(lg.broadcast(variable, fit.keep_whole))
+        variables.append(variable)
+    if len(variables) > 1:
+        task.add_constraint(lg.align(*variables))
     task.add_scalar_arg(launch.header)
     task.add_scalar_arg(payload)
     submit(task)

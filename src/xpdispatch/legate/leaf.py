@@ -41,7 +41,7 @@ from xpdispatch.planning.windows import Bounds, Layout
 from xpdispatch.running import cutting
 from xpdispatch.running.cutting import Choice, Cutter, on_the_whole
 from xpdispatch.running.executor import NOWHERE, Work
-from xpdispatch.running.gathered import Gathered
+from xpdispatch.running.gathered import Gathered, apply_carry, carries, scanned_together
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import AT_ONCE
 from xpdispatch.running.parts import Window, part_of
@@ -115,9 +115,6 @@ _IMAGES = ("image", "window")
 
 _NO_VIEW = ("inline", "unbound", "gathered")
 
-_PLACES = -1
-"""Stands for the store in which tiles note down their places, among those of partial results."""
-
 
 def packed_header(header: Header) -> bytes:
     """What :func:`header_of` reads, after a digest by which tasks look up what they know of it."""
@@ -157,7 +154,7 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
     region: Bounds = ()
     task: Task | None = None
     stores: list[Any] = []
-    unbound: Sequence[tuple[int, int]] = ()
+    unbound: Sequence[int] = ()
     bound: dict[int, Any] = {}
     try:
         sent = context.scalars
@@ -181,7 +178,7 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
         if recorder is not None and values:
             recorder.note(definition, task.place(stores))
         if unbound and values:
-            bound = {at: task.place(stores) if r == _PLACES else values[r] for r, at in unbound}
+            bound = task.parts(stores, values)
     except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
         where = f"kernel {definition.name!r}, variant {variant}"
         if task is not None and stores:
@@ -190,7 +187,7 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
             _mark_failed(variant, context, task.marked(stores), error)
         failure = _failure(definition, context, error, where, launch, site_of_call, region)
     carried = failure is not None and context.can_raise_exception()  # with it Legate binds all that is unbound
-    for _, at in unbound:
+    for at in unbound:
         if at in bound:
             with device.on_task_stream(variant, context):
                 _bind(variant, stores[at], bound[at])
@@ -266,15 +263,16 @@ class Task:
         last = rects + sum(not b.instead for b in recipe.rects)
         written = [n for n in range(count, len(hows)) if hows[n] != "inline"]
         self.folded = [
-            n for n in written if plan.results[n - count].op and not recipe.one_piece and hows[n] != "gathered"
+            n for n in written if plan.results[n - count].combined and not recipe.one_piece and hows[n] != "gathered"
         ]
-        places = [last] if recipe.gathered else []
+        self.told = range(last, last + recipe.second + len(recipe.carried))
+        """What a second task is told: where the tile lies, if it has to know, and the ends of scans."""
         self.read = [*(n for n in range(count) if hows[n] != "inline"), *grid, *range(rects, last)]
-        self.written = [n for n in written if n not in self.folded] + places
-        self.length, self.end = last + len(places), len(hows)
-        unbound = [(r, count + r) for r in range(len(plan.results)) if hows[count + r] in ("unbound", "gathered")]
-        self.unbound = [*unbound, *((_PLACES, n) for n in places)]
-        """Results that every task must give a part, or ``_PLACES``, and their stores."""
+        self.written = [n for n in written if n not in self.folded] + [*self.told]
+        self.length, self.end = self.told.stop, len(hows)
+        self.joined = [r for r in range(len(plan.results)) if hows[count + r] in ("unbound", "gathered")]
+        self.unbound = [*(count + r for r in self.joined), *self.told]
+        """The stores that every task must give a part."""
         self.reduced = [
             (r, layout)
             for r, layout in enumerate(plan.results)
@@ -299,7 +297,7 @@ class Task:
         body, site = definition.body, _site(definition, variant, header)
         self.arrays = np if site.library == "numpy" else load("cupy")
         halos = any(layout.haloed for layout in self.plan.operands)
-        moved = body.wants_tile or halos or self.plan.images or self.recipe.cells or self.recipe.gathered
+        moved = body.wants_tile or halos or self.plan.images or self.recipe.cells or self.recipe.second
         self.anywhere = not moved and site.library == "numpy"
         """Whether the body does the same wherever a tile lies: to look that up takes 3 us an index."""
         self.updated = [(p, r) for r, p in enumerate(body.updated) if p is not None and r in body.buffers]
@@ -325,13 +323,22 @@ class Task:
                 found[n] = data_of(argument)
         return found
 
+    def parts(self, stores: Sequence[Any], values: Sequence[Any]) -> dict[int, Any]:
+        """What a tile gives to stores of unknown size."""
+        found = {self.count + r: values[r] for r in self.joined}
+        if self.told:
+            scans = [(self.plan.results[r].scan, values[r]) for r in self.recipe.carried]
+            told = [self.place(stores), *(scan.end(value) for scan, value in scans if scan)]
+            found |= zip(self.told, told, strict=True)
+        return found
+
     def marked(self, stores: Sequence[Any]) -> Iterator[tuple[Any, Callable[[Any], Any]]]:
         """The stores of results that tell of a failure themselves, and what they then hold, by dtype."""
         for r, layout in enumerate(self.plan.results):
             n = self.count + r
             if self.hows[n] in _NO_VIEW:
                 continue
-            if layout.op is None:
+            if layout.op is None or layout.scan:
                 yield stores[n], failed_value
             else:
                 yield stores[n], partial(failed_partial, layout.op, self.header.dtypes[r])
@@ -449,10 +456,21 @@ def _bind(variant: str, store: Any, value: Any) -> None:
 
 
 def make_joiner(definition: Definition, variant: str) -> Callable[[Any], None]:
-    """The function of the second task, which puts partial results together in the order of their tiles."""
+    """The function of a second task, which puts partial results together in the order of their tiles."""
+    return _make_second(definition, variant, _put_together)
+
+
+def make_carrier(definition: Definition, variant: str) -> Callable[[Any], None]:
+    """The function of a second task, which combines each tile of scans with what stands before it."""
+    return _make_second(definition, variant, _carry_on)
+
+
+def _make_second(
+    definition: Definition, variant: str, work: Callable[[Header, Site, list[Any], list[Any]], None]
+) -> Callable[[Any], None]:
     found, name = ref(definition), definition.name
 
-    def joiner(context: Any) -> None:
+    def second(context: Any) -> None:
         definition = found()
         assert definition is not None  # noqa: S101  whoever launches it keeps it
         failure: Failure | None = None
@@ -464,7 +482,7 @@ def make_joiner(definition: Definition, variant: str) -> Callable[[Any], None]:
             if definition.body.merge is not None:
                 Surroundings(definition.body.merge).look()
             with np.errstate(all="ignore"), device.on_task_stream(variant, context):
-                _put_together(header, site, [data_of(s) for s in context.inputs], [data_of(s) for s in context.outputs])
+                work(header, site, [data_of(s) for s in context.inputs], [data_of(s) for s in context.outputs])
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             where = f"kernel {name!r}, variant {variant}"
             _mark_failed(variant, context, [(data_of(s), failed_value) for s in context.outputs], error)
@@ -472,27 +490,23 @@ def make_joiner(definition: Definition, variant: str) -> Callable[[Any], None]:
         if failure is not None:
             failures.hand_over(failure, context, ignored=ignored)
 
-    joiner.__name__ = name
-    return joiner
+    second.__name__ = name
+    return second
 
 
 def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
     plan = header.plan
     arrays = np if site.library == "numpy" else load("cupy")
     places, *parts = [view(arrays, store) for store in inputs]
-    # As one list: from a device, every single number would be a copy of its own.
-    regions = [tuple((a, b) for a, b in row) for row in places.reshape(-1, len(plan.extents), 2).tolist()]
+    regions = _regions(plan, places)
     gathered = Gathered()
     results: list[Any] = [None] * len(plan.results)
     for r, elements, store in zip(header.recipe.gathered, parts, outputs, strict=True):
         layout = plan.results[r]
         target = results[r] = view(arrays, store).reshape(layout.shape)
         target[...] = 0 if layout.op in (None, "fold") else identity(layout.op, np.dtype(elements.dtype))
-        first, values = 0, []
-        for region in regions:
-            shape = layout.tile_shape([stop - start for start, stop in region])
-            values.append((region, elements[first : first + math.prod(shape)].reshape(shape)))
-            first += math.prod(shape)
+        shapes = [layout.tile_shape([stop - start for start, stop in region]) for region in regions]
+        values = list(zip(regions, _taken_apart(elements, shapes), strict=True))
         for region, value in sorted(values, key=itemgetter(0)):
             if layout.op in (None, "fold"):
                 gathered.add(r, region, value)
@@ -504,6 +518,68 @@ def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Se
             mark = failed_value(np.dtype(results[r].dtype))
             if mark is not None:
                 results[r][arrays.asarray(_incomplete(plan, plan.results[r], regions))] = mark
+
+
+def _regions(plan: Plan, places: Any) -> list[Bounds]:
+    """Where the tiles lie, as they have noted it down."""
+    # As one list: from a device, every single number would be a copy of its own.
+    return [tuple((a, b) for a, b in row) for row in places.reshape(-1, len(plan.extents), 2).tolist()]
+
+
+def _taken_apart(elements: Any, shapes: Iterable[Sequence[int]]) -> list[Any]:
+    """The arrays of these shapes whose elements follow each other."""
+    found, first = [], 0
+    for shape in shapes:
+        found.append(elements[first : first + math.prod(shape)].reshape(shape))
+        first += math.prod(shape)
+    return found
+
+
+def _carry_on(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    plan, recipe = header.plan, header.recipe
+    arrays = np if site.library == "numpy" else load("cupy")
+    first = plan.results[recipe.carried[0]]
+    assert first.scan is not None  # noqa: S101  or nothing would be carried
+    index, bounds = first.axes[first.scan.axis], outputs[0].domain
+    dim = recipe.results[recipe.carried[0]].dims[first.scan.axis]
+    low, high = bounds.lo[dim], bounds.hi[dim]
+    if not low <= high < 2**63:  # an empty domain's upper end can be -1, read as an unsigned number
+        return
+    # Of the other indices each task has all.
+    own = tuple([(low, high + 1) if i == index else (0, n) for i, n in enumerate(plan.extents)])
+    regions = _regions(plan, view(arrays, inputs[0]))
+    ends, parts = {}, {}
+    for r, told, written in zip(recipe.carried, inputs[1:], outputs, strict=False):
+        sizes = [[1 if i == index else stop - start for i, (start, stop) in enumerate(region)] for region in regions]
+        ends[r] = _taken_apart(view(arrays, told), map(plan.results[r].tile_shape, sizes))
+        parts[r] = recipe.results[r].turn_back(view(arrays, written))
+    for scans in scanned_together(plan):
+        if scans[0] not in recipe.carried:
+            continue
+        tiles = list(zip(regions, zip(*[ends[r] for r in scans], strict=True), strict=True))
+        for region, carry in carries(site, scans, tiles):
+            start, stop = max(region[index][0], low), min(region[index][1], high + 1)
+            if start < stop:
+                here = tuple([(start, stop) if i == index else whole for i, whole in enumerate(region)])
+                apply_carry(site, scans, carry, tuple([part_of(parts[r], plan.results[r], here, own) for r in scans]))
+    for r, part in parts.items():
+        lost, mark = _behind_gaps(plan, plan.results[r], regions, own), failed_value(np.dtype(part.dtype))
+        if lost is not None and mark is not None:
+            part_of(part, plan.results[r], lost, own)[...] = mark
+
+
+def _behind_gaps(plan: Plan, layout: Layout, regions: Sequence[Bounds], own: Bounds) -> Bounds | None:
+    """What of a scan on a tile lies behind tiles that failed, so that it is not known; None where all is known."""
+    assert layout.scan is not None  # noqa: S101  it is asked of scans alone
+    index, backward = layout.axes[layout.scan.axis], layout.scan.backward
+    reached = plan.extents[index] if backward else 0
+    for start, stop in sorted((region[index] for region in regions), reverse=backward):
+        if (stop if backward else start) != reached:
+            break
+        reached = start if backward else stop
+    start, stop = own[index]
+    lost = (start, min(stop, reached)) if backward else (max(start, reached), stop)
+    return (*own[:index], lost, *own[index + 1 :]) if lost[0] < lost[1] else None
 
 
 def _volume(region: Iterable[tuple[int, int]]) -> int:
@@ -543,12 +619,12 @@ def view(arrays: Any, store: Any) -> Any:
 def _fold(layout: Layout, target: Any, value: Any, *, one_piece: bool) -> None:
     op = layout.op
     assert op is not None  # noqa: S101  the executor wrote the others
+    if layout.scan or (one_piece and not layout.accumulate):
+        target[...] = value
+        return
     if not one_piece and needs_sort_keys(op, value.dtype):
         value = sort_keys(op, value)
-    if one_piece and not layout.accumulate:
-        target[...] = value
-    else:
-        combine(op, target, value)
+    combine(op, target, value)
 
 
 def _inline(site: Site, arrays: Any, value: Any, layout: Layout, region: Bounds) -> Any:

@@ -14,7 +14,7 @@ from legate.core.task import ADD, InputStore, OutputStore, PyTask, ReductionStor
 from xpdispatch.errors import EngineError
 from xpdispatch.legate.alignment import Recipe
 from xpdispatch.legate.device import keeps_to_stream
-from xpdispatch.legate.leaf import make_joiner, make_leaf
+from xpdispatch.legate.leaf import make_carrier, make_joiner, make_leaf
 from xpdispatch.legate.releases import task_info
 from xpdispatch.planning.definition import Definition
 
@@ -25,7 +25,7 @@ library = lg.get_legate_runtime().find_or_create_library(
 )[0]
 _tasks: WeakKeyDictionary[Definition, dict[object, Any]] = WeakKeyDictionary()
 """By kernel, and where Legate must know options when it registers the task by these and by how many stores there are;
-or by ``"joiner"``. Legate keeps a task for ever, but its function holds the kernel weakly."""
+or by ``"joiner"`` and ``"carrier"``. Legate keeps a task for ever, but its function holds the kernel weakly."""
 
 _made = 0
 """How many tasks there are."""
@@ -44,7 +44,7 @@ def task_of(definition: Definition, recipe: Recipe) -> Any:
 
 def _options_of(definition: Definition, recipe: Recipe) -> tuple[str, ...]:
     """The options that Legate must know when it registers the task; others are set at each launch."""
-    allocates = any(fit.how in ("unbound", "gathered") for fit in recipe.results)
+    allocates = bool(recipe.carried) or any(fit.how in ("unbound", "gathered") for fit in recipe.results)
     on_stream = _has_gpus and "GPU" in definition.variants and keeps_to_stream(definition)
     wanted = {"has_allocations": allocates, "elide_device_ctx_sync": on_stream, **definition.options}
     wanted["has_allocations"] |= allocates
@@ -54,6 +54,11 @@ def _options_of(definition: Definition, recipe: Recipe) -> tuple[str, ...]:
 def joiner_of(definition: Definition) -> Any:
     """The task that puts a kernel's partial results together."""
     return _registered(definition, "joiner", lambda: _register(definition, make_joiner))
+
+
+def carrier_of(definition: Definition) -> Any:
+    """The task that combines each tile of a kernel's scans with what stands before it."""
+    return _registered(definition, "carrier", lambda: _register(definition, make_carrier))
 
 
 def _registered(definition: Definition, which: object, register: Callable[[], Any]) -> Any:
@@ -91,11 +96,11 @@ def _counts(definition: Definition, recipe: Recipe) -> tuple[int, int, int]:
     """How many inputs, outputs and reductions a launch has."""
     inputs = sum(fit.how != "inline" for fit in recipe.operands)
     inputs += sum(not b.instead for b in recipe.rects) + (recipe.grid is not None)
-    outputs, reductions = int(bool(recipe.gathered)), 0
+    outputs, reductions = recipe.second + len(recipe.carried), 0
     for term, fit in zip(definition.signature.results, recipe.results, strict=True):
         if fit.how == "inline":
             continue
-        reduces = bool(term.op) and not recipe.one_piece and fit.how != "gathered"
+        reduces = bool(term.op) and not (term.scan or recipe.one_piece) and fit.how != "gathered"
         outputs, reductions = outputs + (not reduces), reductions + reduces
         # What is combined with the old content in the leaf reads it.
         inputs += term.accumulate and not reduces and fit.how not in ("unbound", "gathered")

@@ -257,7 +257,7 @@ def refuse_empty(plan: Plan) -> None:
     ShapeError
     """
     for layout in plan.results:
-        if layout.op in ("max", "min", "fold") and not layout.accumulate:
+        if layout.combined and layout.op in ("max", "min", "fold") and not layout.accumulate:
             gone: Sequence[str] = [n for n, extent in zip(plan.indices, plan.extents, strict=True) if extent == 0]
             raise ShapeError(
                 f"{layout.op} of result {layout.name!r} over no element: {', '.join(gone)} has extent 0",

@@ -16,7 +16,7 @@ from xpdispatch.language.signature import Signature
 from xpdispatch.language.terms import WINDOWS, Axis, Extent, Term, check_extent, in_digits, names_of, wrong_sizes
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.plan import Image, Plan, Shape, show_shape
-from xpdispatch.planning.windows import PLAIN, WHOLE, Layout, Reach
+from xpdispatch.planning.windows import PLAIN, WHOLE, Layout, Reach, Scan
 
 
 class Patterns:
@@ -177,7 +177,8 @@ class Pattern:
             axes = _axes(term, shape, order, free, fixed)
             joined = term.axes[:1] != () and term.axes[0].kind == "unknown"
             reaches = _after_ellipsis(own, len(shape))
-            results.append(Layout(str(term.name), axes, shape, term.op, term.accumulate, reaches, joined))
+            op, accumulate, scan = term.op, term.accumulate, _scan(term, len(shape))
+            results.append(Layout(str(term.name), axes, shape, op, accumulate, reaches, joined, scan))
         self.results = tuple(results)
         self.indices = tuple(order)
         self.spaces = _spaces(order)
@@ -393,6 +394,11 @@ def _after_ellipsis(found: Sequence[Reach], rank: int) -> tuple[Reach, ...]:
     if all(r == PLAIN for r in found):
         return ()
     return (PLAIN,) * (rank - len(found)) + tuple(found)
+
+
+def _scan(term: Term, rank: int) -> Scan | None:
+    axes = enumerate(term.named, rank - len(term.named))
+    return next((Scan(n, a.scan == "from") for n, a in axes if a.scan), None)
 
 
 def free_extent(free: Mapping[str, list[int]], label: str) -> int:

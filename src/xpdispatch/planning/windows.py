@@ -34,6 +34,26 @@ class Reach(NamedTuple):
 
 PLAIN = Reach()
 
+_ALL = slice(None)
+
+
+class Scan(NamedTuple):
+    """A result has for each element of an axis what all elements up to it give, or all from it on.
+
+    Parameters
+    ----------
+    axis : int
+    backward : bool
+        From it on.
+    """
+
+    axis: int
+    backward: bool
+
+    def end(self, part: Any) -> Any:
+        """Of a tile's scan what the next tile carries on from: one element along the axis, which stays."""
+        return part[(_ALL,) * self.axis + (slice(0, 1) if self.backward else slice(-1, None),)]
+
 
 class Outside(NamedTuple):
     """An axis along which a window goes beyond the array: from `low` to before `high`, where `low` may be negative.
@@ -46,9 +66,6 @@ class Outside(NamedTuple):
     high: int
     extent: int
     boundary: Boundary | None
-
-
-_ALL = slice(None)
 
 
 class Layout(NamedTuple):
@@ -70,6 +87,8 @@ class Layout(NamedTuple):
         For each axis; empty where every reach is the plain one, so that it costs nothing.
     concatenated : bool
         The first axis is ``?``: tiles are concatenated along it, in the order of the one index.
+    scan : Scan or None
+        The operator scans an index, and leaves none out.
     """
 
     name: str
@@ -79,6 +98,12 @@ class Layout(NamedTuple):
     accumulate: bool = False
     reaches: tuple[Reach, ...] = ()
     concatenated: bool = False
+    scan: Scan | None = None
+
+    @property
+    def combined(self) -> bool:
+        """Whether several tiles give partial results of one element."""
+        return self.op is not None and self.scan is None
 
     @property
     def haloed(self) -> bool:

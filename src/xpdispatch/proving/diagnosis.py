@@ -59,7 +59,7 @@ def _ignores_its_tile(experiment: Experiment, found: Failure, result: int) -> bo
     """Whether two tiles alone each give the whole result, so that the body does not look at its tile."""
     trial = experiment.trial
     regions = [r for r in found.tiling.regions(trial.plan) if not is_empty(r)]
-    if not trial.plan.results[result].op or len(regions) < 2:
+    if not trial.plan.results[result].combined or len(regions) < 2:
         return False
     try:
         return all(same_bits(trial.run([r])[result], experiment.expected[result]) for r in (regions[0], regions[-1]))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from xpdispatch.errors import XPDispatchError
 from xpdispatch.language.constraints import BESIDE, Constraint, align, broadcast
@@ -44,6 +44,8 @@ def fixes(definition: Definition, blamed: Sequence[str], result: int | None) -> 
         return
     yield from _made(definition, _operator_changes(signature, result))
     yield from _made(definition, _halo_changes(signature, named))
+    if result not in definition.body.buffers:  # which would begin with the identity
+        yield from _made(definition, _scan_changes(signature, named, result))
     groups = [g for count in range(1, len(named) + 1) for g in combinations(named, count)]
     # Another index may be at fault as well, which a smallest tiling does not show.
     groups += [(*named, i) for i in signature.indices if named and i not in named]
@@ -105,6 +107,22 @@ def _operator_changes(signature: Signature, result: int | None) -> Iterator[tupl
             results = list(signature.results)
             results[result] = replace(results[result], op=op)
             yield _with(signature, signature.operands, results), f"combine by {op}"
+
+
+def _scan_changes(signature: Signature, indices: Sequence[str], result: int | None) -> Iterator[tuple[Signature, str]]:
+    """A scan along a blamed index of a result that is none, or the other way of one that is."""
+    if result is None:
+        return
+    term = signature.results[result]
+    ways: tuple[Literal["up to"], Literal["from"]] = "up to", "from"
+    for place, axis in enumerate(term.axes):
+        if axis.name not in indices or axis.scale != 1 or axis.extent or (term.op and not axis.scan):
+            continue
+        for way in ways:
+            for op in _PLAIN_OPERATORS if term.op is None else (term.op,) if axis.scan != way else ():
+                results = list(signature.results)
+                results[result] = replace(with_axis(term, place, replace(axis, scan=way)), op=op)
+                yield _with(signature, signature.operands, results), f"scan along {axis.name}"
 
 
 def _halo_changes(signature: Signature, indices: Sequence[str]) -> Iterator[tuple[Signature, str]]:

@@ -11,13 +11,14 @@ import numpy as np
 from xpdispatch.errors import PartitionError
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.tiles import describe, is_empty, shown
+from xpdispatch.planning.tiles import describe, is_empty, shown, whole
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout
 from xpdispatch.proving.comparison import Arrays, Difference, compare
 from xpdispatch.proving.notation_changes import Change
 from xpdispatch.proving.search import Failure
 from xpdispatch.proving.tilings import Tiling
 from xpdispatch.proving.trial import POISONS, Fault, Trial, quiet
+from xpdispatch.running.parts import part_of
 
 LOOK = "look for what the body takes from its tile alone: its length, its extremes, its first element or its edges"
 """The advice where nothing is known but that the answer depends on the tiles."""
@@ -77,10 +78,14 @@ def _values(plan: Plan, found: Failure, hit: Sequence[Bounds]) -> list[str]:
     where = f"tile {describe(plan, hit[0])}" if len(hit) == 1 else f"{len(hit)} tiles"
     if found.difference is None:
         return [f"  in {where}"] if hit else []
-    element, op = found.difference.element(plan), plan.results[found.difference.result].op
+    layout = plan.results[found.difference.result]
+    element, op = found.difference.element(plan), layout.op
     if found.difference.where is None:
         return [f"  {element}: {found.difference.expected} in one tile, {found.difference.got} in these tiles"]
     line = f"  {element} = {found.difference.expected} in one tile, {found.difference.got} in these tiles"
+    if hit and layout.scan:
+        stands = "after" if layout.scan.backward else "before"
+        return [line, f"  {element} comes from {where}, combined by {op} with what stands {stands} it"]
     if hit and op:
         return [line, f"  {element} is combined from {len(hit)} tile{'s' if len(hit) > 1 else ''} by {op}"]
     return [line, f"  {element} comes from {where}"] if hit else [line]
@@ -179,19 +184,26 @@ def _advice(trial: Trial, found: Failure) -> str:
     layout = plan.results[found.difference.result] if found.difference else plan.results[0]
     if found.data == "a NaN":
         return f"let NaN win in the body, as {layout.op} does between tiles: xp.{layout.op}, and not nan{layout.op}"
-    if layout.op == "fold":
-        return _advice_on_fold(trial, found.tiling)
+    if layout.op == "fold" and (advice := _advice_on_fold(trial, found.tiling)):
+        return advice
+    if layout.scan:
+        last = "first" if layout.scan.backward else "last"
+        return (
+            f"the body must return its own tile's scan, whose {last} element is what all of the tile gives; "
+            "an exclusive scan is shifted after the call"
+        )
     if isinstance(found.tiling.order, int | str) and found.tiling.order != "forward":
         return "the order of tiles must not matter: keep nothing from one tile for the next"
     return LOOK
 
 
 def _advice_on_fold(trial: Trial, tiling: Tiling) -> str:
-    """Whether the merge is to blame, or the parts that it gets."""
-    regions = [r for r in tiling.regions(trial.plan) if not is_empty(r)]
-    parts = [[v for v, o in zip(trial.run([r]), trial.plan.results, strict=True) if o.op == "fold"] for r in regions]
+    """Whether the merge is to blame, or the parts that it gets; nothing where there are not two to be merged."""
+    parts = _parts_of_folds(trial, [r for r in tiling.regions(trial.plan) if not is_empty(r)])
     if any(np.isnan(v).any() for part in parts for v in part if v.dtype.kind in "fc"):
         return "a part is NaN: let fold= and the body treat NaN alike, in whichever of the parts it is"
+    if len(parts) < 2:
+        return ""
     if len(parts) == 2:  # three parts tell more, be it of elements that come twice
         parts.append(parts[1])
     with quiet():
@@ -199,10 +211,27 @@ def _advice_on_fold(trial: Trial, tiling: Tiling) -> str:
         right = _merged(trial, parts[0], _merged(trial, parts[1], parts[2]))
     if compare(left, right):
         return "fold= must be associative: merging the parts of two halves must give the part of the whole"
+    if any(layout.scan for layout in trial.plan.results):
+        return ""
     return (
         "fold= is associative on these parts, so look at what the body returns for a tile alone: places must count "
         "from tile.start, and lengths be results of their own"
     )
+
+
+def _parts_of_folds(trial: Trial, regions: Sequence[Bounds]) -> list[Arrays]:
+    """What tiles give to the folds; of scans their ends, of tiles that follow each other."""
+    plan = trial.plan
+    folds = [(r, layout) for r, layout in enumerate(plan.results) if layout.op == "fold"]
+    first = folds[0][1]
+    if first.scan is None:
+        return [[found[r] for r, _ in folds] for found in (trial.run([region]) for region in regions)]
+    index = first.axes[first.scan.axis]
+    row = [g for g in regions if (g[:index], g[index + 1 :]) == (regions[0][:index], regions[0][index + 1 :])]
+    return [
+        [o.scan.end(part_of(found[r], o, g, whole(plan))) for r, o in folds if o.scan]
+        for g, found in ((g, trial.run([g])) for g in sorted(row))
+    ]
 
 
 def _merged(trial: Trial, left: Arrays, right: Arrays) -> Arrays:

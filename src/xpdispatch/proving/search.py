@@ -104,10 +104,17 @@ class Experiment:
         return Reruns(lambda: both(self.precise), moved, self._magnitude)
 
     def _magnitude(self, r: int) -> Array | None:
-        """The sum of the sizes of many small parts of a result that is a sum."""
+        """The sum of the sizes of many small parts of a result that is a sum; of a scan those that stand before."""
         plan = self.trial.plan
-        if plan.results[r].op != "sum":
+        layout = plan.results[r]
+        if layout.op != "sum":
             return None
+        if layout.scan:
+            axis, own = layout.scan.axis, self.expected[r]
+            own = np.flip(own, axis) if layout.scan.backward else own
+            with np.errstate(all="ignore"):
+                sizes = np.cumsum(np.abs(np.diff(own, axis=axis, prepend=0)), axis=axis)
+            return np.asarray(np.flip(sizes, axis) if layout.scan.backward else sizes)
         pieces = max(2, int(MOST_TILES ** (1 / max(1, len(plan.indices)))))
         cuts = tuple(
             (name, tuple(range(step, n, step)))

@@ -227,9 +227,10 @@ class _Witness:
         guarded: dict[int, tuple[Any, Any, Any]] = {}
         scalars: list[tuple[int, Any]] = []
         for r, at in body.buffer_at.items():
-            if results[r].op is None:
+            if not results[r].combined:
                 real = values[self.lead + at]
-                outer, inner = _guarded(real, self.poison, keep=body.updated[r] is not None)
+                keep = body.updated[r] is not None or results[r].scan is not None
+                outer, inner = _guarded(real, self.poison, keep=keep)
                 guarded[r] = real, outer, inner
                 values[self.lead + at] = inner
         for which, at in enumerate(body.scalar_at):

@@ -37,7 +37,7 @@ Into a body, and out of it
     ``images``     the part of an operand that another operand points to
     ``results``    checks of what a body returned, and its way to where it belongs
     ``ownership``  whether what a body returned may be handed on without a copy
-    ``gathered``   parts of ``?`` results, and folds, which are put together in the order of the tiles
+    ``gathered``   parts of ``?`` results, folds and scans, which are put together in the order of the tiles
     =============  ===================================================================================================
 
 What may import it

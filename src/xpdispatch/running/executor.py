@@ -25,7 +25,7 @@ from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.thread_pool import run_in_order
 from xpdispatch.planning.tiles import Tile, is_empty
 from xpdispatch.planning.windows import Bounds, Layout, slices_of
-from xpdispatch.running.gathered import Gathered
+from xpdispatch.running.gathered import Gathered, carry_on
 from xpdispatch.running.images import follow
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import Window, allocated, buffer, part_of
@@ -226,7 +226,8 @@ class ByTile(Runs):
         super().__init__(site, known)
         plan, body = site.plan, site.body
         self.kept = [not layout.op for layout in plan.results]
-        self.ordered = any(layout.op or layout.concatenated for layout in plan.results)
+        self.ordered = any(layout.combined or layout.concatenated for layout in plan.results)
+        self.scans = any(layout.scan for layout in plan.results)
         # Most arrays of a call are cut alike: positions of parameters, and of results, by the indices of their axes.
         self.alike: dict[tuple[int, ...], tuple[list[int], list[int]]] = {}
         for p, at in enumerate(body.operand_at):
@@ -255,7 +256,7 @@ class Tiles:
     """Several tiles of one call, and their results as far as they are put together.
 
     The first tile says what the others must agree with, and so comes before they are checked. Each tile writes its
-    part of the results without an operator; what has an order is combined in the order of the tiles.
+    part of the results without an operator, and of scans; what has an order is combined in the order of the tiles.
     """
 
     def __init__(self, runs: ByTile, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> None:
@@ -281,6 +282,8 @@ class Tiles:
         elif count:
             self.combine(0, self.compute(0))
         self.gathered.finish(self.runs.site, self.results, self.work.domain)
+        if self.runs.scans and count > 1:
+            carry_on(self.runs.site, self.results, self.regions, self.work.domain, workers)
         return self.results
 
     # What holds Python's lock in a tile is what other threads wait for, so that every line is to be cheap.
@@ -329,7 +332,7 @@ class Tiles:
             self._allocate(layouts, values)
         parts = self.own(self.results, chosen, region)
         for r, layout in enumerate(layouts):
-            if not (layout.op or layout.concatenated) and values[r] is not buffers.get(r):
+            if not (layout.combined or layout.concatenated) and (layout.scan or values[r] is not buffers.get(r)):
                 write(site, parts[r], values[r])
         if k == 0:
             self._combine(0, values)
@@ -345,7 +348,7 @@ class Tiles:
     def _allocate(self, layouts: Sequence[Layout], values: Sequence[Any]) -> None:
         with self.allocating:  # while the first tile runs here, others may have run by their trace
             for r, (layout, value) in enumerate(zip(layouts, values, strict=True)):
-                if self.results[r] is None and not (layout.concatenated or layout.op == "fold"):
+                if self.results[r] is None and not (layout.concatenated or (layout.op == "fold" and not layout.scan)):
                     self.results[r] = allocated(self.runs.site, layout, value, self.work.domain)
 
     def before(self) -> Sequence[Any]:
@@ -360,6 +363,8 @@ class Tiles:
     def _combine(self, k: int, values: Sequence[Any]) -> None:
         region, runs = self.regions[k], self.runs
         for r, (layout, value) in enumerate(zip(runs.site.plan.results, values, strict=True)):
+            if layout.scan:
+                continue
             if layout.concatenated or layout.op == "fold":
                 self.gathered.add(r, region, unshared(runs.site, runs.known, value, self.arguments, values[:r]))
             elif layout.op:

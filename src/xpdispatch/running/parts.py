@@ -214,10 +214,10 @@ def buffer(site: Site, r: int, target: Any, region: Bounds, beside: Sequence[Any
 
 def allocated(site: Site, layout: Layout, value: Any, domain: Bounds) -> Any:
     """Room for a result over the domain, of which this is a tile's: empty, or the identity of its operator."""
-    if layout.op is None and site.library == "numpy":  # tiles and all in one order of axes
+    if not layout.combined and site.library == "numpy":  # tiles and all in one order of axes
         return room(layout, value.shape, value.dtype, domain, "F" if value.flags.fnc else "C")
     shape = full_shape(layout, value.shape, domain)
-    if layout.op is None:
+    if layout.op is None or layout.scan:
         return site.xp.empty(shape, dtype=value.dtype)
     return site.xp.full(shape, identity(layout.op, value.dtype).item(), dtype=value.dtype)
 

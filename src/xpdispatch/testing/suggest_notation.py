@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from xpdispatch.machine.clock import Clock
 from xpdispatch.machine.progress import Progress
 from xpdispatch.planning.body import parameters_of, spelling_of
 from xpdispatch.planning.definition import Call
+from xpdispatch.planning.windows import Scan
 from xpdispatch.proving.notation_changes import with_axis
 from xpdispatch.proving.search import Experiment, is_right
 from xpdispatch.proving.tilings import Tiling
@@ -29,6 +31,7 @@ from xpdispatch.testing.trials import make_trial
 _OPERATORS: tuple[Operator, ...] = tuple(op for op in OPERATORS if op != "fold")
 _MOST_SCALE = 8
 _MOST_HALO = 8
+_WAYS: tuple[Literal["up to"], Literal["from"]] = ("up to", "from")
 _INDEX = "_i"
 _LETTERS = "ijklmnpqrstuvwabcdefgh"
 
@@ -58,7 +61,15 @@ class _Split:
     """One index: the operands' axes that it splits, and what becomes of each result."""
 
     axes: tuple[tuple[int, int, Axis], ...]
-    results: tuple[Axis | Operator, ...]
+    results: tuple[_How, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What becomes of a result: an axis is split or scanned, or there is no such axis and it is combined."""
+
+    axis: Axis | None = None
+    op: Operator | None = None
 
 
 def suggest(body: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Suggestion:
@@ -209,7 +220,7 @@ def _splits(experiments: Sequence[Experiment], clock: Clock, progress: Progress)
             if results_of is not None:
                 found.append(_Split(axes, results_of))
     # Results that keep the index leave more to be done side by side than those that combine it.
-    return sorted(found, key=lambda s: (_oddness_of(s), sum(isinstance(r, str) for r in s.results)))
+    return sorted(found, key=lambda s: (_oddness_of(s), sum(r.op is not None for r in s.results)))
 
 
 def _axes_for(extent: int, shape: Sequence[int]) -> list[tuple[int, Axis]]:
@@ -238,12 +249,12 @@ def _more(axis: Axis) -> int:
 
 def _oddness_of(split: _Split) -> int:
     own = sum(_more(axis) for _, _, axis in split.axes)
-    return own + 8 * sum(isinstance(r, Axis) and r.kind == "unknown" for r in split.results)
+    return own + 8 * sum(r.axis is not None and r.axis.kind == "unknown" for r in split.results)
 
 
 def _relation(
     experiments: Sequence[Experiment], axes: Sequence[tuple[int, int, Axis]], extent: int
-) -> tuple[Axis | Operator, ...] | None:
+) -> tuple[_How, ...] | None:
     """What each result becomes when these axes are cut: an axis of it is split too, or it is combined; or None."""
     base = experiments[0].trial.definition
     terms = list(base.signature.operands)
@@ -273,13 +284,14 @@ def _relation(
     return tuple(min(p, key=_preference) for p in possible or [])
 
 
-def _preference(how: Axis | Operator) -> tuple[int, Any]:
-    if isinstance(how, str):
-        return 1, _OPERATORS.index(how)
-    return (2, 0) if how.kind == "unknown" else (0, how.name)
+def _preference(how: _How) -> tuple[int, int, str]:
+    operator = -1 if how.op is None else _OPERATORS.index(how.op)
+    if how.axis is None:
+        return 2, operator, ""
+    return 3 if how.axis.kind == "unknown" else int(how.op is not None), operator, f"{how.axis.name}{how.axis.scan}"
 
 
-def _fits(e: Any, a: Any, b: Any, cut: int, extent: int) -> Iterator[Axis | Operator]:
+def _fits(e: Any, a: Any, b: Any, cut: int, extent: int) -> Iterator[_How]:
     """How two parts can make the whole result."""
     if a.ndim != e.ndim or b.ndim != e.ndim or a.dtype != e.dtype or b.dtype != e.dtype:
         return
@@ -287,23 +299,40 @@ def _fits(e: Any, a: Any, b: Any, cut: int, extent: int) -> Iterator[Axis | Oper
         rest = [s[:axis] + s[axis + 1 :] for s in (e.shape, a.shape, b.shape)]
         if rest[0] != rest[1] or rest[1] != rest[2] or a.shape[axis] + b.shape[axis] != e.shape[axis]:
             continue
+        if e.shape[axis] == extent and a.shape[axis] == cut:
+            yield from _scans(e, a, b, axis)
         if not _equal(e, np.concatenate([a, b], axis=axis)):
             continue
         if e.shape[axis] % extent == 0 and a.shape[axis] * extent == e.shape[axis] * cut:
-            yield Axis("split", f"{axis}", scale=e.shape[axis] // extent)
+            yield _How(Axis("split", f"{axis}", scale=e.shape[axis] // extent))
         if axis == 0:
-            yield Axis("unknown")  # on other data the parts may be of any length
+            yield _How(Axis("unknown"))  # on other data the parts may be of any length
     if a.shape == b.shape == e.shape:
-        for op in _OPERATORS:
-            if e.dtype.kind == "b" and op in ("max", "min"):
-                continue  # any and all say it better
-            try:
-                check_dtype(op, "y", e.dtype)
-            except XPDispatchError:
-                continue
+        for op in _operators(e.dtype):
             with quiet():
                 if _equal(e, np.asarray(combined(np, op, a, b))):
-                    yield op
+                    yield _How(op=op)
+
+
+def _scans(e: Any, a: Any, b: Any, axis: int) -> Iterator[_How]:
+    """Scans along an axis that two parts can make: one of them is combined with the end of the other."""
+    last, first = Scan(axis, backward=False).end(a), Scan(axis, backward=True).end(b)
+    for op in _operators(e.dtype):
+        with quiet():
+            carried = {"up to": (a, combined(np, op, last, b)), "from": (combined(np, op, a, first), b)}
+        for way in _WAYS:
+            if _equal(e, np.concatenate(carried[way], axis=axis)):
+                yield _How(Axis("split", f"{axis}", scan=way), op)
+
+
+def _operators(dtype: np.dtype[Any]) -> Iterator[Operator]:
+    """Those that a result of this dtype can have."""
+    for op in _OPERATORS:
+        if dtype.kind == "b" and op in ("max", "min"):
+            continue  # any and all say it better
+        with suppress(XPDispatchError):
+            check_dtype(op, "y", dtype)
+            yield op
 
 
 def _equal(e: np.ndarray[Any, Any], g: np.ndarray[Any, Any]) -> bool:
@@ -328,17 +357,19 @@ def _joined(signature: Signature, split: _Split, name: str) -> Signature | None:
         operands[p] = with_axis(operands[p], a, replace(axis, name=name))
     for r, how in enumerate(split.results):
         term = results[r]
-        if isinstance(how, str):
-            if term.op not in (None, how):
-                return None
-            results[r] = replace(term, op=how)
-        elif how.kind == "unknown":
-            results[r] = with_axis(term, 0, how)
+        if how.op and (term.op not in (None, how.op) or (term.op and how.axis)):
+            return None
+        if how.op:
+            term = replace(term, op=how.op)
+        if how.axis is None:
+            results[r] = term
+        elif how.axis.kind == "unknown":
+            results[r] = with_axis(term, 0, how.axis)
         else:
-            a = int(str(how.name))
+            a = int(str(how.axis.name))
             if term.axes[a].kind != "whole":
                 return None
-            results[r] = with_axis(term, a, replace(how, name=name))
+            results[r] = with_axis(term, a, replace(how.axis, name=name))
     return replace(signature, operands=tuple(operands), results=tuple(results))
 
 

@@ -140,7 +140,7 @@ def _difference(program: Program, answer: Expected, got: list[Any]) -> str:
     if len(got) != len(answer.results):
         return f"{len(got)} results, expected {len(answer.results)}"
     for r, x, wanted, slack in zip(program.results, got, answer.results, answer.slack, strict=True):
-        if not isinstance(x, np.ndarray) or x.shape != wanted.shape:
+        if not isinstance(x, np.ndarray | np.generic) or x.shape != wanted.shape:
             return f"{r.name} is {x!r}, expected shape {wanted.shape}"
         given = bool(r.out) or program.buffers or r.name == program.update
         if not given and x.dtype.newbyteorder("=") != wanted.dtype.newbyteorder("="):

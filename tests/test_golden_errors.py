@@ -46,6 +46,7 @@ ELSEWHERE = {
     "legate/nvidia_libraries.py:_compile": "there is a compiler here: tests/test_package.py",
     "legate/nvidia_libraries.py:cuda_runtime": "Legate finds its CUDA runtime here: tests/test_package.py",
     "arrays/dtypes.py:np_dtype": "torch and JAX have dtypes that NumPy lacks, and need not be here",
+    "arrays/reductions.py:scattered": "dask, sparse and the like need not be here: tests/test_keys.py",
     "running/results.py:values_of": "JAX arrays cannot be written: tests/test_libraries.py",
     "legate/agreement.py:check": "there is one process: tests/test_several_processes.py",
     "legate/companions.py:check": "several processes, of a Legate that lacks something: tests/test_shell.py",

@@ -7,7 +7,7 @@
     ├── ArgumentError      (TypeError)            an argument, of a call or of @kernel, is missing or of a wrong kind
     ├── DTypeError         (TypeError)            a dtype that a result, an operator or an engine cannot have
     ├── ShapeError         (ValueError)           numbers of axes, or extents, that do not fit
-    ├── PointerError       (IndexError)           pointers to no element
+    ├── PointerError       (IndexError)           pointers or keys to no element; a ValueError as well
     ├── ResultError        (ValueError)           a body returned something else than declared, or it cannot be written
     ├── KernelError        (RuntimeError)         a body failed with an exception that cannot leave its task
     ├── EngineError        (RuntimeError)         an engine cannot run here, lacks memory, or is wrong
@@ -95,8 +95,8 @@ class ShapeError(XPDispatchError, ValueError):
     """Numbers of axes, or extents, that do not fit the notation."""
 
 
-class PointerError(XPDispatchError, IndexError):
-    """An operand's elements point to no element of another operand."""
+class PointerError(XPDispatchError, IndexError, ValueError):
+    """An operand's elements point to no element of another operand, or to no cell of a result."""
 
 
 class ResultError(XPDispatchError, ValueError):

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from xpdispatch.arrays.dtypes import name_of, nearest
-from xpdispatch.errors import DTypeError
+from xpdispatch.arrays.namespaces import device_of, new_beside
+from xpdispatch.errors import DTypeError, UnsupportedError
 from xpdispatch.language.terms import Operator
 
 _UFUNCS = {
@@ -25,6 +26,9 @@ _UFUNCS = {
 }
 _KINDS = {"sum": "iufc", "prod": "iufc", "max": "biuf", "min": "biuf", "any": "b", "all": "b", "xor": "biu"}
 _NAMES = {"b": "bool", "i": "integers", "u": "integers", "f": "floats", "c": "complex numbers"}
+
+_QUIET: dict[str, Any] = {"max": {"invalid": "ignore"}, "min": {"invalid": "ignore"}}
+"""NumPy's ``maximum.at`` warns of NaN, which ``maximum`` does not."""
 
 _NAN = {"f": np.nan, "c": complex(np.nan, np.nan)}
 
@@ -77,6 +81,62 @@ def combine(op: Operator, total: Any, partial: Any) -> None:
 def combined(xp: Any, op: Operator, total: Any, partial: Any) -> Any:
     """Both folded into a new array of any array library."""
     return getattr(xp, _UFUNCS[op])(total, partial)
+
+
+def scattered(library: str, xp: Any, op: Operator, places: Any, rows: Any, count: int) -> Any:
+    """So many rows: the identity, and folded into each those of `rows` whose place it is.
+
+    Parameters
+    ----------
+    library : str
+        Whose arrays these are.
+    xp : namespace
+    op : Operator
+    places : array of int, shape (k,)
+    rows : array, shape (k, width)
+    count : int
+
+    Returns
+    -------
+    array, shape (count, width)
+
+    Raises
+    ------
+    UnsupportedError
+        The library lacks what it takes.
+    """
+    start = identity(op, rows.dtype).item()
+    if library == "numpy":
+        # On single elements ``at`` takes 1 to 6 ns for each, on rows 10 to 20; a sort takes 80.
+        width = rows.shape[1]
+        found = np.full(count * width, start, rows.dtype)
+        elements = places if width == 1 else (places[:, None] * width + np.arange(width)).ravel()
+        with np.errstate(**_QUIET.get(op, {})):
+            getattr(np, _UFUNCS[op]).at(found, elements, np.ascontiguousarray(rows).ravel())
+        return found.reshape(count, width)
+    for name in ("argsort", "searchsorted", "take"):
+        if not hasattr(xp, name):
+            raise UnsupportedError(
+                f"{library} has no {name}, without which no result with keys can be put together",
+                hint="pass arrays of another library, such as NumPy, torch or JAX",
+            )
+    nothing = new_beside(xp, [rows, places], (count, rows.shape[1]), rows.dtype, start)
+    return nothing if 0 in rows.shape or not count else _by_sorting(xp, op, places, rows, nothing)
+
+
+def _by_sorting(xp: Any, op: Operator, places: Any, rows: Any, nothing: Any) -> Any:
+    """The same with the functions that all libraries have: a scan in steps of 1, 2, 4 and so on of the sorted rows."""
+    order = xp.argsort(places, stable=True)
+    places, rows = xp.take(places, order), xp.take(rows, order, axis=0)
+    last, step = places.shape[0] - 1, 1
+    while step <= last:  # each row holds what is folded of itself and the `step` - 1 next ones of its place
+        alike = (places[step:] == places[:-step])[:, None]
+        folded = xp.where(alike, combined(xp, op, rows[:-step, :], rows[step:, :]), rows[:-step, :])
+        rows, step = xp.concat([folded, rows[-step:, :]], axis=0), 2 * step
+    wanted = xp.arange(nothing.shape[0], dtype=places.dtype, **device_of([places]))
+    first = xp.searchsorted(places, wanted)
+    first = xp.where(first > last, xp.asarray(last, dtype=first.dtype, **device_of([first])), first)
+    return xp.where((xp.take(places, first) == wanted)[:, None], xp.take(rows, first, axis=0), nothing)
 
 
 def needs_sort_keys(op: Operator, dtype: np.dtype[Any]) -> bool:

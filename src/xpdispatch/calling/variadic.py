@@ -138,12 +138,19 @@ class FlexibleKernel(Kernel):
 
 
 def _check_defined(kept: Sequence[Term], signature: Signature, absent: Sequence[str]) -> None:
-    """Refuse a call that leaves out the only operand which tells an extent.
+    """Refuse a call that leaves out keys, or the only operand which tells an extent.
 
     Raises
     ------
     ArgumentError
     """
+    for term in (*kept, *signature.results):
+        for axis in term.keys:
+            if axis.key in absent:
+                raise ArgumentError(
+                    f"{axis.key!r} is left out, and its elements are the keys of {term.name!r}",
+                    hint=f"pass {axis.key!r}: where arrays have keys, these are never left out",
+                )
     known = {a.name for t in kept for a in t.axes} | {a.name for t in signature.results for a in t.axes if a.extent}
     free = set(signature.free_names)
     lost_names = [name for name in signature.size_names if name not in known | free]

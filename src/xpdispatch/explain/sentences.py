@@ -126,6 +126,9 @@ def facts_of(answer: Answer) -> Iterator[tuple[str, str]]:
         if a.how == "halo":
             around = f"{size(a.halo_bytes)} of other tiles' elements around a tile"
             yield "halo", f"{a.name}: {around}; boundary {_modes(a.layout.boundaries)}"
+    for a in arrays:
+        if a.layout.keys is not None:
+            yield "keys", _keys(a, answer.machine.engine)
     unknown = [a.name for a in arrays if a.how == "concatenated"]
     if unknown:
         here = "at most as said here" if answer.question.plan.indices else "and not counted here"
@@ -135,6 +138,15 @@ def facts_of(answer: Answer) -> Iterator[tuple[str, str]]:
 def _modes(boundaries: Sequence[object]) -> str:
     """One where all are alike, else one for each axis with a halo."""
     return ", ".join(map(str, boundaries[: 1 if len(set(boundaries)) == 1 else None]))
+
+
+def _keys(array: ArrayCut, engine: str) -> str:
+    if array.is_result:
+        return f"{array.name}: every tile has all cells, into which what the body returns is put"
+    if engine == "local":
+        return f"{array.name}: the body gets the elements that the keys of its tile name, which are copied"
+    there = "all from the lowest to the highest" if array.how == "pointed" else "all"
+    return f"{array.name}: a task has {there}, and the body gets the elements that its keys name"
 
 
 def _body(answer: Answer) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, NamedTuple, NoReturn, TypeAlias, cast
 
 from xpdispatch.errors import NotationError, ShapeError
@@ -27,7 +27,7 @@ from xpdispatch.language.terms import (
 
 _Terms: TypeAlias = tuple[Term, ...]
 
-_TOKEN = re.compile(r"(?P<name>[^\W\d]\w*)|(?P<int>\d+)|(?P<sym>->|\.\.\.|\.\.|//|[\[\],:?=+\-*%()])")
+_TOKEN = re.compile(r"(?P<name>[^\W\d]\w*)|(?P<int>\d+)|(?P<sym>->|\.\.\.|\.\.|//|[\[\],:?=+\-*%()@])")
 _CHARACTERS = {
     "→": "write the arrow as ->",
     ">": "write the arrow as ->, without a space in it",
@@ -41,6 +41,8 @@ _INDEX = ("an index", _LAST)
 _OFFSET = ("a number, a name or arithmetic on them", "write i-1..i+1, or i..i+w-1 with a scalar parameter w")
 _EXTENT = ("an extent: a name, an integer or arithmetic on them", "write n or n//2+1")
 """What is expected where arithmetic stands, and the remedy."""
+_SCATTERS = ("sum", "prod", "max", "min", "any", "all")
+"""The operators of results with keys."""
 _LONGEST = 10_000
 """Characters of a line; reading it takes time that grows with the square of its arrays."""
 _DEEPEST = 50
@@ -68,6 +70,7 @@ def read(text: str) -> tuple[_Terms, _Terms]:
         operands, results = _Parser(line).line()
         _check_names(operands, results)
         _check_sizes(operands, results)
+        _check_keys(operands, results)
         _check_extents(operands, results)
         _check_reductions(operands, results)
         _check_folds(results)
@@ -95,7 +98,7 @@ def _tokens(line: str) -> Iterator[_Token]:
                 f"unexpected character {line[position]!r}",
                 column=position,
                 hint=_CHARACTERS.get(
-                    line[position], "the notation is made of names, integers and [ ] , : ? = + - * // % ( ) .. ... ->"
+                    line[position], "the notation is made of names, integers and [ ] , : ? = + - * // % ( ) @ .. ... ->"
                 ),
             )
         kind, text, end = str(match.lastgroup), match.group(), match.end()
@@ -209,8 +212,8 @@ class _Parser:
                     "'?' is not the first axis of a result", column=column, hint="write it there: x[i] -> y[?]"
                 )
             return Axis("unknown", column=column)
-        if self.accept(":"):
-            return self.whole(column, result=result)
+        if mark := self.accept(":") or self.accept("@"):
+            return (self.whole if mark.text == ":" else self.keyed)(column, result=result)
         if self.token.text == ".." or (self.token.kind == "name" and self._ends_after("..")):
             return self.scan(column, result=result)
         scale, index = self.product()
@@ -258,6 +261,15 @@ class _Parser:
         if simple and extent.names:
             return Axis("whole", extent.text, column=column)
         return Axis("whole", extent=extent, column=column)
+
+    def keyed(self, column: int, *, result: bool) -> Axis:
+        key = self.name("the name of an operand with keys", "write @g, where g is an operand of integers")
+        if not result:
+            if self.token.text == "=":
+                self.fail("',' or ']'", hint=f"write @{key} alone: the array has the extent; '=' is for results")
+            return Axis("whole", key=key, column=column)
+        self.expect("=", hint=f"a result has as many cells as is said, such as @{key}=n")
+        return Axis("whole", extent=self.extent(), key=key, column=column)
 
     def _ends_after(self, text: str) -> bool:
         """Whether this follows the token, and nothing follows it that belongs to the axis."""
@@ -442,6 +454,68 @@ def _check_sizes(operands: _Terms, results: _Terms) -> None:
                 raise NotationError(f"{term.name!r} has the axis {axis}: {why}", column=axis.column, hint=WINDOWS)
 
 
+def _check_keys(operands: _Terms, results: _Terms) -> None:
+    """Keys are operands that are read alone, and cut as they are; no other piece goes with them."""
+    named = {t.name: t for t in operands if t.name}
+    written = {t.name for t in results}
+    for term in (*operands, *results):
+        for axis in term.keys:
+            key = str(axis.key)
+            found = named.get(key)
+            if found is None:
+                index = key in indices_of((*operands, *results))
+                raise NotationError(
+                    f"'@{key}' names {key!r}, which is {'an index' if index else 'no operand'}",
+                    column=axis.column,
+                    hint="@ stands before an operand of integers, which are the places along the axis: "
+                    "x[i], g[i] -> sum y[@g=n]",
+                )
+            if what := _why_not(found, written):
+                raise NotationError(
+                    f"'@{key}' names {key!r}, which {what}",
+                    column=axis.column,
+                    hint=f"keys are an operand that is read alone and cut as it is: {key}[i]",
+                )
+    for term in (*operands, *results):
+        for n, axis in enumerate(term.axes if term.keys else ()):
+            twice = axis.kind == "split" and axis in term.axes[:n]
+            if (
+                twice
+                or not _is_plain(axis)
+                or (term in results and axis.kind == "whole" and not (axis.name or axis.extent))
+            ):
+                raise NotationError(
+                    f"{term.name!r} has keys, and the axis {axis} beside them",
+                    column=axis.column,
+                    hint="keys stand beside indices and whole axes, which have a name in results: y[@g=n, i, :k]",
+                )
+    for term in results:
+        if term.keys and term.op not in _SCATTERS:
+            raise NotationError(
+                f"{term.name!r} has keys, and " + (f"the operator {term.op}" if term.op else "no operator"),
+                column=term.column,
+                hint=f"several elements can have one key: write {', '.join(_SCATTERS[:-1])} or {_SCATTERS[-1]} before "
+                "the result",
+            )
+
+
+def _why_not(term: Term, written: Collection[str | None]) -> str:
+    """What stands against keys in an operand; empty where nothing does."""
+    if term.name in written:
+        return "is written"
+    if term.starred:
+        return "stands for any number of operands"
+    if term.keys:
+        return "has keys itself"
+    if term.diagonals:
+        return "is read along its diagonal"
+    return "" if all(map(_is_plain, term.axes)) else "has a halo or blocks"
+
+
+def _is_plain(axis: Axis) -> bool:
+    return axis.kind != "unknown" and axis.sizes == (0, 0, 1) and not (axis.window or axis.scan)
+
+
 def _check_extents(operands: _Terms, results: _Terms) -> None:
     """Every extent follows from operands and scalars; those of indices from left to right."""
     terms = (*operands, *results)
@@ -510,7 +584,7 @@ def _check_reductions(operands: _Terms, results: _Terms) -> None:
                 column=term.column,
                 hint=_ways_out(operands, term, missing),
             )
-        if term.op and not lost:
+        if term.op and not (lost or term.keys):
             raise NotationError(
                 f"{term.op} of {term.name!r} combines nothing: the result has every index",
                 column=term.column,

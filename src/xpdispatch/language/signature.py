@@ -238,9 +238,17 @@ def _check_image(signature: Signature, constraint: Constraint) -> None:
                 f"{constraint} names {name!r}, which stands for any number of arrays",
                 hint="name the arrays one by one",
             )
+    keys = {axis.key for t in (*signature.operands, *signature.results) for axis in t.keys}
     for name in constraint.names[1:]:
         term = operands[name]
-        if not (term.axes and (name in signature.kept_whole or all(a.kind == "whole" for a in term.axes))):
+        if name in keys:
+            raise ArgumentError(
+                f"{constraint} cuts {name!r}, which holds keys",
+                column=term.column,
+                hint=f"leave it out: keys are an operand that is cut as it is, or whole, {name}[:]",
+            )
+        uncut = all(a.kind == "whole" and not a.key for a in term.axes)
+        if not (term.axes and (name in signature.kept_whole or uncut)):
             raise ArgumentError(
                 f"{constraint} cuts {name!r}, which has an axis that is cut otherwise",
                 column=term.column,

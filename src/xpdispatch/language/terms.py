@@ -135,9 +135,11 @@ class Axis:
     written : bool
         A window of nothing more, ``i..i``.
     extent : Extent or None
-        What the extent is computed from (``i=EXPR``, ``:EXPR``).
+        What the extent is computed from (``i=EXPR``, ``:EXPR``, ``@g=EXPR``).
     scan : {"up to", "from", None}
         A result has there, for each element, what all up to it give (``..i``), or all from it on (``i..``).
+    key : str or None
+        Of a whole axis: the operand whose elements say the places along it (``@g``).
     column : int
         Where it stands in the line; takes no part in equality.
     """
@@ -150,6 +152,7 @@ class Axis:
     extent: Extent | None = None
     written: bool = False
     scan: Literal["up to", "from"] | None = None
+    key: str | None = None
     column: int = field(default=0, compare=False, repr=False)
 
     @property
@@ -162,6 +165,8 @@ class Axis:
             return f"..{self.name}" if self.scan == "up to" else f"{self.name}.."
         if self.kind == "ellipsis":
             return "..."
+        if self.key:
+            return f"@{self.key}" + (f"={self.extent.text}" if self.extent else "")
         if self.kind == "unknown":
             return "?"
         if self.kind == "whole":
@@ -266,6 +271,11 @@ class Term:
         """The axes after the ellipsis, as a body sees them: a diagonal stands at the first of its two."""
         gone = {second for _, second in self.diagonals}
         return tuple(a for n, a in enumerate(self.written) if n not in gone) if gone else self.written
+
+    @property
+    def keys(self) -> tuple[Axis, ...]:
+        """The axes along which another operand says the places."""
+        return tuple(a for a in self.axes if a.key)
 
     @property
     def haloed(self) -> bool:

@@ -77,7 +77,10 @@ def in_words(
     kept = [
         _shown(t)
         for t in signature.operands
-        if t.name and t.name not in imaged and (t.name in uncut or not any(a.kind in _CUT for a in t.axes))
+        if t.name
+        and not t.keys
+        and t.name not in imaged
+        and (t.name in uncut or not any(a.kind in _CUT for a in t.axes))
     ]
     if kept and said:
         said.append(f"{_listed(kept)} {_be(kept)} whole in every tile.")
@@ -133,8 +136,13 @@ def _operand(term: Term, boundaries: Sequence[Boundary | None]) -> list[str]:
     if not term.name:
         return []
     said = [f"Of {_shown(term)} a body gets the diagonal along {term.written[n].name}." for n, _ in term.diagonals]
-    if any(a.kind in _CUT for a in term.axes):
-        whole = [n - len(term.axes) if term.ellipsis else n for n, a in enumerate(term.axes) if a.kind == "whole"]
+    for axis in term.keys:
+        place = term.axes.index(axis)
+        where = f" along axis {place - len(term.axes) if term.ellipsis else place}" if len(term.axes) > 1 else ""
+        said.append(f"A tile of {_shown(term)} has the elements that {axis.key} names{where}.")
+    if term.keys or any(a.kind in _CUT for a in term.axes):
+        uncut = [n for n, a in enumerate(term.axes) if a.kind == "whole" and not a.key]
+        whole = [n - len(term.axes) if term.ellipsis else n for n in uncut]
         if whole:
             said.append(_all_of(_shown(term), [str(n) for n in whole]))
     for axis in term.axes:
@@ -177,6 +185,10 @@ def _result(signature: Signature, term: Term) -> str:
     updated = any(t.name == name for t in signature.operands)
     if updated:
         said = f"{name} is read and written"
+    elif term.keys:
+        named = _listed([str(a.key) for a in term.keys])
+        said = f"Each element that the body returns goes to the cell of {name} that {named} "
+        said += f"name{'' if len(term.keys) > 1 else 's'}, and those of one cell are {_COMBINED[str(term.op)]}"
     elif term.op is None:
         along = [n for n in held if n != "..."]
         said = f"{name} is put together from the tiles" if held else f"{name} is what the body returns"
@@ -189,7 +201,9 @@ def _result(signature: Signature, term: Term) -> str:
         if term.accumulate:
             said += ", with what it held before the call"
     sizes = [str(a.extent or a.name) for a in term.axes if a.kind == "whole" and (a.extent or a.name)]
-    if len(sizes) == len(term.axes) == 1:
+    if len(sizes) == len(term.axes) == 1 and term.keys:
+        said += f". Every tile has all {sizes[0]} cells"
+    elif len(sizes) == len(term.axes) == 1:
         said += f". It has {sizes[0]} elements"
     elif sizes and not updated:
         said += f". Its whole {'axis has' if len(sizes) == 1 else 'axes have'} {_listed(sizes)} elements"

@@ -16,7 +16,8 @@ An index that no store is cut along gets a grid, a store of its own, so that Leg
 cells stands for a stretch of the index, and nothing of the index' extent is allocated.
 
 An operand that another points to is cut by Legate's image, along the pointers: the elements of the other store itself
-where they are int64 and it has one axis to point to, else rects (Legate's rects) that a task makes of them.
+where they are int64 and it has one axis to point to, else rects (Legate's rects) that a task makes of them. One whose
+elements keys name is cut so where it is large and its keys need no rects; else it is whole in every tile.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xpdispatch.planning.plan import Plan, Shape
+from xpdispatch.planning.plan import Image, Plan, Shape
 from xpdispatch.planning.windows import WHOLE, Layout
 
 _LARGEST_GRID = 2**16
@@ -37,6 +38,10 @@ _LARGEST_GRID = 2**16
 _LEAST_ROW = 64
 """Elements of an operand with a halo that go with one element of an index, from which on it is cut along that: rects
 take 32 bytes for each element of the index, if the operand has two axes."""
+
+
+least_pointed = 1 << 20
+"""Elements of an operand with keys from which on it is cut where they say: Legate takes 2 ms for that in a launch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +290,9 @@ def make_recipe(
         fits[p] = Fit("window", dims=_natural(layouts[p]))
     layouts += shown
     fits += [None] * len(shown)
+    pointed = _pointed(plan, possible.pointers)
     images, follows = (
-        _follow(plan, layouts, fits, possible.pointers, followed) if plan.images and not one_piece else ([], [])
+        _follow(pointed, plan, layouts, fits, possible.pointers, followed) if pointed and not one_piece else ([], [])
     )
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
@@ -440,8 +446,24 @@ def bytes_of_rects(layout: Layout, count: int) -> int:
     return 16 * len(layout.axes) * count
 
 
+def _pointed(plan: Plan, pointers: Sequence[int]) -> tuple[Image, ...]:
+    """The images of a plan, and those of large operands whose keys are pointers as they are."""
+    taken = {p for image in plan.images for p in image.ranges}
+    named = [
+        Image(o.keys.operands[0], (p,), borders=False, hint="NO_HINT")
+        for p, o in enumerate(plan.operands)
+        if o.keys and o.axes == (WHOLE,) and p not in taken and int(o.shape[0] or 0) >= least_pointed
+    ]
+    return (*plan.images, *(image for image in named if image.function in pointers))
+
+
 def _follow(
-    plan: Plan, layouts: list[Layout], fits: list[Fit | None], pointers: Sequence[int], followed: Sequence[int]
+    pointed: Sequence[Image],
+    plan: Plan,
+    layouts: list[Layout],
+    fits: list[Fit | None],
+    pointers: Sequence[int],
+    followed: Sequence[int],
 ) -> tuple[list[tuple[int, list[int], str]], list[tuple[int, bool, tuple[int, ...], int]]]:
     """The images of a launch, and the rects that some need: operand, kind, tail and place among the arrays.
 
@@ -449,7 +471,7 @@ def _follow(
     """
     images: list[tuple[int, list[int], str]] = []
     rects: list[tuple[int, bool, tuple[int, ...], int]] = []
-    for function, ranges, borders, hint in plan.images:
+    for function, ranges, borders, hint in pointed:
         fit = fits[function]
         tails: dict[tuple[int, ...], list[int]] = {}
         for p in ranges:

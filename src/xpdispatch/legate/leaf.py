@@ -297,7 +297,8 @@ class Task:
         body, site = definition.body, _site(definition, variant, header)
         self.arrays = np if site.library == "numpy" else load("cupy")
         halos = any(layout.haloed for layout in self.plan.operands)
-        moved = body.wants_tile or halos or self.plan.images or self.recipe.cells or self.recipe.second
+        pointed = self.plan.images or self.recipe.images
+        moved = body.wants_tile or halos or pointed or self.recipe.cells or self.recipe.second
         self.anywhere = not moved and site.library == "numpy"
         """Whether the body does the same wherever a tile lies: to look that up takes 3 us an index."""
         self.updated = [(p, r) for r, p in enumerate(body.updated) if p is not None and r in body.buffers]

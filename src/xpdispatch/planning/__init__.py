@@ -21,6 +21,7 @@ What leaves
     ``dtype_option``  what ``dtype=`` on the decorator may say
     ``patterns``      from shapes to extents, by the signature; the refusal of shapes that disagree
     ``plan``          :class:`~xpdispatch.planning.plan.Plan`, one call with its shapes settled
+    ``keys``          how the axes of an array with keys go with those that the body sees
     ``windows``       the one place for the arithmetic of windows: which elements of an array go with those of an index,
                       with its halo and its blocks
     ``tiles``         parts of the index space, and ``tile``, which tells a body where it stands

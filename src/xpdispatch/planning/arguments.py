@@ -215,7 +215,7 @@ def plan_of(definition: Definition, operands: Sequence[Any], scalars: Sequence[A
     """
     shapes = [shape_of(a) for a in operands]
     plan = definition.plan(shapes, scalars, [None if g is None else shape_of(g) for g in given])
-    if plan.images:
+    if plan.images or plan.keyed:
         _check_pointers(plan, [nearest(a.dtype) for a in operands])
     for term, array in zip(definition.operands, operands, strict=True):
         for boundary in definition.boundaries.get(str(term.name), ()):
@@ -230,12 +230,13 @@ def shape_of(array: Any) -> tuple[int, ...]:
 
 
 def _check_pointers(plan: Plan, dtypes: Sequence[np.dtype[Any]]) -> None:
-    for image in plan.images:
-        dtype, name = dtypes[image.function], plan.operands[image.function].name
+    pointers = [(image.function, plan.operands[image.ranges[0]].name) for image in plan.images]
+    pointers += [(p, o.name) for o in (*plan.operands, *plan.results) if o.keys for p in o.keys.operands]
+    for p, pointed in pointers:
+        dtype, name = dtypes[p], plan.operands[p].name
         if dtype.kind not in "iu":
             raise DTypeError(
-                f"argument {name!r} points to elements of {plan.operands[image.ranges[0]].name!r} "
-                f"and has dtype {dtype}, expected integers",
+                f"argument {name!r} points to elements of {pointed!r} and has dtype {dtype}, expected integers",
                 hint=f"pass {name}.astype('int64')",
             )
 
@@ -258,7 +259,11 @@ def refuse_empty(plan: Plan) -> None:
     """
     for layout in plan.results:
         if layout.combined and layout.op in ("max", "min", "fold") and not layout.accumulate:
-            gone: Sequence[str] = [n for n, extent in zip(plan.indices, plan.extents, strict=True) if extent == 0]
+            # Without keys all cells hold the identity.
+            kept = () if layout.keys is None else (*layout.axes, *(d.cut for d in layout.keys.dims))
+            gone = [n for a, n in enumerate(plan.indices) if plan.extents[a] == 0 and a not in kept]
+            if not gone:
+                continue
             raise ShapeError(
                 f"{layout.op} of result {layout.name!r} over no element: {', '.join(gone)} has extent 0",
                 hint="pass arrays with at least one element, or handle the empty case before the call",

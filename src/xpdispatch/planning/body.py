@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from xpdispatch.errors import ArgumentError
 from xpdispatch.language.signature import Signature
-from xpdispatch.language.terms import names_of
+from xpdispatch.language.terms import Term, names_of
 
 _HIDDEN = ("xp", "tile")
 _NO_SELF = (
@@ -294,9 +294,7 @@ def _buffers(signature: Signature, parameters: Mapping[str, object]) -> tuple[in
     for r, term in enumerate(signature.results):
         if term.name not in parameters or term.name in haloed:
             continue
-        unknown = any(a.kind == "unknown" for a in term.axes)
-        if unknown or term.op == "fold":
-            what = "has an extent that only the body knows" if unknown else "is folded, which has no identity"
+        if what := _why_not_written(term):
             raise ArgumentError(
                 f"result {term.name!r} {what}, and cannot be a parameter",
                 column=term.column,
@@ -304,6 +302,15 @@ def _buffers(signature: Signature, parameters: Mapping[str, object]) -> tuple[in
             )
         found.append(r)
     return tuple(found)
+
+
+def _why_not_written(term: Term) -> str:
+    """Why a body cannot write a result; empty where it can."""
+    if any(a.kind == "unknown" for a in term.axes):
+        return "has an extent that only the body knows"
+    if term.op == "fold":
+        return "is folded, which has no identity"
+    return "is scattered by keys" if term.keys else ""
 
 
 def _column_of(signature: Signature, name: str) -> int | None:

@@ -15,6 +15,7 @@ from xpdispatch.language.boundaries import Boundaries, Boundary
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.terms import WINDOWS, Axis, Extent, Term, check_extent, in_digits, names_of, wrong_sizes
 from xpdispatch.machine.caches import BoundedCache
+from xpdispatch.planning.keys import Labels, keys_of
 from xpdispatch.planning.plan import Image, Plan, Shape, show_shape
 from xpdispatch.planning.windows import PLAIN, WHOLE, Layout, Reach, Scan
 
@@ -179,12 +180,28 @@ class Pattern:
             reaches = _after_ellipsis(own, len(shape))
             op, accumulate, scan = term.op, term.accumulate, _scan(term, len(shape))
             results.append(Layout(str(term.name), axes, shape, op, accumulate, reaches, joined, scan))
+        if any(t.keys for t in terms):
+            self.operands, results = self._with_keys(results, free, order)
         self.results = tuple(results)
         self.indices = tuple(order)
         self.spaces = _spaces(order)
         self.windowed = any(layout.reaches for layout in self.operands)
         self.images = _images(signature, [o.name for o in self.operands], boundaries)
         self.least = _least(signature, self.operands, results, len(order))
+
+    def _with_keys(
+        self, results: Sequence[Layout], free: Mapping[str, list[int]], order: Mapping[str, int]
+    ) -> tuple[tuple[Layout, ...], list[Layout]]:
+        """The arrays, those with keys told how their axes go with what the body sees."""
+        terms, layouts = (*self.named, *self.signature.results), (*self.operands, *results)
+        found = [_axis_labels(n, t, o, free, order) for n, (t, o) in enumerate(zip(terms, layouts, strict=True))]
+        labels = dict(zip([str(t.name) for t in self.named], found, strict=False))
+        made = [
+            layout._replace(keys=keys_of(term, own, labels)) if term.keys else layout
+            for term, layout, own in zip(terms, layouts, found, strict=True)
+        ]
+        count = len(self.operands)
+        return tuple(made[:count]), made[count:]
 
     def plan(self, shapes: Sequence[Shape], scalars: Mapping[str, int], given: Sequence[Shape | None]) -> Plan:
         """Settle every extent of one call; see :meth:`Patterns.plan`."""
@@ -410,6 +427,17 @@ def free_extent(free: Mapping[str, list[int]], label: str) -> int:
 def _labels(term: Term, free: Mapping[str, list[int]]) -> list[str]:
     group = str(term.ellipsis.name) if term.ellipsis else ""
     return [f"{group}...{-1 - place}" for place in reversed(range(len(free.get(group, ()))))] if term.ellipsis else []
+
+
+def _axis_labels(
+    position: int, term: Term, layout: Layout, free: Mapping[str, list[int]], order: Mapping[str, int]
+) -> Labels:
+    """What the axes of an array are called: an index by its position, a whole axis by its name."""
+    lead = [order[label] for label in _labels(term, free)]
+    named = zip(term.named, layout.axes[len(layout.axes) - len(term.named) :], strict=True)
+    own = [a if a != WHOLE else axis.name or f"{n} of {term.name}" for n, (axis, a) in enumerate(named)]
+    every = (*lead, *own)
+    return Labels(position, every, every[len(every) - len(layout.axes) :])
 
 
 def _whole_labels(

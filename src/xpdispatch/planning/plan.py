@@ -62,6 +62,46 @@ class Plan(NamedTuple):
     least: tuple[int, ...] = ()
 
     @property
+    def keyed(self) -> bool:
+        """Whether some array has keys."""
+        return any([layout.keys is not None for layout in (*self.operands, *self.results)])  # noqa: C419  quicker
+
+    @property
+    def gathered(self) -> tuple[int, ...]:
+        """The operands of which the body gets copies of the elements that keys name."""
+        return tuple([p for p, layout in enumerate(self.operands) if layout.keys is not None])
+
+    @property
+    def key_limits(self) -> dict[int, int]:
+        """By operand with keys the number below which all of its keys are."""
+        found: dict[int, int] = {}
+        for layout in (*self.operands, *self.results):
+            for axis, p in zip(layout.keys.cells, layout.keys.sources, strict=True) if layout.keys else ():
+                extent = int(layout.shape[axis] or 0)
+                found[p] = min(extent, found.get(p, extent))
+        return found
+
+    @property
+    def seen(self) -> Plan:
+        """The same plan for arrays as the body sees them: with the axes of keys where these stand for others."""
+        if not self.keyed:
+            return self
+        operands, results = tuple(map(self._seen, self.operands)), tuple(map(self._seen, self.results))
+        return self._replace(operands=operands, results=results)
+
+    def _seen(self, layout: Layout) -> Layout:
+        if layout.keys is None:
+            return layout
+        _, _, _, rest, dims, order = layout.keys
+        found = [
+            (WHOLE, self.operands[dim.operand].shape[dim.axis]) if dim.cut is None else (dim.cut, self.extents[dim.cut])
+            for dim in dims
+        ]
+        found += [(layout.axes[axis], layout.shape[axis]) for axis in rest]
+        axes, shape = zip(*[found[n] for n in order], strict=True) if order else ((), ())
+        return layout._replace(axes=axes, shape=shape, keys=None)
+
+    @property
     def fewest(self) -> Shape:
         """The fewest elements of each index that a tile has, an empty one aside."""
         return tuple(map(min, self.least, self.extents)) if self.least else (1,) * len(self.indices)

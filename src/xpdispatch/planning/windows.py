@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from xpdispatch.language.boundaries import Boundary
 from xpdispatch.language.terms import Operator
+from xpdispatch.planning.keys import Keys
 
 WHOLE = -1
 """Stands for the index of an axis that every tile holds in full."""
@@ -89,6 +90,8 @@ class Layout(NamedTuple):
         The first axis is ``?``: tiles are concatenated along it, in the order of the one index.
     scan : Scan or None
         The operator scans an index, and leaves none out.
+    keys : Keys or None
+        Where another operand's elements say the places along some of its axes, which are whole. The body sees others.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Layout(NamedTuple):
     reaches: tuple[Reach, ...] = ()
     concatenated: bool = False
     scan: Scan | None = None
+    keys: Keys | None = None
 
     @property
     def combined(self) -> bool:

@@ -73,8 +73,11 @@ class Guard:
     def _try(self, sizes: Sequence[int], scalars: Sequence[Any], operands: Sequence[Any] | None) -> None:
         cutter = self.cutter
         whole, plan = cutter.site.plan, cutter.site.plan.with_extents(sizes)
+        below = plan.key_limits
         parts = [
-            _made(small, np.dtype(dtype), p) if operands is None else operands[p][_spread(full, small, whole, plan)]
+            _made(small, np.dtype(dtype), p, below.get(p))
+            if operands is None
+            else operands[p][_spread(full, small, whole, plan)]
             for p, (full, small, dtype) in enumerate(zip(whole.operands, plan.operands, cutter.dtypes, strict=True))
         ]
         given = [
@@ -144,7 +147,9 @@ def _shows_on_other_numbers(trial: Trial, tiling: Tiling) -> bool:
     """
     if trial.inexact or not trial.operands:
         return True
-    made = [_made(o, a.dtype, p) for p, (o, a) in enumerate(zip(trial.plan.operands, trial.operands, strict=True))]
+    below = trial.plan.key_limits
+    arrays = zip(trial.plan.operands, trial.operands, strict=True)
+    made = [_made(o, a.dtype, p, below.get(p)) for p, (o, a) in enumerate(arrays)]
     other = trial.with_operands(made)
     expected, got = _answer(other), _answer(other, tiling)
     return not (expected and got) or _is_gross(other, expected, got)
@@ -252,8 +257,8 @@ def _spread(full: Layout, small: Layout, whole: Plan, plan: Plan) -> tuple[slice
     return tuple(slices)
 
 
-def _made(layout: Layout, dtype: np.dtype[Any], seed: int) -> np.ndarray[Any, Any]:
-    """Numbers that are the same in every process: from 0 to 1, or integers below 8.
+def _made(layout: Layout, dtype: np.dtype[Any], seed: int, below: int | None = None) -> np.ndarray[Any, Any]:
+    """Numbers that are the same in every process: from 0 to 1, or integers below 8, and keys below their limit.
 
     What no index splits may be a table to search in, or positions: it rises, and integers are those from 0 on.
     """
@@ -266,5 +271,5 @@ def _made(layout: Layout, dtype: np.dtype[Any], seed: int) -> np.ndarray[Any, An
         return np.asarray(real >= 0.5)
     if dtype.kind in "iu":
         counted = np.broadcast_to(np.arange(extents[-1]) % 100, extents) if table else real * 8
-        return np.asarray(counted).astype(dtype)
+        return np.asarray(counted if below is None else np.floor(counted) % max(1, below)).astype(dtype)
     return np.asarray(np.sort(real, axis=-1) if table else real).astype(dtype)

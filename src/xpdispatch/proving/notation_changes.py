@@ -67,7 +67,7 @@ def freer(definition: Definition) -> Iterator[Change]:
         for a, axis in enumerate(term.axes):
             if axis.kind == "whole" and axis.name:
                 names.setdefault(axis.name, []).append((t, a))
-            elif axis.kind == "whole" and not axis.extent:
+            elif axis.kind == "whole" and not (axis.extent or axis.key):
                 anonymous.append([(t, a)])
     used = {n for t in signature.results for x in t.axes for n in names_of(x.extent)} | {*signature.size_names}
     for name, places in [*names.items(), *((fresh, p) for p in anonymous)]:
@@ -182,7 +182,7 @@ def _whole(signature: Signature, index: str) -> Signature:
     for term in map(term_of, signature.results):
         kept = {a.name for a in term.axes if a.kind == "split"}
         combines = bool(left - kept) or (free and not term.ellipsis)
-        results.append(replace(term, op=term.op if combines else None))
+        results.append(replace(term, op=term.op if combines or term.keys else None))
     return _with(signature, operands, results)
 
 
@@ -221,7 +221,8 @@ def _split(signature: Signature, name: str, places: Sequence[tuple[int, int]]) -
     choices: list[Signature] = [_with(signature, operands, signature.results)]
     for r, term in enumerate(signature.results):
         # A result has the new index too, on a whole axis that it has now, or else combines it as it does others.
-        options = [a for a, axis in enumerate(term.axes) if axis.kind == "whole" and axis.name in (None, name)]
+        free = [a for a, axis in enumerate(term.axes) if axis.kind == "whole" and not axis.key]
+        options = [a for a in free if term.axes[a].name in (None, name)]
         more = []
         for chosen in choices:
             for a in options:

@@ -35,6 +35,7 @@ Into a body, and out of it
     =============  ===================================================================================================
     ``parts``      an array's part of a tile with its halo; room for what the body writes
     ``images``     the part of an operand that another operand points to
+    ``keys``       the elements of an operand that keys name, and what a body returns, in the cells that they name
     ``results``    checks of what a body returned, and its way to where it belongs
     ``ownership``  whether what a body returned may be handed on without a copy
     ``gathered``   parts of ``?`` results, folds and scans, which are put together in the order of the tiles

@@ -118,7 +118,7 @@ class Volumes:
 
     def __init__(self, plan: Plan, itemsizes: Sequence[int]) -> None:
         self.plan = plan
-        self.layouts: tuple[Layout, ...] = (*plan.operands, *plan.results)
+        self.layouts: tuple[Layout, ...] = (*plan.seen.operands, *plan.results)
         self.per_cell = 0
         self._shares: list[tuple[Layout, int, list[int]]] = []
         """Each array, the bytes of its unsplit axes, and the indices of the others."""

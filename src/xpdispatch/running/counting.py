@@ -333,13 +333,16 @@ def ledger_for(plan: Plan, region: Bounds) -> Ledger:
     return Ledger(tuple(stop - start for start, stop in region), frozenset(unsplit))
 
 
-def count(site: Site, region: Bounds, arguments: Sequence[Any], targets: Sequence[Any]) -> Measured:
-    """Run the body on :func:`stand_ins` for a region, and count what it makes."""
+def count(
+    site: Site, region: Bounds, arguments: Sequence[Any], targets: Sequence[Any], gathered: Sequence[int] = ()
+) -> Measured:
+    """Run the body on :func:`stand_ins` for a region, and count what it makes, and the operands that are gathered."""
     plan, body = site.plan, site.body
     ledger = ledger_for(plan, region)
     given = list(arguments)
+    copies = [body.operand_at[p] for p in gathered]
     for at in (*body.operand_at, *body.buffer_at.values()):
-        given[at] = counted(given[at], ledger, new=False)
+        given[at] = counted(given[at], ledger, new=at in copies)
     buffers = {r: given[at] for r, at in body.buffer_at.items()}
     tile = _CountedTile(plan, region, site.xp, site.variant)
     object.__setattr__(tile, "ledger", ledger)
@@ -355,9 +358,10 @@ def count(site: Site, region: Bounds, arguments: Sequence[Any], targets: Sequenc
 
 def measure(site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> Measured | None:
     """A counted run on ones; None where the body does not run on them. That is not an error: nobody asked it to."""
+    gathered, site = site.plan.gathered, site.seen
     region = counted_region(site.plan)
     try:
-        return count(site, region, *stand_ins(site, region, dtypes, given, scalars, ones))
+        return count(site, region, *stand_ins(site, region, dtypes, given, scalars, ones), gathered)
     except BaseException as error:  # see above
         if is_interrupt(error):
             raise

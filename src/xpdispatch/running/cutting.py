@@ -351,7 +351,8 @@ class Cutter:
     @cached_property
     def _stand_ins(self) -> tuple[Any, ...]:
         """What decides what a dry run sees."""
-        plan, region = self.site.plan, counted_region(self.site.plan)
+        plan = self.site.plan.seen
+        region = counted_region(plan)
         sizes = [stop - start for start, stop in region]
         shapes = [*[o.held_shape(region) for o in plan.operands], *[r.tile_shape(sizes) for r in plan.results]]
         return region, *shapes, plan.extents if self.site.body.wants_tile else ()

@@ -102,12 +102,12 @@ def result_types(
     wanted = definition.casts(dtypes, np)
     if plan.complete and all(c is not None for c in wanted):
         return [(np.dtype(c), _full(layout, layout.shape)) for c, layout in zip(wanted, plan.results, strict=True)]
-    least = plan.fewest
-    shapes = tuple(layout.tile_shape(least) for layout in (*plan.operands, *plan.results))
+    seen, least = plan.seen, plan.fewest
+    shapes = tuple(layout.tile_shape(least) for layout in (*seen.operands, *seen.results))
     key = (namespaces.registered, tuple(dtypes), shapes, scalars_key(scalars, integers=not plan.complete), tuple(given))
     sampled = definition.samples.get(key)
     if sampled is None:
-        results = _on_sample(site_on_numpy(definition, plan, dtypes), dtypes, scalars, given, ones)
+        results = _on_sample(site_on_numpy(definition, seen, dtypes), dtypes, scalars, given, ones)
         sampled = definition.samples[key] = [(np_dtype(v.dtype), v.shape) for v in results]
     return [(dtype, _full(layout, shape)) for layout, (dtype, shape) in zip(plan.results, sampled, strict=True)]
 
@@ -135,12 +135,14 @@ def own_result_types(
     def own_ones(shape: tuple[int, ...], dtype: Any, _: int) -> Any:
         return site.xp.ones(shape, dtype=dtype, **device)
 
-    results = _on_sample(site, dtypes, scalars, given, own_ones)
+    results = _on_sample(site.seen, dtypes, scalars, given, own_ones)
     return [(v.dtype, _full(layout, v.shape)) for layout, v in zip(layouts, results, strict=True)]
 
 
 def _full(layout: Layout, sampled: Sequence[int | None]) -> Shape:
     """The shape of a result; the sample tells what only the body knows, and 0 stands for the extent of ``?``."""
+    if None not in layout.shape:  # what keys make of a result has other axes than what the body returns
+        return tuple(int(n or 0) for n in layout.shape)
     full = [s if n is None else n for n, s in zip(layout.shape, sampled, strict=True)]
     return tuple(0 if layout.concatenated and axis == 0 else int(n or 0) for axis, n in enumerate(full))
 

@@ -27,6 +27,7 @@ from xpdispatch.planning.tiles import Tile, is_empty
 from xpdispatch.planning.windows import Bounds, Layout, slices_of
 from xpdispatch.running.gathered import Gathered, carry_on
 from xpdispatch.running.images import follow
+from xpdispatch.running.keys import Keyed
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import Window, allocated, buffer, part_of
 from xpdispatch.running.results import apart, checked, note, unshared, values_of, write
@@ -102,6 +103,12 @@ class Runs:
         self.windowed = [(p, at, plan.operands[p]) for p, at in enumerate(body.operand_at) if plan.operands[p].reaches]
         self._windows = BoundedCache()
         """Of operands with halos or blocks, by the bounds of a tile, and what the arrays hold."""
+        found = [(n, o, Keyed(site, o, o.keys)) for n, o in enumerate((*plan.operands, *plan.results)) if o.keys]
+        self.gathers = [(n, body.operand_at[n], keyed) for n, o, keyed in found if o.op is None]
+        self.scatters = [(n - len(plan.operands), o, keyed) for n, o, keyed in found if o.op is not None]
+        self.takes = bool(self.windowed or self.gathers)
+        """Whether some operand's part of a tile is more than a slice."""
+        self.seen = plan.seen
         self.writable = [(r, at) for r, at in body.buffer_at.items()]
         self.wants_tile, self.images = body.wants_tile, bool(plan.images)
         self.places = not numpy  # arrays have a device
@@ -115,9 +122,19 @@ class Runs:
             view.setflags(False)  # noqa: FBT003  to write; by name it takes twice as long
         return found
 
-    def take_windows(self, arguments: list[Any], region: Bounds, work: Work) -> None:
-        """Put a region's parts of operands with halos or blocks in their places."""
+    def take(self, arguments: list[Any], region: Bounds, work: Work) -> None:
+        """Put a region's parts of operands with halos, blocks or keys in their places."""
         origins = work.origins
+        if self.gathers:
+            try:
+                sizes = _sizes(region)
+                for p, at, keyed in self.gathers:
+                    arguments[at] = keyed.gather(arguments, arguments[at], sizes, origins.get(p))
+            except Exception as error:
+                note(error, self.site, work.placed(region))
+                raise
+        if not self.windowed:
+            return
         key = (region, work.domain, *origins.items()) if origins else (region, work.domain)
         windows: list[tuple[int, Window]] | None = self._windows.get(key)
         if windows is None:
@@ -148,10 +165,11 @@ class Runs:
                 buffers = {r: buffer(site, r, targets[r], region, beside) for r, _ in self.writable}
                 for r, at in self.writable:
                     arguments[at] = buffers[r]
+            into = self._places(arguments, region) if self.scatters else NOTHING
             windows = follow(site, arguments, work.origins) if self.images else None
             if self.wants_tile:
                 device = device_of(self._arrays(arguments, targets)) if self.places else None
-                arguments = [Tile(site.plan, region, self.xp, site.variant, windows, device), *arguments]
+                arguments = [Tile(self.seen, region, self.xp, site.variant, windows, device), *arguments]
             returned = self.function(self.xp, *arguments)
             if wait is not None:
                 wait()
@@ -159,15 +177,24 @@ class Runs:
             if self.single:
                 value = returned if type(returned) is ndarray else values_of(site, returned, buffers)[0]
                 value = checked(site, 0, value, shapes[0], None if earlier is None else earlier[0], targets[0])
+                for _, keyed, places in into:
+                    value = keyed.scatter(places, value, _sizes(region))
                 return (value,), buffers
             values = [
                 checked(site, r, value, shapes[r], None if earlier is None else earlier[r], targets[r])
                 for r, value in enumerate(values_of(site, returned, buffers))
             ]
+            for r, keyed, places in into:
+                values[r] = keyed.scatter(places, values[r], _sizes(region))
         except Exception as error:
             note(error, site, work.placed(region))
             raise
         return apart(site, values, buffers, targets) if any(t is not None for t in targets) else values, buffers
+
+    def _places(self, arguments: Sequence[Any], region: Bounds) -> Sequence[tuple[int, Keyed, Any]]:
+        """For each result with keys the places of its values, before the body runs, which may ask for keys itself."""
+        sizes = _sizes(region)
+        return [(r, keyed, keyed.places(arguments, o.tile_shape(sizes), sizes)) for r, o, keyed in self.scatters]
 
     def _arrays(self, arguments: Sequence[Any], targets: Sequence[Any]) -> Sequence[Any]:
         """The arrays of the call, beside which others are made."""
@@ -175,8 +202,11 @@ class Runs:
 
     def shapes(self, region: Bounds) -> tuple[tuple[Any, ...], ...]:
         """The shapes that the body's values must have on a tile; None where only it knows."""
-        sizes = [stop - start for start, stop in region]
-        return tuple([layout.tile_shape(sizes) for layout in self.site.plan.results])
+        return tuple([layout.tile_shape(_sizes(region)) for layout in self.seen.results])
+
+
+def _sizes(region: Bounds) -> list[int]:
+    return [stop - start for start, stop in region]
 
 
 class Whole(Runs):
@@ -201,8 +231,8 @@ class Whole(Runs):
         token = inside_body.set(True)
         try:
             arguments = self.ready(arguments)
-            if self.windowed:
-                self.take_windows(arguments, domain, work)
+            if self.takes:
+                self.take(arguments, domain, work)
             values, buffers = self.call(arguments, work, domain, shapes, targets)
         finally:
             inside_body.reset(token)
@@ -299,8 +329,8 @@ class Tiles:
                 own = chosen[axes] = tuple([slices[a] for a in axes])
                 for at in positions:
                     arguments[at] = arguments[at][own]
-        if self.runs.windowed:
-            self.runs.take_windows(arguments, region, work)
+        if self.runs.takes:
+            self.runs.take(arguments, region, work)
         return arguments, chosen
 
     def own(

@@ -214,7 +214,7 @@ class Generated(Traced):
 
     def _by_kernel(self, arguments: list[Any], targets: Sequence[Any], work: Work) -> list[Any] | None:
         body, domain = self.site.body, work.domain
-        self.take_windows(arguments, domain, work)
+        self.take(arguments, domain, work)
         operands = [arguments[at] for at in body.operand_at]
         if sum(int(a.nbytes) for a in (*operands, *targets) if a is not None) < SMALLEST:
             return None

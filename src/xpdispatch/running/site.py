@@ -41,6 +41,11 @@ class Site(NamedTuple):
     casts: tuple[Any, ...]
     dtypes: tuple[Any, ...] = ()
 
+    @property
+    def seen(self) -> Site:
+        """The same for arrays as the body sees them, where keys stand for others: for dry runs of the body alone."""
+        return self._replace(plan=self.plan.seen)
+
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether a user stops the program by Control-C: Python gives no words to it, as bodies of their own accord would.

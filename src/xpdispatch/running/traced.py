@@ -120,7 +120,7 @@ class Traced(ByTile):
     def study(self, scalars: Sequence[Any]) -> tuple[Program, Measured] | None:
         """Trace a dry run, and compare all bits on random numbers; None where the body does something else."""
         dtypes, given = self.learned.dtypes, self.learned.given
-        site = self.site
+        site = self.site.seen
         region = counted_region(site.plan)
         sizes = [stop - start for start, stop in region]
         arguments, parts = stand_ins(site, region, dtypes, given, scalars, _random)
@@ -145,7 +145,11 @@ class Traced(ByTile):
             self.learned.why_not = self.learned.why_not or "the trace does not do what the body does"
             return None
         self.learned.trusted[program.outline] = True
-        return program, _cost_of(program, ledger_for(site.plan, region))
+        ledger = ledger_for(site.plan, region)
+        for p in self.site.plan.gathered:
+            copied = arguments[site.body.operand_at[p]]
+            ledger.make(copied.shape, copied.nbytes)
+        return program, _cost_of(program, ledger)
 
     def trusts(self, program: Program, arguments: Sequence[Any]) -> bool:
         """Whether programs of this outline do what the body does."""

@@ -8,14 +8,15 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpdispatch.calling.kernel import Kernel
-from xpdispatch.errors import ArgumentError, MissingError
+from xpdispatch.errors import ArgumentError, MissingError, XPDispatchError
 
 
 def call_parser(command: str, description: str) -> argparse.ArgumentParser:
@@ -88,12 +89,13 @@ def make_arguments(kernel: Kernel, words: Sequence[str], seed: int | None) -> di
     """The arguments that words such as ``x=1000,3:float32``, ``data=50:int64:0..8`` and ``bins=9`` ask for.
 
     Arrays hold numbers of the range that the word gives, both ends included; else normal numbers, integers from 0 to
-    8, or bools. Without a seed they have a shape and a dtype, and the memory of one element. All other arguments are
-    Python literals, or else text.
+    8, or bools; keys are int64 and in range. Without a seed they have a shape and a dtype, and the memory of one
+    element. All other arguments are Python literals, or else text.
     """
     rng = None if seed is None else np.random.default_rng(seed)
     arrays = {s.name for s in kernel.definition.body.slots if s.scalar is None}
     known = [s.name for s in kernel.definition.body.slots]
+    keys = {a.key for t in (*kernel.signature.operands, *kernel.signature.results) for a in t.keys}
     found: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
@@ -101,8 +103,23 @@ def make_arguments(kernel: Kernel, words: Sequence[str], seed: int | None) -> di
             raise ArgumentError(
                 f"{word!r} is not an argument", hint=f"write {' '.join(f'{n}=...' for n in known)}"
             ).complete(kernel.name, kernel.notation)
-        found[name] = _array(name, text, rng) if name in arrays else _literal(text)
+        found[name] = (
+            _array(name, text, rng, "int64" if name in keys else "float64") if name in arrays else _literal(text)
+        )
+    if rng is not None and keys:
+        _put_in_range(kernel, found, {word.split("=")[0] for word in words if word.count(":") > 1})
     return found
+
+
+def _put_in_range(kernel: Kernel, found: dict[str, Any], ranged: Collection[str]) -> None:
+    """Let keys whose range is not given be some that there are."""
+    with suppress(XPDispatchError, TypeError):  # a call that does not fit, as is told when it is made
+        call = kernel.plain_for((), found).bind((), found)
+        plan = call.definition.plan([np.shape(v) for v in call.operands], call.scalars, [None] * len(call.given))
+        for p, below in plan.key_limits.items():
+            name = plan.operands[p].name
+            if name not in ranged:
+                found[name] = found[name] % max(1, below)
 
 
 def _literal(text: str) -> Any:
@@ -112,11 +129,11 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _array(name: str, text: str, rng: np.random.Generator | None) -> np.ndarray[Any, Any]:
+def _array(name: str, text: str, rng: np.random.Generator | None, usual: str) -> np.ndarray[Any, Any]:
     extents, *rest = text.split(":")
     try:
         shape = tuple(int(n) for n in extents.split(",") if n)
-        dtype = np.dtype(rest[0] if rest else "float64")
+        dtype = np.dtype(rest[0] if rest else usual)
         if min(shape, default=0) < 0 or len(rest) > 2 or dtype.kind not in "biufc":
             raise ValueError
     except (ValueError, TypeError):

@@ -14,7 +14,7 @@ from xpdispatch.proving.tilings import Tiling, most_places
 from xpdispatch.testing.trials import check_is_kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hypothesis.strategies import SearchStrategy
 
@@ -38,11 +38,11 @@ def arguments(
     ----------
     kernel : Kernel
     dtype : dtype or mapping of str to dtype
-        Of the operands, or of each by name.
+        Of the operands, or of each by name. Keys are int64 where their name does not say else.
     least, most : int
         Bounds of the extents of indices, named and whole axes.
     elements : strategy, optional
-        For the elements of the arrays; by default small integers, which no sum rounds.
+        For the elements of the arrays; by default small integers, which no sum rounds. Keys are those that there are.
     **scalars : object
         Values of the scalar arguments, or strategies for them; those that are extents are drawn where they are left
         out.
@@ -125,14 +125,22 @@ def _draw(
         )
         leads = {t.name: s for t, s in zip(open_ended, shapes.input_shapes, strict=True)}
     result = dict(values)
+    shapes = {}
     for term in named:
         modes = kernel.definition.boundaries.get(str(term.name), repeat(None))
         own = [*map(extent, term.named, modes)]
         for first, second in term.diagonals:
             own.insert(second, own[first])
-        shape = (*leads.get(term.name, ()), *own)
-        kind = np.dtype(dtype[term.name] if isinstance(dtype, dict) else dtype)
-        if elements is not None:
+        shapes[term.name] = (*leads.get(term.name, ()), *own)
+    limits = _key_limits(kernel, shapes, known)
+    for term in named:
+        shape, below = shapes[term.name], limits.get(str(term.name))
+        kind = np.dtype(dtype[term.name] if isinstance(dtype, dict) else "int64" if below is not None else dtype)
+        if below is not None:
+            assume(below or 0 in shape)  # where there is no cell there can be no key
+            keys = st.integers(0, max(0, below - 1))
+            result[str(term.name)] = draw(hnp.arrays(np.int64, shape, elements=keys)).astype(kind)
+        elif elements is not None:
             result[str(term.name)] = draw(hnp.arrays(kind, shape, elements=elements))
         else:
             low = 0 if kind.kind in "bu" else -9
@@ -142,6 +150,19 @@ def _draw(
         if slot.scalar is not None and slot.name not in result and slot.name in known:
             result[slot.name] = known[slot.name]
     return result
+
+
+def _key_limits(
+    kernel: Kernel, shapes: Mapping[str | None, tuple[int, ...]], known: Mapping[str, int]
+) -> dict[str, int]:
+    """By operand with keys the number below which all of its keys are."""
+    found: dict[str, int] = {}
+    for term in (*kernel.signature.operands, *kernel.signature.results):
+        for axis in term.keys:
+            place = term.axes.index(axis) - len(term.axes)
+            count = axis.extent.value(known) if axis.extent else shapes[term.name][place]
+            found[str(axis.key)] = min(count, found.get(str(axis.key), count))
+    return found
 
 
 def tilings(plan: Plan, indices: Sequence[str] | None = None) -> SearchStrategy[Tiling]:

@@ -1,0 +1,146 @@
+"""Gather and scatter: the elements of an operand that keys name, and what a body returns, in the cells they name."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from xpdispatch.arrays.namespaces import device_of
+from xpdispatch.arrays.reductions import scattered
+from xpdispatch.errors import PointerError
+from xpdispatch.planning.keys import OWN, Keys
+from xpdispatch.planning.windows import Layout
+from xpdispatch.running.parts import read_only
+from xpdispatch.running.site import Site
+
+_LAZY = ("dask", "ndonnx")
+"""Libraries whose arrays are computed when somebody asks for their values."""
+
+
+class Keyed:
+    """How an array with keys goes into a body or comes out of it, tile by tile.
+
+    Parameters
+    ----------
+    site : Site
+    layout : Layout
+    keys : Keys
+        The layout's.
+    """
+
+    def __init__(self, site: Site, layout: Layout, keys: Keys) -> None:
+        self.site, self.layout, self.keys = site, layout, keys
+
+    def gather(
+        self, arguments: Sequence[Any], array: Any, sizes: Sequence[int], origin: Sequence[int] | None = None
+    ) -> Any:
+        """The elements of an operand for a tile of these sizes, a copy; its part begins with the element `origin`.
+
+        Raises
+        ------
+        PointerError
+            A key names no element.
+        """
+        keys, xp = self.keys, self.site.xp
+        places, dims = self.places(arguments, array.shape, sizes, origin), self._dims(sizes)
+        if len(keys.cells) == 1:
+            (axis,) = keys.cells
+            found = xp.take(array, places, axis=axis)
+            found = xp.reshape(found, (*array.shape[:axis], *dims, *array.shape[axis + 1 :]))
+        else:
+            cells, rest = ([array.shape[axis] for axis in axes] for axes in (keys.cells, keys.rest))
+            rows = xp.reshape(_permuted(xp, array, (*keys.cells, *keys.rest)), (math.prod(cells), math.prod(rest)))
+            found = _permuted(xp, xp.reshape(xp.take(rows, places, axis=0), (*dims, *rest)), keys.order)
+        return read_only(found) if self.site.library == "numpy" else found
+
+    def scatter(self, places: Any, value: Any, sizes: Sequence[int]) -> Any:
+        """The part of a result that has all cells, from what the body returned on a tile of these sizes."""
+        keys, xp, shape = self.keys, self.site.xp, self.layout.tile_shape(sizes)
+        cells, rest = ([shape[axis] for axis in axes] for axes in (keys.cells, keys.rest))
+        rows = xp.reshape(_permuted(xp, value, _inverse(keys.order)), (math.prod(self._dims(sizes)), math.prod(rest)))
+        assert self.layout.op is not None  # noqa: S101  a result with keys has one
+        part = scattered(self.site.library, xp, self.layout.op, places, rows, math.prod(cells))
+        return _permuted(xp, xp.reshape(part, (*cells, *rest)), _inverse((*keys.cells, *keys.rest)))
+
+    def places(
+        self,
+        arguments: Sequence[Any],
+        shape: Sequence[int],
+        sizes: Sequence[int],
+        origin: Sequence[int] | None = None,
+    ) -> Any:
+        """For each key the number of its cell among those of a part of this shape, in a row.
+
+        Raises
+        ------
+        PointerError
+            A key names no cell.
+        """
+        xp, body, dims = self.site.xp, self.site.body, self._dims(sizes)
+        device = device_of([arguments[body.operand_at[max(self.keys.sources)]]])
+        found: Any = None
+        for axis, source, places in zip(self.keys.cells, self.keys.sources, self.keys.places, strict=True):
+            if source == OWN:
+                own = xp.arange(shape[axis], **device)
+            else:
+                own = self._checked(axis, source, arguments[body.operand_at[source]])
+            if origin is not None and origin[axis]:
+                own = own - origin[axis]
+            if places != tuple(range(len(dims))):
+                own = _permuted(xp, own, _inverse(places))
+                own = xp.reshape(own, _at(places, own.shape, len(dims)))
+            found = own if found is None else found * shape[axis] + own
+        return xp.reshape(xp.broadcast_to(found, dims), (-1,))
+
+    def _dims(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """The extents of keys on a tile."""
+        operands = self.site.plan.operands
+        return tuple(
+            [int(operands[d.operand].shape[d.axis] or 0) if d.cut is None else sizes[d.cut] for d in self.keys.dims]
+        )
+
+    def _checked(self, axis: int, source: int, keys: Any) -> Any:
+        """The keys of a tile, as the library's usual integers."""
+        xp, extent = self.site.xp, int(self.layout.shape[axis] or 0)
+        usual = xp.arange(1).dtype
+        found = keys if keys.dtype == usual else xp.astype(keys, usual)
+        told = keys if self.site.library == "numpy" else found  # torch compares no unsigned integers
+        ends = _ends(self.site, told)
+        if ends is not None and (ends[0] < 0 or ends[1] >= extent):
+            flat = xp.reshape(told, (-1,))
+            first = int(flat[int(xp.argmax(xp.astype((flat < 0) | (flat >= extent), xp.int8)))])
+            raise PointerError(
+                f"argument {self.site.plan.operands[source].name!r} holds the key {first}, "
+                f"which names no element of {self.layout.name!r}: "
+                + (f"its keys are 0 to {extent - 1}" if extent else "it has no element"),
+                hint="clip keys before the call, or send those outside to an element of their own; "
+                "no negative one counts from the end",
+            )
+        return found
+
+
+def _ends(site: Site, keys: Any) -> tuple[int, int] | None:
+    """The lowest key and the highest; None without any, and of lazy arrays and tracers, which have no values yet."""
+    compiled = site.library == "torch" and sys.modules["torch"].compiler.is_compiling()
+    if compiled or site.library in _LAZY or not math.prod(keys.shape):
+        return None
+    try:
+        return int(site.xp.min(keys)), int(site.xp.max(keys))
+    except (RuntimeError, TypeError):  # torch's and JAX's own
+        return None
+
+
+def _permuted(xp: Any, array: Any, order: Sequence[int]) -> Any:
+    return array if list(order) == sorted(order) else xp.permute_dims(array, tuple(order))
+
+
+def _inverse(order: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
+def _at(places: Sequence[int], extents: Sequence[int], count: int) -> tuple[int, ...]:
+    """The shape that puts axes of these extents at ascending places among so many dimensions."""
+    found = dict(zip(sorted(places), extents, strict=True))
+    return tuple([found.get(n, 1) for n in range(count)])

@@ -73,6 +73,7 @@ class Kernel(Generic[P, R]):
         # By engine, types and dtypes of arrays, their numbers of axes and types of scalars, what makes runners; and
         # these by shapes, too, and extents that scalars give.
         self._prepared, self._runners = BoundedCache(), BoundedCache()
+        self._runners.bound = 4096  # of some 3 kB: programs that go through many shapes mostly come back to them
 
     def _describe(self, function: Callable[..., Any], signature: Signature) -> None:
         core, name = core_of(function), name_of(function)

@@ -33,7 +33,8 @@ class Patterns:
     def __init__(self, signature: Signature, boundaries: Boundaries = MappingProxyType({})) -> None:
         self._signature, self._boundaries = signature, boundaries
         self._elliptic = any(t.ellipsis for t in (*signature.operands, *signature.results))
-        self._sizes = signature.size_names
+        self.sizes = signature.size_names
+        """What windows and blocks depend on."""
         # By the number of axes and, under ..., which of them have extent 1; and by what windows and blocks depend on.
         self._found = BoundedCache()
 
@@ -57,7 +58,7 @@ class Patterns:
         key: Any = tuple([len(shape) for shape in shapes])
         if self._elliptic:
             key = tuple([None if s is None else tuple([n == 1 for n in s]) for s in (*shapes, *given)])
-        variables = self._variables(shapes, scalars) if self._sizes else _NONE
+        variables = self._variables(shapes, scalars) if self.sizes else _NONE
         key = (key, *variables.values())
         pattern: Pattern | None = self._found.get(key)
         if pattern is None:
@@ -71,7 +72,7 @@ class Patterns:
             check_rank(term, shape, len(term.named))
             whole = zip(term.named, shape[len(shape) - len(term.named) :], strict=True)
             found |= {axis.name: n for axis, n in whole if axis.kind == "whole" and axis.name}
-        return {name: found[name] for name in self._sizes}
+        return {name: found[name] for name in self.sizes}
 
 
 _NONE: Mapping[str, int] = MappingProxyType({})

@@ -134,13 +134,13 @@ class Plan(NamedTuple):
 
         Those of `unsplit` axes are, too, if so said: not where windows may be as long as they are.
         """
-        plan = self.with_extents([_rounded(n) for n in self.extents])
+        plan = self.with_extents([rounded(n) for n in self.extents])
         if not unsplit:
             return plan
 
         def other(layout: Layout) -> Layout:
             shape = zip(layout.axes, layout.shape, strict=True)
-            return layout._replace(shape=tuple([_rounded(n) if a == WHOLE and n else n for a, n in shape]))
+            return layout._replace(shape=tuple([rounded(n) if a == WHOLE and n else n for a, n in shape]))
 
         return plan._replace(operands=tuple(map(other, plan.operands)), results=tuple(map(other, plan.results)))
 
@@ -150,7 +150,8 @@ class Plan(NamedTuple):
         return self._replace(results=results)
 
 
-def _rounded(extent: int) -> int:
+def rounded(extent: int) -> int:
+    """An extent, above 16 rounded down to a power of two."""
     return extent if extent <= 16 else 1 << (extent.bit_length() - 1)
 
 

@@ -238,7 +238,7 @@ def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cos
 
 
 def tile_for_threads(
-    volumes: Volumes, sizes: Sequence[int], cost: Cost | None, order: Sequence[int]
+    volumes: Volumes, sizes: Sequence[int], cost: Cost | None, *, fortran: bool
 ) -> tuple[int, ...] | None:
     """The sizes of tiles for several threads, of a call that the cache holds; None where that does not pay.
 
@@ -250,8 +250,10 @@ def tile_for_threads(
         part = _LOST_ALONE if cost.rounds else _LOST
         enough = base >= _ENOUGH + 2 * cost.products(sizes)
         pieces = min(_PIECES, 1 + int(part * base / each)) if enough else 1
+    if pieces == 1:
+        return None
     tile = list(sizes)
-    for index in order:
+    for index in order_of(volumes, sizes, fortran=fortran):
         number = min(pieces, sizes[index] // _least(volumes.plan, index))
         if number > 1:
             tile[index] = -(-sizes[index] // number)

@@ -18,6 +18,7 @@ from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.hardware import cache_bytes, processors
 from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.definition import Definition
+from xpdispatch.planning.plan import rounded
 from xpdispatch.planning.tiles import is_empty
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout, borders
 from xpdispatch.running import costs
@@ -132,7 +133,7 @@ class Cutter:
     ) -> None:
         self.site, self.learned, self.threaded = site, learned, threaded
         self._computes = definition.cut == "work"
-        self._sized = bool(definition.signature.size_names)
+        self._sized = bool(definition.patterns.sizes)
         self.dtypes, self.given = learned.dtypes, learned.given
         self._known = known
         plan = site.plan
@@ -281,16 +282,17 @@ class Cutter:
         cost = None if self._computes else self._cost_about(scalars)
         if cost is None and not self._computes:
             return False
-        order = costs.order_of(volumes, sizes, fortran=False)
-        return costs.tile_for_threads(volumes, sizes, cost, order) is not None
+        return costs.tile_for_threads(volumes, sizes, cost, fortran=False) is not None
 
     def _cost_about(self, scalars: Sequence[Any]) -> Cost | None:
         """What the body costs on arrays of about these extents, so that not every one of many shapes has a dry run."""
-        plan, kept = self.site.plan.about(unsplit=not self._sized), self.learned.dry_runs
-        whole = [n for o in (*plan.operands, *plan.results) for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE]
-        key = "about", plan.extents, *whole, scalars_key(scalars, integers=True)
+        plan, kept = self.site.plan, self.learned.dry_runs
+        whole = [n or 0 for o in self.volumes.layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE]
+        about = whole if self._sized else map(rounded, whole)
+        key = "about", *map(rounded, plan.extents), *about, scalars_key(scalars, integers=True)
         if key not in kept:
-            kept[key] = measure(self.site._replace(plan=plan), self.dtypes, self.given, scalars)
+            site = self.site._replace(plan=plan.about(unsplit=not self._sized))
+            kept[key] = measure(site, self.dtypes, self.given, scalars)
         measured: Measured | None = kept[key]
         return None if measured is None else measured.cost
 
@@ -299,8 +301,8 @@ class Cutter:
         sizes, volumes, cache = _sizes(domain), self.volumes, self.cache
         if not self.candidate(domain):
             about = self._cost_about(scalars)
-            order = costs.order_of(volumes, sizes, fortran=_is_fortran(operands))
-            tile = costs.tile_for_threads(volumes, sizes, None if self._computes else about, order)
+            told = None if self._computes else about
+            tile = costs.tile_for_threads(volumes, sizes, told, fortran=_is_fortran(operands))
             rounds = about is None or about.rounds or self._combines
             return Cuts(tile, thin=False, shared=True, steps=0, spare=not rounds)
         measured, steps = self._dry_run(scalars)

@@ -99,11 +99,13 @@ class Runs:
         self.site, self.known = site, known
         self.function, self.xp = body.positional(site.function), site.xp
         numpy = site.library == "numpy"
-        self.read_only = [at for p, at in enumerate(body.operand_at) if numpy and p not in body.in_place]
-        self.windowed = [(p, at, plan.operands[p]) for p, at in enumerate(body.operand_at) if plan.operands[p].reaches]
+        places = list(enumerate(body.operand_at))
+        self.read_only = [at for p, at in places if p not in body.in_place] if numpy else []
+        self.windowed = [(p, at, plan.operands[p]) for p, at in places if plan.operands[p].reaches]
         self._windows = BoundedCache()
         """Of operands with halos or blocks, by the bounds of a tile, and what the arrays hold."""
-        found = [(n, o, Keyed(site, o, o.keys)) for n, o in enumerate((*plan.operands, *plan.results)) if o.keys]
+        layouts = enumerate((*plan.operands, *plan.results)) if plan.keyed else ()
+        found = [(n, o, Keyed(site, o, o.keys)) for n, o in layouts if o.keys]
         self.gathers = [(n, body.operand_at[n], keyed) for n, o, keyed in found if o.op is None]
         self.scatters = [(n - len(plan.operands), o, keyed) for n, o, keyed in found if o.op is not None]
         self.takes = bool(self.windowed or self.gathers)

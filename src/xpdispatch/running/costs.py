@@ -32,14 +32,17 @@ _CACHED = 1 / 4
 _WORSE = 1.1
 """What cutting may cost, by this account, and still be worth while for the threads that it makes possible."""
 
-_ENOUGH = 1 << 23
-"""What a call costs at least that the cache holds, and that is cut for threads alone: about a millisecond."""
+_ENOUGH = 1 << 25
+"""What a call costs at least that the cache holds, and that is cut for threads alone: two or three milliseconds."""
 
 _PIECES = 16
 """Tiles of such a call at most."""
 
 _LOST, _LOST_ALONE = 0.3, 0.04
 """What tiles of such a call may cost, as a part of it; and where one thread must make them too, for the same bits."""
+
+_FEW = 8
+"""A body that makes less than such a part of what its products of matrices take does little else."""
 
 _HALOS = 8
 """A tile is so many times as long as its halo, or the halo is what it mostly reads."""
@@ -271,7 +274,13 @@ def _in_cache(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
 
 
 def worth_while(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> bool:
-    """Whether to cut at all."""
+    """Whether to cut at all.
+
+    What is mostly products of matrices, also with vectors, is not cut: BLAS has threads of its own, and tiles as well.
+    """
+    products = cost.products(sizes)
+    if 2 * products >= traffic(volumes, sizes, cost) or products >= max(1, _FEW * cost.made(sizes)):
+        return False
     return count(sizes, tile) > 1 and gains(volumes, sizes, tile, cost) <= _WORSE
 
 

@@ -34,6 +34,9 @@ _DECOMPOSING = frozenset(
 _DEAR = 8
 """The same for functions that take longer than arithmetic, such as powers and those of scipy.special: 5 to 50 ns."""
 
+_QUICKER, _QUICK = frozenset(("exp", "exp2", "log", "log2", "log10", "logaddexp")), 2
+"""Functions for which NumPy uses the widest registers, and what they take."""
+
 _ARITHMETIC = frozenset(
     "add subtract multiply divide sqrt square negative positive absolute fabs reciprocal conjugate sign copysign "  # noqa: SIM905
     "maximum minimum fmax fmin floor ceil trunc rint isnan isfinite isinf signbit equal not_equal less less_equal "
@@ -166,7 +169,7 @@ class Ledger:
     def computes(self, ufunc: np.ufunc, extents: Sequence[int], size: int) -> None:
         """A function that goes element by element makes so many bytes."""
         if ufunc.__name__ not in _ARITHMETIC:
-            self.does(extents, _DEAR * size)
+            self.does(extents, (_QUICK if ufunc.__name__ in _QUICKER else _DEAR) * size)
 
     def decomposes(self, array: np.ndarray[Any, Any]) -> None:
         """A function of linear algebra works on matrices."""
@@ -178,11 +181,12 @@ class Ledger:
         indices = self.indices(extents)
         self.work[indices] = self.work.get(indices, 0.0) + self.growth(indices, amount)
 
-    def multiplies(self, extents: Sequence[int], size: int) -> None:
+    def multiplies(self, extents: Sequence[int], size: int, *, blas: bool) -> None:
         """A product of matrices makes so many bytes; the last of the extents is that of the sums."""
         amount = _PRODUCT * size * max(extents[-1:], default=1)
-        indices = self.indices(extents)
-        self.products[indices] = self.products.get(indices, 0.0) + self.growth(indices, amount)
+        if blas:
+            indices = self.indices(extents)
+            self.products[indices] = self.products.get(indices, 0.0) + self.growth(indices, amount)
         self.does(extents, amount)
 
 
@@ -215,7 +219,8 @@ class Counted(np.ndarray[Any, Any]):
             ledger.rounds |= not called or ufunc.signature is not None
             if called and isinstance(result, np.ndarray):
                 if ufunc.signature is not None:
-                    ledger.multiplies((*result.shape, *np.shape(plain[0])[-1:]), result.nbytes)
+                    terms = np.shape(plain[0])[-1:]
+                    ledger.multiplies((*result.shape, *terms), result.nbytes, blas=result.dtype.char in "fdFD")
                 else:
                     ledger.computes(ufunc, result.shape, result.nbytes)
         if out:

@@ -163,7 +163,7 @@ class Traced(ByTile):
         return known
 
     def code_of(self, program: Program, apart: tuple[bool, ...]) -> Code:
-        """How a program is run; `apart` says of each result that it shares no memory with an operand."""
+        """How a program is run; `apart` says of each result that it may hold other numbers before."""
         key = program.structure, apart
         code: Code | None = self.learned.codes.get(key)
         if code is None:
@@ -278,7 +278,12 @@ class _TracedTiles(Tiles):
         super().__init__(runs, arguments, targets, work)
         self.found: dict[Any, _Found | None] = {}
         operands = [arguments[at] for at in runs.site.body.operand_at]
-        self.apart = tuple([t is None or not any(np.may_share_memory(a, t) for a in operands) for t in targets])
+        self.apart = tuple(
+            [
+                t is None or (t.flags.contiguous and not any(np.may_share_memory(a, t) for a in operands))
+                for t in targets
+            ]
+        )
 
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Compute tile `k` by its trace, if there is one that is trusted, else by the body."""
@@ -359,7 +364,7 @@ class Code:
     operand_at : sequence of int
         For each operand the position of its parameter.
     apart : sequence of bool
-        For each result whether it shares no memory with an operand, so that it may be written before all is read.
+        For each result whether it may hold other numbers before: it is contiguous, and apart from all operands.
 
     Attributes
     ----------

@@ -25,6 +25,7 @@ import pytest
 import xpdispatch as xd
 from conftest import run_python
 from xpdispatch import In, InOut, Out, Reduce, Signature, align, broadcast, image, kernel, min_extents
+from xpdispatch.language.boundaries import boundaries_of
 from xpdispatch.language.words import in_words
 from xpdispatch.testing import check_kernel, checking, suggest
 
@@ -147,7 +148,8 @@ def test_notation_in_words(notation: str, words: str) -> None:
             ("valid", "u is longer than its index by the elements around it. "),
             ("wrap", "Outside u are the elements that numpy.pad puts there with mode 'wrap'. "),
         ]:
-            _, *others = in_words(Signature.parse(notation), {"u": mode})
+            signature = Signature.parse(notation)
+            _, *others = in_words(signature, boundaries_of(signature, {"u": mode}))
             assert " ".join(others) == words.format(outside=said)
 
 

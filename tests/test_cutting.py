@@ -1238,3 +1238,14 @@ def test_a_kernel_may_say_that_it_computes_much() -> None:
     with xd.threads(2):
         np.testing.assert_array_equal(told(x), np.sqrt(x))
     assert told.explain(x).cache.count == 16
+
+
+def test_sharing_does_not_hang_on_what_ran_before() -> None:
+    ran: list[int] = []
+    counted = kernel("c[i,j] -> counts[i,j]", guard=False)(lambda xp, c, steps: ran.append(1) or iterated(xp, c, steps))
+    with xd.threads(2):
+        for steps, several in ((2, False), (100, True), (2, False)):
+            counted(plane(300), steps)
+            ran.clear()
+            counted(plane(300), steps)
+            assert (len(ran) > 1) == several

@@ -172,7 +172,7 @@ class Prepared:
         new = all(dtype is None for dtype in self.learned.given) and not definition.body.buffers
         if cutter.fixed(domain, operands, scalars, fresh=new):
             return always, None
-        may_be_cut = cutter.candidate(domain) or cutter.dear(domain, scalars)
+        may_be_cut = cutter.candidate(domain) or cutter.may_be_dear(domain)
         guard = Guard(definition, cutter)
 
         def choose(operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]) -> Choice:

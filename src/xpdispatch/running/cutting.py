@@ -36,6 +36,9 @@ forced = 0
 _STUDIED = 1 << 16
 """Bytes of arrays from which on a dry run tells how much a body computes."""
 
+_NUMBERS = float, complex, np.inexact
+"""Scalars whose values do not decide how much a body does."""
+
 _STREAMED = 2
 """A body that makes nothing but its results reads nothing twice, so its tiles may be so many times larger."""
 
@@ -198,7 +201,7 @@ class Cutter:
     ) -> Choice:
         """The strategy, the tiles and the threads for a call on these arrays."""
         fresh = tuple([t is None for t in targets])
-        by_value = scalars_key(scalars, integers=True) if self._combines else tuple(map(type, scalars))
+        by_value = scalars_key(scalars, integers=True)
         key = domain, _is_fortran(operands), fresh, threads, new, bool(self.learned.why_not), by_value
         found: Choice | None = self._choices.get(key)
         if found is None:
@@ -235,6 +238,8 @@ class Cutter:
             return False
         if self.site.plan.windowed and self.bordered and (forced or self._copied(domain) >= _STRIP):
             return False
+        if self.may_be_dear(domain) and not all(isinstance(v, _NUMBERS) for v in scalars):
+            return False  # another value may be a number of steps
         return not self.dear(domain, scalars)
 
     def borders(self, domain: Bounds, scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Bounds]]:
@@ -274,15 +279,20 @@ class Cutter:
 
     def dear(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
         """Whether there is so much to compute, on arrays that the cache holds, that it pays to share it."""
-        sizes, volumes = _sizes(domain), self.volumes
-        if not (self.cut and self.threaded and sizes) or is_empty(domain):
+        if not self.may_be_dear(domain):
             return False
-        if not self._computes and (sum(volumes.parts(sizes)) < _STUDIED or not (self._combines or processors() > 1)):
-            return False
+        sizes = _sizes(domain)
         cost = None if self._computes else self._cost_about(scalars)
         if cost is None and not self._computes:
             return False
-        return costs.tile_for_threads(volumes, sizes, cost, fortran=False) is not None
+        return costs.tile_for_threads(self.volumes, sizes, cost, fortran=False) is not None
+
+    def may_be_dear(self, domain: Bounds) -> bool:
+        """Whether a dry run is to tell that."""
+        sizes = _sizes(domain)
+        if not (self.cut and self.threaded and sizes) or 0 in sizes:
+            return False
+        return self._computes or (sum(self.volumes.parts(sizes)) >= _STUDIED and (self._combines or processors() > 1))
 
     def _cost_about(self, scalars: Sequence[Any]) -> Cost | None:
         """What the body costs on arrays of about these extents, so that not every one of many shapes has a dry run."""

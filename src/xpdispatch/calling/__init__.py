@@ -5,8 +5,8 @@ What enters
 
 What leaves
     A :class:`~xpdispatch.calling.kernel.Kernel`, and the results of its calls. A call has three steps: `bind` puts the
-    arguments in the order of the body's parameters; the engine's ``prepare(call)`` makes a runner, which the kernel
-    keeps by the types, dtypes and shapes of the arguments, for 256 kinds of calls; ``runner(values)`` runs it.
+    arguments in the order of the body's parameters; the engine's ``prepare(call)`` settles what types and dtypes
+    decide, and gives what makes a runner for shapes, both of which the kernel keeps; ``runner(values)`` runs it.
 
     =============  ===================================================================================================
     ``kernel``     :class:`~xpdispatch.calling.kernel.Kernel`

@@ -66,6 +66,7 @@ class Prepared:
             if library_of(value) == "number" or isinstance(value, np.generic)
         ]
         """The operands that are not arrays, and their parameters."""
+        self.converted = {p for p, _ in self.numbers}
         self.subclasses = [
             (r, at)
             for r, (at, g) in enumerate(zip(definition.body.written_at, given, strict=True))
@@ -87,8 +88,7 @@ class Prepared:
             self._convert(arguments, values)
         operands = [arguments[at] for at in body.operand_at]
         scalars = [values[at] for at in body.scalar_at]
-        converted = {p for p, _ in self.numbers}
-        shapes = [() if p in converted else shape_of(a) for p, a in enumerate(operands)]
+        shapes = [() if p in self.converted else shape_of(a) for p, a in enumerate(operands)]
         given = [None if (g := values[at]) is None else shape_of(g) for at in body.written_at]
         site = site._replace(plan=definition.plan(shapes, scalars, given))
         runner = self._runner(site, operands, scalars)

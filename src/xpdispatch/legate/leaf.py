@@ -37,7 +37,7 @@ from xpdispatch.machine.thread_pool import thread_count
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import describe, is_empty, whole
-from xpdispatch.planning.windows import Bounds, Layout
+from xpdispatch.planning.windows import Bounds, Layout, sizes_of
 from xpdispatch.running import cutting
 from xpdispatch.running.cutting import Choice, Cutter, on_the_whole
 from xpdispatch.running.executor import NOWHERE, Work
@@ -383,7 +383,7 @@ class Task:
         operands, targets = views[: self.count], views[self.count : self.end]
         origins = self._take(self.site, region, stores, operands, inline) if self.special else NOWHERE
         for r, layout in self.inline:
-            shape = layout.tile_shape([stop - start for start, stop in region])
+            shape = layout.tile_shape(sizes_of(region))
             targets[r] = self.arrays.empty(shape, dtype=self.header.dtypes[r])
         for p, r in self.updated:
             operands[p] = targets[r]
@@ -506,7 +506,7 @@ def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Se
         layout = plan.results[r]
         target = results[r] = view(arrays, store).reshape(layout.shape)
         target[...] = 0 if layout.op in (None, "fold") else identity(layout.op, np.dtype(elements.dtype))
-        shapes = [layout.tile_shape([stop - start for start, stop in region]) for region in regions]
+        shapes = [layout.tile_shape(sizes_of(region)) for region in regions]
         values = list(zip(regions, _taken_apart(elements, shapes), strict=True))
         for region, value in sorted(values, key=itemgetter(0)):
             if layout.op in (None, "fold"):

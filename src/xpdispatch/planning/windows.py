@@ -231,6 +231,11 @@ def _pads(reach: Reach) -> bool:
     return reach.boundary not in (None, "clip", "valid")
 
 
+def sizes_of(region: Bounds) -> tuple[int, ...]:
+    """How many elements of each index are in a region."""
+    return tuple([stop - start for start, stop in region])
+
+
 def borders(domain: Bounds, operands: Sequence[Layout]) -> tuple[Bounds, list[Bounds]]:
     """The part of a domain for which no window goes beyond its array, and the strips around it.
 

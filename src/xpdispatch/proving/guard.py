@@ -13,7 +13,7 @@ from xpdispatch.arrays import namespaces
 from xpdispatch.machine.settings import settings
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.windows import PLAIN, WHOLE, Layout
+from xpdispatch.planning.windows import PLAIN, WHOLE, Layout, sizes_of
 from xpdispatch.proving.comparison import Arrays, compare
 from xpdispatch.proving.search import Experiment
 from xpdispatch.proving.tilings import Tiling
@@ -224,7 +224,7 @@ def _seconds(volumes: costs.Volumes, plan: Plan, cost: costs.Cost) -> float:
     regions = [tuple((0, n) for n in plan.extents)]
     for tiling, *_ in tilings_of(plan):
         regions += tiling.regions(plan)
-    bytes_ = sum(costs.traffic(volumes, [b - a for a, b in region], cost) for region in regions)
+    bytes_ = sum(costs.traffic(volumes, sizes_of(region), cost) for region in regions)
     return bytes_ / _BYTES + len(regions) * (_RUN + cost.calls * _CALL)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import Tile
-from xpdispatch.planning.windows import WHOLE, Bounds
+from xpdispatch.planning.windows import WHOLE, Bounds, sizes_of
 from xpdispatch.running.costs import Cost, Growth
 from xpdispatch.running.dry_run import body_values, ones, stand_ins
 from xpdispatch.running.site import Site, is_interrupt
@@ -335,7 +335,7 @@ def ledger_for(plan: Plan, region: Bounds) -> Ledger:
     """An empty ledger for a run on a region."""
     layouts = (*plan.operands, *plan.results)
     unsplit = {int(n or 0) for o in layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE}
-    return Ledger(tuple(stop - start for start, stop in region), frozenset(unsplit))
+    return Ledger(sizes_of(region), frozenset(unsplit))
 
 
 def count(

@@ -20,7 +20,7 @@ from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import rounded
 from xpdispatch.planning.tiles import is_empty
-from xpdispatch.planning.windows import WHOLE, Bounds, Layout, borders
+from xpdispatch.planning.windows import WHOLE, Bounds, Layout, borders, sizes_of
 from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
 from xpdispatch.running.counting import Measured, counted_region, measure
@@ -255,7 +255,7 @@ class Cutter:
 
     def _pays(self, domain: Bounds, inside: Bounds, strips: Sequence[Bounds], cost: Cost) -> bool:
         """Whether strips save more copies than they cost, with all that is made anew in each of them."""
-        at_once, *apart = [costs.traffic(self.volumes, _sizes(r), cost) for r in (domain, inside, *strips)]
+        at_once, *apart = [costs.traffic(self.volumes, sizes_of(r), cost) for r in (domain, inside, *strips)]
         saved = self._copied(domain) - sum(map(self._copied, strips))
         return saved - (sum(apart) - at_once) >= _STRIP * len(strips)
 
@@ -269,7 +269,7 @@ class Cutter:
 
     def candidate(self, domain: Bounds) -> bool:
         """Whether calls over this domain may be cut; says no to small ones at little cost."""
-        sizes, volumes, cache = _sizes(domain), self.volumes, self.cache
+        sizes, volumes, cache = sizes_of(domain), self.volumes, self.cache
         if not self.cut or not sizes or is_empty(domain):
             return False
         if not (forced or costs.large_enough(volumes, sizes, cache)):
@@ -279,17 +279,21 @@ class Cutter:
 
     def dear(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
         """Whether there is so much to compute, on arrays that the cache holds, that it pays to share it."""
-        if not self.may_be_dear(domain):
-            return False
-        sizes = _sizes(domain)
-        cost = None if self._computes else self._cost_about(scalars)
-        if cost is None and not self._computes:
-            return False
-        return costs.tile_for_threads(self.volumes, sizes, cost, fortran=False) is not None
+        return self.may_be_dear(domain) and self._for_threads(domain, scalars, fortran=False).tile is not None
+
+    def _for_threads(self, domain: Bounds, scalars: Sequence[Any], *, fortran: bool) -> Cuts:
+        """The cuts of a call that the cache holds."""
+        cost = self._cost_about(scalars)
+        tile = None
+        if self._computes or cost is not None:
+            told = None if self._computes else cost
+            tile = costs.tile_for_threads(self.volumes, sizes_of(domain), told, fortran=fortran)
+        rounds = cost is None or cost.rounds or self._combines
+        return Cuts(tile, thin=False, shared=True, steps=0, spare=not rounds)
 
     def may_be_dear(self, domain: Bounds) -> bool:
         """Whether a dry run is to tell that."""
-        sizes = _sizes(domain)
+        sizes = sizes_of(domain)
         if not (self.cut and self.threaded and sizes) or 0 in sizes:
             return False
         return self._computes or (sum(self.volumes.parts(sizes)) >= _STUDIED and (self._combines or processors() > 1))
@@ -308,13 +312,9 @@ class Cutter:
 
     def cuts(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
         """How a call on these arrays is cut."""
-        sizes, volumes, cache = _sizes(domain), self.volumes, self.cache
+        sizes, volumes, cache = sizes_of(domain), self.volumes, self.cache
         if not self.candidate(domain):
-            about = self._cost_about(scalars)
-            told = None if self._computes else about
-            tile = costs.tile_for_threads(volumes, sizes, told, fortran=_is_fortran(operands))
-            rounds = about is None or about.rounds or self._combines
-            return Cuts(tile, thin=False, shared=True, steps=0, spare=not rounds)
+            return self._for_threads(domain, scalars, fortran=_is_fortran(operands))
         measured, steps = self._dry_run(scalars)
         cost = costs.guess(volumes)
         if measured is not None:
@@ -365,7 +365,7 @@ class Cutter:
         """What decides what a dry run sees."""
         plan = self.site.plan.seen
         region = counted_region(plan)
-        sizes = [stop - start for start, stop in region]
+        sizes = sizes_of(region)
         shapes = [*[o.held_shape(region) for o in plan.operands], *[r.tile_shape(sizes) for r in plan.results]]
         return region, *shapes, plan.extents if self.site.body.wants_tile else ()
 
@@ -392,10 +392,6 @@ def _holds_large(operands: Sequence[Any], *, fresh: bool) -> bool:
         if operand.nbytes >= least:
             return True
     return False
-
-
-def _sizes(region: Bounds) -> tuple[int, ...]:
-    return tuple([stop - start for start, stop in region])
 
 
 def _is_fortran(operands: Sequence[Any]) -> bool:

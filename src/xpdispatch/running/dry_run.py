@@ -18,7 +18,7 @@ from xpdispatch.arrays.reductions import identity
 from xpdispatch.arrays.scalars import copied, scalars_key
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan, Shape
-from xpdispatch.planning.windows import WHOLE, Bounds, Layout
+from xpdispatch.planning.windows import WHOLE, Bounds, Layout, sizes_of
 from xpdispatch.running.calls import site_on_numpy
 from xpdispatch.running.executor import Whole, Work
 from xpdispatch.running.ownership import AT_ONCE
@@ -49,7 +49,7 @@ def stand_ins(
     for image in plan.images:
         operands[image.function] = operands[image.function] * 0  # to the first element; or none between the borders
     targets: list[Any] = [None] * len(plan.results)
-    sizes = [stop - start for start, stop in region]
+    sizes = sizes_of(region)
     arguments = body.arguments(operands, copied(scalars))
     for r, at in body.buffer_at.items():
         layout, updated = plan.results[r], body.updated[r]

@@ -24,7 +24,7 @@ from xpdispatch.machine.blas import one_thread_each
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.thread_pool import run_in_order
 from xpdispatch.planning.tiles import Tile, is_empty
-from xpdispatch.planning.windows import Bounds, Layout, slices_of
+from xpdispatch.planning.windows import Bounds, Layout, sizes_of, slices_of
 from xpdispatch.running.gathered import Gathered, carry_on
 from xpdispatch.running.images import follow
 from xpdispatch.running.keys import Keyed
@@ -129,7 +129,7 @@ class Runs:
         origins = work.origins
         if self.gathers:
             try:
-                sizes = _sizes(region)
+                sizes = sizes_of(region)
                 for p, at, keyed in self.gathers:
                     arguments[at] = keyed.gather(arguments, arguments[at], sizes, origins.get(p))
             except Exception as error:
@@ -180,14 +180,14 @@ class Runs:
                 value = returned if type(returned) is ndarray else values_of(site, returned, buffers)[0]
                 value = checked(site, 0, value, shapes[0], None if earlier is None else earlier[0], targets[0])
                 for _, keyed, places in into:
-                    value = keyed.scatter(places, value, _sizes(region))
+                    value = keyed.scatter(places, value, sizes_of(region))
                 return (value,), buffers
             values = [
                 checked(site, r, value, shapes[r], None if earlier is None else earlier[r], targets[r])
                 for r, value in enumerate(values_of(site, returned, buffers))
             ]
             for r, keyed, places in into:
-                values[r] = keyed.scatter(places, values[r], _sizes(region))
+                values[r] = keyed.scatter(places, values[r], sizes_of(region))
         except Exception as error:
             note(error, site, work.placed(region))
             raise
@@ -195,7 +195,7 @@ class Runs:
 
     def _places(self, arguments: Sequence[Any], region: Bounds) -> Sequence[tuple[int, Keyed, Any]]:
         """For each result with keys the places of its values, before the body runs, which may ask for keys itself."""
-        sizes = _sizes(region)
+        sizes = sizes_of(region)
         return [(r, keyed, keyed.places(arguments, o.tile_shape(sizes), sizes)) for r, o, keyed in self.scatters]
 
     def _arrays(self, arguments: Sequence[Any], targets: Sequence[Any]) -> Sequence[Any]:
@@ -204,11 +204,7 @@ class Runs:
 
     def shapes(self, region: Bounds) -> tuple[tuple[Any, ...], ...]:
         """The shapes that the body's values must have on a tile; None where only it knows."""
-        return tuple([layout.tile_shape(_sizes(region)) for layout in self.seen.results])
-
-
-def _sizes(region: Bounds) -> list[int]:
-    return [stop - start for start, stop in region]
+        return tuple([layout.tile_shape(sizes_of(region)) for layout in self.seen.results])
 
 
 class Whole(Runs):
@@ -371,7 +367,7 @@ class Tiles:
         return values
 
     def _shapes(self, region: Bounds) -> tuple[tuple[Any, ...], ...]:
-        sizes = tuple([stop - start for start, stop in region])
+        sizes = sizes_of(region)
         found = self.shapes.get(sizes)
         if found is None:
             found = self.shapes[sizes] = self.runs.shapes(region)

@@ -19,6 +19,7 @@ from xpdispatch.arrays import namespaces
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.tiles import is_empty
+from xpdispatch.planning.windows import sizes_of
 from xpdispatch.running.cuda import PREAMBLE, NoSource, check_cast, ctype, expression
 from xpdispatch.running.executor import Whole, Work
 from xpdispatch.running.learned import Learned
@@ -218,7 +219,7 @@ class Generated(Traced):
         operands = [arguments[at] for at in body.operand_at]
         if sum(int(a.nbytes) for a in (*operands, *targets) if a is not None) < SMALLEST:
             return None
-        program = self.trace([stop - start for start, stop in domain], arguments, targets, targets)
+        program = self.trace(sizes_of(domain), arguments, targets, targets)
         if program is None:
             return None
         cupy: Any = load("cupy")

@@ -13,7 +13,7 @@ from xpdispatch.arrays.reductions import check_dtype, identity
 from xpdispatch.language.boundaries import Boundary
 from xpdispatch.machine import memory
 from xpdispatch.machine.memory import keep_small_blocks
-from xpdispatch.planning.windows import Bounds, Layout, Outside
+from xpdispatch.planning.windows import Bounds, Layout, Outside, sizes_of
 from xpdispatch.running.site import Site
 
 
@@ -49,7 +49,7 @@ def padded(xp: Any, array: Any, beyond: Outside, origin: int = 0) -> Any:
     `array` holds the elements from `origin` on: all that stand in for those outside.
     """
     axis, low, high, extent, boundary = beyond
-    device = {} if isinstance(array, np.ndarray) else device_of([array])
+    device = device_of([array])
 
     def made_up(first: int, last: int) -> Any:
         if isinstance(boundary, str):
@@ -204,7 +204,7 @@ def buffer(site: Site, r: int, target: Any, region: Bounds, beside: Sequence[Any
     layout = site.plan.results[r]
     if layout.op is None:
         return target
-    shape = layout.tile_shape([stop - start for start, stop in region])
+    shape = layout.tile_shape(sizes_of(region))
     dtype = site.casts[r]
     if dtype is None:  # a Legate target may hold sort keys, so the plan comes first
         dtype = site.dtypes[r] if site.dtypes else target.dtype
@@ -229,5 +229,5 @@ def room(layout: Layout, part: Sequence[int], dtype: Any, domain: Bounds, order:
 
 def full_shape(layout: Layout, part: Sequence[int], domain: Bounds) -> tuple[int, ...]:
     """The shape of a result over the domain; extents that only the body knows are those of a tile's part."""
-    wanted = layout.tile_shape([stop - start for start, stop in domain])
+    wanted = layout.tile_shape(sizes_of(domain))
     return tuple(p if n is None else n for n, p in zip(wanted, part, strict=True))

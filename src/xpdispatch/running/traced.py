@@ -19,7 +19,7 @@ from xpdispatch.arrays.namespaces import load
 from xpdispatch.arrays.scalars import copied, state_of
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
-from xpdispatch.planning.windows import WHOLE, Bounds
+from xpdispatch.planning.windows import WHOLE, Bounds, sizes_of
 from xpdispatch.running.counting import Ledger, Measured, counted_region, ledger_for
 from xpdispatch.running.dry_run import by_body, stand_ins
 from xpdispatch.running.executor import ByTile, Tiles, Work
@@ -122,7 +122,7 @@ class Traced(ByTile):
         dtypes, given = self.learned.dtypes, self.learned.given
         site = self.site.seen
         region = counted_region(site.plan)
-        sizes = [stop - start for start, stop in region]
+        sizes = sizes_of(region)
         arguments, parts = stand_ins(site, region, dtypes, given, scalars, _random)
         targets = [None if d is None else np.empty(0, np_dtype(d)) for d in given]
         with np.errstate(all="ignore"):
@@ -312,13 +312,13 @@ class _TracedTiles(Tiles):
         return True
 
     def _program(self, region: Bounds, arguments: Sequence[Any], chosen: Mapping[Any, Any]) -> _Found | None:
-        sizes = tuple([stop - start for start, stop in region])
+        sizes = sizes_of(region)
         key: Any = (sizes, *[arguments[at].shape for _, at, _ in self.runs.windowed])
         alike = self.runs.told_apart and self.runs.fixed.isdisjoint(sizes) and len({*sizes}) == len(sizes)
         if alike and None in self.found:
             return self.found[None]
         if key not in self.found:
-            if 2 * math.prod(sizes) < math.prod([stop - start for start, stop in self.regions[0]]):
+            if 2 * math.prod(sizes) < math.prod(sizes_of(self.regions[0])):
                 return None  # a strip: the body itself takes less time than another trace
             runs = self.runs
             scalars = key_of([arguments[at] for at in runs.site.body.scalar_at])

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import pickle
 import sys
+import threading
 import traceback
+from bisect import insort
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +31,10 @@ _PACKAGE = str(Path(__file__).parents[1])
 
 
 class Failure(NamedTuple):
-    """One failed tile: which launch of the program, where in it, and the pickled exception."""
+    """One failed tile: which launch of the program, where in it, and the pickled exception.
+
+    Of the failures that are kept together, the first has its exception and the others, which are only counted, b"".
+    """
 
     launch: int
     start: tuple[int, ...]
@@ -80,7 +85,8 @@ def _arrived(failure: tuple[int, tuple[int, ...], bytes]) -> Exception:
 
 
 _own: list[Failure] = []
-"""Of tasks of this process, since the processes told one another last."""
+"""Of tasks of this process, since the processes told one another last, in their order."""
+_lock = threading.Lock()
 _known: list[Failure] = []
 """Those that all processes know."""
 _MOST_KEPT = 1000
@@ -107,15 +113,19 @@ def hand_over(failure: Failure, context: Any, *, ignored: bool) -> None:
 
 
 def keep(failure: Failure) -> None:
-    """Keep a record of a task of this process; of very many, the first ones."""
-    _own.append(failure)
-    if len(_own) > 2 * _MOST_KEPT:
-        _own[:] = sorted(_own)[:_MOST_KEPT]
+    """Keep a record of a task of this process; of very many, the first ones; of exceptions, the very first."""
+    with _lock:
+        if _own and _place(_own[0]) <= _place(failure):
+            failure = failure._replace(pickled=b"")
+        elif _own:
+            _own[0] = _own[0]._replace(pickled=b"")
+        insort(_own, failure, key=_place)
+        del _own[_MOST_KEPT:]
 
 
 def own() -> list[Failure]:
     """What :func:`keep` kept."""
-    return sorted(_own)[:_MOST_KEPT]
+    return list(_own)
 
 
 def forget_own() -> None:
@@ -126,7 +136,12 @@ def forget_own() -> None:
 def learn(told: Iterable[Failure]) -> None:
     """Keep records that all processes have, until :func:`take`."""
     _known.extend(told)
-    _known[:] = sorted(_known)[:_MOST_KEPT]
+    _known.sort(key=_place)
+    del _known[_MOST_KEPT:]
+
+
+def _place(failure: Failure) -> tuple[int, tuple[int, ...]]:
+    return failure[:2]
 
 
 def dump(error: BaseException, where: str, *, short: bool) -> bytes:

@@ -18,6 +18,7 @@ from xpdispatch import Signature, kernel
 from xpdispatch.arrays.reductions import scattered
 from xpdispatch.language.words import in_words
 from xpdispatch.legate import alignment
+from xpdispatch.running.keys import Keyed
 from xpdispatch.testing import arguments, check_kernel, check_on_legate, check_partitioning, checking, forced_tiles
 
 rng = np.random.default_rng(20261130)
@@ -469,6 +470,46 @@ def test_tasks_get_what_keys_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(recipe.images for recipe in seen)
     with checking(seconds=1):
         check_on_legate(scaled, p, t, x)
+
+
+@pytest.mark.parametrize("op", ["sum", "max", "any"])
+def test_tasks_hold_the_cells_that_keys_name(monkeypatch: pytest.MonkeyPatch, op: str) -> None:
+    import cupynumeric as cn
+
+    monkeypatch.setattr(alignment, "least_pointed", 1)
+    held: list[int] = []
+    scatter = Keyed.scatter
+
+    def seen(self: Keyed, places: Any, value: Any, sizes: Any, shape: tuple[int]) -> Any:
+        held.extend(shape)
+        return scatter(self, places, value, sizes, shape)
+
+    monkeypatch.setattr(Keyed, "scatter", seen)
+    made = kernel(f"x[i], g[i] -> {op} y[@g=n], {op} m[]", guard=False)(lambda xp, x, g, n: (x, getattr(xp, op)(x)))
+    for size in (1, 5, 40):
+        x = rng.normal(size=37) > 0 if op == "any" else rng.normal(size=37)
+        for g in (rng.integers(0, size, 37), np.sort(rng.integers(0, size, 37)), np.full(37, size - 1)):
+            wanted = scattered_at(op, size, g, x)
+            target = cn.zeros(2 * size, dtype=wanted.dtype)
+            with forced_tiles(4):
+                made(cn.array(x), cn.array(g), size)  # has a dry run
+                xd.synchronize()
+                held.clear()
+                found, whole = made(cn.array(x), cn.array(g), size)
+                xd.synchronize()
+                tiles, cells = len(held), sum(held)
+                same(f"x[i], g[i] -> {op} y[@g=n]")(cn.array(x), cn.array(g), size, out=target[size:])  # a view
+                xd.synchronize()
+            np.testing.assert_allclose(np.asarray(found), wanted)
+            np.testing.assert_allclose(np.asarray(target), np.append(np.zeros(size, wanted.dtype), wanted))
+            np.testing.assert_allclose(np.asarray(whole), getattr(np, op)(x))
+            assert tiles > 4
+            assert cells < size + tiles or any(g[1:] < g[:-1])  # tiles have the cell at their border in common
+            with forced_tiles(4), pytest.raises(xd.PointerError, match=f"holds the key {size}"):
+                made(cn.array(x), cn.array(np.append(g[1:], size)), size)
+                xd.synchronize()
+    with checking(seconds=1):
+        check_on_legate(made, x, g, size)
 
 
 # -- checks -------------------------------------------------------------------------------------------------------

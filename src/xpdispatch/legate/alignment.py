@@ -16,8 +16,9 @@ An index that no store is cut along gets a grid, a store of its own, so that Leg
 cells stands for a stretch of the index, and nothing of the index' extent is allocated.
 
 An operand that another points to is cut by Legate's image, along the pointers: the elements of the other store itself
-where they are int64 and it has one axis to point to, else rects (Legate's rects) that a task makes of them. One whose
-elements keys name is cut so where it is large and its keys need no rects; else it is whole in every tile.
+where they are int64 and it has one axis to point to, else rects (Legate's rects) that a task makes of them. What keys
+name, elements of an operand or cells of a result, is cut so where it is large and its keys need no rects: a task gets
+all from the lowest of its keys to the highest. Else it is whole in every tile.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ take 32 bytes for each element of the index, if the operand has two axes."""
 
 
 least_pointed = 1 << 20
-"""Elements of an operand with keys from which on it is cut where they say: Legate takes 2 ms for that in a launch."""
+"""Elements of an array with keys from which on it is cut where they say: Legate takes 2 ms for that in a launch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +271,11 @@ def make_recipe(
     count, known = len(plan.operands), len(plan.operands) + len(plan.results)
     for r in gathered:
         fits[count + r] = Fit("gathered")
-    followed = [p for p in range(count) if p not in possible.full and _how(fits[p]) == "broadcast"]
+    followed = [
+        p
+        for p, layout in enumerate(layouts)
+        if p not in possible.full and _how(fits[p]) == "broadcast" and (p < count or layout.keys)
+    ]
     windows = [] if one_piece else [w for w in windows_of(plan) if w[0] in followed and w[0] not in possible.uncut]
     by = [plan.operands[p].axes[axis] for p, axis in windows]
     shown = [Layout("rects", (a,), (plan.extents[a],)) for a in by]
@@ -447,11 +452,11 @@ def bytes_of_rects(layout: Layout, count: int) -> int:
 
 
 def _pointed(plan: Plan, pointers: Sequence[int]) -> tuple[Image, ...]:
-    """The images of a plan, and those of large operands whose keys are pointers as they are."""
+    """The images of a plan, and those of large arrays whose keys are pointers as they are."""
     taken = {p for image in plan.images for p in image.ranges}
     named = [
-        Image(o.keys.operands[0], (p,), borders=False, hint="NO_HINT")
-        for p, o in enumerate(plan.operands)
+        Image(o.keys.operands[0], (p,), borders=False, hint="MIN_MAX")
+        for p, o in enumerate((*plan.operands, *plan.results))
         if o.keys and o.axes == (WHOLE,) and p not in taken and int(o.shape[0] or 0) >= least_pointed
     ]
     return (*plan.images, *(image for image in named if image.function in pointers))

@@ -420,7 +420,13 @@ def _begin(launch: Launch, r: int, given: Held | None) -> Any:
     keyed = launch.keyed[r]
     own = np.dtype(f"i{dtype.itemsize}") if keyed else dtype
     # A leaf casts what it writes; what it reduces into must have the dtype of the partial results.
-    direct = given is not None and given.store is not None and (given.dtype == own or not layout.op)
+    pointed = launch.recipe.results[r].how == "image"
+    direct = (
+        given is not None
+        and given.store is not None
+        and (given.dtype == own or not layout.op)
+        and not (pointed and given.store.transformed)  # Legate has no image for views
+    )
     store = given.store if direct and given is not None else new_store(shape, own)
     if layout.op and layout.combined and layout.op != "fold" and not (direct and layout.accumulate):
         start = np.asarray(identity(layout.op, dtype))

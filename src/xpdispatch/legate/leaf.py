@@ -289,6 +289,7 @@ class Task:
         ]
         """The operands that are not the parts of their stores."""
         self.inline = [(r, plan.results[r]) for r, how in enumerate(hows[count:]) if how == "inline"]
+        self.pointed = [r for r, how in enumerate(hows[count:]) if how == "image"]
         self.extents = list(zip(recipe.sources, plan.extents, strict=True))
 
     def prepare(self, definition: Definition, variant: str) -> None:
@@ -392,12 +393,16 @@ class Task:
         work = chosen.work
         if self.anywhere:
             work = work._replace(place=lambda: self.place(stores))
-        elif origins:
-            work = work._replace(origins=origins)
+        elif origins or self.pointed:
+            work = work._replace(origins=origins, cells={r: self._cells(r, stores, targets) for r in self.pointed})
         results = chosen.strategy.run(arguments, targets, work)
         for r, layout in self.reduced:
             _fold(layout, targets[r], results[r], one_piece=self.recipe.one_piece)
         return region, results
+
+    def _cells(self, r: int, stores: Sequence[Any], targets: Sequence[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The first cell that is there of a result that keys point to, and the shape of its part."""
+        return (int(stores[self.count + r].domain.lo[0]),), targets[r].shape
 
     def _choice(
         self, region: Bounds, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]

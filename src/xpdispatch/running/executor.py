@@ -51,6 +51,8 @@ class Work(NamedTuple):
     origins : mapping of int to tuple of int
         By operand, the first elements along its axes that are there, where these are others than `domain` says: of
         windows with all that stands in for what is outside, and of what is pointed to.
+    cells : mapping of int to (tuple of int, tuple of int)
+        By result with keys, the first of its cells that are there, and the shape of these, where that is not all.
     place : callable or None
         Looks up where the domain lies, where it begins at 0 for the body does the same wherever it lies.
     """
@@ -59,6 +61,7 @@ class Work(NamedTuple):
     regions: Sequence[Bounds]
     workers: int = 1
     origins: Mapping[int, Sequence[int]] = NOWHERE
+    cells: Mapping[int, tuple[Sequence[int], Sequence[int]]] = NOWHERE
     place: Callable[[], Bounds] | None = None
 
     def placed(self, region: Bounds) -> Bounds:
@@ -167,7 +170,7 @@ class Runs:
                 buffers = {r: buffer(site, r, targets[r], region, beside) for r, _ in self.writable}
                 for r, at in self.writable:
                     arguments[at] = buffers[r]
-            into = self._places(arguments, region) if self.scatters else NOTHING
+            into = self._places(arguments, region, work) if self.scatters else NOTHING
             windows = follow(site, arguments, work.origins) if self.images else None
             if self.wants_tile:
                 device = device_of(self._arrays(arguments, targets)) if self.places else None
@@ -179,24 +182,32 @@ class Runs:
             if self.single:
                 value = returned if type(returned) is ndarray else values_of(site, returned, buffers)[0]
                 value = checked(site, 0, value, shapes[0], None if earlier is None else earlier[0], targets[0])
-                for _, keyed, places in into:
-                    value = keyed.scatter(places, value, sizes_of(region))
+                for _, keyed, places, shape in into:
+                    value = keyed.scatter(places, value, sizes_of(region), shape)
                 return (value,), buffers
             values = [
                 checked(site, r, value, shapes[r], None if earlier is None else earlier[r], targets[r])
                 for r, value in enumerate(values_of(site, returned, buffers))
             ]
-            for r, keyed, places in into:
-                values[r] = keyed.scatter(places, values[r], sizes_of(region))
+            for r, keyed, places, shape in into:
+                values[r] = keyed.scatter(places, values[r], sizes_of(region), shape)
         except Exception as error:
             note(error, site, work.placed(region))
             raise
         return apart(site, values, buffers, targets) if any(t is not None for t in targets) else values, buffers
 
-    def _places(self, arguments: Sequence[Any], region: Bounds) -> Sequence[tuple[int, Keyed, Any]]:
-        """For each result with keys the places of its values, before the body runs, which may ask for keys itself."""
-        sizes = sizes_of(region)
-        return [(r, keyed, keyed.places(arguments, o.tile_shape(sizes), sizes)) for r, o, keyed in self.scatters]
+    def _places(
+        self, arguments: Sequence[Any], region: Bounds, work: Work
+    ) -> Sequence[tuple[int, Keyed, Any, Sequence[int]]]:
+        """For each result with keys the places of its values, and the shape that these are in.
+
+        They are found before the body runs, which may ask for keys itself.
+        """
+        sizes, found = sizes_of(region), []
+        for r, layout, keyed in self.scatters:
+            origin, shape = work.cells.get(r) or (None, layout.tile_shape(sizes))
+            found.append((r, keyed, keyed.places(arguments, shape, sizes, origin), shape))
+        return found
 
     def _arrays(self, arguments: Sequence[Any], targets: Sequence[Any]) -> Sequence[Any]:
         """The arrays of the call, beside which others are made."""

@@ -55,9 +55,9 @@ class Keyed:
             found = _permuted(xp, xp.reshape(xp.take(rows, places, axis=0), (*dims, *rest)), keys.order)
         return read_only(found) if self.site.library == "numpy" else found
 
-    def scatter(self, places: Any, value: Any, sizes: Sequence[int]) -> Any:
-        """The part of a result that has all cells, from what the body returned on a tile of these sizes."""
-        keys, xp, shape = self.keys, self.site.xp, self.layout.tile_shape(sizes)
+    def scatter(self, places: Any, value: Any, sizes: Sequence[int], shape: Sequence[int]) -> Any:
+        """The part of a result that has cells of this shape, from what the body returned on a tile of these sizes."""
+        keys, xp = self.keys, self.site.xp
         cells, rest = ([shape[axis] for axis in axes] for axes in (keys.cells, keys.rest))
         rows = xp.reshape(_permuted(xp, value, _inverse(keys.order)), (math.prod(self._dims(sizes)), math.prod(rest)))
         assert self.layout.op is not None  # noqa: S101  a result with keys has one

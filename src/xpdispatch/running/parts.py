@@ -13,7 +13,7 @@ from xpdispatch.arrays.reductions import check_dtype, identity
 from xpdispatch.language.boundaries import Boundary
 from xpdispatch.machine import memory
 from xpdispatch.machine.memory import keep_small_blocks
-from xpdispatch.planning.windows import Bounds, Layout, Outside, sizes_of
+from xpdispatch.planning.windows import WHOLE, Bounds, Layout, Outside, sizes_of
 from xpdispatch.running.site import Site
 
 
@@ -228,6 +228,6 @@ def room(layout: Layout, part: Sequence[int], dtype: Any, domain: Bounds, order:
 
 
 def full_shape(layout: Layout, part: Sequence[int], domain: Bounds) -> tuple[int, ...]:
-    """The shape of a result over the domain; extents that only the body knows are those of a tile's part."""
+    """The shape of a result over the domain; along whole axes it has what a tile's part has."""
     wanted = layout.tile_shape(sizes_of(domain))
-    return tuple(p if n is None else n for n, p in zip(wanted, part, strict=True))
+    return tuple(p if n is None or a == WHOLE else n for a, n, p in zip(layout.axes, wanted, part, strict=True))

@@ -68,7 +68,7 @@ def histogram(xp, data, bins):
     return xp.stack([xp.count_nonzero(data == b) for b in range(bins)])
 
 
-counted = kernel("data[i] -> sum hist[:bins]", dtype="int64")(histogram.__wrapped__)
+counted = kernel("data[i] -> sum hist[:bins]", dtype="int64", read_only=False)(histogram.__wrapped__)
 
 
 @counted.cpu_variant

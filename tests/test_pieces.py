@@ -529,3 +529,63 @@ def test_results_as_numpy_arrays(engine: Engine) -> None:
     assert type(y) is np.ndarray
     np.testing.assert_array_equal(y, 2 * np.arange(5.0))
     assert s == 10
+
+
+# -- operands as they are -----------------------------------------------------------------------------------------
+
+
+def test_operands_can_be_written_where_a_body_asks_for_it(engine: Engine) -> None:
+    if not (engine.on_legate or engine.name.startswith("numpy")):
+        pytest.skip("arrays of NumPy's alone can be read-only")
+    flags: list[bool] = []
+
+    def seen(*arrays: Any) -> None:
+        flags.extend(a.flags.writeable for a in arrays)
+
+    @kernel("x[i], u[i-1..i+1], t[@p], p[i] -> y[i]", boundary="edge", read_only=False)
+    def mixed(xp, x, u, t, p):
+        seen(x, u, t, p)
+        return x + u[:-2] + t
+
+    @kernel("p[i, :], x[:] -> y[i]", constraints=[xd.image("p", "x")], read_only=False)
+    def pointed(xp, p, x):
+        seen(p, x)
+        return x[p[:, 0]]
+
+    x, p = np.arange(9.0), np.arange(9)[::-1].copy()
+    got = engine.get(mixed(*map(engine.put, (x, x, x, p))))
+    np.testing.assert_array_equal(got, x + np.append(x[0], x[:-1]) + x[p])
+    np.testing.assert_array_equal(engine.get(pointed(engine.put(p[:, None]), engine.put(x))), x[p])
+    assert flags
+    assert all(flags)
+
+
+def test_subclasses_are_plain_arrays_there_too_and_results_are_copies() -> None:
+    class Named(np.ndarray):
+        pass
+
+    @kernel("x[i] -> y[i]", read_only=False)
+    def same(xp, x):
+        assert type(x) is np.ndarray
+        return x
+
+    x = np.ones(3).view(Named)
+    assert not np.shares_memory(same(x), x)
+    x.setflags(write=False)
+    assert not np.shares_memory(same(x), x)
+
+
+@pytest.mark.parametrize("size", [5, 5_000_000])
+def test_a_body_that_writes_such_an_operand_is_found(size: int) -> None:
+    @kernel("x[i], n[] -> y[i]", read_only=False)
+    def shifted(xp, x, n):
+        x += n
+        return x
+
+    x = np.zeros(size)
+    with pytest.raises(xd.PartitionError, match="writes to its operand 'x'"):
+        check_partitioning(shifted, x[:5], 2.0)
+    if size > 5:  # calls that are cut are guarded
+        with pytest.raises(xd.PartitionError, match="writes to its operand 'x'"):
+            shifted(x, 2.0)
+        assert not x.any()

@@ -58,6 +58,7 @@ def kernel(
     fuse: bool = True,
     guard: bool = True,
     libraries: Sequence[str] = (),
+    read_only: bool = True,
     options: Mapping[str, bool] | None = None,
     **unknown: Never,
 ) -> Decorator:
@@ -109,6 +110,10 @@ def kernel(
     libraries : tuple of str, optional
         Whose arrays the body is for, such as ``("numpy", "cupy")``, where it calls what is not in the array API
         standard. Arrays of others are refused then, and :func:`~xpdispatch.testing.check_portable` leaves others out.
+    read_only : bool, optional
+        Whether the body gets NumPy operands as arrays that cannot be written. Pass False for one that never writes them
+        and hands them to what refuses such arrays, as compiled functions do, or copies them, as ``numpy.bincount``
+        does. The guard and :func:`~xpdispatch.testing.check_partitioning` find a body that writes them after all.
     options : mapping of str to bool, optional
         Options of Legate's tasks under Legate's own names, of ``"concurrent"``, ``"has_side_effect"``,
         ``"has_allocations"`` and ``"elide_device_ctx_sync"``. In this process they mean nothing.
@@ -178,6 +183,7 @@ def kernel(
                 fuse=fuse,
                 guard=guard,
                 libraries=libraries,
+                read_only=read_only,
                 options=options,
             )
         except XPDispatchError as error:

@@ -57,6 +57,8 @@ class Body:
         ``merge(xp, a, b)``, which folds two partial results.
     variants : dict of str to callable
         Functions of their own for some of Legate's variants.
+    read_only : bool
+        Whether NumPy operands cannot be written in it.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Body:
     updated: tuple[int | None, ...]
     merge: Callable[..., Any] | None = None
     variants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    read_only: bool = True
     operand_at: tuple[int, ...] = field(init=False)
     """For each operand the position of its parameter."""
     scalar_at: tuple[int, ...] = field(init=False)
@@ -231,6 +234,8 @@ def make_body(
     signature: Signature,
     merge: Callable[..., Any] | None,
     variants: Mapping[str, Callable[..., Any]],
+    *,
+    read_only: bool,
 ) -> Body:
     """Tie a function's parameters to a signature's operands and results.
 
@@ -284,6 +289,7 @@ def make_body(
         updated=tuple(operands.index(n) if n in operands else None for n in results),
         merge=merge,
         variants=variants,
+        read_only=read_only,
     )
 
 

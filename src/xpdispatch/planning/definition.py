@@ -120,6 +120,7 @@ class Definition:
             guard=self.guard,
             options=self.options,
             libraries=self.libraries,
+            read_only=self.body.read_only,
             bodies=self.body.variants,
         )
 
@@ -191,6 +192,7 @@ def define(
     guard: bool = True,
     options: Mapping[str, bool] | None = None,
     libraries: Sequence[str] = (),
+    read_only: bool = True,
     bodies: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Definition:
     """Check what a decorator says of a body, and put it together. The options are those of :func:`xpdispatch.kernel`.
@@ -206,7 +208,8 @@ def define(
     """
     if not (isinstance(cut, bool | np.bool) or (isinstance(cut, str) and cut == "work")):
         raise ArgumentError(f"cut= got {cut!r}, expected True, False or 'work'", hint="write cut=True or cut=False")
-    for name, value in (("deterministic", deterministic), ("fuse", fuse), ("guard", guard)):
+    switches = {"deterministic": deterministic, "fuse": fuse, "guard": guard, "read_only": read_only}
+    for name, value in switches.items():
         if not isinstance(value, bool | np.bool):
             raise ArgumentError(f"{name}= got {value!r}, expected True or False", hint=f"write {name}=True or False")
     if on_error not in ("deferred", "immediate"):
@@ -214,7 +217,7 @@ def define(
     checked, task_options = check_variants(variants), check_options(options)
     boundaries = boundaries_of(signature, boundary)
     _check_fold(signature, fold)
-    body = make_body(function, signature, fold, bodies or {})
+    body = make_body(function, signature, fold, bodies or {}, read_only=bool(read_only))
     names = [str(t.name) for t in signature.operands if t.name]
     return Definition(
         signature,

@@ -17,7 +17,7 @@ from xpdispatch.planning.windows import PLAIN, WHOLE, Layout, sizes_of
 from xpdispatch.proving.comparison import Arrays, compare
 from xpdispatch.proving.search import Experiment
 from xpdispatch.proving.tilings import Tiling
-from xpdispatch.proving.trial import Trial, jittered, trial_at
+from xpdispatch.proving.trial import Fault, Trial, jittered, trial_at
 from xpdispatch.running import costs
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.site import is_interrupt
@@ -111,6 +111,10 @@ def _answer(trial: Trial, tiling: Tiling | None = None) -> Arrays:
     """The results; none where the body raises, which proves nothing."""
     try:
         return trial.run(tiling)
+    except Fault as fault:
+        from xpdispatch.proving import report  # which a kernel that is right need not load
+
+        raise report.fault_error(trial.definition, fault) from None
     except BaseException as error:
         if is_interrupt(error):
             raise

@@ -103,7 +103,8 @@ class Runs:
         self.function, self.xp = body.positional(site.function), site.xp
         numpy = site.library == "numpy"
         places = list(enumerate(body.operand_at))
-        self.read_only = [at for p, at in places if p not in body.in_place] if numpy else []
+        self.plain = [at for p, at in places if p not in body.in_place] if numpy else []
+        self.read_only = body.read_only
         self.windowed = [(p, at, plan.operands[p]) for p, at in places if plan.operands[p].reaches]
         self._windows = BoundedCache()
         """Of operands with halos or blocks, by the bounds of a tile, and what the arrays hold."""
@@ -122,9 +123,10 @@ class Runs:
     def ready(self, arguments: Sequence[Any]) -> list[Any]:
         """The arguments, of which a body that writes an input fails instead of changing the caller's array."""
         found = [*arguments]
-        for at in self.read_only:
+        for at in self.plain:
             view = found[at] = found[at].view(ndarray)
-            view.setflags(False)  # noqa: FBT003  to write; by name it takes twice as long
+            if self.read_only:
+                view.setflags(False)  # noqa: FBT003  to write; by name it takes twice as long
         return found
 
     def take(self, arguments: list[Any], region: Bounds, work: Work) -> None:

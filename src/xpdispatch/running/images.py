@@ -7,7 +7,7 @@ from typing import Any
 
 from xpdispatch.errors import PointerError
 from xpdispatch.planning.plan import Image
-from xpdispatch.running.parts import read_only
+from xpdispatch.running.parts import as_operand
 from xpdispatch.running.site import Site
 
 
@@ -44,8 +44,7 @@ def follow(site: Site, arguments: list[Any], origins: Mapping[int, Sequence[int]
             arguments[at[p]] = arguments[at[p]][low - origin : high - origin]
             windows[site.plan.operands[p].name] = low, high - low
         if low:
-            pointers = pointers - pointers.dtype.type(low)
-            arguments[at[image.function]] = read_only(pointers) if site.library == "numpy" else pointers
+            arguments[at[image.function]] = as_operand(site, pointers - pointers.dtype.type(low))
     return windows
 
 

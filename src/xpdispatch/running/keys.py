@@ -12,7 +12,7 @@ from xpdispatch.arrays.reductions import scattered
 from xpdispatch.errors import PointerError
 from xpdispatch.planning.keys import OWN, Keys
 from xpdispatch.planning.windows import Layout
-from xpdispatch.running.parts import read_only
+from xpdispatch.running.parts import as_operand
 from xpdispatch.running.site import Site
 
 _LAZY = ("dask", "ndonnx")
@@ -53,7 +53,7 @@ class Keyed:
             cells, rest = ([array.shape[axis] for axis in axes] for axes in (keys.cells, keys.rest))
             rows = xp.reshape(_permuted(xp, array, (*keys.cells, *keys.rest)), (math.prod(cells), math.prod(rest)))
             found = _permuted(xp, xp.reshape(xp.take(rows, places, axis=0), (*dims, *rest)), keys.order)
-        return read_only(found) if self.site.library == "numpy" else found
+        return as_operand(self.site, found)
 
     def scatter(self, places: Any, value: Any, sizes: Sequence[int], shape: Sequence[int]) -> Any:
         """The part of a result that has cells of this shape, from what the body returned on a tile of these sizes."""

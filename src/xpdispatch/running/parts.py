@@ -104,8 +104,7 @@ class Window:
             window = np.empty(self._shape, array.dtype, "F" if array.flags.fnc else "C")
             for step in self._steps:
                 step(window, array)
-            window.setflags(False)  # type: ignore[call-arg]  # noqa: FBT003  to write; by name it takes twice as long
-            return window
+            return as_operand(site, window)
         outside = self._outside
         if self._alike:  # what makes it smaller first
             outside = sorted(outside, key=lambda o: (o[0].high - o[0].low) / array.shape[o[0].axis])
@@ -190,6 +189,13 @@ def _take(here: tuple[slice, ...], elements: tuple[Any, ...], window: Any, array
     for axis, wanted in enumerate(elements):
         array = array[(_ALL,) * axis + (wanted,)] if isinstance(wanted, slice) else np.take(array, wanted, axis=axis)
     window[here] = array
+
+
+def as_operand(site: Site, array: Any) -> Any:
+    """An array that was made for the body, such that it fails where it writes it as it does with other operands."""
+    if site.library == "numpy" and site.body.read_only:
+        array.setflags(False)  # noqa: FBT003  to write; by name it takes twice as long
+    return array
 
 
 def read_only(array: Any) -> Any:

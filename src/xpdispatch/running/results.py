@@ -173,16 +173,19 @@ def add_notes(error: Exception, more: Sequence[str]) -> None:
         error.__notes__ = [*notes, *more]
 
 
+_NOT_TAKEN = ("readonly array(", "buffer source array is read-only")
+"""In what functions say that want arrays that can be written: numba's with explicit signatures, and Cython's."""
+
+
 def note(error: Exception, site: Site, region: Bounds) -> None:
     """Say where the exception comes from."""
     notes = []
     with suppress(Exception):  # an exception whose text cannot be had
-        if isinstance(error, ValueError) and "read-only" in str(error):
+        if isinstance(error, ValueError) and "read-only" in str(error) and "buffer source" not in str(error):
             notes.append("Operands are read-only in a body: copy first, or write x[i] -> x[i] to update in place")
-        if isinstance(error, TypeError) and "readonly array(" in str(error):  # numba, of an explicit signature
+        elif isinstance(error, TypeError | ValueError) and any(words in str(error) for words in _NOT_TAKEN):
             notes.append(
-                "Operands are read-only in a body: leave out numba's signature, or say it of the arrays that are read, "
-                "numba.types.Array(numba.float64, 1, 'A', readonly=True)"
+                "Operands are read-only in a body: pass read_only=False to @kernel, if none of them is written"
             )
         if isinstance(error, TypeError) and site.library == "jax" and "immutable" in str(error):
             notes.append(f"JAX arrays cannot be written: {_RETURN}")

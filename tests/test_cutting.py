@@ -1061,7 +1061,17 @@ def test_without_scipy_the_namespace_is_array_api_compat_s(monkeypatch: pytest.M
     import array_api_compat.numpy as compat
 
     monkeypatch.setattr(cpu, "find_spec", lambda name: None)
-    assert cpu.namespace() is compat
+    xp = cpu.namespace.__wrapped__()
+    assert {name: getattr(xp, name) for name in dir(xp)} == {name: getattr(compat, name) for name in dir(compat)}
+    assert xp.fft is compat.fft
+
+
+def test_what_the_namespace_takes_from_numpy_is_what_array_api_compat_has() -> None:
+    import array_api_compat.numpy as compat
+
+    names = [name for name in dir(np) if cpu._is_passed_on(name)]
+    assert len(names) > 100
+    assert [name for name in names if getattr(compat, name, None) is not getattr(np, name)] == []
 
 
 @needs_scipy

@@ -196,6 +196,25 @@ def test_a_local_call_imports_nothing_heavy_either() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("a * x + xp.where(x > y, xp.exp(x), xp.sum(y))", []),
+        ("x + xp.asarray(y)", ["array_api_compat.numpy", "numpy.f2py"]),
+    ],
+)
+def test_a_small_call_imports_what_it_runs_alone(body: str, found: list[str]) -> None:
+    """All else takes longer than NumPy itself."""
+    late = ["array_api_compat.numpy", "numpy.f2py", "xpdispatch.proving", "xpdispatch.running.traced"]
+    done = run_python(
+        "import sys, numpy as np, xpdispatch as xd\n"
+        f"k = xd.kernel('x[i], y[i] -> z[i]')(lambda xp, x, y, a: {body})\n"
+        "k(np.ones(3), np.ones(3), 2.0)\n"
+        f"print([m for m in {late} if m in sys.modules])"
+    )
+    assert done.stdout.strip() == str(found), done.stderr
+
+
 def test_version_and_typing_marker() -> None:
     assert xpdispatch.__version__ == "0.1.0"
     assert (ROOT / "py.typed").exists()

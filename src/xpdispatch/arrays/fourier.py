@@ -17,30 +17,55 @@ _TRANSFORMS_N = ("fftn", "ifftn", "rfftn", "irfftn")
 _TYPES = ("f", "d", "F", "D")
 """Single and double precision, in which scipy's results have the dtypes of NumPy's."""
 
+_PASSED_ON = frozenset(
+    "all any argmax argmin broadcast_to e expand_dims inf isdtype max mean min nan newaxis pi prod result_type squeeze "  # noqa: SIM905
+    "stack sum take where".split()
+)
+"""What array-api-compat takes from NumPy as it is, beside dtypes and most universal functions."""
 
-def namespace() -> ModuleType:
-    """``array_api_compat.numpy``, or where scipy is installed a copy of it whose ``fft`` is scipy's.
-
-    Scipy is not imported before a body asks for ``xp.fft``.
-    """
-    import array_api_compat.numpy as compat
-
-    return compat if find_spec("scipy") is None else _with_scipy(compat)
+_REPLACED = ("ceil", "floor", "matmul", "sign", "trunc")
+"""The universal functions in whose place it has its own."""
 
 
 @lru_cache(maxsize=1)
-def _with_scipy(compat: Any) -> ModuleType:
-    module = ModuleType(compat.__name__, compat.__doc__)
-    module.__dict__.update({name: value for name, value in vars(compat).items() if name != "fft"})
+def namespace() -> ModuleType:
+    """What ``array_api_compat.numpy`` has, but that where scipy is installed ``fft`` is scipy's."""
+    return _Namespace("array_api_compat.numpy")
 
-    def missing(name: str) -> Any:
-        if name != "fft":
-            raise AttributeError(f"module {compat.__name__!r} has no attribute {name!r}")
-        module.__dict__["fft"] = _fft(compat)
-        return module.__dict__["fft"]
 
-    module.__dict__["__getattr__"] = missing
-    return module
+class _Namespace(ModuleType):
+    """It is filled when a body asks for a name that array-api-compat does not pass on from NumPy as it is.
+
+    To import ``array_api_compat.numpy`` loads all of NumPy, f2py and the tools for tests too. That takes longer than
+    all else in a first call. Scipy is imported when a body asks for ``xp.fft``.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        names = vars(self)
+        if "linalg" not in names and _is_passed_on(name):
+            return names.setdefault(name, getattr(np, name))
+        import array_api_compat.numpy as compat
+
+        if "linalg" not in names:
+            scipy_s = {"fft"} if find_spec("scipy") else set()
+            names.update({n: value for n, value in vars(compat).items() if n not in scipy_s})
+        if name == "fft" and name not in names:
+            names[name] = _fft(compat)
+        if name not in names:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return names[name]
+
+    def __dir__(self) -> list[str]:
+        import array_api_compat.numpy as compat
+
+        return dir(compat)
+
+
+def _is_passed_on(name: str) -> bool:
+    found = vars(np).get(name)
+    if isinstance(found, np.ufunc):
+        return name not in _REPLACED
+    return name in _PASSED_ON or (isinstance(found, type) and issubclass(found, np.generic))
 
 
 def _fft(compat: Any) -> ModuleType:

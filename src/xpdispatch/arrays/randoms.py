@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import array_api_compat.numpy as numpy_xp
 import numpy as np
 
 from xpdispatch.arrays.dtypes import is_numpy_like, nearest
+from xpdispatch.arrays.fourier import namespace
 from xpdispatch.arrays.namespaces import device_of
 
 _STEP, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -40,7 +40,7 @@ def uniform(xp: Any, seed: int, places: Sequence[range], coordinates: Sequence[A
     """
     device = device_of(coordinates)
     if nearest(coordinates[0].dtype).itemsize < 8:
-        long = uniform(numpy_xp, seed, places, [np.arange(p.start, p.stop) for p in places])
+        long = uniform(namespace(), seed, places, [np.arange(p.start, p.stop) for p in places])
         return xp.asarray((np.floor(long * 2.0**24) * 2.0**-24).astype(np.float32), **device)
     words = _Words(xp, device)
     bits = words.mixed(xp.reshape(words.number(seed & _WORD), (1,) * len(places)) + words.step)

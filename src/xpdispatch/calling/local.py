@@ -17,7 +17,6 @@ from xpdispatch.planning.arguments import as_array, as_arrays, refuse_empty, sha
 from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import whole
-from xpdispatch.proving.guard import Guard
 from xpdispatch.running.calls import all_given, empty_array, site_of, targets_of
 from xpdispatch.running.cutting import Choice, Cutter, on_the_whole, same_elements
 from xpdispatch.running.dry_run import own_result_types, result_types
@@ -172,6 +171,8 @@ class Prepared:
         new = all(dtype is None for dtype in self.learned.given) and not definition.body.buffers
         if cutter.fixed(domain, operands, scalars, fresh=new):
             return always, None
+        from xpdispatch.proving.guard import Guard  # which small calls need not import
+
         may_be_cut = cutter.candidate(domain) or cutter.may_be_dear(domain)
         guard = Guard(definition, cutter)
 

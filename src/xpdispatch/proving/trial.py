@@ -18,11 +18,12 @@ from xpdispatch.planning.tiles import whole
 from xpdispatch.planning.windows import Bounds
 from xpdispatch.proving.tilings import Tiling
 from xpdispatch.running.calls import all_given, site_of, targets_of
+from xpdispatch.running.cutting import can_be_traced
 from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import known_to
 from xpdispatch.running.site import Site
-from xpdispatch.running.traced import Traced, can_be_traced
+from xpdispatch.running.traced import Traced
 
 POISONS = (0xA5, 0x5A)
 """What every byte of a result holds before the body runs; the second time another one."""

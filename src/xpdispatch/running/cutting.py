@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,17 +18,19 @@ from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.hardware import cache_bytes, processors
 from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.definition import Definition
-from xpdispatch.planning.plan import rounded
+from xpdispatch.planning.plan import Plan, rounded
 from xpdispatch.planning.tiles import is_empty
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout, borders, sizes_of
 from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
-from xpdispatch.running.counting import Measured, counted_region, measure
 from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import AT_ONCE, Known
 from xpdispatch.running.site import Site
-from xpdispatch.running.traced import Traced, can_be_traced
+
+if TYPE_CHECKING:
+    from xpdispatch.running.counting import Measured
+    from xpdispatch.running.traced import Traced
 
 forced = 0
 """Where it is not 0, calls are cut into tiles that fill so many bytes at most, whatever that costs; checks set it."""
@@ -107,6 +109,13 @@ class Choice(NamedTuple):
     work: Work
 
 
+def can_be_traced(definition: Definition, plan: Plan) -> bool:
+    """Whether a body may turn out to do arithmetic on single elements alone."""
+    if not definition.fuse or definition.body.wants_tile or plan.images or plan.least:
+        return False
+    return not any(layout.op or layout.concatenated for layout in plan.results)
+
+
 def on_the_whole(definition: Definition, site: Site, known: Known, learned: Learned) -> Strategy:
     """The strategy that runs calls in one piece."""
     if site.library == "cupy" and can_be_traced(definition, site.plan):
@@ -150,11 +159,13 @@ class Cutter:
         # it, their values. At most 256 each.
         self._choices, self._told = BoundedCache(), BoundedCache()
 
-    # Most calls are too small to need these.
+    # Most calls are too small to need these, or to import what these import.
 
     @cached_property
     def traced(self) -> Traced | None:
         """The strategy that runs the body's trace, if it may have one."""
+        from xpdispatch.running.traced import Traced
+
         return Traced(self.site, self._kept, self.learned) if self._may_be_traced else None
 
     @cached_property
@@ -306,7 +317,7 @@ class Cutter:
         key = "about", *map(rounded, plan.extents), *about, scalars_key(scalars, integers=True)
         if key not in kept:
             site = self.site._replace(plan=plan.about(unsplit=not self._sized))
-            kept[key] = measure(site, self.dtypes, self.given, scalars)
+            kept[key] = self._measured_on(site, scalars)
         measured: Measured | None = kept[key]
         return None if measured is None else measured.cost
 
@@ -363,6 +374,8 @@ class Cutter:
     @cached_property
     def _stand_ins(self) -> tuple[Any, ...]:
         """What decides what a dry run sees."""
+        from xpdispatch.running.counting import counted_region
+
         plan = self.site.plan.seen
         region = counted_region(plan)
         sizes = sizes_of(region)
@@ -374,7 +387,12 @@ class Cutter:
         if studied is not None:
             program, measured = studied
             return measured, program.steps
-        return measure(self.site, self.dtypes, self.given, scalars), 0
+        return self._measured_on(self.site, scalars), 0
+
+    def _measured_on(self, site: Site, scalars: Sequence[Any]) -> Measured | None:
+        from xpdispatch.running.counting import measure
+
+        return measure(site, self.dtypes, self.given, scalars)
 
     def _rounds(self, measured: Measured | None) -> bool:
         """Whether some result depends on the cuts to the last bits."""

@@ -17,8 +17,6 @@ import numpy as np
 from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.arrays.scalars import copied, state_of
-from xpdispatch.planning.definition import Definition
-from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.windows import WHOLE, Bounds, sizes_of
 from xpdispatch.running.counting import Ledger, Measured, counted_region, ledger_for
 from xpdispatch.running.dry_run import by_body, stand_ins
@@ -40,13 +38,6 @@ from xpdispatch.running.tracing import (
     Untraceable,
     finished,
 )
-
-
-def can_be_traced(definition: Definition, plan: Plan) -> bool:
-    """Whether a body may turn out to do arithmetic on single elements alone."""
-    if not definition.fuse or definition.body.wants_tile or plan.images or plan.least:
-        return False
-    return not any(layout.op or layout.concatenated for layout in plan.results)
 
 
 class Traced(ByTile):

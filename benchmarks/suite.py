@@ -1,6 +1,6 @@
 """Programs of many kinds: kernels of ours against the same bodies called by hand, at three sizes.
 
-    python benchmarks/suite.py [--only gemm life] [--sizes small middle large] [--rounds 3] [--chart FILE] [--no-legate]
+    python benchmarks/suite.py [--only gemm life] [--sizes small middle large] [--rounds 3] [--no-legate]
 
 Each program is one driver (``suite_programs``), called with kernels and with what somebody writes with NumPy alone;
 answers are compared before anything is timed. A ratio is one of medians, our time over another side's, taken in turns,
@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from importlib.util import find_spec
-from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,11 +59,6 @@ PART, OVERHEAD = 1.05, 4.5e-6
 
 COLUMNS = ("program", "size", "ms", "over NumPy, 1", "over NumPy, 2", "over numba", "limit", "us a call")
 FORMATS = {"ms": ".3f", "us a call": ".1f"}
-
-MARKS = {"small": ("o", 16), "middle": ("s", 26), "large": ("D", 38)}
-COLORS = {1: ("tab:blue", -0.16), 2: ("tab:orange", 0.16)}
-FAR = 0.1
-"""Where a limit is smaller, it is drawn at the edge of the chart, unless there is a figure that is smaller still."""
 
 Case = tuple[Program, str]
 
@@ -255,52 +249,6 @@ def tell_on_legate(rows: list[Row]) -> None:
     show(geometric_means(rows, ["over cuPyNumeric"]), f"geometric means on Legate, {CPUS} CPUs")
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Time over NumPy's of each program, on a logarithmic axis."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    names = list(dict.fromkeys(row["program"] for row in rows))
-    figure = Figure(figsize=(8, 1.6 + 0.26 * len(names)), layout="constrained")
-    axes = figure.subplots()
-    axes.axvline(1, color="0.3", linewidth=1)
-    for (size, (marker, area)), (count, (color, shift)) in product(MARKS.items(), COLORS.items()):
-        if own := [row for row in rows if row["size"] == size]:
-            axes.scatter(
-                [row[f"over NumPy, {count}"] for row in own],
-                [names.index(row["program"]) + shift for row in own],
-                s=area,
-                marker=marker,
-                facecolor="none" if size == "small" else color,
-                edgecolor=color,
-                linewidth=0.9,
-                alpha=0.8,
-                label=f"{size}, {threads_in_words(count)}",
-            )
-    mark_limits(axes, rows, names)
-    axes.set(xscale="log", xlabel="time over NumPy's; left of 1 we are faster", ylim=(len(names) - 0.4, -0.6))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=8)
-    axes.grid(color="0.9", linewidth=0.6)
-    axes.set_axisbelow(True)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    figure.savefig(path, dpi=150)
-
-
-def mark_limits(axes: Any, rows: Sequence[Row], names: list[str]) -> None:
-    """The limit of each program at its largest size; one that lies far to the left as an arrow at the edge."""
-    largest = {row["program"]: row for row in rows}  # sizes rise
-    limits = {name: row["seconds"]["limit"] / row["seconds"]["NumPy, 1"] for name, row in largest.items()}
-    edge = min(FAR, *(row[f"over NumPy, {count}"] / 1.5 for row in rows for count in COLORS))
-    for far, marker, text in ((False, "|", f"limit, {threads_in_words(1)}"), (True, 4, None)):
-        shown = {name: max(limit, edge) for name, limit in limits.items() if (limit < edge) == far}
-        places = [names.index(name) for name in shown]
-        axes.scatter(list(shown.values()), places, s=70, marker=marker, color="black", label=text)
-    axes.set_xlim(left=edge / 1.2)
-
-
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -310,7 +258,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--sizes", nargs="+", choices=SIZES)
     made.add_argument("--rounds", type=int, default=3, help="at least so many; short programs get up to 20 times more")
     made.add_argument("--json", type=Path, default=RESULTS, help="write the figures to this file")
-    made.add_argument("--chart", type=Path, help="draw the figures to this file; its name says the format")
     made.add_argument("--no-legate", action="store_true", help="in this process alone")
     made.add_argument("--cpus", type=int, help=argparse.SUPPRESS)  # the process on Legate
     return made
@@ -331,8 +278,6 @@ def main() -> None:
     with progress_bar() as progress:
         rows = rows_here(here, args.rounds, partial(tell, progress, [label(*case) for case in here]))
     tell_here(rows)
-    if args.chart:
-        draw(rows, args.chart)
     there = [case for case in cases(args.sizes or SIZES[1:]) if case[0].on_legate]
     on_legate: list[Row] = []
     if there and not args.no_legate and find_spec("cupynumeric"):

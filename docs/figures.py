@@ -1,10 +1,8 @@
 """The tables of docs/performance.rst, from what was measured: ``.. figures:: NAME``.
 
 Sphinx loads this as an extension. Each figure is told once, in benchmarks/results: in table.json, programs of many
-kinds in suite.json, what a mechanism is worth in ablations.json, and how kernels scale in scaling.json. Of the latter
-there is a picture, which is drawn by
-
-    python docs/figures.py
+kinds in suite.json, what a mechanism is worth in ablations.json, and how kernels scale in scaling.json. The pictures,
+``.. chart:: NAME``, are drawn of the same files by charts.py.
 """
 
 import json
@@ -19,7 +17,6 @@ from docutils.statemachine import StringList
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
-PICTURES = DOCS / "_static" / "pictures"
 
 KERNELS = {
     "copy": "copy",
@@ -158,12 +155,12 @@ def suite(found: dict[str, Any]) -> Cells:
         "limit, 1 thread": "limit",
     }
     groups = {"arrays": "programs of arrays", "loops": "programs that are loops"}
-    cells = [["", "size", "programs", *columns, "over cuPyNumeric, 2 CPUs"]]
+    cells = [["", "size", *columns, "over cuPyNumeric, 2 CPUs"]]
     for group, name in groups.items():
         for size in ("small", "middle", "large"):
             own, there = [[r for r in found[w] if (r["group"], r["size"]) == (group, size)] for w in ("rows", "legate")]
             means = [_mean([r[c] for r in own if c in r]) for c in columns.values()]
-            cells.append([name, size, str(len(own)), *means, _mean([r["over cuPyNumeric"] for r in there])])
+            cells.append([f"{len(own)} {name}", size, *means, _mean([r["over cuPyNumeric"] for r in there])])
     return cells
 
 
@@ -215,7 +212,7 @@ SOURCES = {"suite": "suite.json", "ablations": "ablations.json", "scaling": "sca
 
 def table(cells: Cells) -> list[str]:
     """The lines of a table in reStructuredText."""
-    lines = [".. list-table::", "   :header-rows: 1", ""]
+    lines = [".. list-table::", "   :header-rows: 1", "   :class: figures", ""]
     for row in cells:
         lines += [f"   {'* -' if n == 0 else '  -'} {cell}".rstrip() for n, cell in enumerate(row)]
     return lines
@@ -244,60 +241,24 @@ class Figures(Directive):
         return into.children
 
 
+class Chart(Directive):
+    """A picture of charts.py by its name, for light pages and for dark ones; the content says what is to be seen."""
+
+    required_arguments, has_content = 1, True
+
+    def run(self) -> list[nodes.Node]:
+        """Its nodes."""
+        lines = []
+        for mode in ("light", "dark"):
+            lines += [f".. image:: _static/pictures/{self.arguments[0]}-{mode}.svg", f"   :class: only-{mode}"]
+            lines += [f"   :alt: {' '.join(self.content)}", ""]
+        into = nodes.Element()
+        self.state.nested_parse(StringList(lines, "figures.py"), self.content_offset, into)
+        return into.children
+
+
 def setup(app: Any) -> dict[str, bool]:
-    """Give Sphinx the directive."""
+    """Give Sphinx the directives."""
     app.add_directive("figures", Figures)
+    app.add_directive("chart", Chart)
     return {"parallel_read_safe": True}
-
-
-COLORS = ("#4c86b8", "#e39a3b", "#5d9b6b", "#c05a5a", "#8a6fb0")
-"""Of the kernels; each can be told on a light page and on a dark one."""
-
-
-def draw_scaling(ink: str, faint: str, file: Path) -> None:
-    """What a processor receives and holds as arrays and processors grow together, as SVG without a background."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullLocator
-
-    found = json.loads((RESULTS / "scaling.json").read_text())
-    rows = [row for row in found["predicted"] if row["scaling"] == "weak"]
-    programs = list(dict.fromkeys(row["program"] for row in rows))
-    processors = sorted({row["processors"] for row in rows})
-    style = {"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": faint, "axes.linewidth": 0.6}
-    style |= {"font.size": 11, "xtick.color": faint, "ytick.color": faint, "axes.labelcolor": faint, "text.color": ink}
-    # The same file from every run.
-    with mpl.rc_context(style | {"svg.hashsalt": "scaling"}):
-        figure = Figure(figsize=(5.2, 6.6), layout="constrained")
-        panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-        for axes, key in zip(panels, ("receives", "holds"), strict=True):
-            for program, color in zip(programs, COLORS, strict=True):
-                own = [row[key] for row in rows if row["program"] == program]
-                axes.plot(processors, own, color=color, marker="o", markersize=4, label=program, clip_on=False)
-            axes.set_title(f"A processor {key}, at most", loc="left", fontsize=12)
-            axes.set_xscale("log", base=2)
-            axes.grid(axis="y", color=faint, alpha=0.25, linewidth=0.6)
-        most = max(rows, key=lambda row: row["receives"])
-        share, label = most["share of the arrays"], f"its share of {most['program']}'s arrays"
-        panels[0].set_yscale("symlog", linthresh=10)
-        panels[0].set_yticks([0, 1e2, 1e4, 1e6, 1e8, 1e10])
-        panels[0].set_ylim(-2, 2e10)
-        panels[0].axhline(share, color=faint, linewidth=1, linestyle=(0, (4, 3)))
-        panels[0].text(processors[-1], share / 1.5, label, color=faint, ha="right", va="top")
-        panels[1].set_yscale("log")
-        panels[1].set_yticks([1e8, 1e9, 1e10])
-        for axes in panels:
-            axes.yaxis.set_minor_locator(NullLocator())
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda count, _: amount(count) if count else "0"))
-        panels[1].set_xticks(processors, [f"{n:,}" for n in processors])
-        panels[1].xaxis.set_minor_locator(NullLocator())
-        panels[1].set_xlabel(f"processors, with {found['elements of each processor'] / 1e6:.0f} million elements each")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
-        figure.savefig(file, transparent=True, metadata={"Date": None})
-
-
-if __name__ == "__main__":
-    from xpdispatch.explain.canvas import DARK, FAINT, INK, LIGHT
-
-    for mode, colors in ("light", LIGHT), ("dark", DARK):
-        draw_scaling(colors[INK], colors[FAINT], PICTURES / f"scaling-{mode}.svg")

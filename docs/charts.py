@@ -14,7 +14,8 @@ from statistics import geometric_mean
 from typing import Any
 
 import matplotlib as mpl
-from figures import DOCS, RESULTS, amount, by_way
+import numpy as np
+from figures import DOCS, KERNELS, RESULTS, SIDES, amount, by_way
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
@@ -37,6 +38,9 @@ BARS = {
     "cuPyNumeric, 2 CPUs": COLORS[4],
 }
 """The color of each side."""
+
+LINES = {"here": COLORS[0], "Legate, 1": "#ecc08a", "Legate, 2": COLORS[1]}
+"""The colors of the sides of curve.json."""
 
 WIDTH = 5.2
 OVER = "time over NumPy's; below 1 it is faster"
@@ -204,11 +208,38 @@ def scaling(ink: str, faint: str) -> Figure:
     return figure
 
 
+def curve(ink: str, faint: str) -> Figure:
+    """By elements, in this process and on Legate."""
+    rows = read("curve")["rows"]
+    figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
+    kernels = list(dict.fromkeys(row["kernel"] for row in rows))
+    panels = figure.subplots(len(kernels), 1, sharex=True, sharey=True)
+    for axes, kernel in zip(panels, kernels, strict=True):
+        own = [row for row in rows if row["kernel"] == kernel]
+        elements = [row["elements"] for row in own]
+        for side, color in LINES.items():
+            axes.plot(elements, [row[side] for row in own], color=color, marker="o", markersize=3, label=SIDES[side])
+        axes.axhline(1, color=ink, linewidth=1, linestyle=(0, (4, 3)), label="NumPy by hand")
+        axes.set_title(KERNELS[kernel], loc="left", fontsize=12)
+        axes.set(xscale="log", yscale="log")
+        axes.grid(color=faint, alpha=0.25, linewidth=0.6)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda times, _: f"{times:,g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"$10^{round(np.log10(count))}$"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_minor_locator(NullLocator())
+    figure.supxlabel("elements", fontsize=10, color=faint)
+    figure.supylabel(OVER, fontsize=10, color=faint)
+    legend = panels[0].get_legend_handles_labels()
+    figure.legend(*legend, loc="outside upper left", ncols=2, fontsize=9)
+    return figure
+
+
 CHARTS: dict[str, Callable[[str, str], Figure]] = {
     "here": partial(one_panel, times_here, "table", 3),
     "legate": partial(one_panel, times_on_legate, "table", 6),
     "suite": partial(one_panel, means_of_suite, "suite", 2.2),
     "programs": programs,
+    "curve": curve,
     "scaling": scaling,
 }
 

@@ -1,8 +1,8 @@
 """The tables of docs/performance.rst, from what was measured: ``.. figures:: NAME``.
 
 Sphinx loads this as an extension. Each figure is told once, in benchmarks/results: in table.json, programs of many
-kinds in suite.json, what a mechanism is worth in ablations.json, and how kernels scale in scaling.json. The pictures,
-``.. chart:: NAME``, are drawn of the same files by charts.py.
+kinds in suite.json, what a mechanism is worth in ablations.json, from where on Legate pays in curve.json, and how
+kernels scale in scaling.json. The pictures, ``.. chart:: NAME``, are drawn of the same files by charts.py.
 """
 
 import json
@@ -132,6 +132,36 @@ def ablations(found: dict[str, Any]) -> Cells:
     return [["", *mechanisms], *rows]
 
 
+SIDES = {"here": "ours, in this process", "Legate, 1": "on Legate, 1 CPU", "Legate, 2": "on Legate, 2 CPUs"}
+"""The sides of curve.json."""
+
+
+def curve(found: dict[str, Any]) -> Cells:
+    """In this process and on Legate, by powers of ten."""
+    cells = [["", "elements", "NumPy, ms", *SIDES.values()]]
+    for row in found["rows"]:
+        if str(row["elements"]).strip("0") == "1":
+            times = f"{row['NumPy, ms']:.3g}" if row["NumPy, ms"] < 100 else f"{row['NumPy, ms']:,.0f}"
+            cells.append([KERNELS[row["kernel"]], f"{row['elements']:,}", times, *(ratio(row[side]) for side in SIDES)])
+    return cells
+
+
+def pays(found: dict[str, Any]) -> Cells:
+    """The number of elements from which on a side is quicker than NumPy."""
+    kernels = list(dict.fromkeys(row["kernel"] for row in found["rows"]))
+    cells = [["quicker than NumPy from", *SIDES.values()]]
+    for kernel in kernels:
+        own = [row for row in found["rows"] if row["kernel"] == kernel]
+        cells.append([KERNELS[kernel], *(_first_of_all(own, side) for side in SIDES)])
+    return cells
+
+
+def _first_of_all(rows: list[dict[str, Any]], side: str) -> str:
+    slower = [n for n, row in enumerate(rows) if row[side] >= 1]
+    first = slower[-1] + 1 if slower else 0
+    return f"{rows[first]['elements']:,}" if first < len(rows) else "never"
+
+
 def amount(count: float) -> str:
     """Bytes, with three digits."""
     for unit in ("bytes", "kB", "MB"):
@@ -203,10 +233,13 @@ TABLES: dict[str, Callable[[dict[str, Any]], Cells]] = {
     "memory": memory,
     "ablations": ablations,
     "suite": suite,
+    "curve": curve,
+    "pays": pays,
     "scaling": scaling,
     "predicted": predicted,
 }
-SOURCES = {"suite": "suite.json", "ablations": "ablations.json", "scaling": "scaling.json", "predicted": "scaling.json"}
+SOURCES = {name: f"{name}.json" for name in ("suite", "ablations", "scaling", "curve")}
+SOURCES |= {"predicted": "scaling.json", "pays": "curve.json"}
 """Where a table's figures are, if not in table.json."""
 
 

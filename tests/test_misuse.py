@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +10,6 @@ import pytest
 import xpdispatch as xd
 from conftest import Engine, run_python
 from xpdispatch import In, Out, Reduce, align, bloat, broadcast, image, kernel, min_extents, scale
-from xpdispatch.calling import local
 
 
 @kernel("x[i], y[i] -> z[i]")
@@ -593,43 +589,3 @@ def test_registering_a_namespace_changes_calls_that_were_made_before() -> None:
         xd.register_namespace("CPU", "array_api_compat.numpy")
     assert which(np.ones(1)).tolist() == [1.0]
     assert which(np.ones(0)).dtype == np.float64
-
-
-# -- how much of a traceback there is ---------------------------------------------------------------------------
-
-
-def fails(xp, x):
-    return x.nothing
-
-
-@pytest.mark.parametrize(
-    "mistake",
-    [
-        lambda: saxpy(np.ones(3), np.ones(4), 1.0),
-        lambda: saxpy(np.ones(3), [1.0], 1.0),
-        lambda: saxpy(np.ones(3)),
-        lambda: saxpy(np.ones(3), np.ones(3), 1.0, out=np.ones(4)),
-        lambda: kernel("x[i] -> y[j]")(fails),
-        lambda: kernel("x[i] -> y[i]")(fails)(np.ones(3)),
-        lambda: kernel("x[i] -> y[i]")(fails)(np.ones(4_000_000)),
-        lambda: saxpy.explain(np.ones(3), np.ones(4), 1.0),
-    ],
-)
-def test_a_traceback_has_the_caller_s_line_the_body_s_and_the_message(mistake: Callable[[], Any]) -> None:
-    with pytest.raises((xd.XPDispatchError, AttributeError)) as caught:
-        mistake()
-    frames = traceback.extract_tb(caught.value.__traceback__)
-    assert len(frames) <= 4, frames
-    assert frames[1].filename == __file__
-    lines = "".join(traceback.format_exception(caught.value)).splitlines()
-    assert len(lines) <= 15 + 3, "with three of this test's own"
-
-
-def test_what_is_nobody_s_mistake_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*args: Any) -> Any:
-        raise RuntimeError("ours")
-
-    monkeypatch.setattr(local, "known_to", broken)
-    with pytest.raises(RuntimeError, match="ours") as caught:
-        kernel("x[i] -> y[i]")(fails)(np.ones(3))
-    assert caught.traceback[-1].name == "broken"

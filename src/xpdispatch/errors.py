@@ -103,19 +103,31 @@ class ResultError(XPDispatchError, ValueError):
     """A body returned another number, kind, shape or dtype of results than declared, or a result cannot be written."""
 
 
-def in_short(error: Exception) -> Exception:
-    """The exception without the frames of ours between a caller's line and a body's, which tell nothing to either.
+def in_short(error: Exception) -> None:
+    """Take out the frames of ours between a caller's line and a body's, which tell nothing to either.
 
-    What is neither a body's nor an error of ours keeps them all.
+    Where a bare ``raise`` follows, the frame that it stands in is left out, too. What is neither a body's nor an error
+    of ours keeps them all. A body's that comes from a task of Legate's is raised by a frame that hides itself.
     """
-    trace: TracebackType | None = BaseException.__dict__["__traceback__"].__get__(
-        error
-    )  # whatever its class makes of it
+    # Whatever its class makes of it.
+    trace: TracebackType | None = BaseException.__dict__["__traceback__"].__get__(error)
+    last = None
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
-        trace = trace.tb_next
-    if trace is not None or isinstance(error, XPDispatchError):
+        last, trace = trace, trace.tb_next
+    from_task = last is not None and "__tracebackhide__" in last.tb_frame.f_locals
+    if trace is not None or from_task or isinstance(error, XPDispatchError):
         BaseException.with_traceback(error, trace)
-    return error
+
+
+class InShort:
+    """A block whose exceptions are :func:`in_short`, without the frame that it stands in."""
+
+    def __enter__(self) -> None:
+        """Nothing is to be done."""
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if isinstance(error, Exception):
+            in_short(error)
 
 
 def read_only(name: str, why: str) -> ResultError:

@@ -188,7 +188,8 @@ def kernel(
             )
         except XPDispatchError as error:
             shown = error.notation or (str(signature) if signature else notation or "")
-            raise in_short(error.complete(name_of(function), shown))  # noqa: B904  it is the same
+            in_short(error.complete(name_of(function), shown))
+            raise
 
     return cast(Decorator, decorate)
 

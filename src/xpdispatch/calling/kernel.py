@@ -201,9 +201,11 @@ class Kernel(Generic[P, R]):
             else:
                 results = runner(values)
         except XPDispatchError as error:
-            raise in_short(error.complete(self.name, self.notation))  # noqa: B904  it is the same
-        except Exception as error:  # noqa: BLE001  a body's
-            raise in_short(error)  # noqa: B904
+            in_short(error.complete(self.name, self.notation))
+            raise
+        except Exception as error:  # a body's
+            in_short(error)
+            raise
         return results[0] if len(results) == 1 else tuple(results)
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any = None) -> Call:
@@ -281,7 +283,8 @@ class Kernel(Generic[P, R]):
             check_call(call, call_shown(kernel.definition, kernel._parameters))
             return explain_call(call, engine_for(call))
         except XPDispatchError as error:
-            raise in_short(error.complete(kernel.name, kernel.notation))  # noqa: B904
+            in_short(error.complete(kernel.name, kernel.notation))
+            raise
 
     # -- variants -------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import numpy
 
 from xpdispatch.arrays.namespaces import REFUSED, conversion_of, library_of, load
 from xpdispatch.calling.engines import get_engine
-from xpdispatch.errors import ArgumentError
+from xpdispatch.errors import ArgumentError, InShort
 
 
 def synchronize() -> None:
@@ -30,6 +30,11 @@ def synchronize() -> None:
     >>> import xpdispatch
     >>> xpdispatch.synchronize()
     """
+    with InShort():
+        _wait()
+
+
+def _wait() -> None:
     legate = sys.modules.get("xpdispatch.legate.engine")
     if legate is not None:
         legate.synchronize()
@@ -93,7 +98,8 @@ def to_numpy(arrays: Any) -> Any:
                 hint=remedy,
             )
     if any(library != "numpy" for library in libraries):
-        synchronize()
+        with InShort():
+            _wait()
     found = tuple(_on_host(a, library) for a, library in zip(several, libraries, strict=True))
     return found if isinstance(arrays, tuple) else found[0]
 
@@ -144,7 +150,8 @@ class timed:  # noqa: N801  a context manager reads like a verb: with timed() as
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if kind is None:
-            synchronize()
+            with InShort():
+                _wait()
         self.seconds = time.perf_counter() - self._start
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from xpdispatch.calling.kernel import Kernel
-from xpdispatch.errors import ArgumentError, XPDispatchError
+from xpdispatch.errors import ArgumentError, InShort, XPDispatchError, in_short
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.terms import Term
 from xpdispatch.machine.caches import BoundedCache
@@ -78,9 +78,10 @@ class FlexibleKernel(Kernel):
         try:
             plain = self.plain_for(args, kwargs)
         except XPDispatchError as error:
-            error.complete(self.name, self.notation)
+            in_short(error.complete(self.name, self.notation))
             raise
-        return plain(*args, out=out, **kwargs)
+        with InShort():
+            return plain(*args, out=out, **kwargs)
 
     def plain_for(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Kernel:
         """The kernel that runs a call with these arguments.

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from xpdispatch.errors import KernelError
+from xpdispatch.planning.body import shown_file
 
 _MOST_TEXT = 1200
 _MOST_CARRIED = 3500
@@ -151,8 +152,7 @@ def dump(error: BaseException, where: str, *, short: bool) -> bytes:
     survive pickling, or is too long where Legate carries it, and what is no ``Exception`` at all, such as
     ``KeyboardInterrupt``. Where it carries it, the traceback is left out first.
     """
-    frames = traceback.format_tb(_users(error.__traceback__))
-    text = "In the task:\n" + "".join(frames).rstrip() if frames else ""
+    text = _in_the_task(_users(error.__traceback__))
     if isinstance(error, Exception):
         # The traceback holds the leaf's arrays, which must not outlive it.
         error.__traceback__ = error.__cause__ = error.__context__ = None
@@ -172,6 +172,16 @@ def dump(error: BaseException, where: str, *, short: bool) -> bytes:
     if text:
         stand_in.add_note(text[-_MOST_TEXT:])
     return pickle.dumps(stand_in)
+
+
+def _in_the_task(trace: TracebackType | None) -> str:
+    """The frames as text, with a notebook's cells by their names."""
+    if trace is None:
+        return ""
+    text = "".join(["In the task:\n", *traceback.format_tb(trace)]).rstrip()
+    for file in {frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)}:
+        text = text.replace(f'File "{file}"', f'File "{shown_file(file)}"')
+    return text
 
 
 def _users(trace: TracebackType | None) -> TracebackType | None:
@@ -213,6 +223,7 @@ def _revived(failure: Failure) -> Exception:
 
 def raise_first() -> None:
     """Raise the first failure, if any."""
+    __tracebackhide__ = True  # it tells nothing: the notes say where the body raised, and in which call
     error = take()
     if error is not None:
         raise error

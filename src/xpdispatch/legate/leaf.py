@@ -34,6 +34,7 @@ from xpdispatch.legate.failures import Failure
 from xpdispatch.legate.releases import data_of
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.thread_pool import thread_count
+from xpdispatch.planning.body import shown_file
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import describe, is_empty, whole
@@ -227,7 +228,8 @@ def _failure(
     if isinstance(error, XPDispatchError):
         error.complete(definition.name, definition.notation)
     if launch >= 0 and isinstance(error, Exception):
-        add_notes(error, ["called at {}:{}".format(*site_of_call)])
+        file, line = site_of_call
+        add_notes(error, [f"called at {shown_file(file)}:{line}"])
     place = tuple(start for start, _ in region)
     return failures.describe(launch, place, error, where, short=context.can_raise_exception())
 

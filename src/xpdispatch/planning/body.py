@@ -160,10 +160,15 @@ def place_of(function: Callable[..., Any]) -> str:
     code = getattr(function if hasattr(function, "__code__") else type(function).__call__, "__code__", None)
     if code is None:
         return "built in"
+    return f"{shown_file(code.co_filename)}:{code.co_firstlineno}"
+
+
+def shown_file(file: str) -> str:
+    """The name of a file, or of a notebook's cell."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     names_of_cells = getattr(getattr(shell, "compile", None), "format_code_name", lambda file: None)  # IPython 8
-    cell = names_of_cells(code.co_filename)
-    return f"{' '.join(cell) if cell else code.co_filename}:{code.co_firstlineno}"
+    cell = names_of_cells(file)
+    return " ".join(cell) if cell else file
 
 
 def spelling_of(function: Callable[..., Any]) -> inspect.Signature:

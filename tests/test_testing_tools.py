@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from conftest import Engine
 from planted import PLANTED, Planted
 from right import RIGHT, Right
 from xpdispatch import kernel
+from xpdispatch.shell.arguments import make_arguments
 from xpdispatch.shell.cli import main
 from xpdispatch.testing import (
     KernelCase,
@@ -393,6 +395,65 @@ def test_check_in_the_shell(capsys: pytest.CaptureFixture, tmp_path: Path) -> No
     ]:
         assert main(["check", *words]) == 1
         assert message in capsys.readouterr().err
+
+
+KINDS = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 >i4 float16 float32 float64 complex64 complex128"
+
+
+@pytest.mark.parametrize("kind", KINDS.split())
+def test_arrays_in_words_hold_what_is_said_of_them(kind: str) -> None:
+    body = kernel("x[i] -> y[i]")(lambda xp, x: x)
+    dtype = np.dtype(kind)
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype) if dtype.kind in "fc" else None
+    low, high = (0, 1) if limits is None else (limits.min, limits.max)
+    found = {
+        said: make_arguments(body, [f"x=500:{kind}{said}"], 0)["x"]
+        for said in ("", ":0..1", f":{low}..{high}", ":1", ":0", ":sorted", ":0..1:sorted")
+    }
+    assert {(x.dtype, x.shape) for x in found.values()} == {(dtype, (500,))}
+    parts = {said: np.stack([x.real, x.imag]) if dtype.kind == "c" else x for said, x in found.items()}
+    assert all(((parts[said] >= 0) & (parts[said] <= 1)).all() for said in (":0..1", ":0..1:sorted"))
+    whole = parts[f":{low}..{high}"].astype(np.longdouble)
+    assert np.isfinite(whole).all()
+    assert np.ptp(whole) > 0.9 * (np.longdouble(high) - np.longdouble(low))
+    assert (parts[":1"] == (1 + 0 * parts[":1"])).all()
+    assert not parts[":0"].any()
+    for said in (":sorted", ":0..1:sorted"):
+        assert (found[said] == np.sort(found[said])).all()
+        assert len(set(found[said].tolist())) > 1
+
+
+def test_keys_in_words_are_in_range_and_may_rise() -> None:
+    taken = kernel("t[@g], g[i] -> y[i]")(lambda xp, t, g: t)
+    g = make_arguments(taken, ["t=5", "g=40:sorted"], 0)["g"]
+    assert g.dtype == np.int64
+    assert g.tolist() == sorted(g)
+    assert {*g.tolist()} == {*range(5)}
+
+
+def test_arrays_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.arange(40, dtype=np.float32).reshape(8, 5))
+    np.savez("several.npz", a=np.ones(3), b=np.ones(3))
+    np.save("objects.npy", np.asarray([{}]))
+    Path("empty.npy").touch()
+    Path("mine.py").write_text(
+        "from xpdispatch import kernel\n@kernel('x[i,j] -> y[i,j]')\ndef twice(xp, x):\n    return x + x\n"
+    )
+    assert main(["check", "mine.py:twice", "x=@x.npy"]) == 0
+    assert main(["explain", "mine.py:twice", "x=@x.npy"]) == 0
+    out = capsys.readouterr().out
+    assert "right under" in out
+    assert re.search(r"x\[i,j\] +8 x 5 +float32 ", out)
+    for file, why in [
+        ("none.npy", "No such file or directory"),
+        ("", "No such file or directory"),
+        (".", "Is a directory"),
+        *((f, "it holds none that can be read without pickle") for f in ("several.npz", "objects.npy", "empty.npy")),
+    ]:
+        for command in ("check", "explain"):
+            assert main([command, "mine.py:twice", f"x=@{file}"]) == 1
+            assert f"x=@{file} is not the file of one array: {why}" in capsys.readouterr().err
 
 
 def test_check_in_the_shell_on_an_example() -> None:

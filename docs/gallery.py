@@ -37,13 +37,17 @@ SECTIONS = {
     },
     "Simulation and statistics": {
         "jacobi": "Poisson's equation",
+        "multigrid": "Poisson's equation by multigrid",
         "waves": "The wave equation",
+        "tridiagonal": "Heat in layered rods",
         "life": "Game of Life",
         "conjugate_gradients": "Conjugate gradients",
         "kmeans": "K-means",
         "black_scholes": "Black-Scholes",
         "monte_carlo_pi": "Pi from random points",
         "compaction": "Pulses in a signal",
+        "filters": "Brain waves in bands",
+        "groupby": "A table by groups",
     },
 }
 TITLES = {name: title for section in SECTIONS.values() for name, title in section.items()}

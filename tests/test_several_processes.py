@@ -25,6 +25,8 @@ SMALL = SIZES | {
     "waves": ["--size", "150", "--steps", "20"],
     "life": ["--size", "150", "--steps", "20"],
     "conjugate_gradients": ["--size", "60", "--steps", "40"],
+    "tridiagonal": ["--size", "150", "--steps", "20"],
+    "multigrid": ["--levels", "5"],
 }
 LEAST = "4"  # elements of a tile: before Legate 26.3 those along the indices that may be cut
 

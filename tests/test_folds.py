@@ -44,6 +44,11 @@ def top(xp, x):
     return folds.top_k_of(xp, x, 3)
 
 
+@kernel("x[i,j] -> fold values[:9,j], fold count[j]", fold=folds.distinct)
+def distinct(xp, x):
+    return folds.distinct_of(xp, x, 9)
+
+
 @kernel("x[i,j] -> fold y[j]", fold=folds.first)
 def first(xp, x):
     return folds.first_of(xp, x)
@@ -59,6 +64,12 @@ def of_three(x: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate([missing, x]), axis=0)[::-1][:3]
 
 
+def of_nine(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = [np.unique(column) for column in x.T]
+    padded = [np.concatenate([u, np.full(9 - len(u), u[-1])]) for u in found]
+    return np.stack(padded, axis=1), np.asarray([len(u) for u in found])
+
+
 CASES: list[tuple[xd.Kernel, Callable[..., Any], bool]] = [
     (argmax, lambda x: (x.max(axis=0), x.argmax(axis=0)), True),
     (argmin, lambda x: (x.min(axis=0), x.argmin(axis=0)), True),
@@ -66,6 +77,7 @@ CASES: list[tuple[xd.Kernel, Callable[..., Any], bool]] = [
     (variance, lambda x: (x.var(axis=0), x.mean(axis=0), np.full(x.shape[1], len(x))), False),
     (logsumexp, lambda x: np.logaddexp.reduce(x, axis=0), False),
     (top, of_three, True),
+    (distinct, of_nine, True),
     (first, lambda x: x[0], True),
     (last, lambda x: x[-1], True),
 ]
@@ -125,6 +137,17 @@ def test_integers() -> None:
     x = np.asarray([[3], [9], [-4], [9]])
     compare(argmax(x), (np.asarray([9]), np.asarray([1])), exact=True)
     compare(top(x[:2]), np.asarray([[9], [3], [np.iinfo(np.int64).min]]), exact=True)
+
+
+def test_more_distinct_values_than_there_is_room_for(engine: Engine) -> None:
+    """In one tile, and where none has too many."""
+    made = kernel("x[i] -> fold values[:k], fold count[]", fold=folds.distinct)(folds.distinct_of)
+    for x in (np.arange(40) % 5, np.arange(40) // 8):
+        values, count = (engine.get(v) for v in made(engine.put(x), 5))
+        np.testing.assert_array_equal(values, np.arange(5))
+        assert count == 5
+        with pytest.raises(ValueError, match="there are more than 4 distinct values"):
+            engine.get(made(engine.put(x), 4)[1])
 
 
 def test_single_precision_stays_single() -> None:

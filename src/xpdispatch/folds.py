@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from xpdispatch.errors import ResultError
+
 __all__ = [
     "argmax",
     "argmax_of",
     "argmin",
     "argmin_of",
+    "distinct",
+    "distinct_of",
     "first",
     "first_of",
     "last",
@@ -167,6 +171,44 @@ def top_k_of(xp: Any, x: Any, k: int) -> Any:
     least = -xp.inf if xp.isdtype(x.dtype, "real floating") else xp.iinfo(x.dtype).min
     missing = xp.full((max(0, k - x.shape[0]), *x.shape[1:]), least, dtype=x.dtype)
     return _largest(xp, xp.concat([x, missing], axis=0), k)
+
+
+def distinct(xp: Any, a: Pair, b: Pair) -> Pair:
+    """The distinct values of two parts, and how many there are."""
+    (values, _), (others, _) = a, b
+    return distinct_of(xp, xp.concat([values, others], axis=0), values.shape[0])
+
+
+def distinct_of(xp: Any, x: Any, k: int) -> Pair:
+    """The distinct values of a tile along its first axis, ascending, and how many there are, as an int64; NaN is one.
+
+    What follows them, up to `k` values, is the last of them once more.
+
+    Raises
+    ------
+    ResultError
+        There are more than `k`. It is a ValueError.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpdispatch import folds, kernel
+    >>> @kernel("x[i] -> fold values[:k], fold count[]", fold=folds.distinct)
+    ... def distinct(xp, x, k):
+    ...     return folds.distinct_of(xp, x, k)
+    >>> values, count = distinct(np.asarray([5, 2, 2, 7, 5]), 100)
+    >>> values[:count]
+    array([2, 5, 7])
+    """
+    x = xp.sort(x, axis=0, stable=False)
+    lower, upper, last = x[:-1, ...], x[1:, ...], x[-1:, ...]
+    differs = (lower != upper) & (lower == lower)  # noqa: PLR0124  NaN alone is not itself, and comes last
+    new = xp.concat([xp.ones_like(last, dtype=xp.bool), differs], axis=0)
+    count = xp.sum(xp.astype(new, xp.int64), axis=0)
+    if xp.any(count > k):
+        raise ResultError(f"there are more than {k} distinct values", hint=f"make room for more: k is {k}")
+    values = xp.concat([xp.where(new, x, last), xp.broadcast_to(last, (k, *x.shape[1:]))], axis=0)
+    return xp.sort(values, axis=0, stable=False)[:k, ...], count
 
 
 def first(xp: Any, a: Any, b: Any) -> Any:

@@ -13,7 +13,7 @@ import math
 import numpy
 from matplotlib.cbook import get_sample_data
 
-from xpdispatch import array_module, kernel, timed
+from xpdispatch import array_module, folds, kernel, timed
 
 RATE = 80.0  # samples a second
 BANDS = {"delta": (1.0, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0)}  # Hz
@@ -29,14 +29,7 @@ def joined(xp, a, b):
 @kernel("x[t, :c], A[b, :2, :2], B[b, :2] -> fold power[..t, b, :2, :2], fold state[..t, b, :2, :c]", fold=joined)
 def states(xp, x, A, B):
     power = xp.broadcast_to(A[None, ...], (x.shape[0], *A.shape))
-    state = B[None, :, :, None] * x[:, None, None, :]
-    step = 1
-    while step < x.shape[0]:  # each step doubles the reach
-        joint = joined(xp, (power[:-step, ...], state[:-step, ...]), (power[step:, ...], state[step:, ...]))
-        power = xp.concat([power[:step, ...], joint[0]])
-        state = xp.concat([state[:step, ...], joint[1]])
-        step *= 2
-    return power, state
+    return folds.scan(xp, joined, (power, B[None, :, :, None] * x[:, None, None, :]))
 
 
 # What comes out needs the state before, which is a halo; before the first sample there is silence.

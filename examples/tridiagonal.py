@@ -12,20 +12,10 @@ import argparse
 
 import numpy
 
-from xpdispatch import array_module, kernel, timed
+from xpdispatch import array_module, folds, kernel, timed
 
 LAYERS = (1.0, 0.05, 0.4, 1.0)  # conductivities, each of an equal part of the rod
 STEP = 2e-4  # time
-
-
-def scan(xp, merge, *parts):
-    """A tile's scan along the first axis, in steps that double their reach."""
-    step = 1
-    while step < parts[0].shape[0]:
-        merged = merge(xp, [part[:-step, ...] for part in parts], [part[step:, ...] for part in parts])
-        parts = [xp.concat([part[:step, ...], rest]) for part, rest in zip(parts, merged, strict=True)]
-        step *= 2
-    return tuple(parts)
 
 
 # Maps x -> factor * x + value, the second after the first, and the first after the second.
@@ -51,7 +41,7 @@ def fraction(xp, a, b):
 def continued(xp, low, middle, high):
     above = xp.stack([middle, -low * high[:-1]], axis=1)
     below = xp.stack([xp.ones_like(middle), xp.zeros_like(middle)], axis=1)
-    return scan(xp, lambda xp, a, b: [fraction(xp, *a, *b)], scaled(xp, xp.stack([above, below], axis=1)))[0]
+    return folds.scan(xp, fraction, scaled(xp, xp.stack([above, below], axis=1)))
 
 
 @kernel("heat[i-1..i+1, s], left[i], right[i] -> b[i, s]", boundary={"heat": "edge"})
@@ -62,13 +52,12 @@ def half_step(xp, heat, left, right):
 
 @kernel("b[i, :s], low[i], pivot[i] -> fold factor[..i, :1], fold y[..i, :s]", fold=along)
 def forward(xp, b, low, pivot):
-    return scan(xp, along, -(low / pivot)[:, None], b / pivot[:, None])
+    return folds.scan(xp, along, (-(low / pivot)[:, None], b / pivot[:, None]))
 
 
 @kernel("y[i, :s], high[i], pivot[i] -> fold factor[i.., :1], fold x[i.., :s]", fold=back)
 def backward(xp, y, high, pivot):
-    factor, x = scan(xp, along, xp.flip(-high / pivot)[:, None], xp.flip(y, axis=0))
-    return xp.flip(factor, axis=0), xp.flip(x, axis=0)
+    return folds.scan(xp, back, (-(high / pivot)[:, None], y), backward=True)
 
 
 def main() -> None:

@@ -176,18 +176,31 @@ def _parts(a: np.ndarray, way: str) -> list[np.ndarray]:
     return [a[: n + 1] if way == "..i" else a[n:] for n in range(len(a))]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_folds_scan_gives_a_tiles_part(way: str, engine: Engine) -> None:
+    """Of one result and of several, whose merges do not commute."""
+    multiplied = kernel(f"a[i, :2, :2] -> fold p[{way}, :2, :2]", fold=lambda xp, a, b: xp.matmul(a, b))(
+        lambda xp, a: folds.scan(xp, lambda xp, a, b: xp.matmul(a, b), a, backward=way == "i..")
+    )
+    solved = kernel(f"m[i], c[i] -> fold p[{way}], fold y[{way}]", fold=merge)(
+        lambda xp, m, c: folds.scan(xp, merge, (m, c), backward=way == "i..")
+    )
+    m, c = rng.integers(-2, 3, 40) / 2, rng.integers(-9, 9, 40) * 1.0
+    for n in (1, 2, 40):
+        a = rng.integers(-1, 2, (n, 2, 2))
+        expected = [np.linalg.multi_dot([np.eye(2, dtype=int)] * 2 + list(part)) for part in _parts(a, way)]
+        np.testing.assert_array_equal(engine.get(multiplied(engine.put(a))), expected)
+        pairs = solved(engine.put(m[:n]), engine.put(c[:n]))
+        for got, other in zip(pairs, recurrence(way)(m[:n], c[:n]), strict=True):
+            np.testing.assert_allclose(engine.get(got), other, rtol=1e-9, atol=1e-9)
+
+
 def test_ready_made_folds_do_for_scans(engine: Engine) -> None:
     """The largest so far, and its place."""
 
     @kernel("x[i] -> fold best[..i], fold place[..i]", fold=folds.argmax)
     def records(xp, tile, x):
-        pairs = x, tile.coords("i")
-        step = 1
-        while step < x.shape[0]:
-            merged = folds.argmax(xp, tuple(p[:-step] for p in pairs), tuple(p[step:] for p in pairs))
-            pairs = tuple(xp.concat([p[:step], m]) for p, m in zip(pairs, merged, strict=True))
-            step *= 2
-        return pairs
+        return folds.scan(xp, folds.argmax, (x, tile.coords("i")))
 
     x = rng.integers(0, 20, 41) * 1.0
     best, place = (engine.get(a) for a in records(engine.put(x)))

@@ -2,11 +2,13 @@
 
 Each is a pair of short functions over the array API, which also read as examples. ``fold=folds.argmax`` merges what
 ``folds.argmax_of(xp, x, ...)`` gives for each tile, along the first axis of `x`; other axes are kept. Results and
-their order are those of the functions' tuples. NaN and ties are treated as NumPy's own functions do.
+their order are those of the functions' tuples. NaN and ties are treated as NumPy's own functions do. :func:`scan` gives
+a tile's part of a scan under any merge.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from xpdispatch.errors import ResultError
@@ -26,6 +28,7 @@ __all__ = [
     "logsumexp_of",
     "mean",
     "mean_of",
+    "scan",
     "top_k",
     "top_k_of",
     "variance",
@@ -146,6 +149,53 @@ def logsumexp_of(xp: Any, x: Any) -> Any:
     total = xp.sum(xp.exp(x - shift), axis=0)
     some = xp.where(total == 0, xp.ones_like(total), total)
     return xp.where(total == 0, most, xp.log(some) + shift)
+
+
+def scan(xp: Any, merge: Callable[[Any, Any, Any], Any], x: Any, *, backward: bool = False) -> Any:
+    """A tile's scan along the first axis, by a merge of any kind: for ``fold=merge`` and a result ``y[..i]``.
+
+    It takes log2(n) merges, each of the whole tile, and is W. D. Hillis and G. L. Steele's, Data Parallel Algorithms,
+    Communications of the ACM 29 (12), 1986. Where a loop or a function of the library's own has the answer sooner, such
+    as ``xp.cumulative_sum``, take that.
+
+    Parameters
+    ----------
+    xp : namespace
+    merge : callable
+        ``merge(xp, a, b)``, as for ``fold=``: it gets stretches in the order of the index.
+    x : array or tuple of arrays
+        What single elements give; a tuple for several results.
+    backward : bool
+        For a result ``y[i..]``: from each element on.
+
+    Returns
+    -------
+    array or tuple of arrays
+        As `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpdispatch import folds, kernel
+    >>> def larger(xp, a, b):
+    ...     return xp.maximum(a, b)
+    >>> @kernel("x[i] -> max y[..i]")
+    ... def highest(xp, x):
+    ...     return folds.scan(xp, larger, x)
+    >>> highest(np.asarray([1, 3, 2, 5]))
+    array([1, 3, 3, 5])
+    """
+    if not isinstance(x, tuple):
+        return scan(xp, lambda xp, a, b: (merge(xp, *a, *b),), (x,), backward=backward)[0]
+    if backward:
+        turned = scan(xp, lambda xp, a, b: merge(xp, b, a), tuple(xp.flip(part, axis=0) for part in x))
+        return tuple(xp.flip(part, axis=0) for part in turned)
+    reach = 1
+    while reach < x[0].shape[0]:
+        merged = merge(xp, tuple(part[:-reach, ...] for part in x), tuple(part[reach:, ...] for part in x))
+        x = tuple(xp.concat([part[:reach, ...], rest], axis=0) for part, rest in zip(x, merged, strict=True))
+        reach *= 2
+    return x
 
 
 def top_k(xp: Any, a: Any, b: Any) -> Any:

@@ -276,7 +276,7 @@ def _empty(
     given = [None if t is None else t.dtype for t in targets]
     beside = [*operands, *targets]
     if site.library == "numpy":
-        found = result_types(definition, site.plan, [a.dtype for a in operands], scalars, given)
+        found, _ = result_types(definition, site.plan, [a.dtype for a in operands], scalars, given)
         types = [(own_dtype(dtype, site.xp), shape) for dtype, shape in found]
     else:
         types = own_result_types(site, [a.dtype for a in operands], scalars, given, device_of(beside))

@@ -2,7 +2,7 @@
 
 What enters: a bound call, whose arrays may be mere shapes and dtypes, and the machine to ask about. What leaves: an
 :class:`Explanation`, whose numbers have names and which shows itself as text, tables, HTML and a picture. No array of
-the call is read; the body runs on small arrays of ones, to learn dtypes and to measure what it needs.
+the call is read; the body runs on small stand-ins, to learn dtypes and to measure what it needs.
 
 The modules, each of which imports from those before it only:
 

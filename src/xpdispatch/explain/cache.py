@@ -64,7 +64,7 @@ def _why_never(question: Question, machine: Machine) -> str:
 
 
 def temporaries_of(question: Question, machine: Machine, sizes: tuple[int, ...]) -> int | None:
-    """Bytes that a body needs besides its arrays on a tile of these sizes, by a run on ones in NumPy.
+    """Bytes that a body needs besides its arrays on a tile of these sizes, by a dry run in NumPy.
 
     None where the body cannot be run so.
     """

@@ -37,7 +37,7 @@ class Explanation(Answer):
         For each processor.
     cache : CacheCut
     temporaries : int or None
-        Bytes that a body needs besides its arrays, measured on ones; None where that could not be measured.
+        Bytes that a body needs besides its arrays, measured by a dry run; None where that could not be measured.
     """
 
     def on(

@@ -113,6 +113,8 @@ class Question:
         Of the arrays that are written.
     types : list of (numpy.dtype, tuple of int)
         Of each result.
+    sample : str
+        On what the body ran to tell these; empty where it did not.
     scalars : tuple
     copied : tuple of bool
         For each operand whether the engine copies it from NumPy, so that Legate has not cut it before.
@@ -125,6 +127,7 @@ class Question:
     operands: list[Any]
     given: tuple[np.dtype[Any] | None, ...]
     types: ResultTypes
+    sample: str
     scalars: tuple[Any, ...]
     copied: tuple[bool, ...]
     _cutters: dict[tuple[str, bool], Cutter] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -186,5 +189,6 @@ def ask(call: Call, engine: str) -> Question:
     if plan.empty:
         refuse_empty(plan)
     known = tuple(None if g is None else g.dtype for g in given)
-    types = result_types(definition, plan, dtypes, scalars, known)
-    return Question(definition, engine, library, with_results(plan, types), operands, known, types, scalars, copied)
+    types, sample = result_types(definition, plan, dtypes, scalars, known)
+    plan = with_results(plan, types)
+    return Question(definition, engine, library, plan, operands, known, types, sample, scalars, copied)

@@ -119,7 +119,9 @@ def facts_of(answer: Answer) -> Iterator[tuple[str, str]]:
     )
     yield "body", _body(answer)
     needs = answer.temporaries
-    yield "temporaries", "not measured" if needs is None else f"{size(needs)} at once, by a run on ones in NumPy"
+    yield "temporaries", "not measured" if needs is None else f"{size(needs)} at once, by a dry run in NumPy"
+    if answer.question.sample and answer.machine.engine == "legate":
+        yield "sample", f"{answer.question.sample}: on them the body runs once, to tell the results' dtypes"
     yield "cache", _cache(answer)
     yield "guard", _guard(answer)
     for a in arrays:

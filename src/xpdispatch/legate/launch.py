@@ -123,7 +123,7 @@ def make_launch(
     plan = plan_of(definition, operands, scalars, given)
     if plan.empty:
         refuse_empty(plan)
-    types = result_types(definition, plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
+    types, sample = result_types(definition, plan, dtypes, scalars, [None if g is None else g.dtype for g in given])
     _check_ranks(types)
     tight = check_room(plan, types, operands, given)
     for layout, (dtype, _), g in zip(plan.results, types, given, strict=True):
@@ -145,7 +145,7 @@ def make_launch(
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
     cast = tuple(layout.op is None and r in body.buffers for r, layout in enumerate(plan.results))
     planned = tuple(dtype for dtype, _ in types)
-    header = packed_header(Header(plan, recipe, tuple(dtypes), planned, cast))
+    header = packed_header(Header(plan, recipe, tuple(dtypes), planned, cast, sample))
     keyed = tuple(
         layout.op is not None and layout.combined and not recipe.one_piece and needs_sort_keys(layout.op, dtype)
         for layout, (dtype, _) in zip(plan.results, types, strict=True)

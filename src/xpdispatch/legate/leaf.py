@@ -65,6 +65,8 @@ class Header:
         Of each result.
     cast : tuple of bool
         For each result whether the body may return another dtype, because it goes to a buffer.
+    sample : str
+        On what the body ran to tell the dtypes; empty where it did not.
     """
 
     plan: Plan
@@ -72,6 +74,7 @@ class Header:
     operands: tuple[np.dtype[Any], ...]
     dtypes: tuple[np.dtype[Any], ...]
     cast: tuple[bool, ...]
+    sample: str
 
 
 class Recorder:
@@ -451,7 +454,7 @@ def _site(definition: Definition, variant: str, header: Header) -> Site:
     body = definition.body
     casts = definition.casts(header.operands, xp)
     planned = tuple(None if cast else dtype for dtype, cast in zip(header.dtypes, header.cast, strict=True))
-    return Site(header.plan, body, body.function_for(variant), xp, library, variant, casts, planned)
+    return Site(header.plan, body, body.function_for(variant), xp, library, variant, casts, planned, header.sample)
 
 
 def _bind(variant: str, store: Any, value: Any) -> None:

@@ -291,9 +291,9 @@ def unsteady_error(trial: Trial, found: Difference) -> PartitionError:
     )
 
 
-def sample_error(layout: Layout, answer: str, sample: str) -> PartitionError:
+def sample_error(layout: Layout, answer: str, there: str, sample: str) -> PartitionError:
     """The dtype or an open extent depends on the values."""
     return PartitionError(
-        f"result {layout.name!r} has {answer}, but {sample} on a sample of ones, from which Legate learns it",
+        f"result {layout.name!r} has {answer}, but {there} on a sample of {sample}, from which Legate learns it",
         hint="return one dtype and one extent for all values, or pass dtype= to the decorator and name the extent",
     )

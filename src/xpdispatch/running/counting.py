@@ -19,7 +19,7 @@ from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import Tile
 from xpdispatch.planning.windows import WHOLE, Bounds, sizes_of
 from xpdispatch.running.costs import Cost, Growth
-from xpdispatch.running.dry_run import body_values, ones, stand_ins
+from xpdispatch.running.dry_run import body_values, samples, stand_ins
 from xpdispatch.running.site import Site, is_interrupt
 
 _DECOMPOSITION = 1 / 2
@@ -362,12 +362,13 @@ def count(
 
 
 def measure(site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Sequence[Any]) -> Measured | None:
-    """A counted run on ones; None where the body does not run on them. That is not an error: nobody asked it to."""
+    """A counted run on samples; None where the body runs on none. That is not an error: nobody asked it to."""
     gathered, site = site.plan.gathered, site.seen
     region = counted_region(site.plan)
-    try:
-        return count(site, region, *stand_ins(site, region, dtypes, given, scalars, ones), gathered)
-    except BaseException as error:  # see above
-        if is_interrupt(error):
-            raise
-        return None
+    for _, fill in samples(site.plan, np):
+        try:
+            return count(site, region, *stand_ins(site, region, dtypes, given, scalars, fill), gathered)
+        except BaseException as error:  # see above
+            if is_interrupt(error):
+                raise
+    return None

@@ -343,7 +343,7 @@ class Cutter:
         )
 
     def measured(self, scalars: Sequence[Any]) -> Measured | None:
-        """What the body makes besides its arrays; None where it does not run on ones."""
+        """What the body makes besides its arrays; None where it does not run on stand-ins."""
         return self._dry_run(scalars)[0]
 
     def _made(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:

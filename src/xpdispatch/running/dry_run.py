@@ -1,14 +1,15 @@
 """A dry run: the body on stand-ins for its arrays, to learn what it returns.
 
 A *sample* has one element for each index, and tells the dtypes and the extents that only the body knows
-(:func:`result_types`). Other dry runs tell what a body makes (:mod:`xpdispatch.running.counting`), and whether its
+(:func:`result_types`). A body that raises on ones, as an inverse of such matrices does, gets identities
+(:func:`samples`). Other dry runs tell what a body makes (:mod:`xpdispatch.running.counting`), and whether its
 trace does the same (:mod:`xpdispatch.running.traced`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,9 +33,40 @@ ResultTypes = list[tuple[np.dtype[Any], Shape]]
 """NumPy dtype and full shape of every result."""
 
 
-def ones(shape: tuple[int, ...], dtype: np.dtype[Any], _: int) -> Any:
-    """A stand-in of ones."""
-    return np.ones(shape, dtype)
+class Told(NamedTuple):
+    """What is known of results before any tile runs, and the sample that told it: empty where none was needed."""
+
+    types: ResultTypes
+    sample: str = ""
+
+
+def samples(plan: Plan, xp: Any, device: Mapping[str, Any] = {}) -> Iterator[tuple[str, Fill]]:
+    """The stand-ins that are tried one after the other, until the body does not raise, and what they are of.
+
+    After ones come identities, if some operand has square matrices.
+    """
+    squares = [_square(layout) for layout in plan.operands]
+
+    def ones(shape: tuple[int, ...], dtype: Any, _: int) -> Any:
+        return xp.ones(shape, dtype=dtype, **device)
+
+    def identities(shape: tuple[int, ...], dtype: Any, number: int) -> Any:
+        square = squares[number] if number >= 0 else ()
+        if not square:
+            return xp.zeros(shape, dtype=dtype, **device)
+        one = xp.eye(shape[square[0]], dtype=dtype, **device)
+        one = xp.reshape(one, tuple(n if axis in square else 1 for axis, n in enumerate(shape)))
+        return xp.asarray(xp.broadcast_to(one, shape), copy=True)  # which the body may write
+
+    yield "ones", ones
+    if any(squares):
+        yield "ones on diagonals and zeros elsewhere", identities
+
+
+def _square(layout: Layout) -> tuple[int, ...]:
+    """The last two whole axes of an operand, if they are as long as each other."""
+    axes = tuple(axis for axis, a in enumerate(layout.axes) if a == WHOLE)[-2:]
+    return axes if len(axes) == 2 and len({layout.shape[axis] for axis in axes}) == 1 else ()
 
 
 def stand_ins(
@@ -75,11 +107,11 @@ def result_types(
     dtypes: Sequence[np.dtype[Any]],
     scalars: Sequence[Any],
     given: Sequence[np.dtype[Any] | None],
-) -> ResultTypes:
+) -> Told:
     """Dtype and shape of every result of a call, before any tile runs.
 
-    Where ``dtype=`` and the notation do not say it all, the body runs once on a sample of ones with one element for
-    each split index.
+    Where ``dtype=`` and the notation do not say it all, the body runs once on a sample with one element for each split
+    index: ones, and if it raises there, ones on the diagonals of square whole axes and zeros elsewhere.
 
     Parameters
     ----------
@@ -97,19 +129,22 @@ def result_types(
     DTypeError
         A buffer's dtype is not known.
     Exception
-        What the body raised on the sample, with a note that asks for ``dtype=``.
+        What the body raised on ones, with a note that asks for ``dtype=``.
     """
     wanted = definition.casts(dtypes, np)
     if plan.complete and all(c is not None for c in wanted):
-        return [(np.dtype(c), _full(layout, layout.shape)) for c, layout in zip(wanted, plan.results, strict=True)]
+        return Told(
+            [(np.dtype(c), _full(layout, layout.shape)) for c, layout in zip(wanted, plan.results, strict=True)]
+        )
     seen, least = plan.seen, plan.fewest
     shapes = tuple(layout.tile_shape(least) for layout in (*seen.operands, *seen.results))
     key = (namespaces.registered, tuple(dtypes), shapes, scalars_key(scalars, integers=not plan.complete), tuple(given))
     sampled = definition.samples.get(key)
     if sampled is None:
-        results = _on_sample(site_on_numpy(definition, seen, dtypes), dtypes, scalars, given, ones)
-        sampled = definition.samples[key] = [(np_dtype(v.dtype), v.shape) for v in results]
-    return [(dtype, _full(layout, shape)) for layout, (dtype, shape) in zip(plan.results, sampled, strict=True)]
+        results, sample = _on_samples(site_on_numpy(definition, seen, dtypes), np, dtypes, scalars, given)
+        sampled = definition.samples[key] = Told([(np_dtype(v.dtype), v.shape) for v in results], sample)
+    types = [(dtype, _full(layout, shape)) for layout, (dtype, shape) in zip(plan.results, sampled.types, strict=True)]
+    return Told(types, sampled.sample)
 
 
 def own_result_types(
@@ -131,11 +166,7 @@ def own_result_types(
     layouts = site.plan.results
     if site.plan.complete and all(c is not None for c in site.casts):
         return [(c, _full(layout, layout.shape)) for c, layout in zip(site.casts, layouts, strict=True)]
-
-    def own_ones(shape: tuple[int, ...], dtype: Any, _: int) -> Any:
-        return site.xp.ones(shape, dtype=dtype, **device)
-
-    results = _on_sample(site.seen, dtypes, scalars, given, own_ones)
+    results, _ = _on_samples(site.seen, site.xp, dtypes, scalars, given, device)
     return [(v.dtype, _full(layout, v.shape)) for layout, v in zip(layouts, results, strict=True)]
 
 
@@ -147,25 +178,38 @@ def _full(layout: Layout, sampled: Sequence[int | None]) -> Shape:
     return tuple(0 if layout.concatenated and axis == 0 else int(n or 0) for axis, n in enumerate(full))
 
 
-def _on_sample(
-    site: Site, dtypes: Sequence[Any], scalars: Sequence[Any], given: Sequence[Any], fill: Fill
-) -> list[Any]:
-    """The results of a body on a sample of a call at this site."""
+def _on_samples(
+    site: Site,
+    xp: Any,
+    dtypes: Sequence[Any],
+    scalars: Sequence[Any],
+    given: Sequence[Any],
+    device: Mapping[str, Any] = {},
+) -> tuple[list[Any], str]:
+    """The results of a body on the first sample of a call at this site on which it does not raise, and which it is.
+
+    `xp` and `device` make the samples.
+    """
     plan, region = _one_element(site.plan)
     site = site._replace(plan=plan)
-    arguments, targets = stand_ins(site, region, dtypes, given, scalars, fill)
     # What stands in for an operand with a halo is its part of the region already.
     origins = {p: o.held_from(region) for p, o in enumerate(plan.operands) if o.reaches}
-    try:
-        with np.errstate(all="ignore"):
-            work = Work(region, (region,), origins=origins)
-            return Whole(site, AT_ONCE).run(arguments, targets, work)
-    except Exception as error:
-        error.add_note(
-            "The body was running on a sample: ones, one element per split index, to learn the results' dtypes. "
-            "If it fails on the sample only, pass dtype= to the decorator and name all extents: then there is none"
-        )
-        raise
+    work = Work(region, (region,), origins=origins)
+    raised: list[tuple[str, Exception]] = []
+    for sample, fill in samples(plan, xp, device):
+        arguments, targets = stand_ins(site, region, dtypes, given, scalars, fill)
+        try:
+            with np.errstate(all="ignore"):
+                return Whole(site, AT_ONCE).run(arguments, targets, work), sample
+        except Exception as error:  # noqa: BLE001  whatever a body raises; the first of them is raised below
+            raised.append((sample, error))
+    (_, first), *others = raised
+    also = "".join(f" On {sample} it raised {type(e).__name__}: {e}." for sample, e in others if str(e) != str(first))
+    first.add_note(
+        "The body was running on a sample: ones, one element per split index, to learn the results' dtypes."
+        f"{also} If it fails on the sample only, pass dtype= to the decorator and name all extents: then there is none"
+    )
+    raise first
 
 
 def _one_element(plan: Plan) -> tuple[Plan, Bounds]:

@@ -82,7 +82,8 @@ def checked(site: Site, r: int, value: Any, wanted: tuple[Any, ...], before: Any
     planned = site.dtypes[r] if site.dtypes else None
     if planned is not None and planned != value.dtype:
         raise ResultError(
-            f"the body returned dtype {value.dtype} for result {layout.name!r}, but {planned} on a sample of ones",
+            f"the body returned dtype {value.dtype} for result {layout.name!r}, "
+            f"but {planned} on a sample of {site.sample}",
             hint="return one dtype for all values, or pass dtype= to the decorator",
         )
     if before is not None and (layout.op or target is None) and before.dtype != value.dtype:

@@ -30,6 +30,8 @@ class Site(NamedTuple):
         For each result the dtype that ``dtype=`` asks for, in the library's own terms, or None.
     dtypes : tuple
         For each result the dtype that was planned; empty where nothing was.
+    sample : str
+        On what the body ran to tell these; empty where it did not.
     """
 
     plan: Plan
@@ -40,6 +42,7 @@ class Site(NamedTuple):
     variant: str
     casts: tuple[Any, ...]
     dtypes: tuple[Any, ...] = ()
+    sample: str = ""
 
     @property
     def seen(self) -> Site:

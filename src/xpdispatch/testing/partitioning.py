@@ -229,17 +229,17 @@ def _check_sample(trial: Trial, whole: Arrays, skipped: list[str]) -> None:
     given = [None if g is None else np_dtype(g.dtype) for g in arrays]
     try:
         dtypes = [a.dtype for a in trial.operands]
-        types = result_types(trial.definition, trial.plan, dtypes, trial.scalars, given)
+        types, sample = result_types(trial.definition, trial.plan, dtypes, trial.scalars, given)
     except Exception as error:  # noqa: BLE001  whatever a body raises
         skipped.append(
-            f"the sample of ones that Legate would need: the body raised {type(error).__name__} on it, so pass dtype="
+            f"the sample that Legate would need: the body raised {type(error).__name__} on ones, so pass dtype="
         )
         return
     for layout, (dtype, shape), answer, target in zip(trial.plan.results, types, whole, given, strict=True):
         if target is None and dtype != answer.dtype:
-            raise report.sample_error(layout, f"dtype {answer.dtype}", f"dtype {dtype}")
+            raise report.sample_error(layout, f"dtype {answer.dtype}", f"dtype {dtype}", sample)
         if not layout.concatenated and shape != answer.shape:
-            raise report.sample_error(layout, f"shape {answer.shape}", f"shape {shape}")
+            raise report.sample_error(layout, f"shape {answer.shape}", f"shape {shape}", sample)
 
 
 # -- what could be split more -------------------------------------------------------------------------------------

@@ -14,7 +14,12 @@ import xpdispatch.testing
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-OTHERS = {"from-dask": "dask", "from-shard-map": "jax", "from-guvectorize": "numba"}
+OTHERS = {
+    "from-dask": ("dask",),
+    "from-shard-map": ("jax",),
+    "from-guvectorize": ("numba",),
+    "recipes": ("dask", "jax", "numba"),
+}
 DIRECTIVE = re.compile(r"^\.\. (?:py:data|auto(?:function|class|exception|data)):: (\w+)(?![\w.])", re.MULTILINE)
 
 
@@ -63,8 +68,7 @@ def test_python_on_a_page_is_in_blocks_that_the_builder_runs(page):
     assert not re.findall(r"SKIP|:options:", text)
     # Only the code of those with whom a page compares may wait for its library.
     waits = set(re.findall(r":skipif:(.*)", text))
-    library = OTHERS.get(page.stem)
-    assert waits == ({f' find_spec("{library}") is None'} if library else set())
+    assert waits == {f' find_spec("{library}") is None' for library in OTHERS.get(page.stem, ())}
 
 
 @pytest.fixture(scope="module")

@@ -579,6 +579,27 @@ def test_scalars_of_the_body_are_not_used_up_by_the_run_on_ones() -> None:
 # -- threads -------------------------------------------------------------------------------------------------------
 
 
+def all_idle() -> bool:
+    """Whether all threads of ours wait for a call."""
+    return threads_of_ours() == len(pool._idle)
+
+
+def threads_of_ours() -> int:
+    return sum(t.name.startswith("xpdispatch-") for t in threading.enumerate())
+
+
+def test_threads_wait_for_the_next_call_and_end_before_a_fork() -> None:
+    names_of_threads(4)
+    before = threads_of_ours()
+    assert before >= 3
+    names_of_threads(4)
+    assert threads_of_ours() == before
+    assert all_idle()
+    pool._end_idle()
+    assert threads_of_ours() == 0
+    assert len(names_of_threads(4)) == 4
+
+
 def names_of_threads(count: int | None) -> set[str]:
     names: set[str] = set()
 
@@ -602,7 +623,9 @@ def names_of_threads(count: int | None) -> set[str]:
 def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     main = threading.current_thread().name
     assert names_of_threads(1) == {main}
-    assert names_of_threads(3) == {main, "xpdispatch-1", "xpdispatch-2"}
+    three = names_of_threads(3)
+    assert len(three) == 3
+    assert all(name.startswith("xpdispatch-") for name in three - {main})
     monkeypatch.setenv("XPDISPATCH_NUM_THREADS", "4")
     assert len(names_of_threads(None)) == 4
     monkeypatch.setenv("XPDISPATCH_NUM_THREADS", "1")
@@ -613,7 +636,7 @@ def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XPDISPATCH_NUM_THREADS", "")
     assert len(names_of_threads(None)) == 3, "as if it were not set"
     assert len(names_of_threads(np.int64(2))) == 2  # type: ignore[arg-type]
-    assert not [t for t in threading.enumerate() if t.name.startswith("xpdispatch")]
+    assert all_idle()
 
 
 def test_settings_that_make_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -687,7 +710,7 @@ def test_the_first_failing_tile_is_told_and_others_stop(threads: int) -> None:
     assert any(f"in kernel 'fails', tile i = {first}:" in note for note in caught.value.__notes__)
     assert len(ran) < 200
     del caught
-    assert not [t for t in threading.enumerate() if t.name.startswith("xpdispatch")]
+    assert all_idle()
 
 
 def test_a_wrong_first_tile_is_told_whoever_is_faster() -> None:
@@ -878,7 +901,7 @@ def test_an_interrupt_ends_the_call(threads: int) -> None:
     _, ran, seconds, alive = first.split()
     assert int(ran) < 30
     assert float(seconds) < 0.05 + 0.1 + 0.2 + 0.25  # the timer, a tile in flight, what is allowed, a slow machine
-    assert int(alive) == 1
+    assert int(alive) == threads  # which wait for the next call
     assert float(value) == pytest.approx(4 + math.sqrt(2))
 
 

@@ -25,5 +25,5 @@ What may import it
 
 What lives as long as the process, and so is renewed in a forked child: the blocks of ``memory`` that wait for a new
 result (at most 256 MiB), the count of those who hold the ``collector``, the limits of ``blas``, and in ``thread_pool``
-the calls that were interrupted twice.
+the threads that wait for work, which end before a fork, and the calls that were interrupted twice.
 """

@@ -1,7 +1,8 @@
 """The threads that run the tiles of one call in this process.
 
-They live as long as the call. So a forked process inherits none, and where Legate is loaded the garbage collector
-can stay off until the last of them is gone; a pool of threads that outlives the call could not promise either.
+They wait for the next call, since to start one takes ten times as long as to wake it. A forked process inherits none.
+Where Legate is loaded, no thread but its own may drop a store, nor collect garbage: a thread here holds nothing of a
+call that has ended, and runs no Python while it waits.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import operator
 import os
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 from xpdispatch.errors import ArgumentError
@@ -159,11 +161,38 @@ class _Job:
             self.first.set()
 
 
-_left: list[tuple[_Job, list[threading.Thread], bool]] = []
+def _one_by_one(calls: Iterable[Callable[[], Any]]) -> None:
+    """Make the calls, with no Python in between: no interrupt divides them, and no garbage is collected."""
+    deque(map(operator.call, calls), maxlen=0)
+
+
+class _Worker:
+    """A thread that does one task after the other, up to None; its lock is free while it has none."""
+
+    def __init__(self) -> None:
+        self.tasks: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
+        self.lock = threading.Lock()
+        served: Iterable[Callable[[], Any]] = iter(self.tasks.get, None)
+        self.thread = threading.Thread(target=_one_by_one, args=(served,), daemon=True)
+        self.thread.name = f"xpdispatch-{self.thread.name}"
+        self.thread.start()
+
+    def begin(self, job: _Job) -> None:
+        """Work on a job; when the lock is free again, nothing of it is held any more."""
+        put, work = self.tasks.put, partial(copy_context().run, job.work_on_a_thread)
+        _one_by_one((self.lock.acquire, partial(put, work), partial(put, self.lock.release)))
+
+    def wait(self) -> None:
+        """Until it has no task."""
+        _one_by_one((self.lock.acquire, self.lock.release))
+
+
+_idle: list[_Worker] = []
+_left: list[tuple[_Job, list[_Worker], bool]] = []
 """What calls that were interrupted twice left running, so that their threads never drop an array that is last held;
 with whether the garbage collector is held for them."""
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_left.clear)
+    os.register_at_fork(before=lambda: _end_idle(), after_in_child=_left.clear)
 
 
 def run_in_order(count: int, compute: Compute, finish: Callable[[int, Any], None] | None, workers: int) -> None:
@@ -184,12 +213,13 @@ def run_in_order(count: int, compute: Compute, finish: Callable[[int, Any], None
     BaseException
         That of the first step, in order, that fails; then later ones are not begun.
     """
-    _forget_the_dead()
+    if _left:
+        _look_at_those_left()
     job = _Job(count, workers, compute, finish)
     held = legate_runs()
     if held:
         collector.hold()
-    started: list[threading.Thread] = []
+    started: list[_Worker] = []
     token = in_pool.set(True)
     try:
         with one_thread_each:
@@ -203,10 +233,7 @@ def run_in_order(count: int, compute: Compute, finish: Callable[[int, Any], None
                 raise
     finally:
         in_pool.reset(token)
-        if any(t.is_alive() for t in started):
-            _left.append((job, started, held))
-        elif held:
-            collector.release()
+        _give_back(job, started, held=held)
     error, job.error = job.error, None  # its traceback holds the job
     if error is not None:
         try:
@@ -215,33 +242,45 @@ def run_in_order(count: int, compute: Compute, finish: Callable[[int, Any], None
             del error  # its traceback holds this frame
 
 
-def _start(job: _Job, count: int, started: list[threading.Thread]) -> None:
-    for number in range(min(count, len(job.runs) - 1)):
+def _start(job: _Job, count: int, started: list[_Worker]) -> None:
+    for _ in range(min(count, len(job.runs) - 1)):
         if not job.runs:
             return  # the first threads were quick
-        thread = threading.Thread(
-            target=copy_context().run, args=(job.work_on_a_thread,), name=f"xpdispatch-{number + 1}", daemon=True
-        )
-        started.append(thread)
         try:
-            thread.start()
-        except RuntimeError:
-            del started[-1]
-            return  # no room for another thread: fewer do the same
-
-
-def _join(started: list[threading.Thread]) -> None:
-    for thread in started:
-        for _ in range(200):
+            worker = _idle.pop()
+        except IndexError:
             try:
-                thread.join()
-                break
-            except RuntimeError:  # the call was interrupted just when this one was started
-                time.sleep(0.001)
+                worker = _Worker()
+            except RuntimeError:
+                return  # no room for another thread: fewer do the same
+        started.append(worker)
+        worker.begin(job)
 
 
-def _forget_the_dead() -> None:
-    for entry in [e for e in _left if not any(t.is_alive() for t in e[1])]:
-        _left.remove(entry)
-        if entry[2]:
-            collector.release()
+def _join(started: Sequence[_Worker]) -> None:
+    for worker in started:
+        worker.wait()
+
+
+def _give_back(job: _Job, started: list[_Worker], *, held: bool) -> None:
+    if any(worker.lock.locked() for worker in started):
+        _left.append((job, started, held))
+        return
+    _idle.extend(started)
+    if held:
+        collector.release()
+
+
+def _end_idle() -> None:
+    """Before a fork, of which Python warns where there are threads."""
+    while _idle:
+        worker = _idle.pop()
+        worker.tasks.put(None)
+        worker.thread.join()
+
+
+def _look_at_those_left() -> None:
+    for entry in list(_left):
+        if not any(worker.lock.locked() for worker in entry[1]):
+            _left.remove(entry)
+            _give_back(*entry[:2], held=entry[2])

@@ -12,6 +12,7 @@ from xpdispatch.arrays.dtypes import check_cast, own_dtype
 from xpdispatch.arrays.namespaces import copy_of, device_of, library_of, share_memory
 from xpdispatch.arrays.reductions import combined, identity
 from xpdispatch.errors import read_only
+from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.machine.thread_pool import thread_count
 from xpdispatch.planning.arguments import as_array, as_arrays, refuse_empty, shape_of, shared_results
 from xpdispatch.planning.definition import Call, Definition
@@ -65,6 +66,8 @@ class Prepared:
             if library_of(value) == "number" or isinstance(value, np.generic)
         ]
         """The operands that are not arrays, and their parameters."""
+        if site.library == "numpy":
+            keep_small_blocks()
         self.converted = {p for p, _ in self.numbers}
         self.subclasses = [
             (r, at)
@@ -140,7 +143,7 @@ class Prepared:
                 return _empty(definition, site, operands, targets, scalars)
             if choose is None:
                 return always.run(arguments, targets, uncut)
-            strategy, work = choose(operands, targets, scalars)
+            strategy, work = choose(operands, scalars)
             return strategy.run(arguments, targets, work)
 
         if choose is not None or self.numbers or apart.pairs or left_out or plan.empty:
@@ -169,16 +172,16 @@ class Prepared:
             return always, None
         cutter = Cutter(definition, site, self.known, self.learned)
         new = all(dtype is None for dtype in self.learned.given) and not definition.body.buffers
-        if cutter.fixed(domain, operands, scalars, fresh=new):
+        if cutter.fixed(domain, operands, scalars):
             return always, None
         from xpdispatch.proving.guard import Guard  # which small calls need not import
 
         may_be_cut = cutter.candidate(domain) or cutter.may_be_dear(domain)
         guard = Guard(definition, cutter)
 
-        def choose(operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]) -> Choice:
+        def choose(operands: Sequence[Any], scalars: Sequence[Any]) -> Choice:
             threads = thread_count() if may_be_cut and not inside_body.get() else 1
-            choice = cutter.choose(domain, operands, targets, scalars, threads, new=new)
+            choice = cutter.choose(domain, operands, scalars, threads, new=new)
             if guard.waits and len(choice.work.regions) > 1:
                 guard.before(scalars, operands)
             return choice

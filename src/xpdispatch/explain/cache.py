@@ -42,11 +42,12 @@ def cut_for_cache(question: Question, machine: Machine, sizes: tuple[int, ...]) 
         return CacheCut((), 1, "its arrays are not aligned, are cut by pointers, or have min_extents", strips)
     if question.plan.empty or not (cutter.candidate(region) or cutter.dear(region, question.scalars)):
         return CacheCut((), 1, "it is too small to gain by it", strips)
-    cuts = cutter.cuts(region, question.operands, question.scalars)
+    threads = machine.processors if local else 1 + (machine.kind == "omp")
+    cuts = cutter.cuts(region, question.operands, question.scalars, threads)
     if cuts.tile is None:
         return CacheCut((), 1, "tiles would cost more than the cache saves", strips)
     new = local and not strips and not body.buffers and not body.updates and all(g is None for g in question.given)
-    cuts, _ = cuts.on(machine.processors if local else 1 + (machine.kind == "omp"), new=new)
+    cuts, _ = cuts.on(threads, new=new)
     if cuts.tile is None:
         return CacheCut((), 1, "one thread does as well in one piece", strips)
     return CacheCut(cuts.tile, costs.count(sizes, cuts.tile), strips=strips)

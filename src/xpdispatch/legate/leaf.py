@@ -33,6 +33,7 @@ from xpdispatch.legate.bodies import Surroundings
 from xpdispatch.legate.failures import Failure
 from xpdispatch.legate.releases import data_of
 from xpdispatch.machine.caches import BoundedCache
+from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.machine.thread_pool import thread_count
 from xpdispatch.planning.body import shown_file
 from xpdispatch.planning.definition import Definition
@@ -311,6 +312,8 @@ class Task:
         self.threads = thread_count if variant == "OMP" else None
         # One thread may run the task while another still prepares it, and sets all once more.
         numpy, learned = site.library == "numpy", Learned(header.operands, header.dtypes)
+        if numpy:
+            keep_small_blocks()
         self.cutter = Cutter(definition, site, None, learned, threaded=variant == "OMP") if numpy else None
         self.strategy = on_the_whole(definition, site, AT_ONCE, learned)
         self.choices = BoundedCache()
@@ -393,7 +396,7 @@ class Task:
             targets[r] = self.arrays.empty(shape, dtype=self.header.dtypes[r])
         for p, r in self.updated:
             operands[p] = targets[r]
-        chosen = self._choice(region, operands, targets, scalars)
+        chosen = self._choice(region, operands, scalars)
         arguments = self.site.body.arguments(operands, scalars)
         work = chosen.work
         if self.anywhere:
@@ -409,18 +412,15 @@ class Task:
         """The first cell that is there of a result that keys point to, and the shape of its part."""
         return (int(stores[self.count + r].domain.lo[0]),), targets[r].shape
 
-    def _choice(
-        self, region: Bounds, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
-    ) -> Choice:
+    def _choice(self, region: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Choice:
         """The strategy, the tiles and the threads for a tile."""
         if region not in self.choices:
-            fresh = any(t is None for t in targets)
-            fixed = self.cutter is None or self.cutter.fixed(region, operands, scalars, fresh=fresh)
+            fixed = self.cutter is None or self.cutter.fixed(region, operands, scalars)
             self.choices[region] = Choice(self.strategy, Work(region, (region,))) if fixed else None
         found: Choice | None = self.choices[region]
         if found is None and self.cutter is not None:
             threads = 1 if self.threads is None else self.threads()
-            found = self.cutter.choose(region, operands, targets, scalars, threads, new=False)
+            found = self.cutter.choose(region, operands, scalars, threads, new=False)
         assert found is not None  # noqa: S101  see above
         return found
 

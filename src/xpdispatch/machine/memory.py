@@ -87,7 +87,7 @@ def empty(shape: tuple[int, ...], dtype: Any, order: Any = "C") -> np.ndarray[An
 
 @lru_cache(maxsize=1)
 def keep_small_blocks() -> None:
-    """Let malloc keep what tiles free, which it would give back to the system and fetch anew for each tile.
+    """Let malloc keep what bodies free, which it would give back to the system, and fetch anew page by page.
 
     glibc learns from the largest block that was mapped and then freed, up to 32 MiB, what to keep from then on. So it
     is shown one, of which no page is ever touched.

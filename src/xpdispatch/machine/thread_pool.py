@@ -188,11 +188,21 @@ class _Worker:
 
 
 _idle: list[_Worker] = []
+
+
+def _end_idle() -> None:
+    """Before a fork, of which Python warns where there are threads."""
+    while _idle:
+        worker = _idle.pop()
+        worker.tasks.put(None)
+        worker.thread.join()
+
+
 _left: list[tuple[_Job, list[_Worker], bool]] = []
 """What calls that were interrupted twice left running, so that their threads never drop an array that is last held;
 with whether the garbage collector is held for them."""
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=lambda: _end_idle(), after_in_child=_left.clear)
+    os.register_at_fork(before=_end_idle, after_in_child=_left.clear)
 
 
 def run_in_order(count: int, compute: Compute, finish: Callable[[int, Any], None] | None, workers: int) -> None:
@@ -269,14 +279,6 @@ def _give_back(job: _Job, started: list[_Worker], *, held: bool) -> None:
     _idle.extend(started)
     if held:
         collector.release()
-
-
-def _end_idle() -> None:
-    """Before a fork, of which Python warns where there are threads."""
-    while _idle:
-        worker = _idle.pop()
-        worker.tasks.put(None)
-        worker.thread.join()
 
 
 def _look_at_those_left() -> None:

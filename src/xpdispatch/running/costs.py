@@ -14,28 +14,35 @@ from itertools import pairwise, product
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout
 
-_LEAST = 3
-"""A call that fits so many caches is not cut: what it would gain is less than a thread takes to start."""
+_LEAST, _HELD = 3, 7
+"""A call that fits so many caches is not cut, since it gains less than cuts cost: where its body runs by its trace, and
+where it does not, since the last level of the cache holds as much."""
 
 _UNKNOWN = 16
 """Bytes that a body makes for each element at least, while nobody knows."""
 
-_TILE = 1 << 18
-"""What a tile costs beside its work: some 20 us of Python, in bytes that memory moves meanwhile."""
+_TILE, _START = 1 << 18, 3 << 17
+"""What a tile costs beside its work, some 20 us of Python, and what it costs to have several, in bytes that memory
+moves meanwhile."""
 
 _CALL = 1 << 14
 """The same for each call of an array function, which takes a microsecond before it computes anything."""
 
-_CACHED = 1 / 4
-"""What a byte costs in the cache, where one in memory costs 1."""
+_CACHED, _READ = 1 / 4, 1 / 8
+"""What a byte of an array costs in the cache, where one in memory costs 1: if it is made and read again, and if it is
+read or written once."""
 
 _WORSE = 1.1
 """What cutting may cost, by this account, and still be worth while for the threads that it makes possible."""
 
-_ENOUGH = 1 << 25
-"""What a call costs at least that the cache holds, and that is cut for threads alone: two or three milliseconds."""
+_SECOND, _WAITS = 3 << 20, 1 << 15
+"""What a second thread costs, some 120 us, and for each array function, before which it waits for Python's lock. The
+bytes are more than that, since estimates of what a body computes can be wrong by a factor of two."""
 
-_PIECES = 16
+_WORTH = 2.5
+"""A call that is shared costs so many times what the second thread costs, at least."""
+
+PIECES = 16
 """Tiles of such a call at most."""
 
 _LOST, _LOST_ALONE = 0.3, 0.04
@@ -223,6 +230,17 @@ def large_enough(volumes: Volumes, sizes: Sequence[int], cache: int) -> bool:
     return sum(volumes.parts(sizes)) + made >= _LEAST * cache > 0
 
 
+def spills(volumes: Volumes, sizes: Sequence[int], cost: Cost, cache: int) -> bool:
+    """Whether it moves more than the last level holds, by what its body makes."""
+    return sum(volumes.parts(sizes)) + cost.live(sizes) >= _HELD * cache > 0
+
+
+def worth_threads(work: float, calls: int) -> int:
+    """Among how many threads to share work at most, an even number, where each calls so many array functions; or 1."""
+    count = work / (_SECOND + _WAITS * calls)
+    return int(count / 2) * 2 if count >= _WORTH else 1
+
+
 def traffic(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
     """What the call costs in one tile, in bytes that go through memory."""
     return sum(volumes.parts(sizes)) + cost.made(sizes) + cost.work(sizes)
@@ -241,18 +259,18 @@ def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cos
 
 
 def tile_for_threads(
-    volumes: Volumes, sizes: Sequence[int], cost: Cost | None, *, fortran: bool
+    volumes: Volumes, sizes: Sequence[int], cost: Cost | None, most: int, *, fortran: bool
 ) -> tuple[int, ...] | None:
-    """The sizes of tiles for several threads, of a call that the cache holds; None where that does not pay.
+    """The sizes of tiles for several threads, at most so many, of a call that the cache holds.
 
-    Without a cost it always pays.
+    None where that does not pay; without a cost it always does.
     """
-    pieces, base, each, part = _PIECES, 0.0, 0.0, 0.0
+    pieces, base, each, part = most, 0.0, 0.0, 0.0
     if cost is not None:
         base, each = _in_cache(volumes, sizes, cost), _CALL * cost.calls + _TILE
         part = _LOST_ALONE if cost.rounds else _LOST
-        enough = base >= _ENOUGH + 2 * cost.products(sizes)
-        pieces = min(_PIECES, 1 + int(part * base / each)) if enough else 1
+        pieces = min(most, 1 + max(0, int((part * base - _START) / each)))
+        pieces = min(pieces, worth_threads(base - 2 * cost.products(sizes), cost.calls))
     if pieces == 1:
         return None
     tile = list(sizes)
@@ -264,13 +282,18 @@ def tile_for_threads(
     tiles = count(sizes, tile)
     if tiles == 1:
         return None
-    more = 0.0 if cost is None else tiles * (_in_cache(volumes, tile, cost) + each) - each - base
+    more = 0.0 if cost is None else tiles * (_in_cache(volumes, tile, cost) + each) - each - base + _START
     return tuple(tile) if more <= 2 * part * base else None
 
 
 def _in_cache(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
     """What a tile costs that the cache holds, in bytes that go through memory."""
-    return sum(volumes.parts(sizes)) + _CACHED * cost.made(sizes) + cost.work(sizes)
+    return _READ * sum(volumes.parts(sizes)) + computing(sizes, cost)
+
+
+def computing(sizes: Sequence[int], cost: Cost) -> float:
+    """What of that is not reading its operands and writing its results."""
+    return _CACHED * cost.made(sizes) + cost.work(sizes)
 
 
 def worth_while(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> bool:

@@ -16,7 +16,6 @@ import numpy as np
 from xpdispatch.arrays.scalars import scalars_key
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.hardware import cache_bytes, processors
-from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan, rounded
 from xpdispatch.planning.tiles import is_empty
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 forced = 0
 """Where it is not 0, calls are cut into tiles that fill so many bytes at most, whatever that costs; checks set it."""
 
-_STUDIED = 1 << 16
+_STUDIED = 1 << 15
 """Bytes of arrays from which on a dry run tells how much a body computes."""
 
 _NUMBERS = float, complex, np.inexact
@@ -49,16 +48,14 @@ _THIN = 2
 one thread gains by tiles it loses where it puts new results together."""
 
 _SHARED = 16
-"""A call that costs less than so many caches through memory is done before a second thread is of use."""
-
-_LARGE = 1 << 20
-"""Bytes of an operand from which on it pays to trace the body, where that saves a copy of the result."""
+"""A call that moves so many times what a cache holds, or more, is worth a second thread for that alone."""
 
 _MANY = 8
 """Tiles from which on it pays, where it is traced in each call: that takes as long as the Python of a few tiles."""
 
 _FETCHED = 32 << 20
-"""The same where results are new: the system hands out so much, or more, page by page, and results have their own."""
+"""Bytes of an operand from which on a body in one piece is run by its trace: what it makes would take as much, and the
+system hands that out page by page."""
 
 _STRIP = 3 << 17
 """A call of the body on a strip along a border takes some 60 us: that long it takes to pad windows of so many bytes."""
@@ -98,7 +95,6 @@ class Cuts(NamedTuple):
         """The tiles."""
         if self.tile is None:
             return (domain,)
-        keep_small_blocks()
         return costs.regions(domain, self.tile)
 
 
@@ -204,19 +200,17 @@ class Cutter:
         self,
         domain: Bounds,
         operands: Sequence[Any],
-        targets: Sequence[Any],
         scalars: Sequence[Any],
         threads: int,
         *,
         new: bool,
     ) -> Choice:
         """The strategy, the tiles and the threads for a call on these arrays."""
-        fresh = tuple([t is None for t in targets])
         by_value = scalars_key(scalars, integers=True)
-        key = domain, _is_fortran(operands), fresh, threads, new, bool(self.learned.why_not), by_value
+        key = domain, _is_fortran(operands), threads, new, bool(self.learned.why_not), by_value
         found: Choice | None = self._choices.get(key)
         if found is None:
-            found = self._choices[key] = self._choose(domain, operands, scalars, threads, new=new, fresh=any(fresh))
+            found = self._choices[key] = self._choose(domain, operands, scalars, threads, new=new)
         return found
 
     def _choose(
@@ -227,25 +221,30 @@ class Cutter:
         threads: int,
         *,
         new: bool,
-        fresh: bool,
     ) -> Choice:
         inside, strips = self.borders(domain, scalars)
         regions: Sequence[Bounds] = (inside,)
         workers = 1
         if self.candidate(inside) or self.dear(inside, scalars):
-            cuts, workers = self.cuts(inside, operands, scalars).on(threads, new=new and not strips)
+            cuts, workers = self.cuts(inside, operands, scalars, threads).on(threads, new=new and not strips)
             regions = cuts.regions(inside)
         count = len(regions)
         work = Work(domain, (*regions, *strips), workers)
-        if self.traced is not None and not self.learned.why_not:
-            kept = self.learned.repeats(self.site.function)
-            if count >= (2 if kept else _MANY) or (count == 1 and _holds_large(operands, fresh=fresh)):
-                return Choice(self.traced, work)
+        if self.traced is not None and self._by_trace(count, operands):
+            return Choice(self.traced, work)
         return Choice(self.whole if len(work.regions) == 1 else self.by_tile, work)
 
-    def fixed(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any], *, fresh: bool) -> bool:
-        """Whether all calls over this domain run the body on the whole; `fresh` says that results are new arrays."""
-        if self.candidate(domain) or (self._may_be_traced and _holds_large(operands, fresh=fresh)):
+    def _by_trace(self, count: int, operands: Sequence[Any]) -> bool:
+        """Whether so many tiles are run by the body's trace."""
+        if not self._may_be_traced or self.learned.why_not:
+            return False
+        if count == 1:
+            return _holds_large(operands)
+        return count >= (2 if self.learned.repeats(self.site.function) else _MANY)
+
+    def fixed(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> bool:
+        """Whether all calls over this domain run the body on the whole."""
+        if self.candidate(domain) or (self._may_be_traced and _holds_large(operands)):
             return False
         if self.site.plan.windowed and self.bordered and (forced or self._copied(domain) >= _STRIP):
             return False
@@ -289,25 +288,35 @@ class Cutter:
         return costs.count(sizes, costs.tile_sizes(volumes, sizes, costs.guess(volumes), cache, order)) > 1
 
     def dear(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
-        """Whether there is so much to compute, on arrays that the cache holds, that it pays to share it."""
-        return self.may_be_dear(domain) and self._for_threads(domain, scalars, fortran=False).tile is not None
+        """Whether it pays to cut a call on few bytes: for all that it makes of them, or computes."""
+        if not self.may_be_dear(domain):
+            return False
+        return self._spills(domain, scalars) or self._for_threads(domain, scalars).tile is not None
 
-    def _for_threads(self, domain: Bounds, scalars: Sequence[Any], *, fortran: bool) -> Cuts:
-        """The cuts of a call that the cache holds."""
-        cost = self._cost_about(scalars)
-        tile = None
-        if self._computes or cost is not None:
-            told = None if self._computes else cost
-            tile = costs.tile_for_threads(self.volumes, sizes_of(domain), told, fortran=fortran)
+    def _spills(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
+        """Whether the last level of the cache does not hold what the body makes."""
+        cost = self._cost_about(scalars) if self.may_be_dear(domain) else None
+        return cost is not None and costs.spills(self.volumes, sizes_of(domain), cost, self.cache)
+
+    def _for_threads(
+        self, domain: Bounds, scalars: Sequence[Any], threads: int = costs.PIECES, *, fortran: bool = False
+    ) -> Cuts:
+        """The cuts of a call that gains nothing by the cache."""
+        cost = self._cost_about(scalars) if self.threaded else None
         rounds = cost is None or cost.rounds or self._combines
+        tile = None
+        # What does not depend on the cuts to the last bits can stay whole for a single thread.
+        if self.threaded and (self._computes or (cost is not None and (rounds or processors() > 1))):
+            told, most = None if self._computes else cost, costs.PIECES if rounds else max(2, threads)
+            tile = costs.tile_for_threads(self.volumes, sizes_of(domain), told, most, fortran=fortran)
         return Cuts(tile, thin=False, shared=True, steps=0, spare=not rounds)
 
     def may_be_dear(self, domain: Bounds) -> bool:
         """Whether a dry run is to tell that."""
         sizes = sizes_of(domain)
-        if not (self.cut and self.threaded and sizes) or 0 in sizes:
+        if not (self.cut and sizes) or 0 in sizes:
             return False
-        return self._computes or (sum(self.volumes.parts(sizes)) >= _STUDIED and (self._combines or processors() > 1))
+        return self._computes or sum(self.volumes.parts(sizes)) >= _STUDIED
 
     def _cost_about(self, scalars: Sequence[Any]) -> Cost | None:
         """What the body costs on arrays of about these extents, so that not every one of many shapes has a dry run."""
@@ -321,26 +330,30 @@ class Cutter:
         measured: Measured | None = kept[key]
         return None if measured is None else measured.cost
 
-    def cuts(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Cuts:
-        """How a call on these arrays is cut."""
+    def cuts(
+        self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any], threads: int = costs.PIECES
+    ) -> Cuts:
+        """How a call on these arrays is cut, if it is for threads alone, for so many."""
         sizes, volumes, cache = sizes_of(domain), self.volumes, self.cache
-        if not self.candidate(domain):
-            return self._for_threads(domain, scalars, fortran=_is_fortran(operands))
+        fortran = _is_fortran(operands)
+        if not (self.candidate(domain) or self._spills(domain, scalars)):
+            return self._for_threads(domain, scalars, threads, fortran=fortran)
         measured, steps = self._dry_run(scalars)
         cost = costs.guess(volumes)
         if measured is not None:
             itemsizes = [np.dtype(d).itemsize for d in (*self.dtypes, *measured.dtypes)]
             volumes, cost = Volumes(self.site.plan, itemsizes), measured.cost
-        order = costs.order_of(volumes, sizes, fortran=_is_fortran(operands))
+        order = costs.order_of(volumes, sizes, fortran=fortran)
         made = self._made(volumes, sizes, cost)
         tile = costs.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, order)
-        pays = costs.count(sizes, tile) > 1 if forced else costs.worth_while(volumes, sizes, tile, cost)
-        return Cuts(
-            tile if pays else None,
-            thin=made <= _THIN and not cost.rounds,
-            shared=bool(forced) or costs.traffic(volumes, sizes, cost) >= _SHARED * cache,
-            steps=steps,
-        )
+        tiles = costs.count(sizes, tile)
+        pays = (steps and self._by_trace(tiles, operands)) or costs.spills(volumes, sizes, cost, cache)
+        if tiles == 1 or not (forced or (pays and costs.worth_while(volumes, sizes, tile, cost))):
+            return self._for_threads(domain, scalars, threads, fortran=fortran)
+        calls = cost.calls * -(-tiles // 2)
+        shared = costs.traffic(volumes, sizes, cost) >= _SHARED * cache
+        shared = shared or costs.worth_threads(costs.computing(sizes, cost), calls) > 1
+        return Cuts(tile, thin=made <= _THIN and not cost.rounds, shared=bool(forced) or shared, steps=steps)
 
     def measured(self, scalars: Sequence[Any]) -> Measured | None:
         """What the body makes besides its arrays; None where it does not run on stand-ins."""
@@ -403,11 +416,10 @@ class Cutter:
         )
 
 
-def _holds_large(operands: Sequence[Any], *, fresh: bool) -> bool:
+def _holds_large(operands: Sequence[Any]) -> bool:
     """Whether some operand is so large that it pays to trace the body."""
-    least = _FETCHED if fresh else _LARGE
     for operand in operands:  # noqa: SIM110  any() of a generator takes four times as long, in every task
-        if operand.nbytes >= least:
+        if operand.nbytes >= _FETCHED:
             return True
     return False
 

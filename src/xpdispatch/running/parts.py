@@ -12,7 +12,6 @@ from xpdispatch.arrays.namespaces import device_of, new_beside
 from xpdispatch.arrays.reductions import check_dtype, identity
 from xpdispatch.language.boundaries import Boundary
 from xpdispatch.machine import memory
-from xpdispatch.machine.memory import keep_small_blocks
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout, Outside, sizes_of
 from xpdispatch.running.site import Site
 
@@ -100,7 +99,6 @@ class Window:
         if not self._outside:
             return array
         if site.library == "numpy":
-            keep_small_blocks()  # else malloc would fetch what is made up anew at each call
             window = np.empty(self._shape, array.dtype, "F" if array.flags.fnc else "C")
             for step in self._steps:
                 step(window, array)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import xpdispatch as xd
-from campaign.arrays import DTYPES, LAYOUTS, SUBCLASS
+from campaign.arrays import DTYPES, INTEGERS, LAYOUTS, SUBCLASS
 from campaign.calls import ENGINES, LIBRARIES, can_run_on
 from campaign.drawing import CELLS, KEPT, WRONG, program
+from campaign.growing import NUMBER, SCATTERED
 from campaign.outcomes import check
 from campaign.programs import MODES
 from campaign.shrinking import shrunk
@@ -59,11 +60,16 @@ def test_a_program_follows_from_its_seed() -> None:
 
 def test_every_kind_of_program_is_drawn() -> None:
     drawn = Counter(feature for seed in range(2000) for feature in program(seed).features())
-    axes = ("i", "halo", "k*i", ":", ":n", ":3", "...", "0-d", "index space")
+    axes: tuple[str, ...] = ("i", "halo", "k*i", ":", ":n", ":3", "...", "0-d", "index space", "i, i", "gather")
+    axes += ("k*i with a halo", "halo of scalars", "halo of n", "k*i of scalars", "k*i with a halo of scalars")
     results = ("?", "in place", "buffer", "returned", ":n", ":EXPR", "bare :", "k*i", "dtype=")
     operators = ("none", "sum", "prod", "max", "min", "any", "all", "xor", "fold")
     wanted = [("axis", a) for a in axes] + [("result", r) for r in results] + [("operator", o) for o in operators]
-    wanted += [("dtype", d) for d in DTYPES] + [("boundary", m) for m in MODES]
+    scans = ("sum", "prod", "max", "min", "any", "all", "xor", "add", "factor", "value")
+    wanted += [(f"scan {way}", op) for way in ("up to", "from") for op in scans]
+    wanted += [(what, n) for what in ("scan of extent", "cells") for n in "012"] + [("tile", "stop")]
+    wanted += [("key", d) for d in (*INTEGERS, NUMBER)] + [("scatter", op) for op in SCATTERED]
+    wanted += [("dtype", d) for d in DTYPES] + [("boundary", m) for m in (*MODES, "one for each axis")]
     wanted += [("layout", n) for n in (*LAYOUTS, SUBCLASS)]
     wanted += [("wrong", w) for w in WRONG] + [("cells", c) for c in (*CELLS, KEPT)] + [("option", "fuse=False")]
     assert {w: drawn[w] for w in wanted if drawn[w] < 3} == {}

@@ -412,6 +412,30 @@ def test_integers_they_must_be(engine: Engine) -> None:
             same("x[i], g[i] -> sum y[@g=n]")(engine.put(np.ones(3)), engine.put(keys), 5)
 
 
+def test_a_number_is_a_key(engine: Engine) -> None:
+    made = same("x[], g[] -> sum y[@g=n]")
+    for x in (np.asarray(2.0), np.asarray(2.0, np.float32)):
+        got = engine.get(made(engine.put(x), 1, 3))
+        np.testing.assert_array_equal(got, np.asarray([0, 2, 0], x.dtype), strict=True)
+    with pytest.raises(xd.DTypeError, match="argument 'g' points to elements of 'y' and has dtype"):
+        made(engine.put(x), 1.5, 3)
+
+
+def test_keys_have_no_part_in_promotion(engine: Engine) -> None:
+    made = kernel("x[i], a[], g[i] -> sum y[@g=n]")(lambda xp, x, a, g, n: x + a)
+    x, g = np.arange(3, dtype=np.uint8), np.asarray([0, 1, 1])
+    got = engine.get(made(engine.put(x), 2, engine.put(g), 2))
+    np.testing.assert_array_equal(got, np.asarray([2, 7], np.uint8), strict=True)
+
+
+def test_no_element_beside_keys_that_do_not_promote(engine: Engine) -> None:
+    """As torch's unsigned integers, which it adds to nothing."""
+    made = kernel("x[i, j], g[] -> sum y[i, @g=n]")(lambda xp, x, g, n: xp.sum(x, axis=1))
+    g = np.asarray(1, np.uint16)
+    for shape in ((0, 2), (2, 0)):
+        assert engine.get(made(engine.put(np.ones(shape, complex)), engine.put(g), 3)).shape == (shape[0], 3)
+
+
 def test_libraries_that_lack_what_it_takes() -> None:
     rows = np.ones((3, 1))
     with pytest.raises(xd.UnsupportedError, match="dask has no argsort"):

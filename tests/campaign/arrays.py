@@ -96,6 +96,12 @@ def make(seed: int, dtype: str, shape: tuple[int, ...], layout: str = "plain", s
     return laid_out(values(seed, dtype, shape, special=special), layout)
 
 
+def make_keys(seed: int, dtype: str, shape: tuple[int, ...], layout: str, extent: int) -> np.ndarray:
+    """Places among so many cells, in any order, some of them often."""
+    found = np.random.default_rng(seed).integers(0, extent, shape) if extent else np.zeros(shape)
+    return laid_out(np.asarray(found).astype(dtype), layout)
+
+
 def on_legate(array: Any, how: str) -> Any:
     """A NumPy array as Legate gets it: as it is, as a cuPyNumeric array, or as a view of one.
 

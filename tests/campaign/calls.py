@@ -218,7 +218,7 @@ def _tiling(program: Program, plan: Any) -> Tiling:
 
 def _on_legate(program: Program, kernel: Any, args: dict[str, Any], given: dict[str, Any]) -> list[Any]:
     names = {id(a): name for name, a in args.items()}
-    places = {o.name: o.place for o in program.operands}
+    places = {o.name: o.place for o in (*program.operands, *program.keys)}
     for name in [program.update, *(names.get(id(a), "") for a in given.values())]:
         if places.get(name) == "broadcast":  # which cannot be written
             places[name] = "cupynumeric"

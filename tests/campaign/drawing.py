@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from .arrays import COMPLEX, DTYPES, LAYOUTS, LONG, PLACES, SUBCLASS
+from .growing import HALOS, grown
 from .programs import MODES, Ax, Operand, Program, Result, dtypes_of
 
 EXTENTS = (0, 1, 1, 2, 3, 4, 5, 7, 8, 11, 13)
-HALOS = ((1, 1), (0, 1), (2, 0), (1, 3), (2, 2))
 CELLS = ("in place", "assigned", "cast", "clip", "error state", "square")
 KEPT = "kept"  # a body keeps what it makes, and returns a view of it
 WRONG = (
@@ -76,7 +76,7 @@ def program(seed: int) -> Program:
     last = _Choice(seed + 2**41)
     operands = tuple(_as_subclass(last, o) if o.kind == "array" else o for o in operands)
     results = [_as_subclass(last, r) for r in results]
-    return Program(
+    made = Program(
         seed=seed,
         indices=tuple(rng.indices.items()),
         spaces=spaces,
@@ -106,6 +106,7 @@ def program(seed: int) -> Program:
         place=rng.randrange(2**31),
         cells=(*(more.sample(CELLS, more.choice((1, 2, 4))) if more.chance(0.5) else ()), *[KEPT] * last.chance(0.15)),
     )
+    return grown(made)
 
 
 def _as_subclass(rng: _Choice, array: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from xpdispatch import ShapeError
 
 from . import source
-from .arrays import make
+from .arrays import make, make_keys
 from .programs import Program, Result, dtypes_of
 
 IDENTITIES = {"sum": 0, "prod": 1, "any": False, "all": True, "xor": 0}
@@ -27,20 +27,24 @@ class Expected(NamedTuple):
 
 def arguments(program: Program) -> dict[str, Any]:
     """The operands and scalars, anew."""
-    return {name: eval(text, {"make": make}) for name, text in source.arguments(program).items()}
+    return {
+        name: eval(text, {"make": make, "make_keys": make_keys}) for name, text in source.arguments(program).items()
+    }
 
 
 def expected(program: Program) -> Expected:
     """The results; where there is no cell those of one cell give the dtypes, and the rest are shapes and identities."""
-    if program.empty and any(r.op in ("max", "min", "fold") for r in program.results):
+    if program.empty and any(_needs_an_element(program, r) for r in program.results):
         return Expected([], [], ShapeError)
     right = program
     if program.empty:
-        right = replace(program, indices=tuple((i, max(1, e)) for i, e in program.indices))
+        keys = tuple(replace(k, extent=max(1, k.extent)) for k in program.keys)
+        right = replace(program, indices=tuple((i, max(1, e)) for i, e in program.indices), keys=keys)
     given = {k: np.asarray(v) if isinstance(v, np.generic | np.ndarray) else v for k, v in arguments(right).items()}
     for o, dtype in zip(right.operands, dtypes_of(right.operands), strict=True):
         if o.kind == "number":
             given[o.name] = np.asarray(given[o.name], dtype)
+    given |= {k.name: np.asarray(given[k.name]) for k in right.keys}
     buffers = {r.name: None for r in right.results if right.buffers and r.name not in given}
     scope: dict[str, Any] = {"np": np}
     exec(source.oracle(right), scope)
@@ -56,10 +60,27 @@ def expected(program: Program) -> Expected:
     ]
     if program.empty:
         results = [
-            np.full(program.result_shape(r), IDENTITIES.get(r.op, 0), x.dtype)
+            np.full(program.result_shape(r), _identity(r.op, x.dtype), x.dtype)
             for r, x in zip(program.results, results, strict=True)
         ]
     return Expected(results, slack)
+
+
+def _needs_an_element(program: Program, r: Result) -> bool:
+    """Whether max, min or fold of nothing is asked for; cells without keys hold the identity."""
+    kept = {*r.order, *(i for k in program.keys if f"@{k.name}" in r.order for i in k.axes)} if r.keyed else set()
+    gone = [i for i, extent in program.indices if not extent and i not in kept]
+    return r.op in ("max", "min", "fold") and not r.scan and bool(gone)
+
+
+def _identity(op: str, dtype: np.dtype) -> Any:
+    if op not in ("max", "min"):
+        return IDENTITIES.get(op, 0)
+    lowest = {"f": -np.inf, "b": False}.get(dtype.kind)
+    highest = {"f": np.inf, "b": True}.get(dtype.kind)
+    if lowest is None:
+        lowest, highest = np.iinfo(dtype).min, np.iinfo(dtype).max
+    return lowest if op == "max" else highest
 
 
 def _slack(r: Result, v: np.ndarray, result: np.ndarray) -> float:

@@ -34,7 +34,12 @@ def _simpler(p: Program) -> Iterator[Program]:
         others = {a.index for o in p.operands[:-1] for a in o.axes}
         if all(a.kind != "split" or a.index in others for a in last.axes):
             yield replace(p, operands=p.operands[:-1], combine=p.combine[:-1])
-    for name, empty in (("options", ()), ("scalar", None), ("tile", False), ("buffers", False), ("cells", ())):
+    used = {a.index for o in p.operands for a in o.axes if a.kind == "key"} | {
+        a[1:] for r in p.results for a in r.order
+    }
+    kept = tuple(k for k in p.keys if k.name in used)
+    nothing = (("options", ()), ("scalar", None), ("tile", False), ("buffers", False), ("cells", ()), ("keys", kept))
+    for name, empty in (*nothing, ("stop", False)):
         if getattr(p, name) not in (empty,):
             yield replace(p, **{name: empty})
     for k, o in enumerate(p.operands):

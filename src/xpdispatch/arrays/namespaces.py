@@ -240,7 +240,8 @@ def new_beside(xp: Any, arrays: Sequence[Any], shape: Sequence[int | None], dtyp
     """
     first, *more = [a for a in arrays if a is not None] or [None]
     if library_of(first) == "torch":
-        like = sum((a.new_zeros(()) for a in more), first.new_zeros(()))
+        # In bool, since torch adds its other unsigned integers to nothing.
+        like = sum((a.new_zeros((), dtype=xp.bool) for a in more), first.new_zeros((), dtype=xp.bool))
         return like.new_empty(shape, dtype=dtype) if value is None else like.new_full(shape, value, dtype=dtype)
     device = device_of([first])
     return xp.empty(shape, dtype=dtype, **device) if value is None else xp.full(shape, value, dtype=dtype, **device)

@@ -127,6 +127,11 @@ class Signature:
         return f"{', '.join(map(str, self.operands))} -> {', '.join(map(str, self.results))}".strip()
 
     @property
+    def keys(self) -> frozenset[str]:
+        """The operands whose elements are keys, by name."""
+        return frozenset([str(axis.key) for term in (*self.operands, *self.results) for axis in term.keys])
+
+    @property
     def roles(self) -> dict[str, Role]:
         """What the body does with each array, by name: the operands in order, then the other results."""
         found = {str(t.name): Role("in") for t in self.operands}
@@ -238,10 +243,9 @@ def _check_image(signature: Signature, constraint: Constraint) -> None:
                 f"{constraint} names {name!r}, which stands for any number of arrays",
                 hint="name the arrays one by one",
             )
-    keys = {axis.key for t in (*signature.operands, *signature.results) for axis in t.keys}
     for name in constraint.names[1:]:
         term = operands[name]
-        if name in keys:
+        if name in signature.keys:
             raise ArgumentError(
                 f"{constraint} cuts {name!r}, which holds keys",
                 column=term.column,

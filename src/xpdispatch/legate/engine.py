@@ -209,10 +209,12 @@ class _Runner:
             for term, at, written, number, known in self.entering
         ]
         if self.numbers:
-            dtypes = [h.dtype for h in held if h is not None]
+            keys = self.definition.signature.keys
+            names = [str(term.name) for term, *_ in self.entering]
+            dtypes = [h.dtype for name, h in zip(names, held, strict=True) if h is not None and name not in keys]
             for p, (term, at, *_) in enumerate(self.entering):
                 if held[p] is None:
-                    held[p] = _hold_number(term, values[at], dtypes)
+                    held[p] = _hold_number(term, values[at], () if names[p] in keys else dtypes)
         return held
 
     def _given(self, values: Sequence[Any], operands: Sequence[Held]) -> list[Held | None]:

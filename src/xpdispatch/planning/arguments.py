@@ -106,7 +106,7 @@ def one_library(call: Call) -> tuple[str, Any]:
 
 
 def as_arrays(call: Call, library: str, xp: Any, *, like: bool = False) -> list[Any]:
-    """The operands as arrays; Python numbers take the dtype that promotion gives.
+    """The operands as arrays; Python numbers take the dtype that promotion gives, with keys left out of it.
 
     Where arrays `like` them are enough, numbers need not have their values: torch.export keeps what is made of a value,
     and before torch 2.10 it fails on what nothing uses.
@@ -116,17 +116,19 @@ def as_arrays(call: Call, library: str, xp: Any, *, like: bool = False) -> list[
     DTypeError
     """
     arrays = [np.asarray(v) if isinstance(v, np.generic) else v for v in call.operands]
-    known: list[Any] = [v for v in arrays if library_of(v) != "number"]
-    device = device_of((*known, *call.given))
-    for position, value in enumerate(arrays):
-        if library_of(value) == "number":
-            name, dtype = str(call.definition.operands[position].name), None
-            if known:
+    names, keys = [str(term.name) for term in call.definition.operands], call.definition.signature.keys
+    present = {name: v for name, v in zip(names, arrays, strict=True) if library_of(v) != "number"}
+    known: list[Any] = [v for name, v in present.items() if name not in keys]
+    device = device_of((*present.values(), *call.given))
+    for position, (name, value) in enumerate(zip(names, arrays, strict=True)):
+        if name not in present:
+            dtype = None
+            if known and name not in keys:
                 try:
                     dtype = _promoted(library, xp, known, value)
                 except (OverflowError, TypeError, RuntimeError) as error:
                     raise no_promotion(name, value, error) from error
-            if like and library == "torch" and known:
+            if like and library == "torch" and dtype is not None:
                 arrays[position] = known[0].new_empty((), dtype=dtype)
             else:
                 arrays[position] = as_array(name, value, dtype, xp, device)

@@ -97,7 +97,7 @@ def make_arguments(kernel: Kernel, words: Sequence[str], seed: int | None) -> di
     rng = None if seed is None else np.random.default_rng(seed)
     arrays = {s.name for s in kernel.definition.body.slots if s.scalar is None}
     known = [s.name for s in kernel.definition.body.slots]
-    keys = {a.key for t in (*kernel.signature.operands, *kernel.signature.results) for a in t.keys}
+    keys = kernel.signature.keys
     found: dict[str, Any] = {}
     wanted: dict[str, _Wanted] = {}
     for word in words:

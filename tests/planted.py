@@ -573,6 +573,223 @@ def recursive_filter(rng):
     return smooth, (vector(rng), 0.2), {}
 
 
+# -- scans ------------------------------------------------------------------------------------------------------------
+
+
+def _one_after_the_other(xp, a, b):
+    return a[0] * b[0], b[0] * a[1] + b[1]
+
+
+def _smoothed(xp, x, weight):
+    """The elements of a filter of first order."""
+    y = [weight * x[:1]]
+    for n in range(1, x.shape[0]):
+        y.append((1 - weight) * y[-1] + weight * x[n : n + 1])
+    return xp.concat(y)
+
+
+@planted("y")
+def scan_by_means_of_means(rng):
+    @kernel("x[i] -> fold y[..i]", fold=lambda xp, a, b: (a + b) / 2)  # of stretches of different lengths
+    def running_mean(xp, x):
+        return xp.cumulative_sum(x) / xp.astype(xp.arange(1, x.shape[0] + 1), x.dtype)
+
+    return running_mean, (vector(rng),), {}
+
+
+@planted("i")
+def scan_whose_merge_loses_the_carry(rng):
+    def merge(xp, a, b):
+        return b[0], b[0] * a[1] + b[1]  # the factors before are forgotten
+
+    @kernel("m[i], c[i] -> fold factor[..i], fold y[..i]", fold=merge)
+    def recurrence(xp, m, c):
+        y = [c[:1]]
+        for n in range(1, c.shape[0]):
+            y.append(m[n : n + 1] * y[-1] + c[n : n + 1])
+        return xp.cumulative_prod(m), xp.concat(y)
+
+    n = size(rng)
+    return recurrence, (rng.uniform(0.5, 1.5, n), rng.normal(size=n)), {}
+
+
+@planted("i")
+def scan_whose_body_loses_the_carry(rng):
+    @kernel("x[i] -> fold factor[..i], fold y[..i]", fold=_one_after_the_other)
+    def smooth(xp, x, weight):
+        return xp.full_like(x, 1 - weight), _smoothed(xp, x, weight)  # and not its powers
+
+    return smooth, (vector(rng), 0.3), {}
+
+
+@planted("i")
+def scan_that_begins_with_nothing(rng):
+    @kernel("x[i] -> sum y[..i]")
+    def exclusive(xp, x):
+        return xp.concat([xp.zeros_like(x[:1]), xp.cumulative_sum(x)[:-1]])  # its end lacks the last element
+
+    return exclusive, (vector(rng),), {}
+
+
+@planted("i")
+def scan_the_other_way(rng):
+    @kernel("x[i] -> sum y[i..]")
+    def forward(xp, x):
+        return xp.cumulative_sum(x)  # up to each element, and not from it on
+
+    return forward, (vector(rng),), {}
+
+
+@planted("j")
+def scan_along_both_axes(rng):
+    @kernel("x[i, j] -> sum y[..i, j]")
+    def integral_image(xp, x):
+        return xp.cumulative_sum(xp.cumulative_sum(x, axis=0), axis=1)  # rows are cut as well
+
+    return integral_image, (table(rng),), {}
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+def keys(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.integers(0, 4, n)
+
+
+@planted("i")
+def scatter_off_by_one(rng):
+    @kernel("x[i], g[i] -> sum y[@g=n]")
+    def scatter(xp, x, g, n):
+        return xp.concat([x[1:], x[:1]])  # each key gets the next element's value
+
+    x = vector(rng)
+    return scatter, (x, rng.permutation(x.size), x.size), {}
+
+
+@planted("i")
+def group_means_summed(rng):
+    @kernel("x[i], g[i] -> sum mean[@g=n]")
+    def means(xp, x, g, n):
+        alike = xp.sum(xp.astype(g[:, None] == g[None, :], x.dtype), axis=1)
+        return x / alike  # the elements of a group in this tile
+
+    x = vector(rng)
+    return means, (x, keys(rng, x.size), 4), {}
+
+
+@planted("i")
+def first_of_a_group_in_every_tile(rng):
+    @kernel("x[i], g[i] -> sum y[@g=n]")
+    def firsts(xp, x, g, n):
+        alike = xp.astype(g[:, None] == g[None, :], xp.int64)
+        return xp.where(xp.argmax(alike, axis=1) == xp.arange(g.shape[0]), x, xp.zeros_like(x))
+
+    x = rng.uniform(1, 2, size(rng))
+    return firsts, (x, keys(rng, x.size), 4), {}
+
+
+@planted("i")
+def differences_of_what_is_gathered(rng):
+    @kernel("p[i], t[@p] -> y[i]")
+    def steps(xp, p, t):
+        return t - xp.concat([t[:1], t[:-1]])  # the element before may be another tile's
+
+    return steps, (keys(rng, size(rng)), rng.normal(size=4)), {}
+
+
+# -- windows of other sizes, strides, diagonals and boundaries --------------------------------------------------------
+
+
+@planted("i")
+def window_one_short(rng):
+    @kernel("x[i..i+w-2] -> y[i]", boundary="edge")
+    def moving_average(xp, x, w):
+        x = xp.concat([x, x[-1:]])  # stands in for the last element, of which a tile has the next one
+        count = x.shape[0] - w + 1
+        return sum(x[k : k + count] for k in range(w)) / w
+
+    return moving_average, (vector(rng), int(rng.integers(3, 6))), {}
+
+
+@planted("i")
+def stride_from_the_length_of_the_tile(rng):
+    @kernel("x[b*i] -> y[i]")
+    def thinned(xp, x, b):
+        count = x.shape[0] // b
+        return xp.take(x, xp.arange(count) * (x.shape[0] - 1) // max(1, count - 1))  # from its first to its last
+
+    b = int(rng.integers(2, 4))
+    return thinned, (rng.normal(size=b * size(rng, 6, 24)), b), {}
+
+
+@planted("i")
+def stride_that_begins_in_the_halo(rng):
+    @kernel("x[2*i-1..2*i+2] -> y[i]", boundary="clip")
+    def halve(xp, tile, x):
+        return x[::2][: tile.size("i")]  # from the second tile on the first element is another's
+
+    return halve, (rng.normal(size=2 * size(rng, 6, 24)),), {}
+
+
+@planted("i")
+def strided_window_without_halo(rng):
+    @kernel("x[2*i] -> y[i]")
+    def convolve(xp, x):
+        return x[::2] + x[1::2] - xp.concat([x[2::2], x[:1]])  # the third element may be another tile's
+
+    return convolve, (rng.normal(size=2 * size(rng, 6, 24)),), {}
+
+
+@planted("i")
+def diagonal_from_the_other_end(rng):
+    @kernel("A[i, i] -> d[i]")
+    def other(xp, A):
+        return xp.flip(A)  # of this tile
+
+    n = size(rng)
+    return other, (rng.normal(size=(n, n)),), {}
+
+
+@planted("i")
+def superdiagonal_for_a_diagonal(rng):
+    @kernel("A[i, i], B[i, :n] -> y[i]")
+    def above(xp, A, B):
+        return A - xp.linalg.diagonal(B)  # which begins in the first column in every tile
+
+    n = size(rng)
+    return above, (rng.normal(size=(n, n)), rng.normal(size=(n, n))), {}
+
+
+@planted("i")
+def boundary_on_the_wrong_axis(rng):
+    @kernel("u[i-1..i+1, j-1..j+1] -> v[i, j]", boundary=("clip", "wrap"))
+    def torus(xp, tile, u):
+        below, above = tile.halo("u", 0)
+        rows = xp.roll(u, 1, axis=0) + xp.roll(u, -1, axis=0)  # rows wrap as well, around the tile
+        return rows[below : u.shape[0] - above, 1:-1] + u[below : u.shape[0] - above, 2:]
+
+    return torus, (table(rng),), {}
+
+
+@planted("i")
+def boundary_by_hand_on_the_axis_that_wraps(rng):
+    @kernel("u[i-1..i+1, j-1..j+1] -> v[i, j]", boundary=("wrap", "edge"))
+    def laplacian(xp, u):
+        closed = xp.concat([u[1:2, :], u[1:-1, :], u[-2:-1, :]])  # the edge of this tile
+        return closed[:-2, 1:-1] + closed[2:, 1:-1] + u[1:-1, :-2] + u[1:-1, 2:] - 4 * u[1:-1, 1:-1]
+
+    return laplacian, (table(rng),), {}
+
+
+@planted("i")
+def counted_from_the_end_of_the_tile(rng):
+    @kernel("x[i] -> y[i]")
+    def remaining(xp, tile, x):
+        return x * xp.astype(tile.stop("i") - tile.coords("i"), x.dtype)  # and not from tile.total("i")
+
+    return remaining, (vector(rng),), {}
+
+
 # -- blocks and results of unknown size -----------------------------------------------------------------------------
 
 

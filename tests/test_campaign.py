@@ -18,7 +18,11 @@ from campaign.programs import MODES
 from campaign.shrinking import shrunk
 from campaign.source import snippet
 from campaign.stress import stress
-from xpdispatch.running import parts
+from xpdispatch.planning import arguments as call_arguments
+from xpdispatch.planning.tiles import Tile
+from xpdispatch.planning.windows import Layout
+from xpdispatch.running import gathered, parts
+from xpdispatch.running.keys import Keyed
 
 
 @pytest.mark.parametrize("first", range(0, 500, 100))
@@ -73,6 +77,75 @@ def test_every_kind_of_program_is_drawn() -> None:
     wanted += [("layout", n) for n in (*LAYOUTS, SUBCLASS)]
     wanted += [("wrong", w) for w in WRONG] + [("cells", c) for c in (*CELLS, KEPT)] + [("option", "fuse=False")]
     assert {w: drawn[w] for w in wanted if drawn[w] < 3} == {}
+
+
+def lost_carry(real: Any) -> Any:
+    return lambda site, scans, ends: real(site, scans, ends)[:-1]
+
+
+def merged_the_other_way(real: Any) -> Any:
+    return lambda site, folds, left, right, like: real(site, folds, right, left, like)
+
+
+def key_off_by_one(real: Any) -> Any:
+    return lambda self, *args: np.maximum(real(self, *args) - 1, 0)
+
+
+def window_one_off(real: Any) -> Any:
+    def shifted(self: Any, axis: int, start: int, stop: int) -> tuple[int, int]:
+        low, high = real(self, axis, start, stop)
+        off = bool(self.reaches and self.reaches[axis].below)
+        return low + off, high + off
+
+    return shifted
+
+
+def stride_of_the_elements_before(real: Any) -> Any:
+    """Blocks with a halo count from the tile before."""
+
+    def other(self: Any, axis: int, start: int, stop: int) -> tuple[int, int]:
+        reach = self.reaches[axis] if self.reaches else None
+        low, high = real(self, axis, start, stop)
+        off = start if reach is not None and reach.scale > 1 and reach.boundary == "valid" else 0
+        return low - off, high - off
+
+    return other
+
+
+def another_diagonal(real: Any) -> Any:
+    return lambda array, first, second: np.flip(real(array, first, second), first)
+
+
+def boundaries_of_other_axes(real: Any) -> Any:
+    def cut(self: Any, *args: Any) -> Any:
+        slices, outside = real(self, *args)
+        modes = [beyond.boundary for beyond in reversed(outside)]
+        return slices, [beyond._replace(boundary=mode) for beyond, mode in zip(outside, modes, strict=True)]
+
+    return cut
+
+
+def stop_of_all(real: Any) -> Any:
+    return lambda self, where: self.total(where)
+
+
+FAULTS = [
+    (lost_carry, gathered, "carries"),
+    (merged_the_other_way, gathered, "_merge"),
+    (key_off_by_one, Keyed, "places"),
+    (window_one_off, Layout, "window"),
+    (stride_of_the_elements_before, Layout, "window"),
+    (another_diagonal, call_arguments, "_diagonal"),
+    (boundaries_of_other_axes, Layout, "cut"),
+    (stop_of_all, Tile, "stop"),
+]
+
+
+@pytest.mark.parametrize(("fault", "owner", "name"), FAULTS, ids=[f[0].__name__ for f in FAULTS])
+def test_a_fault_of_the_library_is_found(fault: Any, owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, name, fault(getattr(owner, name)))
+    found = next((s for s in range(1000) if check(program(s), ENGINES[:2]) is not None), None)
+    assert found is not None
 
 
 def test_a_fault_is_found_and_its_program_made_small(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -499,6 +499,18 @@ def test_a_buffer_of_a_scan_is_watched() -> None:
         check_partitioning(beyond, x)
 
 
+def test_buffers_of_reductions_are_watched() -> None:
+    @kernel("x[i] -> sum total[], max high[:2]", dtype="float64")
+    def beyond(xp, x, total, high, which):
+        total += xp.sum(x)
+        high[...] = xp.max(x)
+        np.lib.stride_tricks.as_strided((total, high)[which], (3,), (8,))[-1] = 0
+
+    for which, name in enumerate(("total", "high")):
+        with pytest.raises(xd.PartitionError, match=f"writes outside of its tile of result '{name}'"):
+            check_partitioning(beyond, x, which=which)
+
+
 @pytest.mark.parametrize("combine", [lambda xp, a, b: a - b, lambda xp, a, b: (a + b) / 2])
 def test_a_merge_that_is_not_associative_is_to_blame(combine: Any) -> None:
     made = kernel("x[i] -> fold y[..i]", fold=combine)(lambda xp, x: xp.cumulative_sum(x))

@@ -228,12 +228,11 @@ class _Witness:
         guarded: dict[int, tuple[Any, Any, Any]] = {}
         scalars: list[tuple[int, Any]] = []
         for r, at in body.buffer_at.items():
-            if not results[r].combined:
-                real = values[self.lead + at]
-                keep = body.updated[r] is not None or results[r].scan is not None
-                outer, inner = _guarded(real, self.poison, keep=keep)
-                guarded[r] = real, outer, inner
-                values[self.lead + at] = inner
+            real = values[self.lead + at]
+            keep = body.updated[r] is not None or results[r].op is not None
+            outer, inner = _guarded(real, self.poison, keep=keep)
+            guarded[r] = real, outer, inner
+            values[self.lead + at] = inner
         for which, at in enumerate(body.scalar_at):
             value = values[self.lead + at] = _unpickled(self.trial.pickled[which], values[self.lead + at])
             scalars.append((which, value))
@@ -398,8 +397,8 @@ def _poisoned(shape: tuple[int, ...], dtype: np.dtype[Any], poison: int) -> np.n
 
 def _guarded(real: np.ndarray[Any, Any], poison: int, *, keep: bool) -> tuple[Any, Any]:
     """An array with two more elements around it on every side, and the part of it that stands for `real`."""
-    outer = _poisoned(tuple(n + 4 for n in real.shape), real.dtype, poison)
-    inner = outer[tuple(slice(2, 2 + n) for n in real.shape)] if real.ndim else outer
+    outer = _poisoned(tuple(n + 4 for n in real.shape or (1,)), real.dtype, poison)
+    inner = outer[tuple(slice(2, 2 + n) for n in real.shape or (1,))].reshape(real.shape)
     if keep:
         inner[...] = real
     return outer, inner

@@ -267,3 +267,60 @@ def test_a_kernel_that_depends_on_its_tiles_is_refused_in_every_process() -> Non
             mean(cn.ones(40))
         assert len(set(everywhere(str(caught.value)))) == 1
     assert float(xd.to_numpy(total(cn.ones(40)))) == 40
+
+
+# -- scans, windows and keys ----------------------------------------------------------------------------------------
+
+
+def add_up(xp: Any, a: Any, b: Any) -> Any:
+    return a[0] * b[0], b[0] * a[1] + b[1]
+
+
+@kernel("m[i], c[i] -> fold p[i..], fold y[i..], sum s[..i]", fold=add_up)
+def recurrence(xp: Any, m: Any, c: Any) -> Any:
+    p, y, step = m, c, 1
+    while step < m.shape[0]:
+        both = add_up(xp, (p[:-step], y[:-step]), (p[step:], y[step:]))
+        p, y = (xp.concat([new, old[-step:]]) for new, old in zip(both, (p, y), strict=True))
+        step *= 2
+    return p, y, xp.cumulative_sum(c)
+
+
+@kernel("x[b*i-1..b*i+w, j-1..j+1] -> y[i, j]", boundary=("wrap", 7))
+def strided(xp: Any, x: Any, b: int, w: int) -> Any:
+    count = (x.shape[0] - w - 2) // b + 1
+    return sum(x[k : k + b * count : b, 1:-1] * (k + 1) for k in range(w + 2)) + x[: b * count : b, 2:]
+
+
+@kernel("x[i], g[i] -> sum total[@g=n], max most[@g=n]")
+def grouped(xp: Any, x: Any, g: Any, n: int) -> Any:
+    return x, x
+
+
+@kernel("A[i, i], p[i], t[@p, :] -> y[i]")
+def looked_up(xp: Any, A: Any, p: Any, t: Any) -> Any:
+    return A * xp.sum(t, axis=1)
+
+
+def test_scans_windows_and_keys() -> None:
+    rng = np.random.default_rng(1)
+    m, c, g = rng.integers(1, 3, 19), rng.integers(-9, 9, 19), rng.integers(0, 5, 19)
+    x, A, t = rng.integers(-9, 9, (8, 6)), rng.integers(-9, 9, (19, 19)), rng.integers(-9, 9, (5, 2))
+    p, y, s = (np.asarray(a) for a in recurrence(cn.array(m), cn.array(c)))
+    values = [(m[18], c[18])]
+    for n in range(17, -1, -1):
+        values.insert(0, add_up(np, (m[n], c[n]), values[0]))
+    np.testing.assert_array_equal(p, [v[0] for v in values])
+    np.testing.assert_array_equal(y, [v[1] for v in values])
+    np.testing.assert_array_equal(s, c.cumsum())
+    w = np.pad(np.pad(x, ((1, 1), (0, 0)), mode="wrap"), ((0, 0), (1, 1)), constant_values=7)
+    expected = sum(w[k : k + 8 : 2, 1:-1] * (k + 1) for k in range(4)) + w[:8:2, 2:]
+    np.testing.assert_array_equal(np.asarray(strided(cn.array(x), 2, 2)), expected)
+    total, most = (np.asarray(a) for a in grouped(cn.array(c), cn.array(g), 6))
+    np.testing.assert_array_equal(total, np.bincount(g, c, 6).astype(int))
+    np.testing.assert_array_equal(most, [c[g == k].max(initial=np.iinfo(c.dtype).min) for k in range(6)])
+    found = np.asarray(looked_up(cn.array(A), cn.array(g), cn.array(t)))
+    np.testing.assert_array_equal(found, np.diagonal(A) * t[g].sum(1))
+    with pytest.raises(xd.PointerError, match="argument 'g' holds the key 9"):
+        grouped(cn.array(c), cn.array(np.where(g == g[18], 9, g)), 6)
+        xd.synchronize()

@@ -400,7 +400,9 @@ def _check_names(operands: _Terms, results: _Terms) -> None:
             raise NotationError(
                 f"{term.name!r} is read and written, and has the operator {term.op}",
                 column=term.column,
-                hint="leave the operator out, or give the result a name of its own",
+                hint=f"give the result a name of its own, and pass out={term.name} to have it written there"
+                if term.scan
+                else "leave the operator out, or give the result a name of its own",
             )
         pair = before[term.name], term
         read, written = ([(a.kind, a.name, a.scale, a.extent, a.scan) for a in t.axes] for t in pair)

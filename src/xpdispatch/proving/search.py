@@ -17,7 +17,7 @@ from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.windows import WHOLE
 from xpdispatch.proving.comparison import Array, Arrays, Difference, Reruns, compare
 from xpdispatch.proving.tilings import MOST_TILES, Tiling, adversarial, random_tiling, simpler
-from xpdispatch.proving.trial import Trial, jittered
+from xpdispatch.proving.trial import Trial, jittered, with_nan
 
 Data = Literal["small integers", "the arguments", "a NaN", "a few elements"]
 """The values on which a check runs: small integers in place of the inexact operands, the caller's own, or the
@@ -175,6 +175,8 @@ def special_places(trial: Trial) -> dict[str, list[int]]:
 def is_right(definition: Definition, experiments: Sequence[Experiment], seed: int, seconds: float) -> bool:
     """Whether a kernel of the same body, in another notation, gives the same answers under all tilings tried.
 
+    Under max and min that is asked for with a NaN, too, of which the notation that failed may have had no need.
+
     Parameters
     ----------
     definition : Definition
@@ -184,6 +186,21 @@ def is_right(definition: Definition, experiments: Sequence[Experiment], seed: in
     seconds : float
         How long each may take.
     """
+    return is_right_on(definition, [*experiments, *_beside_a_nan(definition, experiments, seed)], seed, seconds)
+
+
+def _beside_a_nan(definition: Definition, experiments: Sequence[Experiment], seed: int) -> list[Experiment]:
+    """One on values with a NaN, where the answer may hang on it and none of the experiments has one."""
+    trial = experiments[-1].trial
+    combines = any(term.op in ("max", "min") for term in definition.signature.results)
+    if not (combines and trial.inexact) or any(e.data == "a NaN" for e in experiments):
+        return []
+    answered = _answered(with_nan(trial, seed))  # a body may refuse what is not its caller's data
+    return [] if answered is None else [Experiment("a NaN", *answered)]
+
+
+def is_right_on(definition: Definition, experiments: Sequence[Experiment], seed: int, seconds: float) -> bool:
+    """The same on these values alone."""
     for experiment in experiments:
         try:
             trial = experiment.trial.under(definition)

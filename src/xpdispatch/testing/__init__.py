@@ -17,6 +17,8 @@ module                  what it is for
 ``trials``              from a kernel and the arguments of a call to a trial
 ``partitioning``        :func:`check_partitioning`
 ``on_legate``           :func:`check_on_legate`, and :func:`forced_tiles` for tests on Legate
+``suggest_runs``        runs of a body on parts of its arrays
+``suggest_doubts``      why axes stay whole in what is suggested, and what would do with keys
 ``suggest_notation``    :func:`suggest`: the freest notation for a body
 ``libraries``           which array libraries are there, and what a kernel answers on each
 ``portable_spellings``  what to write instead of what only NumPy has

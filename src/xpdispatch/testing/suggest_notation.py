@@ -22,17 +22,15 @@ from xpdispatch.planning.body import parameters_of, spelling_of
 from xpdispatch.planning.definition import Call
 from xpdispatch.planning.windows import Scan
 from xpdispatch.proving.notation_changes import with_axis
-from xpdispatch.proving.search import Experiment, is_right
-from xpdispatch.proving.tilings import Tiling
+from xpdispatch.proving.search import Experiment, is_right, is_right_on
 from xpdispatch.proving.trial import Fault, Trial, quiet, small_integers, trial_of
 from xpdispatch.testing.options import current, telling
+from xpdispatch.testing.suggest_doubts import MOST, why_whole, with_keys
+from xpdispatch.testing.suggest_runs import INDEX, Parts, alike, boundary_of, recorded, several
 from xpdispatch.testing.trials import make_trial
 
 _OPERATORS: tuple[Operator, ...] = tuple(op for op in OPERATORS if op != "fold")
-_MOST_SCALE = 8
-_MOST_HALO = 8
 _WAYS: tuple[Literal["up to"], Literal["from"]] = ("up to", "from")
-_INDEX = "_i"
 _LETTERS = "ijklmnpqrstuvwabcdefgh"
 
 
@@ -44,15 +42,22 @@ class Suggestion(str):
     boundary : str or None
         What to pass as ``boundary=``.
     undecided : tuple of str
+        What could not be settled: why axes stay whole, and on what little the answer rests.
+    keys : tuple of str
+        Notations with keys, for a body that leaves to the library what this one does itself: it gets what is gathered,
+        and returns for each element what is scattered.
     """
 
     boundary: str | None
     undecided: tuple[str, ...]
+    keys: tuple[str, ...]
 
-    def __new__(cls, text: str, boundary: str | None = None, undecided: Sequence[str] = ()) -> Suggestion:
+    def __new__(
+        cls, text: str, boundary: str | None = None, undecided: Sequence[str] = (), keys: Sequence[str] = ()
+    ) -> Suggestion:
         """Make one."""
         made = super().__new__(cls, text)
-        made.boundary, made.undecided = boundary, tuple(undecided)
+        made.boundary, made.undecided, made.keys = boundary, tuple(undecided), tuple(keys)
         return made
 
 
@@ -128,13 +133,18 @@ def _suggest(body: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
             if trial is given:
                 raise
     undecided = []
+    taken = {s.name for s in base.definition.body.slots} | {str(t.name) for t in base.signature.results}
     signature = base.signature
-    splits = _splits(experiments, clock, progress)
+    splits = _splits(base, experiments, clock, progress)
     for n, split in enumerate(splits):
         progress(n, len(splits), "sets of axes, together")
         larger = _joined(signature, split, f"_{len(signature.indices)}")
-        if larger is not None and _is_right(base, larger, experiments, options.chosen_seed):
+        if larger is None:
+            continue
+        if _is_right(is_right, base, larger, experiments, options.chosen_seed):
             signature = larger
+        elif _is_right(is_right_on, base, larger, experiments, options.chosen_seed):
+            undecided.append(f"{_renamed(larger, taken)} would be right but for NaN, which does not reach its result")
     if clock.over:
         undecided.append("time ran out: some sets of axes were not tried")
     for term, array in zip(base.signature.operands, given.operands, strict=True):
@@ -143,13 +153,15 @@ def _suggest(body: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
             for a, n in enumerate(array.shape)
             if n < 2
         ]
-    boundary = _boundary(signature)
-    if boundary:
+    boundary = boundary_of(signature)
+    if boundary is not None:
         undecided.append("the halo is right with boundary='valid'; pass that to the decorator")
-    taken = {s.name for s in base.definition.body.slots} | {str(t.name) for t in base.signature.results}
     named = _name_extents(base, _renamed(signature, taken), experiments[-1].trial)
     open_ended, doubts = _open_extents(named, experiments)
-    return Suggestion(str(open_ended), boundary, (*undecided, *doubts))
+    if not given.inexact:
+        undecided.append("integers and bools are not varied: this was seen on these values alone")
+    undecided += [*doubts, *why_whole(base, signature, experiments)]
+    return Suggestion(str(open_ended), boundary, undecided, [*with_keys(base, open_ended, experiments)])
 
 
 def _all_whole(body: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Kernel:
@@ -170,11 +182,11 @@ def _all_whole(body: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Kernel
         raise ArgumentError("no argument is a NumPy array", hint="pass the arrays of a typical call")
     operands = tuple(Term(n, tuple(Axis("whole") for _ in v.shape)) for n, v in arrays.items())
     # One call shows how many results there are, and of which rank.
-    recording, returned = _recording(function)
+    recording, returned = recorded(function)
     make_trial(Kernel(recording, Signature(operands, (Term("_", ()),))), args, kwargs).run()
     if returned[0] is None:
         raise ArgumentError("the body returned None", hint="let it return its results")
-    results = _several(returned[0])
+    results = several(returned[0])
     taken = {p.name for p in parameters}
     letter = next(c for c in "yzrwv" if not taken & {c, f"{c}0"})
     names = [letter] if len(results) == 1 else [f"{letter}{n}" for n in range(len(results))]
@@ -182,26 +194,10 @@ def _all_whole(body: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Kernel
     return Kernel(function, Signature(operands, terms))
 
 
-def _recording(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]]:
-    """A body that keeps in a list what `function` returns, and hands on nothing of it."""
-    returned: list[Any] = []
-
-    def record(*args: Any, **kwargs: Any) -> Any:
-        returned.append(function(*args, **kwargs))
-        return 0
-
-    record.__signature__ = spelling_of(function)  # type: ignore[attr-defined]
-    return record, returned
-
-
-def _several(returned: Any) -> Sequence[Any]:
-    return returned if isinstance(returned, tuple | list) else (returned,)
-
-
 # -- which axes can be split together --------------------------------------------------------------------------
 
 
-def _splits(experiments: Sequence[Experiment], clock: Clock, progress: Progress) -> list[_Split]:
+def _splits(base: Kernel, experiments: Sequence[Experiment], clock: Clock, progress: Progress) -> list[_Split]:
     """Every set of operands' axes that can be split together, the largest sets first."""
     trial = experiments[0].trial
     shapes = [a.shape for a in trial.operands]
@@ -216,7 +212,7 @@ def _splits(experiments: Sequence[Experiment], clock: Clock, progress: Progress)
                 break
             progress(n, len(chosen), f"axes of {extent} elements")
             axes = tuple((p, a[0], a[1]) for p, a in enumerate(choice) if a)
-            results_of = _relation(experiments, axes, extent)
+            results_of = _relation(base, experiments, axes, extent)
             if results_of is not None:
                 found.append(_Split(axes, results_of))
     # Results that keep the index leave more to be done side by side than those that combine it.
@@ -228,12 +224,12 @@ def _axes_for(extent: int, shape: Sequence[int]) -> list[tuple[int, Axis]]:
     found = []
     for a, n in enumerate(shape):
         if n == extent:
-            found.append((a, Axis("split", _INDEX)))
-        elif 1 <= n // extent <= _MOST_SCALE and n % extent == 0:
-            found.append((a, Axis("split", _INDEX, scale=n // extent)))
+            found.append((a, Axis("split", INDEX)))
+        elif 1 <= n // extent <= MOST and n % extent == 0:
+            found.append((a, Axis("split", INDEX, scale=n // extent)))
         else:
-            halos = ((scale, n - scale * extent) for scale in range(1, min(n // extent, _MOST_SCALE) + 1))
-            found += [(a, Axis("split", _INDEX, above=h, scale=scale)) for scale, h in halos if h <= _MOST_HALO]
+            halos = ((scale, n - scale * extent) for scale in range(1, min(n // extent, MOST) + 1))
+            found += [(a, Axis("split", INDEX, above=h, scale=scale)) for scale, h in halos if h <= MOST]
     return found
 
 
@@ -253,30 +249,21 @@ def _oddness_of(split: _Split) -> int:
 
 
 def _relation(
-    experiments: Sequence[Experiment], axes: Sequence[tuple[int, int, Axis]], extent: int
+    base: Kernel, experiments: Sequence[Experiment], axes: Sequence[tuple[int, int, Axis]], extent: int
 ) -> tuple[_How, ...] | None:
     """What each result becomes when these axes are cut: an axis of it is split too, or it is combined; or None."""
-    base = experiments[0].trial.definition
-    terms = list(base.signature.operands)
-    for p, a, axis in axes:
-        terms[p] = with_axis(terms[p], a, axis)
-    signature = Signature(tuple(terms), (Term("_", (), "sum"),))
-    recording, returned = _recording(base.body.function)
     try:
-        kernel = Kernel(recording, signature, boundary=_boundary(signature))
-        trials = [e.trial.under(kernel.definition, given=(None,)) for e in experiments]
+        parts_of = Parts(base, axes, experiments)
     except XPDispatchError:  # a notation that contradicts itself
         return None
     possible: list[set[Any]] | None = None
     cuts = sorted({max(1, extent // 2), max(1, extent // 3), extent - 1})
-    for experiment, trial in zip(experiments, trials, strict=True):
+    for n, experiment in enumerate(experiments):
         for cut in cuts if extent > 2 else cuts[:1]:
-            returned.clear()
             try:
-                trial.run(Tiling(((_INDEX, (cut,)),)))
+                parts = parts_of.of(n, (cut,))
             except Exception:  # noqa: BLE001  whatever the body raises, this is not a way to cut its arrays
                 return None
-            parts = [[np.asarray(v) for v in _several(part)] for part in returned]
             now = [set(_fits(e, a, b, cut, extent)) for e, a, b in zip(experiment.expected, *parts, strict=True)]
             possible = now if possible is None else [p & n for p, n in zip(possible, now, strict=True)]
             if not all(possible):
@@ -301,7 +288,7 @@ def _fits(e: Any, a: Any, b: Any, cut: int, extent: int) -> Iterator[_How]:
             continue
         if e.shape[axis] == extent and a.shape[axis] == cut:
             yield from _scans(e, a, b, axis)
-        if not _equal(e, np.concatenate([a, b], axis=axis)):
+        if not alike(e, np.concatenate([a, b], axis=axis)):
             continue
         if e.shape[axis] % extent == 0 and a.shape[axis] * extent == e.shape[axis] * cut:
             yield _How(Axis("split", f"{axis}", scale=e.shape[axis] // extent))
@@ -310,7 +297,7 @@ def _fits(e: Any, a: Any, b: Any, cut: int, extent: int) -> Iterator[_How]:
     if a.shape == b.shape == e.shape:
         for op in _operators(e.dtype):
             with quiet():
-                if _equal(e, np.asarray(combined(np, op, a, b))):
+                if alike(e, np.asarray(combined(np, op, a, b))):
                     yield _How(op=op)
 
 
@@ -321,7 +308,7 @@ def _scans(e: Any, a: Any, b: Any, axis: int) -> Iterator[_How]:
         with quiet():
             carried = {"up to": (a, combined(np, op, last, b)), "from": (combined(np, op, a, first), b)}
         for way in _WAYS:
-            if _equal(e, np.concatenate(carried[way], axis=axis)):
+            if alike(e, np.concatenate(carried[way], axis=axis)):
                 yield _How(Axis("split", f"{axis}", scan=way), op)
 
 
@@ -333,16 +320,6 @@ def _operators(dtype: np.dtype[Any]) -> Iterator[Operator]:
         with suppress(XPDispatchError):
             check_dtype(op, "y", dtype)
             yield op
-
-
-def _equal(e: np.ndarray[Any, Any], g: np.ndarray[Any, Any]) -> bool:
-    """Roughly: what is taken for equal here is checked in earnest later."""
-    if e.dtype.kind not in "fc":
-        return bool(np.array_equal(e, g))
-    with np.errstate(all="ignore"):
-        scale = float(np.max(np.abs(e[np.isfinite(e)]), initial=0.0))
-        bound = np.sqrt(float(np.finfo(e.dtype).eps))
-        return e.shape == g.shape and bool(np.allclose(e, g, rtol=bound, atol=bound * scale, equal_nan=True))
 
 
 # -- putting indices together ----------------------------------------------------------------------------------
@@ -373,16 +350,14 @@ def _joined(signature: Signature, split: _Split, name: str) -> Signature | None:
     return replace(signature, operands=tuple(operands), results=tuple(results))
 
 
-def _is_right(base: Kernel, signature: Signature, experiments: Sequence[Experiment], seed: int) -> bool:
+def _is_right(
+    right: Callable[..., bool], base: Kernel, signature: Signature, experiments: Sequence[Experiment], seed: int
+) -> bool:
     try:
-        made = Kernel(base.__wrapped__, Signature.parse(str(signature)), boundary=_boundary(signature))
+        made = Kernel(base.__wrapped__, Signature.parse(str(signature)), boundary=boundary_of(signature))
     except XPDispatchError:  # the index contradicts those that are there
         return False
-    return is_right(made.definition, experiments, seed, 0.5)
-
-
-def _boundary(signature: Signature) -> str | None:
-    return "valid" if any(t.haloed for t in signature.operands) else None
+    return right(made.definition, experiments, seed, 0.5)
 
 
 def _renamed(signature: Signature, taken: set[str]) -> Signature:

@@ -15,10 +15,11 @@ import xpdispatch.testing
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 OTHERS = {
-    "from-dask": ("dask",),
-    "from-shard-map": ("jax",),
-    "from-guvectorize": ("numba",),
-    "recipes": ("dask", "jax", "numba"),
+    "from-dask": {"dask"},
+    "from-shard-map": {"jax"},
+    "from-guvectorize": {"numba"},
+    "neighbors": {"dask", "xarray"},
+    "recipes": {"dask", "jax", "numba"},
 }
 DIRECTIVE = re.compile(r"^\.\. (?:py:data|auto(?:function|class|exception|data)):: (\w+)(?![\w.])", re.MULTILINE)
 

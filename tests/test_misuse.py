@@ -397,15 +397,6 @@ def test_mixed_libraries() -> None:
         saxpy(cupynumeric.ones(3), strict, 2.0)
 
 
-def test_a_dask_array_gets_a_pointer() -> None:
-    fake = type("Array", (), {"__module__": "dask.array.core"})
-    with pytest.raises(
-        TypeError,
-        match="argument 'x' is a dask array, expected an array\n.*\nHint: let dask call the kernel on each block",
-    ):
-        saxpy(fake(), np.ones(3), 2.0)
-
-
 def test_unsupported_dtypes_on_legate(on_legate: Engine) -> None:
     import cupynumeric
 

@@ -1,4 +1,4 @@
-"""Kernels beside what people use: cuPyNumeric, DLPack, array-api-extra, SciPy, scikit-learn, dask, pandas, xarray."""
+"""Kernels beside what people use: cuPyNumeric, DLPack, array-api-extra, SciPy, scikit-learn, dask, pandas."""
 
 from __future__ import annotations
 
@@ -200,25 +200,6 @@ def refused(value: object) -> str:
     return str(caught.value)
 
 
-def test_dask_arrays_get_a_pointer_and_the_pointer_works() -> None:
-    da = pytest.importorskip("dask.array", reason="pip install dask")
-    x = da.arange(12.0, chunks=5)
-    assert refused(x) == (
-        "kernel 'saxpy': argument 'x' is a dask array, expected an array\n"
-        "  x[i], y[i] -> z[i]\n"
-        "Hint: let dask call the kernel on each block, dask.array.map_blocks(kernel, x, ...) or blockwise, "
-        "or pass x.compute()"
-    )
-    with pytest.raises(TypeError, match="argument 'z' is a dask array"):
-        saxpy(np.ones(2), np.ones(2), out=x)
-    np.testing.assert_array_equal(da.map_blocks(saxpy, x, x, a=3.0).compute(), 4 * np.arange(12.0))
-    np.testing.assert_array_equal(saxpy(x.compute(), x.compute()), 3 * np.arange(12.0))
-    matmul = kernel("A[m,k], B[k,n] -> sum C[m,n]")(lambda xp, A, B: A @ B)
-    A = da.from_array(np.arange(48.0).reshape(6, 8), chunks=(2, 3))
-    product = da.blockwise(matmul, "mn", A, "mk", A.T, "kn", concatenate=True, dtype=float)
-    np.testing.assert_array_equal(product.compute(), A.compute() @ A.compute().T)
-
-
 def test_dask_sends_kernels_of_a_script_to_its_processes(tmp_path: Path) -> None:
     pytest.importorskip("dask.array", reason="pip install dask")
     script = tmp_path / "script.py"
@@ -253,17 +234,6 @@ def test_pandas_gets_a_pointer_and_the_pointer_works() -> None:
             "Hint: pass its values, x.to_numpy()"
         )
     assert saxpy(series.to_numpy(), series.to_numpy()).tolist() == [3.0, 6.0]
-
-
-def test_xarray_gets_a_pointer_and_the_pointer_works() -> None:
-    xr = pytest.importorskip("xarray", reason="pip install xarray")
-    array = xr.DataArray([1.0, 2.0], dims="t")
-    assert "argument 'x' is a DataArray of xarray, expected an array" in refused(array)
-    assert "Hint: pass its values, x.to_numpy(), of one variable of a Dataset; axes" in refused(
-        array.to_dataset(name="a")
-    )
-    assert saxpy(array.to_numpy(), array.to_numpy()).tolist() == [3.0, 6.0]
-    np.testing.assert_array_equal(xr.apply_ufunc(saxpy, array, array), [3.0, 6.0])
 
 
 def test_sparse_matrices_and_files_get_a_pointer() -> None:

@@ -528,7 +528,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, s
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine with NumPy alone."""
-    for name in ("cupy", "torch", "jax", "array_api_strict", "legate", "cupynumeric"):
+    for name in ("cupy", "torch", "jax", "array_api_strict", "dask", "legate", "cupynumeric"):
         monkeypatch.setitem(sys.modules, name, None)
     return monkeypatch
 
@@ -563,7 +563,7 @@ def test_doctor_on_real_legate() -> None:
 def test_doctor_with_numpy_alone(alone: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = diagnose()
     assert [f.name for f in (*found.engines, *found.namespaces) if f.works] == ["local", "numpy"]
-    others = ["legate", "cupy", "torch", "jax", "array_api_strict", "cupynumeric", "dask"]
+    others = ["legate", "cupy", "torch", "jax", "array_api_strict", "dask", "cupynumeric"]
     assert [f.name for f in (*found.engines, *found.namespaces) if not f.works] == others
     for name, command in [
         ("legate", "pip install 'xpdispatch[legate]'"),

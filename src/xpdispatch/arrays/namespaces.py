@@ -140,16 +140,17 @@ REFUSED = {
     "masked array": "fill it first (x.filled(...)), or pass data and mask as two operands",
     "list": "convert it first, with numpy.asarray or your library's own asarray",
     "tuple": "convert it first, with numpy.asarray or your library's own asarray",
-    "dask array": "let dask call the kernel on each block, dask.array.map_blocks(kernel, x, ...) or blockwise, or pass "
-    "x.compute()",
 }
 """What :func:`library_of` calls things that look like arrays and that no kernel takes, and what to do instead."""
 
+_TYPES = {"dask.array.core.Array": "dask", "xarray.core.dataarray.DataArray": "xarray"}
+"""Types that are no array-API library's, and that kernels take all the same."""
 
 _CONVERSIONS = {
+    "dask": "pass a dask array: x.to_dask_array(lengths=True) of a data frame, dask.array.from_delayed of a task",
     "pandas": "pass its values, x.to_numpy()",
     "polars": "pass its values, x.to_numpy()",
-    "xarray": "pass its values, x.to_numpy(), of one variable of a Dataset; axes are matched by the notation alone",
+    "xarray": "pass a DataArray: ds['name'] of a Dataset, or ds.map(kernel) for each of its variables",
     "scipy": "pass x.toarray(), or x.data, x.indices and x.indptr as operands of their own",
     "h5py": "read it first, x[...]",
     "zarr": "read it first, x[...]",
@@ -195,13 +196,13 @@ def _library_of_type(kind: Any) -> str:
         return "number"
     if issubclass(kind, list | tuple):
         return "list" if issubclass(kind, list) else "tuple"
-    if kind.__module__.split(".")[0] == "dask":
-        return "dask array"
     return _array_library(kind)
 
 
 def _array_library(kind: type) -> str:
     for base in kind.__mro__:
+        if found := _TYPES.get(f"{base.__module__}.{base.__name__}"):
+            return found
         root = base.__module__.split(".")[0]
         if root in ("torch", "cupy", "jax", "jaxlib", "array_api_strict", "ndonnx", "sparse"):
             return "jax" if root == "jaxlib" else root

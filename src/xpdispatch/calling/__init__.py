@@ -14,11 +14,13 @@ What leaves
     ``binding``    from the arguments of a call to one value for each parameter, and what of a value decides its runner
     ``variadic``   kernels whose operands may be left out, or be any number
     ``local``      the engine ``local``: from a call in this process to its runner
+    ``blocks``     the engine ``dask``: a graph in which each block of dask arrays is a tile
+    ``labels``     DataArrays of xarray: a call on the arrays in them, with dimensions that go with the notation's names
     ``engines``    the table of engines, which of them runs a call, and ``with engine("legate")``
     ``runtime``    ``synchronize``, ``timed`` and ``array_module``
     =============  ===================================================================================================
 
 What may import it
-    ``xpdispatch`` itself, ``testing`` and ``shell``. It imports from every package but these. ``legate`` and
-    ``explain`` are imported when a call first asks for them.
+    ``xpdispatch`` itself, ``testing`` and ``shell``. It imports from every package but these. ``legate``,
+    ``explain`` and ``blocks`` are imported when a call first asks for them; xarray and dask never are before.
 """

@@ -4,7 +4,8 @@
 name         module                                    runs
 ===========  ========================================  ==========================================
 ``local``    :mod:`xpdispatch.calling.local`           in this process, on any array library
-``legate``   :mod:`xpdispatch.legate.engine`   as Legate tasks, on cuPyNumeric arrays
+``legate``   :mod:`xpdispatch.legate.engine`           as Legate tasks, on cuPyNumeric arrays
+``dask``     :mod:`xpdispatch.calling.blocks`          in a graph of dask's, on its arrays alone
 ===========  ========================================  ==========================================
 
 The function is ``prepare(call)``. It settles all that the arguments' types, dtypes and numbers of axes decide, and
@@ -14,7 +15,7 @@ alike in their shapes as well; it takes the values of one, and returns the list 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
@@ -26,6 +27,9 @@ from xpdispatch.planning.definition import Call
 from xpdispatch.running.site import inside_body
 
 ENGINES = {"local": "xpdispatch.calling.local", "legate": "xpdispatch.legate.engine"}
+"""Those that ``with engine(...)`` can ask for."""
+_OF_ARRAYS = {"dask": "xpdispatch.calling.blocks"}
+"""Those that arrays alone ask for."""
 
 chosen: ContextVar[str | None] = ContextVar("chosen", default=None)
 """The engine that ``with engine(...)`` asks for; None lets the arguments decide."""
@@ -53,6 +57,19 @@ def get_engine(name: str) -> Any:
     return import_module(ENGINES[name])
 
 
+def prepare(call: Call) -> Callable[[Sequence[Any]], Callable[[Sequence[Any]], list[Any]]]:
+    """What makes runners for a call, by the engine that runs it.
+
+    Raises
+    ------
+    XPDispatchError
+    """
+    name = engine_for(call)
+    found: Any = import_module(_OF_ARRAYS[name]) if name in _OF_ARRAYS else get_engine(name)
+    prepared: Callable[[Sequence[Any]], Callable[[Sequence[Any]], list[Any]]] = found.prepare(call)
+    return prepared
+
+
 def engine_for(call: Call) -> str:
     """The name of the engine that runs a call.
 
@@ -72,6 +89,8 @@ def engine_for(call: Call) -> str:
                 hint="convert with numpy.asarray(x), or leave the engine to the arguments",
             )
         return "legate"
+    if "dask" in libraries:
+        return "dask"
     return "legate" if wanted == "legate" and libraries <= {"numpy", "number"} else "local"
 
 

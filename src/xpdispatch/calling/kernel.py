@@ -6,14 +6,16 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from numpy import ndarray
 
 from xpdispatch.arrays import namespaces
 from xpdispatch.arrays.namespaces import library_of
+from xpdispatch.calling import labels
 from xpdispatch.calling.binding import MISSING, bind, call_shown, kind_of
-from xpdispatch.calling.engines import chosen, engine_for, get_engine
+from xpdispatch.calling.engines import chosen, engine_for, get_engine, prepare
 from xpdispatch.calling.local import Runner
 from xpdispatch.errors import ArgumentError, XPDispatchError, in_short
 from xpdispatch.language.boundaries import boundaries_under
@@ -240,7 +242,9 @@ class Kernel(Generic[P, R]):
         if prepared is None:
             call = call_of(self.definition, values)
             check_call(call, call_shown(self.definition, self._parameters))
-            prepared = get_engine(engine_for(call)).prepare(call)
+            if any(library_of(v) == "xarray" for _, v in call.arrays()):
+                return partial(labels.run, self.definition, self)
+            prepared = prepare(call)
             runner = prepared(values)
             self._prepared[alike] = prepared
             return runner
@@ -279,7 +283,8 @@ class Kernel(Generic[P, R]):
         kernel: Kernel = self
         try:
             kernel = self.plain_for(args, kwargs)
-            call = with_stand_ins(call_of(kernel.definition, kernel._given(args, kwargs, out)))
+            _, values = labels.by_position(kernel.definition, kernel._given(args, kwargs, out))
+            call = with_stand_ins(call_of(kernel.definition, values))
             check_call(call, call_shown(kernel.definition, kernel._parameters))
             return explain_call(call, engine_for(call))
         except XPDispatchError as error:

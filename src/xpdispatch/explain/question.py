@@ -35,11 +35,13 @@ def stand_in(shape: Sequence[int], dtype: Any) -> np.ndarray[Any, Any]:
 
 
 def with_stand_ins(call: Call) -> Call:
-    """The call, with an array for each object that has nothing of one but a shape and a dtype."""
+    """The call, with an array for each object that has nothing of one but a shape and a dtype, and for dask's."""
     return replace(call, operands=tuple(map(_array_like, call.operands)), given=tuple(map(_array_like, call.given)))
 
 
 def _array_like(value: Any) -> Any:
+    if library_of(value) == "dask":
+        return stand_in(value.shape, value.dtype)
     described = hasattr(value, "shape") and hasattr(value, "dtype")
     return stand_in(value.shape, value.dtype) if described and not any(hasattr(value, n) for n in _ARRAYS) else value
 

@@ -6,6 +6,7 @@ _COMMANDS = {
     "array_api_strict": "pip install 'xpdispatch[testing]'",
     "cupy": "pip install 'xpdispatch[cuda]' (CUDA 13; for CUDA 12: pip install cupy-cuda12x)",
     "cupynumeric": "pip install nvidia-cupynumeric",
+    "dask": "pip install 'dask[array]'",
     "hypothesis": "pip install 'xpdispatch[testing]'",
     "legate": "pip install 'xpdispatch[legate]'",
     "matplotlib": "pip install 'xpdispatch[plot]'",

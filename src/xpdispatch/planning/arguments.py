@@ -96,9 +96,10 @@ def one_library(call: Call) -> tuple[str, Any]:
             hint="pass arrays of one library; convert with xp.asarray or from_dlpack first",
         )
     for library, (name, value) in found.items():
-        if library == "legate":
+        if library in ("legate", "dask"):
+            kind = "Legate" if library == "legate" else library
             raise EngineError(
-                f"argument {name!r} is a Legate array in a call inside a kernel's body, which runs in this process",
+                f"argument {name!r} is a {kind} array in a call inside a kernel's body, which runs in this process",
                 hint=f"pass {name!r} to the outer kernel as an argument",
             )
         return library, value
@@ -146,7 +147,7 @@ def diagonal_of(term: Term, array: Any, take: Callable[[Any, int, int], Any] | N
         The array does not have these axes, or the extents of a pair differ.
     """
     library = library_of(array)
-    if not term.diagonals or library == "object" or library in REFUSED:  # for which the checks have words
+    if not term.diagonals or library in ("object", "xarray", *REFUSED):  # the checks have words for them
         return array
     shape = shape_of(array) if library != "number" else ()
     check_rank(term, shape, len(term.written))
@@ -168,8 +169,9 @@ def diagonal_of(term: Term, array: Any, take: Callable[[Any, int, int], Any] | N
 
 def _diagonal(array: Any, first: int, second: int) -> Any:
     library = library_of(array)
-    if library == "numpy":  # of a matrix, which has two axes at any rate, its elements
-        return np.moveaxis(np.diagonal(np.asarray(array), 0, first, second), -1, first)
+    if library in ("numpy", "dask"):
+        plain = array if library == "dask" else np.asarray(array)  # of a matrix, which always has two axes
+        return np.moveaxis(np.diagonal(plain, 0, first, second), -1, first)
     xp = namespace_of(library, array)
     others = [axis for axis in range(array.ndim) if axis not in (first, second)]
     found = xp.linalg.diagonal(xp.permute_dims(array, (*others, first, second)))

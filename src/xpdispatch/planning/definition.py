@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from xpdispatch.planning.dtype_option import Rule, casts, rules
 from xpdispatch.planning.patterns import Patterns
 from xpdispatch.planning.plan import Plan, Shape
 
-LIBRARIES = "numpy", "cupy", "torch", "jax", "dask", "sparse", "ndonnx", "array_api_strict"
+LIBRARIES = "numpy", "cupy", "torch", "jax", "sparse", "ndonnx", "array_api_strict"
 """Those of array-api-compat, by what a body may be for."""
 
 
@@ -106,23 +107,37 @@ class Definition:
         ------
         ArgumentError
         """
-        return define(
-            self.body.function,
-            signature,
-            dtype=self.dtype,
-            boundary=boundaries_under(signature, self.boundaries),
-            fold=self.body.merge,
-            variants=self.variants,
-            deterministic=self.deterministic,
-            on_error=self.on_error,
-            cut=self.cut,
-            fuse=self.fuse,
-            guard=self.guard,
-            options=self.options,
-            libraries=self.libraries,
-            read_only=self.body.read_only,
-            bodies=self.body.variants,
-        )
+        options = {**self.said, "boundary": boundaries_under(signature, self.boundaries)}
+        return define(self.body.function, signature, **options)
+
+    def __reduce__(self) -> Any:
+        """A pickle holds the kernel that a module has under the body's name, as that is pickled; else what was said."""
+        function = self.body.function
+        found: Any = sys.modules.get(str(getattr(function, "__module__", "")))
+        for part in str(getattr(function, "__qualname__", "")).split("."):
+            found = getattr(found, part, None)
+        if getattr(found, "definition", None) is self:
+            return operator.attrgetter("definition"), (found,)
+        return _again, (function, self.signature, self.said)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What the decorator said, as :func:`define` takes it."""
+        return {
+            "dtype": self.dtype,
+            "boundary": boundaries_under(self.signature, self.boundaries),
+            "fold": self.body.merge,
+            "variants": self.variants,
+            "deterministic": self.deterministic,
+            "on_error": self.on_error,
+            "cut": self.cut,
+            "fuse": self.fuse,
+            "guard": self.guard,
+            "options": self.options,
+            "libraries": self.libraries,
+            "read_only": self.body.read_only,
+            "bodies": self.body.variants,
+        }
 
     def casts(self, dtypes: Sequence[Any], xp: Any) -> tuple[Any, ...]:
         """For each result the dtype that ``dtype=`` asks for, in the namespace's own terms, or None."""
@@ -243,6 +258,10 @@ def _checked_libraries(libraries: Sequence[str]) -> tuple[str, ...]:
             f"libraries= got {libraries!r}, expected some of {known}", hint='write libraries=("numpy", "cupy")'
         )
     return tuple(libraries)
+
+
+def _again(function: Callable[..., Any], signature: Signature, said: Mapping[str, Any]) -> Definition:
+    return define(function, signature, **said)
 
 
 def extent_of(name: str, value: Any) -> int:

@@ -1,7 +1,7 @@
 """The tile executor: runs a body on the arrays of one call, in this process.
 
-Calls on arrays of this process, Legate's leaf tasks (on the tile that Legate gave) and the checks share it. There are
-three strategies, each made once for calls that are alike:
+Calls on arrays of this process, Legate's leaf tasks (on the tile that Legate gave), dask's (on a block) and the checks
+share it. There are three strategies, each made once for calls that are alike:
 
 - :class:`Whole` runs the body once, and what it returns is the result;
 - :class:`ByTile` runs it on one tile after another, or on several threads, and puts the results together;

@@ -15,7 +15,7 @@ from xpdispatch.planning.windows import Layout
 from xpdispatch.running.parts import as_operand
 from xpdispatch.running.site import Site
 
-_LAZY = ("dask", "ndonnx")
+_LAZY = ("ndonnx",)
 """Libraries whose arrays are computed when somebody asks for their values."""
 
 

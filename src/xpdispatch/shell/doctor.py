@@ -26,7 +26,6 @@ import array_api_compat
 import numpy
 
 import xpdispatch
-from xpdispatch.arrays.namespaces import REFUSED
 from xpdispatch.errors import ArgumentError, XPDispatchError
 from xpdispatch.explain.sentences import size
 from xpdispatch.legate import companions
@@ -34,7 +33,7 @@ from xpdispatch.legate import nvidia_libraries as driver
 from xpdispatch.machine import hardware
 from xpdispatch.machine.packages import install_command, version_of
 
-_TRIED = ("numpy", "cupy", "torch", "jax", "array_api_strict", "legate", "cupynumeric")
+_TRIED = ("numpy", "cupy", "torch", "jax", "array_api_strict", "dask", "legate", "cupynumeric")
 _FIXES = {
     "cupy": f"needs an NVIDIA GPU with its driver, and the CuPy for its CUDA: {install_command('cupy')}",
     "array_api_strict": "pip install --force-reinstall array-api-strict",
@@ -114,8 +113,6 @@ def diagnose(seconds: float = 120.0) -> Diagnosis:
         legate = replace(legate, note=_processors(facts["legate"]))
     elif facts["cupynumeric"]:
         cupynumeric = replace(cupynumeric, works=False, note="Legate does not work", remedy=legate.remedy)
-    note = "kernels do not take dask arrays"
-    dask = Finding("dask", works=False, version=version_of("dask"), note=note, remedy=REFUSED["dask array"])
     shown = ("processors", "memory", "nodes", "networks", "openmp", "cuda_runtime", "config", "abilities")
     engines = [_local(tried["numpy"]), legate]
     if legate.works:
@@ -123,7 +120,7 @@ def diagnose(seconds: float = 120.0) -> Diagnosis:
     return Diagnosis(
         _versions(),
         tuple(engines),
-        (*tried.values(), cupynumeric, dask),
+        (*tried.values(), cupynumeric),
         {**_computer(legate_is_there=bool(legate.version)), **_libraries()},
         {key: facts["legate"][key] for key in shown if key in facts["legate"]},
     )

@@ -69,7 +69,7 @@ def _try_library(name: str, tell: Callable[..., None]) -> None:
         tell(note="with CUDA" if library.cuda.is_available() else "on CPUs")
     elif name == "jax":
         tell(note=f"on {library.default_backend()}")
-    x = (library.numpy if name == "jax" else library).arange(4.0)
+    x = (library.numpy if name == "jax" else import_module("dask.array") if name == "dask" else library).arange(4.0)
     z = saxpy(x, x, 2.0)
     synchronize()
     _compare(library.asnumpy(z) if name == "cupy" else np.asarray(z), [0.0, 3.0, 6.0, 9.0], "0, 1, 2, 3")

@@ -11,6 +11,7 @@ NumPy's or of Legate's are drawn anew. LEGATE_CONFIG says on how many CPUs; two,
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from typing import Any
 
@@ -20,40 +21,47 @@ import numpy as np
 
 import xpdispatch as xd
 from xpdispatch import Kernel, kernel
-from xpdispatch.legate import alignment
+from xpdispatch.legate import stretches
 from xpdispatch.machine.progress import progress_bar
 from xpdispatch.testing import forced_tiles
 
 # isort: split
 import cupynumeric as cn
 
-alignment._LEAST_ROW = 1  # short rows are left in full elsewhere
+stretches._LEAST_ROW = 4  # so that small arrays have many rects, and narrow ones stretches
 
 
 def drawn(rng: np.random.Generator) -> tuple[str, Kernel, np.ndarray[Any, Any]]:
     """The line of a kernel, the kernel, and its first argument."""
+    kind = rng.choice(["one axis", "narrow rows", "rows", "both axes"])
     below, above = (tuple(int(n) for n in rng.integers(0, 4, 2)) for _ in range(2))
-    if not any(below + above):
+    if kind != "both axes":
+        below, above = (below[0] or 1, 0), (above[0], 0)
+    elif not any(below + above):
         below = (1, 0)
-    both = rng.random() < 0.5
     boundary = ["edge", "reflect", "symmetric", "wrap", 3][rng.integers(5)]
-    axes = [f"{i}-{b}..{i}+{a}" if b or a else i for i, b, a in zip("ij", below, above, strict=True)]
-    if not both:
-        axes[1], below, above = ":", (below[0] or 1, 0), (above[0], 0)
-        axes[0] = f"i-{below[0]}..i+{above[0]}"
-    line = f"u[{axes[0]},{axes[1]}] -> v[i,{'j' if both else ':'}]"
+    first, second = (f"{i}-{b}..{i}+{a}" if b or a else i for i, b, a in zip("ij", below, above, strict=True))
+    line = {
+        "one axis": f"u[{first}] -> v[i]",
+        "both axes": f"u[{first},{second}] -> v[i,j]",
+    }.get(kind, f"u[{first},:] -> v[i,:]")
 
     def body(xp: Any, u: Any) -> Any:
-        rows, columns = u.shape[0] - below[0] - above[0], u.shape[1] - below[1] - above[1]
-        total = xp.zeros((rows, columns), dtype=u.dtype)
+        rows = u.shape[0] - below[0] - above[0]
+        total: Any = 0
         for k in range(below[0] + above[0] + 1):
             for m in range(below[1] + above[1] + 1):
-                total = total + (k + 2 * m + 1) * u[k : k + rows, m : m + columns]
+                part = u[k : k + rows]
+                if kind == "both axes":
+                    part = part[:, m : m + u.shape[1] - below[1] - above[1]]
+                total = total + (k + 2 * m + 1) * part
         return total % 97
 
-    shape = rng.integers(5, 60), rng.integers(5, 80)
+    shape: tuple[int, ...] = tuple(map(int, (rng.integers(5, 60), rng.integers(5, 80))))
+    if kind in ("one axis", "narrow rows"):  # of an extent that is the product of two numbers
+        shape = (math.prod(shape),) if kind == "one axis" else (math.prod(shape) // 2 * 2, int(rng.integers(1, 4)))
     array = rng.integers(0, 97, shape).astype(["int32", "int64", "float32", "float64"][rng.integers(4)])
-    return f"{line}, boundary {boundary!r}", kernel(line, boundary=boundary, dtype="u")(body), array
+    return f"{line}, boundary {boundary!r}, shape {shape}", kernel(line, boundary=boundary, dtype="u")(body), array
 
 
 def main() -> None:

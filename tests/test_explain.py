@@ -250,8 +250,10 @@ def test_halos_are_read_from_neighbors_and_the_longest_index_alone_is_cut() -> N
     assert smooth.explain(f4(400, 300)).arrays["u"].held < 2 * u.nbytes
     line = kernel("u[i-1..i+1] -> v[i]", boundary=0)(lambda xp, u: u[2:] - u[:-2])
     answer = line.explain(f4(10**6)).on(4)
+    assert answer.arrays["u"].held == 4 * (250_000 + 2)
+    answer = line.explain(f4(999_983)).on(4)  # a prime number
     assert answer.arrays["u"].held == answer.arrays["u"].nbytes
-    assert "The body reads u with its halo alone, but each processor gets all of it" in str(answer)
+    assert "each processor gets all of it: its index does not divide into stretches" in str(answer)
 
 
 def test_ordered_sums_are_put_together_by_one_processor() -> None:

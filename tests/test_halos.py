@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,6 +15,7 @@ import pytest
 import xpdispatch as xd
 from conftest import cutter_of, forced_cuts
 from xpdispatch import Kernel, kernel
+from xpdispatch.explain.question import stand_in
 from xpdispatch.planning.tiles import whole
 from xpdispatch.planning.windows import Layout, Reach, borders
 from xpdispatch.running import calls, cutting
@@ -25,6 +27,9 @@ import cupynumeric  # isort: skip  after xpdispatch, which makes it importable w
 from xpdispatch.legate import collective, engine, leaf  # isort: skip
 from xpdispatch.legate.releases import IMAGES_OF_ANY_RANK, MOST_UNBOUND  # isort: skip
 
+stretches = pytest.mark.skipif(
+    not IMAGES_OF_ANY_RANK, reason="before 26.6 Legate's images of arrays of another rank are wrong, so they are full"
+)
 BOUNDARIES = [0.5, "edge", "reflect", "symmetric", "wrap", "valid"]
 
 
@@ -120,13 +125,116 @@ def test_the_longest_index_is_the_one_that_is_cut() -> None:
     assert min(shape[1] for shape, _ in found) < 100
 
 
-def test_rows_of_few_elements_are_left_in_full() -> None:
+@stretches
+@pytest.mark.parametrize(
+    ("extent", "row", "stretch", "tile"), [(40, 63, 2, 10), (960, 4, 16, 240), (1000, 1, 100, 300)]
+)
+def test_rows_of_few_elements_are_cut_between_stretches(extent: int, row: int, stretch: int, tile: int) -> None:
+    made = summing(3, 2, "edge")
+    x = np.random.default_rng(0).integers(0, 9, (extent, row)).astype(float)
+    with forced_tiles(2) as tiles, parts() as found:
+        got = made(cupynumeric.array(x))
+        xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(got), made(x))
+    starts = range(0, extent, tile)
+    assert tile % stretch == 0
+    assert sorted(region for _, (region,) in tiles) == [(k, min(k + tile, extent)) for k in starts]
+    ends = [(max(k - 3, 0), min(k + tile + 2, extent)) for k in starts]
+    assert sorted(found, key=lambda part: part[1]) == [((stop - start, row), (start, 0)) for start, stop in ends]
+
+
+@stretches
+@pytest.mark.parametrize(
+    ("extent", "count", "stretch"),
+    [
+        (10**6, 4000, 250),
+        (10**9, 4096 - 96, 250_000),
+        (2**16, 1024, 64),
+        (2 * 499_979, 2 * 499_979, 0),  # of a prime number
+        (2**16 + 1, 2**16 + 1, 0),
+        (97 * 1031, 1031, 97),
+    ],
+)
+def test_stretches_divide_the_index(extent: int, count: int, stretch: int) -> None:
+    made = kernel("u[i-1..i+1] -> v[i]", boundary="edge", dtype="u")(lambda xp, u: u[1:-1])
+    recipe = made.explain(stand_in((extent,), float)).question.recipe()
+    assert [b.stretch for b in recipe.rects] == ([stretch] if stretch else [])
+    assert recipe.cells == ((count,) if stretch else ())
+    assert recipe.operands[0].how == ("window" if stretch else "broadcast")
+
+
+def test_many_rows_share_rects() -> None:
     made = summing(1, 1, "edge")
-    with forced_tiles(2), parts() as found:
-        for shape in ((40, 63), (40, 1)):
-            got = made(cupynumeric.array(np.ones(shape)))
+    for rows, stretch in ((2**17, 1), (10**6, 250), (1_000_003, 1)):
+        recipe = made.explain(stand_in((rows, 100), float)).question.recipe()
+        assert [b.stretch for b in recipe.rects] == [stretch]
+
+
+def company() -> list[Kernel]:
+    """Of a halo along one axis beside reductions, scans, blocks, index spaces and results of unknown size."""
+    wide = kernel("u[i-2..i+1], B[j,i] -> sum y[i], z[i,j]", boundary={"u": "wrap"}, dtype="u")
+    return [
+        wide(lambda xp, u, B: (xp.sum(B, axis=0) * u[3:], (B - u[:-3]).T)),
+        kernel("u[i-2..i+1], B[j,i] -> sum y[j], sum s[]", boundary={"u": 3}, dtype="u", deterministic=True)(
+            lambda xp, u, B: (xp.sum(B * u[3:], axis=1), xp.sum(B * u[1:-2]))
+        ),
+        kernel("u[i-2..i+1], B[:,i] -> sum y[..i], max m[]", boundary={"u": "edge"}, dtype="u")(
+            lambda xp, u, B: (xp.cumulative_sum(u[3:] * B[1]), xp.max(u[3:] - u[:-3]))
+        ),
+        kernel("u[2*i-2..2*i+2], B[:,i] -> v[i]", boundary={"u": "reflect"}, dtype="u")(
+            lambda xp, u, B: u[:-3:2] + 3 * u[3::2] - B[0]
+        ),
+        kernel("u[i-2..i+1], B[:,i], [j=7] -> sum v[i]", boundary={"u": "symmetric"}, dtype="u")(
+            lambda xp, tile, u, B: (u[3:] - B[2]) * xp.sum(xp.astype(tile.coords("j"), u.dtype))
+        ),
+        kernel("u[i-2..i+1], B[:,i] -> w[?]", boundary={"u": 0}, dtype="u")(lambda xp, u, B: u[3:][u[:-3] > B[3]]),
+        kernel("u[i..i+3], w[j..j+3] -> v[i,j]", boundary={"u": "edge", "w": "wrap"}, dtype="u")(
+            lambda xp, u, w: u[3:, None] - w[:-3]
+        ),
+    ]
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+@pytest.mark.parametrize("n", range(7))
+def test_stretches_beside_all_that_a_kernel_can_have(n: int, factor: int) -> None:
+    made, rng = company()[n], np.random.default_rng(n)
+    for extent in (960, 1250):
+        x = rng.integers(0, 97, extent * (2 if "2*i" in made.notation else 1)).astype(float)
+        other = x[:700] if "w[j" in made.notation else rng.integers(0, 97, (4, extent)).astype(float)
+        expected = made(x, other)
+        with forced_tiles(factor), parts() as found:
+            got = made(cupynumeric.array(x), cupynumeric.array(other))
             xd.synchronize()
-            np.testing.assert_array_equal(np.asarray(got), np.full(shape, 6.0))
+        if IMAGES_OF_ANY_RANK and factor == 3:
+            assert min(shape[0] for shape, _ in found) < x.size
+        for one, right in zip(*(v if isinstance(v, tuple) else (v,) for v in (got, expected)), strict=True):
+            np.testing.assert_array_equal(np.asarray(one), right)
+
+
+def test_stretches_of_results_that_are_views() -> None:
+    made = kernel("u[i-1..i+1] -> v[i,:2]", boundary="wrap", dtype="u")(
+        lambda xp, u: xp.stack([u[2:] - u[:-2], u[1:-1]], axis=1)
+    )
+    x = np.random.default_rng(0).integers(0, 97, 960).astype(float)
+    there, here = cupynumeric.zeros((2, 1000)), np.zeros((2, 1000))
+    with forced_tiles(2):
+        made(cupynumeric.array(x), out=there[:, 20:980].T)
+    made(x, out=here[:, 20:980].T)
+    xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(there), here)
+
+
+def test_arrays_of_as_many_axes_as_legate_has_are_full() -> None:
+    @kernel("u[a,b,c,d,e,f-1..f] -> v[a,b,c,d,e,f]", boundary=0, dtype="u")
+    def back(xp, u):
+        return u[..., 1:] - u[..., :-1]
+
+    x = np.random.default_rng(0).integers(0, 97, (1, 2, 1, 2, 1, 1280)).astype(float)
+    with forced_tiles(2) as tiles, parts() as found:
+        got = back(cupynumeric.array(x))
+        xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(got), back(x))
+    assert len(tiles) > 1
     assert not found
 
 
@@ -232,15 +340,31 @@ def test_halos_beside_deterministic_sums_and_folds() -> None:
     assert found or MOST_UNBOUND == 1 or not IMAGES_OF_ANY_RANK
 
 
-def test_explain_counts_what_tasks_get() -> None:
-    made = summing(2, 1, "edge")
-    array = cupynumeric.ones((400, 64))
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("shape", [(400, 64), pytest.param((960, 4), marks=stretches)])
+def test_explain_counts_what_tasks_get(shape: tuple[int, ...], boundary: Any) -> None:
+    made = summing(2, 1, boundary)
+    array = cupynumeric.ones((shape[0] + 3 * (boundary == "valid"), *shape[1:]))
     with forced_tiles(2), parts() as found:
         answer = made.explain(array)
         made(array)
         xd.synchronize()
     held = sorted(int(n) for n in answer.arrays["u"].holds)
-    assert held == sorted(8 * shape[0] * shape[1] for shape, _ in found)
+    assert held == sorted(8 * math.prod(shape) for shape, _ in found)
+
+
+@stretches
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_explain_counts_what_tasks_get_along_one_axis(boundary: Any) -> None:
+    made = kernel("u[i-2..i+9] -> v[i]", boundary=boundary, dtype="u")(lambda xp, u: u[11:] - u[:-11])
+    array = cupynumeric.ones(10_000 + 11 * (boundary == "valid"))
+    with forced_tiles(2), parts() as found:
+        answer = made.explain(array)
+        made(array)
+        xd.synchronize()
+    held = sorted(int(n) for n in answer.arrays["u"].holds)
+    assert len(held) == 4
+    assert held == sorted(8 * shape[0] for shape, _ in found)
 
 
 # -- borders -------------------------------------------------------------------------------------------------------

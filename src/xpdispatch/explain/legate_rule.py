@@ -168,10 +168,9 @@ def decide(question: Question, recipe: Recipe, machine: Machine) -> Decision:
         return Decision((), (why,))
     if not members or question.plan.empty:
         return Decision((), ("No array is cut, so that there is one tile.",))
-    if recipe.grid is not None:  # the least size of a tile counts for the elements that the grid's cells stand for
-        shares = [n / extent for n, extent in zip(recipe.cells, question.plan.extents, strict=True) if n]
-        threshold = max(1, int(machine.partitioning_threshold * math.prod(shares)))
-        machine = replace(machine, partitioning_threshold=threshold)
+    # The least size of a tile counts for the elements that the common space stands for.
+    threshold = max(1, int(machine.partitioning_threshold * recipe.share))
+    machine = replace(machine, partitioning_threshold=threshold)
     full = frozenset[int]().union(*(m.full for m in members))
 
     def kept(member: _Member) -> Counts:
@@ -234,5 +233,5 @@ def _members(question: Question, recipe: Recipe, machine: Machine) -> Iterator[_
     for b in recipe.rects:
         layout = plan.operands[b.operand]
         axes = layout.axes if b.axis is None else layout.axes[b.axis : b.axis + 1]
-        shape = tuple(plan.extents[a] for a in axes)
+        shape = tuple(plan.extents[a] // b.stretch for a in axes)
         yield member(f"the bounds of {layout.name}", shape, 16 * (1 + len(b.tail)), READ, b.fit, known=True)

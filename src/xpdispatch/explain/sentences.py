@@ -205,8 +205,8 @@ def assumptions(answer: Answer) -> tuple[str, ...]:
     haloed = [array.name for array in arrays if array.how == "halo" and array.axis is None]
     if haloed and answer.count > 1:
         found.append(
-            f"The body reads {', '.join(haloed)} with its halo alone, but each processor gets all of it: the rects by "
-            "which Legate would cut it are large beside it."
+            f"The body reads {', '.join(haloed)} with its halo alone, but each processor gets all of it: its index "
+            "does not divide into stretches of equal length, between which Legate could cut it."
         )
     partly = [a.name for a in arrays if a.axis is not None and math.prod(a.pieces) > a.pieces[a.axis]]
     if partly:

@@ -15,8 +15,9 @@ Launching
     ``engine``            from a call to its runner, and from values to stores and back
     ``launch``            what shapes and dtypes decide of a launch, worked out once; and the launch itself
     ``alignment``         how arrays of different axes are aligned in one common space
+    ``stretches``         along what operands with a halo are cut, and where between
     ``stores``            between arrays and Legate stores
-    ``rects``             pointers in the form that Legate's ``image`` follows
+    ``rects``             pointers and halos in the form that Legate's ``image`` follows
     ``tasks``             the tasks of kernels, registered with Legate
     ``bodies``            what a body must not read inside a task
     ``cells``             the end of a cell, in IPython and Jupyter
@@ -45,6 +46,6 @@ What may import it
     ``explain``, ``calling``, ``testing``, ``shell``, and ``xpdispatch`` itself, which installs the hook of
     ``startup``. It imports from ``errors``, ``machine``, ``language``, ``arrays``, ``planning``, ``running`` and
     ``proving``. No other package imports ``legate``, ``cupynumeric`` or ``cupy`` by a statement; and ``startup``,
-    ``companions``, ``nvidia_libraries`` and ``alignment``, which others ask where Legate is not installed, do without
-    them.
+    ``companions``, ``nvidia_libraries``, ``alignment`` and ``stretches``, which others ask where Legate is not
+    installed, do without them.
 """

@@ -7,10 +7,8 @@ promoted, which copies nothing. Whole dimensions are then broadcast, and all sto
 
 An axis in blocks is split in two by a view: the index, and the elements of a block, which stay whole.
 
-An operand with a halo is cut by Legate's image along one axis: a store of rects has for each element of the index all
-that a body sees of the operand for it. (Legate 26.6 has a constraint for halos, bloat, but a task can then run before
-its elements have been copied; ``benchmarks/legate_bloat.py`` shows it. The same happens where one store enters a launch
-both whole and cut.) Where such a store would be large beside the operand, that is whole in every tile.
+An operand with a halo is cut by Legate's image (:mod:`xpdispatch.legate.stretches`). Where that is along stretches of
+an index, the axes of other arrays are split in two as those in blocks are: the stretches, and the elements of one.
 
 An index that no store is cut along gets a grid, a store of its own, so that Legate has something to cut. Each of its
 cells stands for a stretch of the index, and nothing of the index' extent is allocated.
@@ -30,16 +28,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from xpdispatch.legate.stretches import in_stretches, windows_of
 from xpdispatch.planning.plan import Image, Plan, Shape
 from xpdispatch.planning.windows import WHOLE, Layout
 
 _LARGEST_GRID = 2**16
 """Cells, one byte each."""
-
-_LEAST_ROW = 64
-"""Elements of an operand with a halo that go with one element of an index, from which on it is cut along that: rects
-take 32 bytes for each element of the index, if the operand has two axes."""
-
 
 least_pointed = 1 << 20
 """Elements of an array with keys from which on it is cut where they say: Legate takes 2 ms for that in a launch."""
@@ -147,6 +141,8 @@ class Rects:
         Extents of the other axes of the arrays that it points to, or of the operand with a halo.
     axis : int or None
         Along which an operand with a halo is cut; None for pointers.
+    stretch : int
+        How many elements of the index each rect is for.
     """
 
     operand: int
@@ -155,6 +151,7 @@ class Rects:
     instead: bool = False
     tail: tuple[int, ...] = ()
     axis: int | None = None
+    stretch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +181,9 @@ class Recipe:
     grid : (tuple of int, Fit) or None
         Shape and fit of a store for the indices that no other has. It comes after the results.
     cells : tuple of int
-        For each index into how many elements of the grid it is divided; 0 where it is not.
+        For each index into how many elements of the grid, or stretches, it is divided; 0 where it is not.
+    share : float
+        Elements of the common space for each that it stands for: less than 1 where no store has them.
     """
 
     operands: tuple[Fit, ...]
@@ -199,6 +198,7 @@ class Recipe:
     least: tuple[int, ...] = ()
     grid: tuple[Shape, Fit] | None = None
     cells: tuple[int, ...] = ()
+    share: float = 1.0
 
     @property
     def replaced(self) -> tuple[int, ...]:
@@ -225,12 +225,15 @@ class Images:
         Whether it has images of arrays of any rank, or of the rank of what they are images by alone.
     full : tuple of int
         Operands that are in full in every tile for that.
+    stretched : bool
+        Whether rects may be for stretches of an index, which takes one more dimension.
     """
 
     pointers: tuple[int, ...] = ()
     uncut: tuple[int, ...] = ()
     any_rank: bool = True
     full: tuple[int, ...] = ()
+    stretched: bool = True
 
 
 def make_recipe(
@@ -276,26 +279,28 @@ def make_recipe(
         for p, layout in enumerate(layouts)
         if p not in possible.full and _how(fits[p]) == "broadcast" and (p < count or layout.keys)
     ]
-    windows = [] if one_piece else [w for w in windows_of(plan) if w[0] in followed and w[0] not in possible.uncut]
-    by = [plan.operands[p].axes[axis] for p, axis in windows]
-    shown = [Layout("rects", (a,), (plan.extents[a],)) for a in by]
-    alone = None
-    if gathered or any(layout.scan for layout in plan.results):
-        alone = _longest(plan)
-    elif len(set(by)) == 1:
-        alone = by[0]  # cut along another index too, tiles would get rows that only other tiles need
-    cells = () if one_piece else _cells(plan, [*layouts, *shown], [*fits, *[None] * len(shown)])
-    extents = [n or extent for n, extent in zip(cells, plan.extents, strict=True)] if cells else plan.extents
-    if cells:
-        axes = tuple(i for i, n in enumerate(cells) if n)
-        layouts.append(Layout("grid", axes, tuple(cells[i] for i in axes)))
+    pointed = _pointed(plan, possible.pointers)
+    stretched = possible.stretched and possible.any_rank and not pointed
+    found = [] if one_piece else windows_of(plan, stretched=stretched)
+    windows = [w for w in found if w.operand in followed and w.operand not in possible.uncut]
+    by = [w.index for w in windows]
+    stretches = {w.index: w.stretch for w in windows if w.stretch > 1}
+    shown = [Layout("rects", (w.index,), (w.count,)) for w in windows]
+    alone = _alone(plan, gathered, by)
+    covered = _covered(layouts, fits)
+    grid = {} if one_piece else _grid(plan, covered | {*by})
+    cells = {a: plan.extents[a] // k for a, k in stretches.items()} | grid
+    extents = [cells.get(a, extent) for a, extent in enumerate(plan.extents)]
+    apart = [n / plan.extents[a] for a, n in cells.items() if a not in covered]
+    layouts = [in_stretches(layout, stretches) for layout in layouts]
+    if grid:
+        layouts.append(Layout("grid", tuple(grid), tuple(grid.values())))
         fits.append(None)
     first = len(layouts)
-    for p, _ in windows:
-        fits[p] = Fit("window", dims=_natural(layouts[p]))
+    for w in windows:
+        fits[w.operand] = Fit("window", dims=_natural(layouts[w.operand]))
     layouts += shown
     fits += [None] * len(shown)
-    pointed = _pointed(plan, possible.pointers)
     images, follows = (
         _follow(pointed, plan, layouts, fits, possible.pointers, followed) if pointed and not one_piece else ([], [])
     )
@@ -303,23 +308,27 @@ def make_recipe(
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
         fitted = _fit_space([layouts[p] for p in members], extents, max_dim, alone)
+        if fitted is None and stretches:
+            fewer = replace(possible, stretched=False)
+            return make_recipe(plan, inline, max_dim, one_piece=one_piece, gathered=gathered, possible=fewer)
         one_piece = one_piece or fitted is None
         for position, fit in zip(members, fitted or (), strict=False):
             fits[position] = fit
         aligned.append(tuple(members))
     if one_piece:
-        aligned, gathered, images, follows, cells, windows = [], (), [], [], (), []
+        aligned, gathered, images, follows, cells, grid, windows, apart = [], (), [], [], {}, {}, [], []
         fits = [
             fit if fit and fit.how not in ("align", "gathered", "image", "window") else _whole(layout)
             for fit, layout in zip(fits[:known], layouts, strict=False)
         ]
-    images = [*((first + n, [p], "FIRST_LAST") for n, (p, _) in enumerate(windows)), *images]
+    images = [*((first + n, [w.operand], "FIRST_LAST") for n, w in enumerate(windows)), *images]
     done = tuple(fit for fit in fits if fit is not None)
     others = [p for by, members, _ in images for p in members if _rank(layouts[by], done[by]) != len(layouts[p].axes)]
     if others and not possible.any_rank:
         fewer = replace(possible, full=(*possible.full, *others))
         return make_recipe(plan, inline, max_dim, one_piece=one_piece, gathered=gathered, possible=fewer)
     carried = () if one_piece else [r for r in scanned(plan) if done[count + r].how == "align"]
+    divided = tuple(cells.get(a, 0) for a in range(len(plan.indices))) if cells else ()
     sources = [None if one_piece else _source(i, layouts, done, count) for i in range(len(plan.indices))]
     return Recipe(
         done[:count],
@@ -331,15 +340,22 @@ def make_recipe(
         tuple(carried),
         (
             *(
-                Rects(p, done[first + n], tail=_others(plan.operands[p], axis), axis=axis)
-                for n, (p, axis) in enumerate(windows)
+                Rects(
+                    w.operand,
+                    done[first + n],
+                    tail=_others(plan.operands[w.operand], w.axis),
+                    axis=w.axis,
+                    stretch=w.stretch,
+                )
+                for n, w in enumerate(windows)
             ),
             *(Rects(p, done[at], borders=own, instead=at == p, tail=tail) for p, own, tail, at in follows),
         ),
         tuple((place, tuple(members), hint) for place, members, hint in images),
-        () if one_piece else _least(plan, layouts, done, cells),
-        (tuple(int(n or 0) for n in layouts[known].shape), done[known]) if cells else None,
-        cells,
+        () if one_piece else _least(plan, layouts, done, divided),
+        (tuple(grid.values()), done[known]) if grid else None,
+        divided,
+        math.prod(apart),
     )
 
 
@@ -393,6 +409,14 @@ def recipe_of_call(
     return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, possible=possible)
 
 
+def _alone(plan: Plan, gathered: Sequence[int], by: Sequence[int]) -> int | None:
+    """The one index that may be cut, if there is but one; operands with halos are cut along those in `by`."""
+    if gathered or any(layout.scan for layout in plan.results):
+        return _longest(plan)
+    # Cut along another index too, tiles would get rows that only other tiles need.
+    return by[0] if len(set(by)) == 1 else None
+
+
 def _longest(plan: Plan) -> int:
     """The index that is cut where one alone is."""
     return max(range(len(plan.extents)), key=plan.extents.__getitem__, default=0)
@@ -418,37 +442,22 @@ def _ordered(plan: Plan, types: Types, *, deterministic: bool) -> tuple[int, ...
     return tuple(found)
 
 
-def _cells(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> tuple[int, ...]:
-    """For each index that no store to be aligned has its elements in a grid, 0 for others; empty without any."""
-    covered = {a for layout, fit in zip(layouts, fits, strict=True) if fit is None for a in layout.axes}
+def _covered(layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> set[int]:
+    """The indices that some store to be aligned has."""
+    return {a for layout, fit in zip(layouts, fits, strict=True) if fit is None for a in layout.axes}
+
+
+def _grid(plan: Plan, covered: set[int]) -> dict[int, int]:
+    """For each index that no store to be aligned has its elements in a grid."""
     apart = [i for i in range(len(plan.indices)) if i not in covered]
     if not apart or plan.empty:
-        return ()
+        return {}
     most = int(_LARGEST_GRID ** (1 / len(apart)) + 1e-9)
-    return tuple(min(n, most) if i in apart else 0 for i, n in enumerate(plan.extents))
-
-
-def windows_of(plan: Plan) -> list[tuple[int, int]]:
-    """The operands with a halo that are cut, and the axis along which: that of the longest index, as Legate cuts it."""
-    pointed = {p for image in plan.images for p in (image.function, *image.ranges)}
-    found = []
-    for p, layout in enumerate(plan.operands):
-        if not layout.haloed or p in pointed:
-            continue
-        axes = [axis for axis, a in enumerate(layout.axes) if a != WHOLE]
-        axis = max(axes, key=lambda axis: (plan.extents[layout.axes[axis]], -layout.axes[axis]))
-        if math.prod(int(n or 0) for n in layout.shape) >= _LEAST_ROW * plan.extents[layout.axes[axis]]:
-            found.append((p, axis))
-    return found
+    return {i: min(plan.extents[i], most) for i in apart}
 
 
 def _others(layout: Layout, axis: int) -> tuple[int, ...]:
     return tuple(int(n or 0) for a, n in enumerate(layout.shape) if a != axis)
-
-
-def bytes_of_rects(layout: Layout, count: int) -> int:
-    """Of a store of so many rects of an array."""
-    return 16 * len(layout.axes) * count
 
 
 def _pointed(plan: Plan, pointers: Sequence[int]) -> tuple[Image, ...]:

@@ -20,9 +20,7 @@ from xpdispatch.legate.alignment import (
     Images,
     Recipe,
     Rects,
-    bytes_of_rects,
     recipe_of_call,
-    windows_of,
     with_results,
 )
 from xpdispatch.legate.fences import runtime, submit
@@ -30,6 +28,7 @@ from xpdispatch.legate.leaf import Header, packed_header
 from xpdispatch.legate.rects import rects_of, rects_of_windows
 from xpdispatch.legate.releases import IMAGES_OF_ANY_RANK, MOST_UNBOUND, cutting_cells, least_extents, type_of_bytes
 from xpdispatch.legate.stores import Held, grid_store, memory_limit, store_behind
+from xpdispatch.legate.stretches import bytes_of_rects, windows_of
 from xpdispatch.legate.tasks import carrier_of, joiner_of, library, task_of
 from xpdispatch.planning.arguments import plan_of, refuse_empty
 from xpdispatch.planning.definition import Definition
@@ -221,11 +220,10 @@ def issue(launch: Launch, entries: Sequence[Any], results: Sequence[Any], told: 
         task.add_scalar_arg(payload, type_of_bytes(len(payload)))
     else:
         task.add_scalar_arg(payload, (lg.uint8,))
-    if not recipe.cells:
+    if recipe.share == 1:
         submit(task)
         return
-    shares = [n / extent for n, extent in zip(recipe.cells, launch.plan.extents, strict=True) if n]
-    with cutting_cells(math.prod(shares)):
+    with cutting_cells(recipe.share):
         submit(task)
 
 
@@ -278,7 +276,8 @@ def _rects(plan: Plan, kind: Rects, entry: Any) -> Any:
     if kind.axis is None:
         return rects_of(store_behind(entry), kind)
     layout = plan.operands[kind.operand]
-    return rects_of_windows(layout, kind.axis, plan.extents[layout.axes[kind.axis]])
+    count = plan.extents[layout.axes[kind.axis]] // kind.stretch
+    return rects_of_windows(layout, kind.axis, kind.stretch, count)
 
 
 def _add_result(task: Any, store: Any, layout: Layout, fit: Fit, *, one_piece: bool) -> Any:
@@ -376,9 +375,7 @@ def check_room(
         for (dtype, shape), g in zip(types, given, strict=True)
         if g is None or g.store is None
     )
-    for p, axis in windows_of(plan):
-        layout = plan.operands[p]
-        new += bytes_of_rects(layout, plan.extents[layout.axes[axis]])
+    new += sum(bytes_of_rects(plan.operands[w.operand], w.count) for w in windows_of(plan, stretched=True))
     needed = new + sum(map(_bytes, (*entering, *written)))
     if needed <= limit:
         return False

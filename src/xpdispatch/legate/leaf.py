@@ -365,12 +365,7 @@ class Task:
             low, high = domain.lo[dim], domain.hi[dim]
             # An empty domain's upper end can be -1, read as an unsigned number.
             region.append((low, high + 1 if high < 2**63 else low))
-        for i, count in enumerate(self.recipe.cells):
-            if count:
-                start, stop = region[i]
-                extent = self.plan.extents[i]
-                region[i] = (start * extent // count, stop * extent // count)
-        return tuple(region)
+        return tuple([_elements(self.plan, self.recipe, i, ends) for i, ends in enumerate(region)])
 
     def run(self, stores: Sequence[Any], inline: Sequence[Any], scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Any]]:
         """Run the body on the tile, and write what goes to stores of a known size; the tile, and all results.
@@ -446,6 +441,13 @@ class Task:
                 operands[p] = _borders(self.arrays, stores[p], fit, self.header.operands[p])
                 origins[p] = layout.held_from(region)
         return origins
+
+
+def _elements(plan: Plan, recipe: Recipe, index: int, ends: tuple[int, int]) -> tuple[int, int]:
+    """The elements of an index that are those of a store, or that its cells or stretches stand for."""
+    count = recipe.cells[index] if recipe.cells else 0
+    start, stop = ends
+    return (start * plan.extents[index] // count, stop * plan.extents[index] // count) if count else ends
 
 
 def _site(definition: Definition, variant: str, header: Header) -> Site:
@@ -556,8 +558,9 @@ def _carry_on(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequen
     low, high = bounds.lo[dim], bounds.hi[dim]
     if not low <= high < 2**63:  # an empty domain's upper end can be -1, read as an unsigned number
         return
+    low, end = _elements(plan, recipe, index, (low, high + 1))
     # Of the other indices each task has all.
-    own = tuple([(low, high + 1) if i == index else (0, n) for i, n in enumerate(plan.extents)])
+    own = tuple([(low, end) if i == index else (0, n) for i, n in enumerate(plan.extents)])
     regions = _regions(plan, view(arrays, inputs[0]))
     ends, parts = {}, {}
     for r, told, written in zip(recipe.carried, inputs[1:], outputs, strict=False):
@@ -569,7 +572,7 @@ def _carry_on(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequen
             continue
         tiles = list(zip(regions, zip(*[ends[r] for r in scans], strict=True), strict=True))
         for region, carry in carries(site, scans, tiles):
-            start, stop = max(region[index][0], low), min(region[index][1], high + 1)
+            start, stop = max(region[index][0], low), min(region[index][1], end)
             if start < stop:
                 here = tuple([(start, stop) if i == index else whole for i, whole in enumerate(region)])
                 apply_carry(site, scans, carry, tuple([part_of(parts[r], plan.results[r], here, own) for r in scans]))

@@ -9,9 +9,10 @@ import legate.core as lg
 import numpy as np
 from legate.core.types import int64, rect_type
 
-from xpdispatch.legate.alignment import Rects, bytes_of_rects
+from xpdispatch.legate.alignment import Rects
 from xpdispatch.legate.fences import runtime
 from xpdispatch.legate.releases import data_of
+from xpdispatch.legate.stretches import bytes_of_rects
 from xpdispatch.legate.tasks import library, own_task
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.planning.windows import Layout
@@ -22,22 +23,22 @@ _CPU = ("CPU",)
 
 _windows = BoundedCache()
 _windows.bound = 16
-"""Rects of halos, by layout and axis: as long as Legate has them it keeps the partitions that it made by them."""
+"""Rects of halos, by layout, axis and stretch: as long as Legate has them it keeps the partitions made by them."""
 
 _MOST = 1 << 26
 """Bytes of all of them, but where the latest alone have more."""
 runtime.add_shutdown_callback(_windows.clear)
 
 
-def rects_of_windows(layout: Layout, axis: int, count: int) -> Any:
-    """The store that has for each of so many elements of an index all that a body sees of an operand for it.
+def rects_of_windows(layout: Layout, axis: int, stretch: int, count: int) -> Any:
+    """The store that has for each of so many stretches of an index all that a body sees of an operand for it.
 
     That is its window along the axis, with what stands in for elements outside, and all along the other axes.
     """
-    key = layout.outline, axis
+    key = layout.outline, axis, stretch
     found = _windows.get(key)
     if found is None:
-        held = bytes_of_rects(layout, count) + sum(bytes_of_rects(k, s.shape[0]) for (k, _), s in _windows.items())
+        held = bytes_of_rects(layout, count) + sum(bytes_of_rects(k[0], s.shape[0]) for k, s in _windows.items())
         if held > _MOST:
             _windows.clear()
         found = _windows[key] = runtime.create_store(rect_type(len(layout.shape)), (count,))
@@ -53,10 +54,10 @@ def _fill_windows(context: Any) -> None:
     filled = np.asarray(store)
     if not filled.size:
         return
-    layout, axis = pickle.loads(context.scalars[0].value())
+    layout, axis, stretch = pickle.loads(context.scalars[0].value())
     shape = tuple(int(n) for n in layout.shape)
-    first = np.arange(filled.size) + store.domain.lo[0]
-    low, high = layout.window(axis, first, first + 1)
+    first = (np.arange(filled.size) + store.domain.lo[0]) * stretch
+    low, high = layout.window(axis, first, first + stretch)
     ends = np.empty((filled.size, 2, len(shape)), np.int64)
     ends[:, 0], ends[:, 1] = 0, np.subtract(shape, 1)
     ends[:, 0, axis] = np.clip(low, 0, shape[axis] - 1)

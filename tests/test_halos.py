@@ -62,6 +62,11 @@ def summing(below: int, above: int, boundary: Any) -> Kernel:
     return rows
 
 
+def line(boundary: Any) -> Kernel:
+    """Differences along one axis."""
+    return kernel("u[i-2..i+9] -> v[i]", boundary=boundary, dtype="u")(lambda xp, u: u[11:] - u[:-11])
+
+
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize(("below", "above"), [(1, 1), (0, 2), (3, 0), (7, 9)])
 @pytest.mark.parametrize("factor", [1, 3])
@@ -281,18 +286,72 @@ def test_updates_in_place_several_halos_and_one_array_twice() -> None:
         np.testing.assert_array_equal(np.asarray(there), here)
 
 
-def test_views_are_left_in_full_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    copied: list[Any] = []
+@contextmanager
+def copies() -> Iterator[list[int]]:
+    """Bytes of the stores that are copied before launches."""
+    found: list[int] = []
     run = engine._run
-    monkeypatch.setattr(engine, "_run", lambda *given: copied.append(given) or run(*given))
+
+    def spy(definition: Any, source: Any, target: Any) -> None:
+        found.append(math.prod(target.shape) * target.type.size)
+        run(definition, source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_run", spy)
+        yield found
+
+
+def a_view(x: np.ndarray[Any, Any]) -> Any:
+    return cupynumeric.array(np.pad(x, [(2, 1)] * x.ndim))[(slice(2, -1),) * x.ndim]
+
+
+def test_small_views_are_full_and_not_copied() -> None:
     made, x = summing(1, 2, "reflect"), np.random.default_rng(0).integers(0, 9, (40, 70)).astype(float)
-    view = cupynumeric.array(np.pad(x, ((2, 1), (0, 3))))[2:-1, :-3]
-    with forced_tiles(2), parts() as found:
+    with forced_tiles(2), parts() as found, copies() as copied:
+        answer = made.explain(a_view(x))
         for _ in range(3):
-            np.testing.assert_array_equal(np.asarray(made(view)), made(x))
+            np.testing.assert_array_equal(np.asarray(made(a_view(x))), made(x))
         xd.synchronize()
     assert not found
     assert not copied
+    assert answer.arrays["u"].copied == 0
+    assert set(answer.arrays["u"].holds) == {x.nbytes}
+    assert "gets all of u: to be cut with its halo a view must be copied" in str(answer)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize(
+    "shape", [(60, 70), pytest.param((960,), marks=stretches), pytest.param((960, 2), marks=stretches)]
+)
+def test_large_views_are_copied_and_cut(boundary: Any, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpdispatch.legate.stretches.least_copied", math.prod(shape))
+    made = summing(1, 2, boundary) if len(shape) == 2 else line(boundary)
+    x = np.random.default_rng(0).integers(0, 9, shape).astype(float)
+    with forced_tiles(2), parts() as found, copies() as copied:
+        answer = made.explain(a_view(x))
+        got = made(a_view(x))
+        np.testing.assert_array_equal(np.asarray(got), made(x))
+        xd.synchronize()
+    assert answer.arrays["u"].copied == sum(copied) == x.nbytes
+    assert len(copied) == 1
+    assert sorted(int(n) for n in answer.arrays["u"].holds) == sorted(8 * math.prod(shape) for shape, _ in found)
+    assert "copied  " in str(answer)
+
+
+def test_steps_on_views_that_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpdispatch.legate.stretches.least_copied", 1)
+    made = summing(1, 1, "wrap")
+    x = np.random.default_rng(0).integers(0, 9, (60, 70))
+    there, here = cupynumeric.array(x), x.copy()
+    with forced_tiles(2):
+        for _ in range(10):
+            there[2:-2, 1:-1] = made(there[2:-2, 1:-1]) % 97
+            made(there[:-1].T, out=there[:-1].T)
+    for _ in range(10):
+        here[2:-2, 1:-1] = made(here[2:-2, 1:-1]) % 97
+        made(here[:-1].T, out=here[:-1].T)
+    xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(there), here)
 
 
 def test_operands_with_the_same_halo() -> None:
@@ -356,8 +415,7 @@ def test_explain_counts_what_tasks_get(shape: tuple[int, ...], boundary: Any) ->
 @stretches
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_explain_counts_what_tasks_get_along_one_axis(boundary: Any) -> None:
-    made = kernel("u[i-2..i+9] -> v[i]", boundary=boundary, dtype="u")(lambda xp, u: u[11:] - u[:-11])
-    array = cupynumeric.ones(10_000 + 11 * (boundary == "valid"))
+    made, array = line(boundary), cupynumeric.ones(10_000 + 11 * (boundary == "valid"))
     with forced_tiles(2), parts() as found:
         answer = made.explain(array)
         made(array)

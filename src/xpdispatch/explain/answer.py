@@ -121,7 +121,9 @@ def _arrays(question: Question, tiling: Tiles, fits: Sequence[tuple[str, int | N
     found: dict[str, ArrayCut] = {}
     for n, (layout, term, dtype, (fit, axis)) in enumerate(zip(layouts, terms, dtypes, fits, strict=True)):
         name = f"{layout.name}'" if layout.name in found else layout.name
-        found[name] = ArrayCut(layout, str(term), dtype, n >= len(plan.operands), fit, tiling, axis)
+        is_result = n >= len(plan.operands)
+        is_view = bool(fit) and not is_result and question.views[n]
+        found[name] = ArrayCut(layout, str(term), dtype, is_result, fit, tiling, axis, is_view)
     return found
 
 

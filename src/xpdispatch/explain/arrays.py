@@ -36,6 +36,8 @@ class ArrayCut:
     tiling : Tiles
     axis : int or None
         Along which an operand with a halo is cut on Legate, and full along the others; None where it is full.
+    is_view : bool
+        On Legate it shows the elements of another store.
     """
 
     layout: Layout
@@ -45,6 +47,7 @@ class ArrayCut:
     fit: str
     tiling: Tiles
     axis: int | None = None
+    is_view: bool = False
 
     def __repr__(self) -> str:
         return f"<{self.notation} of {self.dtype}, shape {self.shape}, {self.how}, a tile's part {self.part}>"
@@ -118,6 +121,11 @@ class ArrayCut:
     def received(self) -> int:
         """Bytes that a processor gets from others for a tile, at most."""
         return int(self.receives.max())
+
+    @property
+    def copied(self) -> int:
+        """Bytes that a launch of its own copies before: of a view that is cut with a halo, or where pointers say."""
+        return self.nbytes if self.is_view and (self.axis is not None or self.fit == "image") else 0
 
     @property
     def shared_by(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from xpdispatch.arrays.dtypes import nearest
 from xpdispatch.arrays.namespaces import library_of, namespace_for
 from xpdispatch.legate.alignment import Images, Recipe, recipe_of_call, with_results
+from xpdispatch.legate.stretches import stays_whole
 from xpdispatch.planning.arguments import as_arrays, diagonal_of, one_library, plan_of, refuse_empty
 from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
@@ -120,6 +121,8 @@ class Question:
     scalars : tuple
     copied : tuple of bool
         For each operand whether the engine copies it from NumPy, so that Legate has not cut it before.
+    views : tuple of bool
+        For each operand whether its store shows the elements of another.
     """
 
     definition: Definition
@@ -132,6 +135,7 @@ class Question:
     sample: str
     scalars: tuple[Any, ...]
     copied: tuple[bool, ...]
+    views: tuple[bool, ...]
     _cutters: dict[tuple[str, bool], Cutter] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -157,7 +161,8 @@ class Question:
 
     def recipe(self) -> Recipe:
         """How the arrays enter a launch on Legate."""
-        pointers = tuple(p for p, a in enumerate(self.operands) if a.dtype == np.int64)
+        views = [p for p, view in enumerate(self.views) if view]
+        pointers = tuple(p for p, a in enumerate(self.operands) if a.dtype == np.int64 and p not in views)
         inline = [
             0 in a.shape or (a.ndim == 0 and copied) for a, copied in zip(self.operands, self.copied, strict=True)
         ]
@@ -168,7 +173,7 @@ class Question:
             _MAX_DIM,
             deterministic=self.definition.deterministic,
             most_unbound=_UNBOUND,
-            possible=Images(pointers),
+            possible=Images(pointers, uncut=tuple(p for p in views if stays_whole(self.operands[p].shape))),
         )
 
 
@@ -183,6 +188,7 @@ def ask(call: Call, engine: str) -> Question:
     definition, scalars = call.definition, call.scalars
     library = "legate" if engine == "legate" else one_library(call)[0]
     copied = tuple(engine == "legate" and library_of(a) in ("numpy", "number") for a in call.operands)
+    views = tuple(_is_view(a) for a in call.operands)
     plain = replace(call, operands=_operands(call), given=tuple(map(_plain, call.given)))
     operands = as_arrays(plain, "numpy", namespace_for("CPU"))
     given = all_given(definition, operands, plain.given)
@@ -192,5 +198,13 @@ def ask(call: Call, engine: str) -> Question:
         refuse_empty(plan)
     known = tuple(None if g is None else g.dtype for g in given)
     types, sample = result_types(definition, plan, dtypes, scalars, known)
-    plan = with_results(plan, types)
-    return Question(definition, engine, library, plan, operands, known, types, sample, scalars, copied)
+    complete = with_results(plan, types)
+    return Question(definition, engine, library, complete, operands, known, types, sample, scalars, copied, views)
+
+
+def _is_view(value: Any) -> bool:
+    if library_of(value) != "legate":
+        return False
+    from xpdispatch.legate.stores import is_view  # Legate has started: here is an array of its own
+
+    return is_view(value)

@@ -11,6 +11,7 @@ from xpdispatch.explain.answer import Answer
 from xpdispatch.explain.arrays import ArrayCut
 from xpdispatch.explain.tiling import Pieces
 from xpdispatch.language.words import parallel
+from xpdispatch.legate.stretches import stays_whole
 from xpdispatch.machine.settings import settings
 from xpdispatch.planning.tiles import shown
 from xpdispatch.proving.guard import few
@@ -129,6 +130,12 @@ def facts_of(answer: Answer) -> Iterator[tuple[str, str]]:
             around = f"{size(a.halo_bytes)} of other tiles' elements around a tile"
             yield "halo", f"{a.name}: {around}; boundary {_modes(a.layout.boundaries)}"
     for a in arrays:
+        if a.copied:
+            yield (
+                "copied",
+                f"{a.name}: {size(a.copied)} by a launch before, for it is a view, which Legate cannot cut so",
+            )
+    for a in arrays:
         if a.layout.keys is not None:
             yield "keys", _keys(a, answer.machine.engine)
     unknown = [a.name for a in arrays if a.how == "concatenated"]
@@ -202,7 +209,11 @@ def assumptions(answer: Answer) -> tuple[str, ...]:
         "Received is what lies with other processors where each array is spread over those that read it. CPUs of one "
         "node share their memory, and read it there; between GPUs and nodes it is copied."
     )
-    haloed = [array.name for array in arrays if array.how == "halo" and array.axis is None]
+    uncut = [array for array in arrays if array.how == "halo" and array.axis is None]
+    views = [array.name for array in uncut if array.is_view and stays_whole(array.layout.shape)]
+    if views and answer.count > 1:
+        found.append(f"Each processor gets all of {', '.join(views)}: to be cut with its halo a view must be copied.")
+    haloed = [array.name for array in uncut if array.name not in views]
     if haloed and answer.count > 1:
         found.append(
             f"The body reads {', '.join(haloed)} with its halo alone, but each processor gets all of it: its index "

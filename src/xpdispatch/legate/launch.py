@@ -28,7 +28,7 @@ from xpdispatch.legate.leaf import Header, packed_header
 from xpdispatch.legate.rects import rects_of, rects_of_windows
 from xpdispatch.legate.releases import IMAGES_OF_ANY_RANK, MOST_UNBOUND, cutting_cells, least_extents, type_of_bytes
 from xpdispatch.legate.stores import Held, grid_store, memory_limit, store_behind
-from xpdispatch.legate.stretches import bytes_of_rects, windows_of
+from xpdispatch.legate.stretches import bytes_of_rects, stays_whole, windows_of
 from xpdispatch.legate.tasks import carrier_of, joiner_of, library, task_of
 from xpdispatch.planning.arguments import plan_of, refuse_empty
 from xpdispatch.planning.definition import Definition
@@ -263,11 +263,15 @@ def _add_arrays(
 
 
 def _possible(operands: Sequence[Held]) -> Images:
-    """The images that Legate can make: none of views with a halo, and of no halo where no CPU could make rects."""
+    """The images that Legate can make: none with a halo where no CPU could make rects, and of views by a copy."""
     cpus = runtime.machine.count(lg.TaskTarget.CPU)
     return Images(
         pointers=tuple(p for p, h in enumerate(operands) if h.followable),
-        uncut=tuple(p for p, h in enumerate(operands) if not cpus or h.store is None or h.store.transformed),
+        uncut=tuple(
+            p
+            for p, h in enumerate(operands)
+            if not cpus or h.store is None or (h.store.transformed and stays_whole(h.shape))
+        ),
         any_rank=IMAGES_OF_ANY_RANK,
     )
 
@@ -375,7 +379,11 @@ def check_room(
         for (dtype, shape), g in zip(types, given, strict=True)
         if g is None or g.store is None
     )
-    new += sum(bytes_of_rects(plan.operands[w.operand], w.count) for w in windows_of(plan, stretched=True))
+    for w in windows_of(plan, stretched=True):
+        held = operands[w.operand]
+        new += bytes_of_rects(plan.operands[w.operand], w.count)
+        if held.store is not None and held.store.transformed and not stays_whole(held.shape):
+            new += _bytes(held)  # the copy
     needed = new + sum(map(_bytes, (*entering, *written)))
     if needed <= limit:
         return False

@@ -200,6 +200,12 @@ def _column_of(name: str, array: Any) -> Any:
     return found
 
 
+def is_view(array: Any) -> bool:
+    """Whether an operand's store shows the elements of another, so that Legate makes no image of it."""
+    store = store_of("array", array)
+    return bool(store.transformed) and not stretched(store)
+
+
 def _hold_numpy(name: str, array: np.ndarray[Any, Any], *, written: bool) -> Held:
     native = array.dtype.newbyteorder("=")
     kind = legate_type(native)

@@ -4,7 +4,7 @@ A store of rects has for each element of an index, or for each stretch of it, al
 it. An element has a rect of its own where many of the operand go with it, as in a matrix that is cut into bands of
 rows. Along a single axis the rects would then be larger than the operand. So each is for a stretch of the index, all
 are of equal length, and the call is cut between stretches. Where no such length fits, the operand is whole in every
-tile.
+tile. A view is copied first, if it is large, for Legate has no image of one.
 
 Legate 26.6 has a constraint for halos, bloat, but a task can then run before its elements have been copied;
 ``benchmarks/legate_bloat.py`` shows it. The same happens where one store enters a launch both whole and cut.
@@ -13,7 +13,7 @@ Legate 26.6 has a constraint for halos, bloat, but a task can then run before it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xpdispatch.planning.plan import Plan
@@ -34,6 +34,10 @@ _FEWEST_RECTS = 2**8
 
 _MOST_ROWS = 2**17
 """Elements of an index from which on rects are for stretches of it, even where each could have its own."""
+
+least_copied = 1 << 20
+"""Elements of a view with a halo from which on it is copied, to be cut: Legate has no image of a view. Smaller ones are
+whole in every tile, which on two CPUs of one node takes as long or less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ def windows_of(plan: Plan, *, stretched: bool) -> list[Cut]:
             axes = [axis for axis, a in enumerate(layout.axes) if a != WHOLE]
             axis = max(axes, key=lambda axis: (plan.extents[layout.axes[axis]], -layout.axes[axis]))
             index = layout.axes[axis]
-            row = math.prod(int(n or 0) for n in layout.shape) // max(1, plan.extents[index])
+            row = _elements(layout.shape) // max(1, plan.extents[index])
             found.setdefault(index, []).append((p, axis, row))
     cuts = []
     for index, operands in found.items():
@@ -71,6 +75,15 @@ def windows_of(plan: Plan, *, stretched: bool) -> list[Cut]:
             if stretch or row >= _LEAST_ROW
         ]
     return sorted(cuts, key=lambda cut: cut.operand)
+
+
+def stays_whole(shape: Sequence[int | None]) -> bool:
+    """Whether a view of this shape is not worth a copy by which it could be cut with its halo."""
+    return _elements(shape) < least_copied
+
+
+def _elements(shape: Sequence[int | None]) -> int:
+    return math.prod(int(n or 0) for n in shape)
 
 
 def _stretch(extent: int, row: int) -> int:

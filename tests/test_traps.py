@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import pytest
 import xpdispatch as xd
 from conftest import Engine, run_python
 from xpdispatch import In, InOut, Out, Reduce, align, broadcast, image, kernel
+from xpdispatch.testing import forced_tiles
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
 import legate.core as lg  # isort: skip
+from xpdispatch.legate import tasks  # isort: skip
 
 plus = kernel("x[i] -> y[i]")(lambda xp, x: x + 1)
 plus_float = kernel("x[i] -> y[i]", dtype="x")(lambda xp, x: x + 1)
@@ -282,6 +285,41 @@ def test_when_there_is_no_room_for_another_kernel() -> None:
     assert "this program has launched 3 different kernels on Legate, and there is room for no more" in done.stdout
     assert "Hint: decorate a body once, at module level, and not in a loop" in done.stdout
     assert "[0, 1, 2]" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x[i] -> y[i]", "x[i] -> y[?]", "x[i] -> sum y[]", "x[i] -> sum y[..i]"],
+    ids=["plain", "unknown size", "joined", "carried"],
+)
+def test_no_task_is_registered_while_others_run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    seen: list[int] = []
+
+    @kernel("x[i] -> y[i]", dtype="x", guard=False)
+    def slow(xp, x):
+        time.sleep(0.1)
+        ended.append(len(x))
+        return x + 1
+
+    body = {"x[i] -> sum y[]": lambda xp, x: xp.sum(x), "x[i] -> sum y[..i]": lambda xp, x: xp.cumulative_sum(x)}
+    other = kernel(line, dtype="x", guard=False, deterministic=True)(
+        body.get(line, lambda xp, x: xp.asarray(x, copy=True))
+    )
+    x = cupynumeric.ones(40)
+
+    def spy(register: Any) -> Any:
+        return lambda *args, **named: seen.append(sum(ended)) or register(*args, **named)
+
+    with forced_tiles(1):
+        slow(x)
+        xd.synchronize()
+        monkeypatch.setattr(tasks, "task_info", spy(tasks.task_info))
+        monkeypatch.setattr(tasks, "PyTask", spy(tasks.PyTask))
+        slow(x)
+        other(x)
+        xd.synchronize()
+    assert seen == [80] * (1 + ("sum" in line))
 
 
 def test_memory_stays_flat() -> None:

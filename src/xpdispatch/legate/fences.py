@@ -14,6 +14,7 @@ import legate.core as lg
 
 from xpdispatch.errors import EngineError
 from xpdispatch.legate import agreement, collective, failures, garbage, leaf, startup
+from xpdispatch.legate.releases import streams_strictly
 from xpdispatch.machine import exits, progress
 
 runtime = lg.get_legate_runtime()
@@ -153,12 +154,6 @@ def _fetch() -> None:
 def may_have_failed() -> bool:
     """Whether there are launches whose failures nobody has looked for yet, and this thread can wait for them."""
     return _ahead > 0 and threading.get_ident() == _thread and not streams_strictly()
-
-
-def streams_strictly() -> bool:
-    """Whether Legate keeps launches back, so that to wait for them is an error."""
-    modes = getattr(lg, "StreamingMode", None)  # since 26.01
-    return modes is not None and lg.Scope.parallel_policy().streaming_mode == modes.STRICT
 
 
 def _cannot_stream(what: str) -> EngineError:

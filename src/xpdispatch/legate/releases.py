@@ -110,6 +110,12 @@ def cutting_cells(share: float) -> Any:
     return lg.Scope(parallel_policy=policy)
 
 
+def streams_strictly() -> bool:
+    """Whether Legate keeps launches back, so that to wait for them is an error."""
+    modes = getattr(lg, "StreamingMode", None)  # since 26.01
+    return modes is not None and lg.Scope.parallel_policy().streaming_mode == modes.STRICT
+
+
 def least_size(policy: Any, target: Any) -> int:
     """Elements below which Legate cuts nothing; its own default before Legate 26.3, which does not tell."""
     if hasattr(policy, "partitioning_threshold"):

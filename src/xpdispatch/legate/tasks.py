@@ -15,7 +15,7 @@ from xpdispatch.errors import EngineError
 from xpdispatch.legate.alignment import Recipe
 from xpdispatch.legate.device import keeps_to_stream
 from xpdispatch.legate.leaf import make_carrier, make_joiner, make_leaf
-from xpdispatch.legate.releases import task_info
+from xpdispatch.legate.releases import streams_strictly, task_info
 from xpdispatch.planning.definition import Definition
 
 _MOST_KERNELS = 100_000
@@ -80,16 +80,29 @@ def _registered(definition: Definition, which: object, register: Callable[[], An
 @cache
 def own_task(name: str, leaf: Callable[[Any], None], variants: Sequence[str] = ("CPU", "OMP", "GPU")) -> Any:
     """A task of the library's own that is no kernel, registered when it is first asked for."""
-    task = library.get_new_task_id()
-    library.register_task(task_info(library, task, f"xpdispatch.{name}", [(lg.VariantCode[v], leaf) for v in variants]))
-    return task
+    return _add(f"xpdispatch.{name}", [(lg.VariantCode[v], leaf) for v in variants])
 
 
 def _register(definition: Definition, make: Callable[[Definition, str], Any]) -> Any:
+    return _add(definition.name, [(lg.VariantCode[v], make(definition, v)) for v in definition.variants])
+
+
+def _add(name: str, variants: Sequence[tuple[Any, Any]]) -> Any:
+    _let_none_be_mapped()
     task = library.get_new_task_id()
-    variants = [(lg.VariantCode[v], make(definition, v)) for v in definition.variants]
-    library.register_task(task_info(library, task, definition.name, variants))
+    library.register_task(task_info(library, task, name, variants))
     return task
+
+
+def _let_none_be_mapped() -> None:
+    """Wait for the tasks under way before one more is registered.
+
+    Legate 26.6 has a library's tasks in a table in which it looks up each one that it maps, on a thread of its own
+    and without a lock. While that table grows a task that is there can be missed, which ends the process;
+    ``benchmarks/legate_registration.py`` shows it.
+    """
+    if not streams_strictly():  # then most tasks are kept back, and to wait for others is an error
+        lg.get_legate_runtime().issue_execution_fence(block=True)
 
 
 def _counts(definition: Definition, recipe: Recipe) -> tuple[int, int, int]:
@@ -135,6 +148,7 @@ def _register_with(definition: Definition, counts: tuple[int, int, int], options
         ],
         return_annotation=None,
     )
+    _let_none_be_mapped()
     return PyTask(
         func=function,
         variants=tuple(leaves),

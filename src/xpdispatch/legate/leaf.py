@@ -365,7 +365,9 @@ class Task:
             low, high = domain.lo[dim], domain.hi[dim]
             # An empty domain's upper end can be -1, read as an unsigned number.
             region.append((low, high + 1 if high < 2**63 else low))
-        return tuple([_elements(self.plan, self.recipe, i, ends) for i, ends in enumerate(region)])
+        if self.recipe.cells:
+            region = [_elements(self.plan, self.recipe, i, ends) for i, ends in enumerate(region)]
+        return tuple(region)
 
     def run(self, stores: Sequence[Any], inline: Sequence[Any], scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Any]]:
         """Run the body on the tile, and write what goes to stores of a known size; the tile, and all results.

@@ -63,7 +63,7 @@ def _run(call: Call) -> list[Any]:
     _check_plan(definition, plan)
     operands = as_arrays(on_numpy, "numpy", site.xp)
     dtypes = [a.dtype for a in operands]
-    types = result_types(definition, plan, dtypes, call.scalars, [None] * len(plan.results))
+    types, _ = result_types(definition, plan, dtypes, call.scalars, [None] * len(plan.results))
     for layout, (dtype, _) in zip(plan.results, types, strict=True):
         if layout.op and layout.op != "fold":
             check_dtype(layout.op, layout.name, dtype)
@@ -282,7 +282,7 @@ class _Body:
         for r in body.buffers:
             if plan.results[r].op is None:
                 targets[r] = np.empty(plan.results[r].tile_shape(sizes_of(region)), self.planned[r])
-        chosen = self._choice(region, operands, targets, scalars)
+        chosen = self._choice(region, operands, scalars)
         origins = {p: o.held_from(region) for p, o in enumerate(plan.operands) if o.reaches}
         with self.inside():
             work = chosen.work._replace(origins=origins)
@@ -300,13 +300,11 @@ class _Body:
         finally:
             inside_body.reset(token)
 
-    def _choice(
-        self, region: Bounds, operands: Sequence[Any], targets: Sequence[Any], scalars: Sequence[Any]
-    ) -> Choice:
+    def _choice(self, region: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Choice:
         cutter, new = self.cutter, not self.definition.body.buffers
-        if cutter.fixed(region, operands, scalars, fresh=new):
+        if cutter.fixed(region, operands, scalars):
             return Choice(cutter.whole, Work(region, (region,)))
-        return cutter.choose(region, operands, targets, scalars, 1, new=new)
+        return cutter.choose(region, operands, scalars, 1, new=new)
 
 
 def _cells(body: _Body, arrays: Sequence[Any], edges: Sequence[Sequence[int]]) -> Any:

@@ -36,6 +36,10 @@ SIZES = {
     "eigendigits": [],
     "edges": [],
     "palette": ["--steps", "2"],
+    "tridiagonal": ["--size", "20", "--steps", "3"],
+    "filters": [],
+    "multigrid": ["--levels", "3"],
+    "groupby": [],
 }
 DISORDERLY = """
 from xpdispatch import array_module, kernel

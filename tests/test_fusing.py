@@ -19,7 +19,7 @@ import xpdispatch as xd
 from conftest import forced_cuts
 from xpdispatch import In, InOut, Out, align, kernel
 from xpdispatch.calling.kernel import Kernel
-from xpdispatch.running import cutting
+from xpdispatch.running import traced
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import Known
 from xpdispatch.running.site import Site
@@ -38,7 +38,7 @@ class Recorded(Traced):
 @pytest.fixture(autouse=True)
 def recording(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded.clear()
-    monkeypatch.setattr(cutting, "Traced", Recorded)
+    monkeypatch.setattr(traced, "Traced", Recorded)
 
 
 def fusing_of_all(made: Kernel) -> list[Learned]:

@@ -137,7 +137,7 @@ def context_of(header: Header, payload: Any, inputs: list, outputs: list, reduct
 
 def header_of(inputs: list, call: dict[str, Any]) -> Header:
     kinds = tuple(s.array.dtype for s in inputs)
-    return Header(call["plan"], call["recipe"], kinds, call["dtypes"], (False,) * len(call["dtypes"]))
+    return Header(call["plan"], call["recipe"], kinds, call["dtypes"], (False,) * len(call["dtypes"]), "")
 
 
 def run_leaf(made: xd.Kernel, variant: str, inputs: list, outputs: list, reductions: list, **call: Any) -> None:

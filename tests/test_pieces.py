@@ -261,7 +261,7 @@ def test_the_sample_of_a_clipped_halo_is_an_inner_tile() -> None:
         return xp.stack([x[:-3], x[3:]], axis=1)
 
     plan = stacked.definition.plan([(9,)], (), [None])
-    ((dtype, shape),) = result_types(stacked.definition, plan, [np.dtype("f4")], (), [None])
+    ((dtype, shape),), _ = result_types(stacked.definition, plan, [np.dtype("f4")], (), [None])
     assert dtype == np.float32
     assert shape == (9, 2)
 

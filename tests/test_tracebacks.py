@@ -98,7 +98,7 @@ def test_what_is_nobody_s_mistake_keeps_its_traceback(monkeypatch: pytest.Monkey
     monkeypatch.setattr(local, "known_to", partial(int, "ours"))
     with pytest.raises(TypeError, match="int") as caught:
         kernel("x[i] -> y[i]")(helper_of)(np.ones(3))
-    assert [entry.name for entry in caught.traceback][-3:] == ["_prepare", "prepare", "__init__"]
+    assert [entry.name for entry in caught.traceback][-3:] == ["prepare", "prepare", "__init__"]
     monkeypatch.setattr(fences, "_settle", partial(int, "ours"))
     with pytest.raises(ValueError, match="ours") as caught:
         xd.synchronize()

@@ -98,8 +98,10 @@ def checked(site: Site, r: int, value: Any, wanted: tuple[Any, ...], before: Any
 
 def as_array(site: Site, layout: Layout, value: Any) -> Any:
     """A value as an array of the site's library."""
+    if site.library == "numpy" and isinstance(value, np.generic):
+        return np.asarray(value)  # which takes a quarter of the time of the namespace's own
     library = library_of(value)
-    if library == "number" or (library == "numpy" and site.library == "numpy"):
+    if library == "number":
         return site.xp.asarray(value)
     if library != site.library:
         raise ResultError(

@@ -564,6 +564,20 @@ def test_what_runs_before_does_not_decide_the_cuts_of_float_sums() -> None:
     assert [tuple(b - a for a, b in r) for r in after] == first
 
 
+def test_scalars_of_one_type_do_not_decide_the_cuts_of_one_another() -> None:
+    @kernel("x[i,j], w[j] -> sum s[]")
+    def flagged(xp, x, w, flag):
+        return xp.sum(xp.exp(-x * x) + w if flag == "much" else x * w)
+
+    x, w = np.ones((3000, 700), np.int32), np.ones(700, np.int32)  # sums of integers, or of floats
+    cutter, fresh = cutter_of(flagged, x, w, "little"), cutter_of(flagged, x, w, "much")
+    cutter.cache = fresh.cache = 1 << 20
+    domain = whole(cutter.site.plan)
+    little, much = (cutter.cuts(domain, [x, w], (flag,)) for flag in ("little", "much"))
+    assert little != much
+    assert much == fresh.cuts(domain, [x, w], ("much",))
+
+
 def test_scalars_of_the_body_are_not_used_up_by_the_run_on_ones() -> None:
     @kernel("x[i] -> y[i]", fuse=False)
     def noted(xp, x, log):
@@ -937,6 +951,40 @@ def test_a_forked_process_calls_kernels_itself() -> None:
     )
     done = run_python(f"import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n{code}")
     assert done.stdout.split() == ["7", "True"], done.stderr
+
+
+def test_a_call_that_ends_while_its_process_forks_leaves_the_child_no_threads() -> None:
+    code = (
+        "import os, sys, threading, numpy as np\n"
+        "forking, ended = threading.Event(), threading.Event()\n"
+        "os.register_at_fork(before=lambda: (forking.set(), ended.wait()))\n"  # after those that come later
+        "import xpdispatch as xd\n"
+        "from xpdispatch.machine import thread_pool as pool\n"
+        "from xpdispatch.running import cutting\n"
+        "cutting.forced = 64\n"
+        "@xd.kernel('x[i] -> y[i]', guard=False, fuse=False)\n"
+        "def body(xp, x):\n"
+        "    begun.set()\n"
+        "    forking.wait()\n"
+        "    return xp.sqrt(x) + x\n"
+        "begun = threading.Event()\n"
+        "def call():\n"
+        "    with xd.threads(3):\n"
+        "        assert (body(np.full(400, 4.0)) == 6).all()\n"
+        "    ended.set()\n"
+        "other = threading.Thread(target=call)\n"
+        "other.start()\n"
+        "begun.wait()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    call()\n"
+        "    os._exit(7)\n"
+        "other.join()\n"
+        "assert pool._idle\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    done = run_python(f"import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n{code}")
+    assert done.stdout.split() == ["7"], done.stderr
 
 
 def test_where_no_thread_can_be_started_the_caller_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,6 +203,7 @@ _left: list[tuple[_Job, list[_Worker], bool]] = []
 with whether the garbage collector is held for them."""
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_end_idle, after_in_child=_left.clear)
+    os.register_at_fork(after_in_child=_idle.clear)  # of calls that ended between the two
 
 
 def run_in_order(count: int, compute: Compute, finish: Callable[[int, Any], None] | None, workers: int) -> None:

@@ -151,9 +151,7 @@ class Cutter:
         self._combines = any(layout.op for layout in plan.results)
         self.cache = forced or cache_bytes()
         self.volumes = Volumes(plan, learned.itemsizes or self._itemsizes())
-        # Choices, by all that decides them; what dry runs tell, by types of scalars or, where sums of floats depend on
-        # it, their values. At most 256 each.
-        self._choices, self._told = BoundedCache(), BoundedCache()
+        self._choices = BoundedCache()  # by all that decides them; at most 256
 
     # Most calls are too small to need these, or to import what these import.
 
@@ -365,23 +363,11 @@ class Cutter:
         return cost.made(sizes) / max(1, results)
 
     def _dry_run(self, scalars: Sequence[Any]) -> tuple[Measured | None, int]:
-        """What the body costs, and the steps of its trace."""
-        by_type: Any = ("types", *map(type, scalars))
-        measured, steps, rounds = self._told.get(by_type) or self._tell(by_type, scalars)
-        if rounds:
-            by_value: Any = ("values", scalars_key(scalars, integers=True))
-            measured, steps, _ = self._told.get(by_value) or self._tell(by_value, scalars)
-        return measured, steps
-
-    def _tell(self, key: Any, scalars: Sequence[Any]) -> tuple[Measured | None, int, bool]:
-        """What dry runs tell, which is the same for all calls with the same stand-ins."""
-        kept = self.learned.dry_runs
-        alike = (*self._stand_ins, key)
-        found: tuple[Measured | None, int, bool] | None = kept.get(alike)
+        """What the body costs, and the steps of its trace; the same for all calls with the same stand-ins."""
+        kept, alike = self.learned.dry_runs, (*self._stand_ins, scalars_key(scalars, integers=True))
+        found: tuple[Measured | None, int] | None = kept.get(alike)
         if found is None:
-            measured, steps = self._study(scalars)
-            found = kept[alike] = (measured, steps, self._rounds(measured))
-        self._told[key] = found
+            found = kept[alike] = self._study(scalars)
         return found
 
     @cached_property
@@ -406,14 +392,6 @@ class Cutter:
         from xpdispatch.running.counting import measure
 
         return measure(site, self.dtypes, self.given, scalars)
-
-    def _rounds(self, measured: Measured | None) -> bool:
-        """Whether some result depends on the cuts to the last bits."""
-        dtypes = [None] * len(self.given) if measured is None else measured.dtypes
-        return any(
-            layout.op == "fold" or (layout.op in ("sum", "prod") and (d is None or d.kind in "fc"))
-            for layout, d in zip(self.site.plan.results, dtypes, strict=True)
-        )
 
 
 def _holds_large(operands: Sequence[Any]) -> bool:

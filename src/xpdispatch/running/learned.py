@@ -53,8 +53,7 @@ class Learned:
     why_not : str
         What stands against tracing it; empty while nothing is known to.
     dry_runs : BoundedCache
-        What dry runs tell, by extents of unsplit axes and types of scalars or, where sums of floats depend on it,
-        their values.
+        What dry runs tell, by extents of unsplit axes and scalars (:func:`~xpdispatch.arrays.scalars.scalars_key`).
     trusted : BoundedCache
         By the outlines of programs, whether they did what the body does.
     codes : BoundedCache

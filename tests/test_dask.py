@@ -175,6 +175,13 @@ def test_halos_along_two_axes_meet_in_the_corners(first: Any, second: Any) -> No
     like_numpy(corners, rng.random((13, 17)))
 
 
+@pytest.mark.parametrize("boundary", BOUNDARIES[1:])
+def test_halos_of_arrays_with_empty_chunks(boundary: Any) -> None:
+    made = kernel("x[i-1..i+1] -> y[i]", boundary=boundary)(lambda xp, x: x[2:] - x[1:-1] * x[:-2])
+    x = np.arange(5.0)
+    agree(made(da.from_array(x, chunks=((1, 1, 0, 1, 1, 1, 0),))), made(x))
+
+
 def test_blocks_and_windows_with_a_stride_need_no_chunks_of_their_own() -> None:
     like_numpy(kernel("x[2*i] -> y[i]")(lambda xp, x: x[::2] - x[1::2]), rng.random(34))
     like_numpy(kernel("x[i] -> y[3*i]")(lambda xp, x: xp.repeat(x, 3)), rng.random(11))

@@ -100,6 +100,22 @@ def test_a_mix_of_names_is_refused() -> None:
         saxpy(field("i", "t"), field("i"), 1.0)
 
 
+@pytest.mark.parametrize(("dims", "along"), [(("i", "j"), "i"), (("j", "i"), "i"), (("row", "column"), "row")])
+def test_the_second_axis_of_a_name_has_a_dimension_of_its_own(dims: tuple[str, str], along: str) -> None:
+    scaled = kernel("A[i,i], x[i] -> y[i]")(lambda xp, A, x: A * x)
+    extents = dict.fromkeys((*dims, "other"), 3)
+    A, x = field(*dims, **extents), field(along, **extents)
+    equal(scaled(A, x), x.copy(data=np.diag(A.data) * x.data))
+
+
+def test_square_matrices_with_a_named_extent() -> None:
+    solve = kernel("A[i,:n,:n], b[i,:n] -> x[i,:n]")(lambda xp, A, b: xp.linalg.solve(A, b[..., None])[..., 0])
+    A, b = field("i", "n", "m", n=3), field("i", "n", n=3)
+    x = solve(A.transpose("m", "i", "n"), b.T)
+    assert x.dims == ("i", "n")
+    np.testing.assert_allclose(A.data @ x.data[..., None], b.data[..., None])
+
+
 # -- by position -------------------------------------------------------------------------------------------------------
 
 

@@ -200,11 +200,13 @@ def _in_windows(x: Any, layout: Layout, edges: Sequence[Sequence[int]]) -> Any:
 
 def _padded(x: Any, axis: int, reach: Reach) -> Any:
     """The array with what stands in for elements before and behind it along an axis."""
-    extent = x.shape[axis]
+    extent, before_axis = x.shape[axis], (slice(None),) * axis
 
     def made_up(low: int, high: int) -> Any:
         if isinstance(reach.boundary, str):
-            return da.take(x, source_elements(low, high, extent, reach.boundary), axis=axis)
+            sources = source_elements(low, high, extent, reach.boundary)
+            near = x[(*before_axis, slice(sources.min(), sources.max() + 1))].rechunk({axis: -1})
+            return da.take(near, sources - sources.min(), axis=axis)
         shape, chunks = list(x.shape), list(x.chunks)
         shape[axis], chunks[axis] = high - low, (high - low,)
         return da.full(shape, np.asarray(reach.boundary).astype(x.dtype)[()], dtype=x.dtype, chunks=tuple(chunks))

@@ -3,6 +3,7 @@
 Either all names that the notation has for an operand's axes, indices and extents of whole axes, are dimensions of the
 operand, and then these say which axis is which; or none is, and axes go by position. In both cases one dimension stands
 for a name in all operands, and results have it, too. Axes of ``...`` go by the names of their dimensions as in xarray.
+The second axis of a name that an operand has twice is one without a name.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ class Operand(NamedTuple):
 
     @property
     def named(self) -> Iterator[tuple[Axis, Hashable]]:
-        """The axes that have a name, each with its dimension."""
-        return ((axis, dim) for axis, dim in zip(self.term.written, self.dims, strict=True) if axis.name)
+        """The axes that have a name of their own, each with its dimension."""
+        found = zip(self.term.written, _names_in(self.term), self.dims, strict=True)
+        return ((axis, dim) for axis, name, dim in found if name)
 
 
 class Names(NamedTuple):
@@ -99,9 +101,15 @@ def by_position(definition: Definition, values: Sequence[Any]) -> tuple[Names, l
     return names, arrays
 
 
+def _names_in(term: Term) -> list[str | None]:
+    """The name of each axis; None where it has none, or that of an axis before it."""
+    names = [axis.name for axis in term.written]
+    return [None if name in names[:n] else name for n, name in enumerate(names)]
+
+
 def _is_matched(term: Term, array: Any) -> bool | None:
     """Whether dimensions have the names of the notation; None where it has none for this operand's axes."""
-    wanted = [axis.name for axis in term.written if axis.name]
+    wanted = [name for name in _names_in(term) if name]
     hits = [name for name in wanted if name in array.dims]
     if hits and len(hits) < len(wanted):
         missing = [name for name in wanted if name not in hits]
@@ -110,7 +118,7 @@ def _is_matched(term: Term, array: Any) -> bool | None:
 
 
 def _mixed(term: Term, array: Any, which: str) -> ShapeError:
-    wanted = [axis.name for axis in term.written if axis.name]
+    wanted = [name for name in _names_in(term) if name]
     missing = [name for name in wanted if name not in array.dims]
     others = [dim for dim in array.dims if dim not in wanted]
     new = dict(zip(others, missing, strict=True)) if len(missing) == len(others) else "{...}"
@@ -129,10 +137,9 @@ def _listed(names: Sequence[str | None]) -> str:
 
 def _operand(term: Term, array: Any, *, by_name: bool) -> Operand:
     """Which dimension each axis has."""
-    wanted = {axis.name for axis in term.written if axis.name} if by_name else set()
-    rest = [dim for dim in array.dims if dim not in wanted]
-    free = sum(axis.name not in wanted for axis in term.written)
-    lead = len(rest) - free
+    names = [name if by_name else None for name in _names_in(term)]
+    rest = [dim for dim in array.dims if dim not in names]
+    lead = len(rest) - names.count(None)
     if lead < 0 or (lead and not term.ellipsis):
         raise ShapeError(
             f"argument {term.name!r} has dimensions {array.dims}, expected {len(term.written)}"
@@ -141,7 +148,7 @@ def _operand(term: Term, array: Any, *, by_name: bool) -> Operand:
             hint=f"select along the others, {term.name}.isel(...), or add '...' to the notation",
         )
     following = iter(rest[lead:])
-    dims = tuple([str(axis.name) if axis.name in wanted else next(following) for axis in term.written])
+    dims = tuple([name or next(following) for name in names])
     return Operand(term, array, tuple(rest[:lead]), dims)
 
 

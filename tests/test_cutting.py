@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import math
 import os
+import pickle
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -1135,6 +1137,10 @@ def test_without_scipy_the_namespace_is_array_api_compat_s(monkeypatch: pytest.M
     xp = cpu.namespace.__wrapped__()
     assert {name: getattr(xp, name) for name in dir(xp)} == {name: getattr(compat, name) for name in dir(compat)}
     assert xp.fft is compat.fft
+
+
+def test_a_pickle_of_the_namespace_is_the_namespace() -> None:
+    assert pickle.loads(pickle.dumps(cpu.namespace())) is copy.deepcopy(cpu.namespace()) is cpu.namespace()
 
 
 def test_what_the_namespace_takes_from_numpy_is_what_array_api_compat_has() -> None:

@@ -156,6 +156,16 @@ KEYS: list[tuple[Case, Any, str]] = [
         "p[i], t[@p], x[i] -> y[i]",
     ),
     (
+        Case(
+            lambda xp, t, p: xp.take(t, p),
+            (rng.normal(size=300), rng.integers(0, 256, 20).astype(np.uint8)),
+            "t[:], p[i] -> y[i]",
+            f"axis 0 of 't' stays whole: parts gave another answer, and {WIDE}",
+        ),
+        lambda xp, t, p: xp.asarray(t, copy=True),
+        "t[@p], p[i] -> y[i]",
+    ),
+    (
         Case(lambda xp, p, t: t[xp.arange(p.shape[0]), p], (P, rng.normal(size=(21, 9))), "p[i], t[i, :] -> y[i]"),
         lambda xp, p, t: t,
         "p[i], t[i, @p] -> y[i]",

@@ -60,6 +60,10 @@ class _Namespace(ModuleType):
 
         return dir(compat)
 
+    def __reduce__(self) -> Any:
+        """A body may have kept it, and go to another process."""
+        return namespace, ()
+
 
 def _is_passed_on(name: str) -> bool:
     found = vars(np).get(name)

@@ -6,6 +6,7 @@ import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -118,7 +119,7 @@ class Definition:
             found = getattr(found, part, None)
         if getattr(found, "definition", None) is self:
             return operator.attrgetter("definition"), (found,)
-        return _again, (function, self.signature, self.said)
+        return partial(define, function, self.signature, **self.said), ()
 
     @property
     def said(self) -> dict[str, Any]:
@@ -258,10 +259,6 @@ def _checked_libraries(libraries: Sequence[str]) -> tuple[str, ...]:
             f"libraries= got {libraries!r}, expected some of {known}", hint='write libraries=("numpy", "cupy")'
         )
     return tuple(libraries)
-
-
-def _again(function: Callable[..., Any], signature: Signature, said: Mapping[str, Any]) -> Definition:
-    return define(function, signature, **said)
 
 
 def extent_of(name: str, value: Any) -> int:

@@ -149,7 +149,7 @@ def _gathers(g: int, p: int, a: int, experiments: Sequence[Experiment]) -> bool:
         if keys.max() >= array.shape[a]:
             return False
         others = list(operands)
-        others[g] = (keys + 1) % array.shape[a]
+        others[g] = np.where(keys > 0, keys - 1, np.asarray(array.shape[a] > 1, keys.dtype))
         operands[g] = (
             np.arange(keys.size).astype(np.result_type(keys, np.min_scalar_type(keys.size))).reshape(keys.shape)
         )

@@ -397,9 +397,9 @@ def test_graphs_go_to_other_processes(tmp_path: Path, name: str) -> None:
 
 def test_a_pickle_refers_to_the_kernel_of_a_module() -> None:
     cloudpickle = pytest.importorskip("cloudpickle", reason="pip install cloudpickle")
-    from xpdispatch.calling import blocks
+    from xpdispatch.calling.cells import Body
 
-    body = blocks._Body(histogram.definition, None, (), (), ())
+    body = Body(histogram.definition, None, (), (), ())
     assert pickle.loads(pickle.dumps(body)).definition is histogram.definition
     made = kernel("x[i-1..i+1] -> y[i]", boundary="wrap", dtype="x")(lambda xp, x: x[1:-1])
     again = pickle.loads(cloudpickle.dumps(made.definition))

@@ -15,6 +15,7 @@ What leaves
     ``variadic``   kernels whose operands may be left out, or be any number
     ``local``      the engine ``local``: from a call in this process to its runner
     ``blocks``     the engine ``dask``: a graph in which each block of dask arrays is a tile
+    ``cells``      the tasks of that graph: the body on each tile, and its results put together
     ``labels``     DataArrays of xarray: a call on the arrays in them, with dimensions that go with the notation's names
     ``engines``    the table of engines, which of them runs a call, and ``with engine("legate")``
     ``runtime``    ``synchronize``, ``timed`` and ``array_module``

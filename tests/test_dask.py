@@ -399,7 +399,7 @@ def test_a_pickle_refers_to_the_kernel_of_a_module() -> None:
     cloudpickle = pytest.importorskip("cloudpickle", reason="pip install cloudpickle")
     from xpdispatch.calling.cells import Body
 
-    body = Body(histogram.definition, None, (), (), ())
+    body = Body(histogram.definition, None, (), (), "", ())
     assert pickle.loads(pickle.dumps(body)).definition is histogram.definition
     made = kernel("x[i-1..i+1] -> y[i]", boundary="wrap", dtype="x")(lambda xp, x: x[1:-1])
     again = pickle.loads(cloudpickle.dumps(made.definition))
@@ -438,6 +438,12 @@ def test_what_fails_in_a_block_is_told_with_its_place() -> None:
     assert caught.value.__notes__ == ["in kernel 'fails', tile i = 4:8 of 11, variant CPU"]
     with pytest.raises(xd.ResultError, match="kernel 'fails': the body returned shape \\(1,\\) for result 'y'"):
         y[8:].compute()
+
+
+def test_a_block_of_another_dtype_than_the_sample_is_told() -> None:
+    made = kernel("x[i] -> y[i]", guard=False)(lambda xp, x: x if x[0] == 1 else xp.astype(x, xp.float32))
+    with pytest.raises(ValueError, match="returned dtype float32 for result 'y', but float64 on a sample of ones\n"):
+        made(da.zeros(6, chunks=3)).compute()
 
 
 def test_a_merge_that_fails_is_told() -> None:

@@ -54,7 +54,7 @@ def _run(call: Call) -> list[Any]:
     _check_plan(definition, plan)
     operands = as_arrays(on_numpy, "numpy", site.xp)
     dtypes = [a.dtype for a in operands]
-    types, _ = result_types(definition, plan, dtypes, call.scalars, [None] * len(plan.results))
+    types, sample = result_types(definition, plan, dtypes, call.scalars, [None] * len(plan.results))
     for layout, (dtype, _) in zip(plan.results, types, strict=True):
         if layout.op and layout.op != "fold":
             check_dtype(layout.op, layout.name, dtype)
@@ -71,7 +71,8 @@ def _run(call: Call) -> list[Any]:
         _in_windows(da.from_array(np.array(a), chunks=-1, name=False) if x is None else x, layout, edges)
         for x, a, layout in zip(lazy, operands, plan.operands, strict=True)
     ]
-    body = Body(definition, _with_all_there(plan), tuple(dtypes), tuple(d for d, _ in types), copied(call.scalars))
+    planned = tuple(dtype for dtype, _ in types)
+    body = Body(definition, _with_all_there(plan), tuple(dtypes), planned, sample, copied(call.scalars))
     return results_of(body, cells_of(body, arrays, edges), types, edges)
 
 

@@ -52,13 +52,19 @@ class Body:
     """Runs a kernel's body on one tile, in whatever process a pickle of it takes it to."""
 
     def __init__(
-        self, definition: Definition, plan: Plan, dtypes: tuple[Any, ...], planned: tuple[Any, ...], scalars: Any
+        self,
+        definition: Definition,
+        plan: Plan,
+        dtypes: tuple[Any, ...],
+        planned: tuple[Any, ...],
+        sample: str,
+        scalars: Sequence[Any],
     ) -> None:
-        self.definition, self.plan, self.dtypes, self.planned = definition, plan, dtypes, planned
-        self.scalars = scalars
+        self.definition, self.plan, self.dtypes, self.scalars = definition, plan, dtypes, scalars
+        self.planned, self.sample = planned, sample
 
     def __reduce__(self) -> Any:
-        return Body, (self.definition, self.plan, self.dtypes, self.planned, self.scalars)
+        return Body, (self.definition, self.plan, self.dtypes, self.planned, self.sample, self.scalars)
 
     def __dask_tokenize__(self) -> str:
         return uuid4().hex  # what a body reads from around it may have changed
@@ -66,7 +72,7 @@ class Body:
     @cached_property
     def site(self) -> Site:
         """Where the body runs."""
-        return site_on_numpy(self.definition, self.plan, self.dtypes)._replace(dtypes=self.planned)
+        return site_on_numpy(self.definition, self.plan, self.dtypes)._replace(dtypes=self.planned, sample=self.sample)
 
     @cached_property
     def cutter(self) -> Cutter:

@@ -10,6 +10,7 @@ import pytest
 import xpdispatch as xd
 from conftest import Engine, cutter_of
 from xpdispatch import kernel
+from xpdispatch.arrays.scalars import coarse
 
 LARGE = np.random.default_rng(0).random(4 << 20)
 
@@ -205,3 +206,32 @@ def test_a_body_that_raises_on_both() -> None:
     (note,) = (n for n in caught.value.__notes__ if "sample" in n)
     assert "On ones on diagonals and zeros elsewhere it raised KeyError: 'no such band'" in note
     assert "pass dtype= to the decorator" in note
+
+
+def test_a_counter_that_grows_has_few_dry_runs() -> None:
+    runs: list[int] = []
+
+    @kernel("x[i] -> y[i]", guard=False)
+    def plus(xp: Any, x: Any, k: Any) -> Any:
+        runs.append(k)
+        return x + k
+
+    x = np.zeros(100_000)
+    plus(x, 0.5)
+    runs.clear()
+    for k in range(1, 400):
+        np.testing.assert_array_equal(plus(x, k)[:2], k)
+    assert len(runs) < 399 + 30
+    runs.clear()
+    plus(x, np.int64(300))
+    assert set(map(type, runs)) == {np.int64}
+
+
+@pytest.mark.parametrize(
+    ("value", "rounded"), [(8, 8), (9, 8), (-100, -64), (np.uint8(255), 128), (True, True), (9.5, 9.5)]
+)
+def test_integers_are_rounded_for_dry_runs(value: Any, rounded: Any) -> None:
+    (found,), (exact,) = coarse([value], []), coarse([value], [0])
+    assert found == rounded
+    assert type(found) is type(value)
+    assert exact is value

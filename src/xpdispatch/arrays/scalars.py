@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import pickle
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,22 @@ def scalars_key(scalars: Sequence[Any], *, integers: bool) -> tuple[Any, ...]:
     return tuple(
         type(v) if isinstance(v, number) and not isinstance(v, flag) else (type(v), _by_value(v)) for v in scalars
     )
+
+
+def coarse(scalars: Sequence[Any], exact: Collection[int]) -> tuple[Any, ...]:
+    """The scalars, but that integers above 8 become the power of two below them.
+
+    So what dry runs tell follows from the call alone, and a counter that grows with each call has few of them. Those at
+    the positions in `exact` stay.
+    """
+    return tuple([v if n in exact else _rounded_down(v) for n, v in enumerate(scalars)])
+
+
+def _rounded_down(value: Any) -> Any:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool | enum.Enum) or -9 < value < 9:
+        return value
+    size = 1 << (abs(int(value)).bit_length() - 1)
+    return type(value)(size if value > 0 else -size)
 
 
 def _by_value(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from xpdispatch.arrays.scalars import scalars_key
+from xpdispatch.arrays.scalars import coarse, scalars_key
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.hardware import cache_bytes, processors
 from xpdispatch.planning.definition import Definition
@@ -142,6 +142,7 @@ class Cutter:
         self.site, self.learned, self.threaded = site, learned, threaded
         self._computes = definition.cut == "work"
         self._sized = bool(definition.patterns.sizes)
+        self._exact = [position for _, position in definition.sized]
         self.dtypes, self.given = learned.dtypes, learned.given
         self._known = known
         plan = site.plan
@@ -204,7 +205,7 @@ class Cutter:
         new: bool,
     ) -> Choice:
         """The strategy, the tiles and the threads for a call on these arrays."""
-        by_value = scalars_key(scalars, integers=True)
+        by_value = scalars_key(coarse(scalars, self._exact), integers=True)
         key = domain, _is_fortran(operands), threads, new, bool(self.learned.why_not), by_value
         found: Choice | None = self._choices.get(key)
         if found is None:
@@ -319,6 +320,7 @@ class Cutter:
     def _cost_about(self, scalars: Sequence[Any]) -> Cost | None:
         """What the body costs on arrays of about these extents, so that not every one of many shapes has a dry run."""
         plan, kept = self.site.plan, self.learned.dry_runs
+        scalars = coarse(scalars, self._exact)
         whole = [n or 0 for o in self.volumes.layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE]
         about = whole if self._sized else map(rounded, whole)
         key = "about", *map(rounded, plan.extents), *about, scalars_key(scalars, integers=True)
@@ -364,6 +366,7 @@ class Cutter:
 
     def _dry_run(self, scalars: Sequence[Any]) -> tuple[Measured | None, int]:
         """What the body costs, and the steps of its trace; the same for all calls with the same stand-ins."""
+        scalars = coarse(scalars, self._exact)
         kept, alike = self.learned.dry_runs, (*self._stand_ins, scalars_key(scalars, integers=True))
         found: tuple[Measured | None, int] | None = kept.get(alike)
         if found is None:

@@ -33,12 +33,14 @@ import cupynumeric as cn
 stretches._LEAST_ROW = 4  # so that small arrays have many rects, and narrow ones stretches
 stretches.least_copied = 1
 cut = Counter[str]()
-"""How many launches there were with rects of elements, and with rects of stretches."""
+"""How many launches there were with rects of elements or of stretches, and with others of what wraps around."""
 
 
-def rects_of_windows(layout: Any, axis: int, stretch: int, count: int) -> Any:
-    cut["between elements" if stretch == 1 else "between stretches"] += 1
-    return rects.rects_of_windows(layout, axis, stretch, count)
+def rects_of_windows(layout: Any, axis: int, stretch: int, count: int, *, seam: bool) -> Any:
+    cut[
+        "and once more for what wraps around" if seam else "between elements" if stretch == 1 else "between stretches"
+    ] += 1
+    return rects.rects_of_windows(layout, axis, stretch, count, seam=seam)
 
 
 launch.rects_of_windows = rects_of_windows

@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from xpdispatch.explain.question import stand_in
 from xpdispatch.planning.tiles import whole
 from xpdispatch.planning.windows import Layout, Reach, borders
 from xpdispatch.running import calls, cutting
-from xpdispatch.running.parts import Window
+from xpdispatch.running.parts import Seam, Window
 from xpdispatch.running.site import Site
 from xpdispatch.testing import forced_tiles
 
@@ -33,16 +33,30 @@ stretches = pytest.mark.skipif(
 BOUNDARIES = [0.5, "edge", "reflect", "symmetric", "wrap", "valid"]
 
 
+class Part(NamedTuple):
+    """What a task gets of an operand: the shape, where it begins, and the same of what wraps around."""
+
+    shape: tuple[int, ...]
+    start: tuple[int, ...]
+    wrapped: tuple[int, ...] = (0,)
+    wrapped_from: int = 0
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape) + math.prod(self.wrapped)
+
+
 @contextmanager
-def parts() -> Iterator[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
-    """For each task with special operands the first one's shape, and where it begins; in the end of all processes."""
-    found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+def parts() -> Iterator[list[Part]]:
+    """For each task with special operands its part of the first one; in the end of all processes."""
+    found: list[Part] = []
     take = leaf.Task._take
 
     def spy(self: Any, site: Any, region: Any, stores: Any, operands: Any, inline: Any) -> Any:
         origins = take(self, site, region, stores, operands, inline)
         if origins:
-            found.append((operands[0].shape, tuple(origins[0])))
+            wrapped = [(seam.array.shape, seam.first) for p, seam in self._wrapped(region, stores).items() if p == 0]
+            found.append(Part(operands[0].shape, tuple(origins[0]), *(wrapped[0] if wrapped else ())))
         return origins
 
     with pytest.MonkeyPatch.context() as patch:
@@ -108,12 +122,115 @@ def test_a_task_gets_its_own_rows_and_the_halo() -> None:
     with forced_tiles(2), parts() as found:
         made(cupynumeric.ones((40, 64)))
         xd.synchronize()
-    assert sorted(found, key=lambda part: part[1]) == [
+    assert [part[:2] for part in sorted(found, key=lambda part: part.start)] == [
         ((11, 64), (0, 0)),
         ((13, 64), (8, 0)),
         ((13, 64), (18, 0)),
         ((12, 64), (28, 0)),
     ]
+
+
+def test_of_the_other_end_a_task_gets_what_its_halo_reaches() -> None:
+    made, x = summing(2, 1, "wrap"), np.random.default_rng(0).random((40, 64))
+    with forced_tiles(2), parts() as found:
+        got = made(cupynumeric.array(x))
+        xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(got), made(x))
+    assert sorted(found, key=lambda part: part.start) == [
+        ((11, 64), (0, 0), (2, 64), 38),
+        ((13, 64), (8, 0), (0,), 0),
+        ((13, 64), (18, 0), (0,), 0),
+        ((12, 64), (28, 0), (1, 64), 0),
+    ]
+
+
+@stretches
+def test_of_the_other_end_a_task_gets_what_its_halo_reaches_along_one_axis() -> None:
+    made, x = line("wrap"), np.random.default_rng(0).random(1000)
+    with forced_tiles(2), parts() as found:
+        got = made(cupynumeric.array(x))
+        xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(got), made(x))
+    assert sorted(found, key=lambda part: part.start) == [
+        ((309,), (0,), (2,), 998),
+        ((311,), (298,), (0,), 0),
+        ((311,), (598,), (0,), 0),
+        ((102,), (898,), (9,), 0),
+    ]
+
+
+@pytest.mark.parametrize("extent", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize(("below", "above"), [(1, 0), (0, 1), (1, 1), (2, 3), (9, 0), (13, 17)])
+def test_halos_that_reach_around_more_than_once(extent: int, below: int, above: int) -> None:
+    made = summing(below, above, "wrap")
+    x = np.random.default_rng(0).integers(0, 9, (extent, 64)).astype(float)
+    expected = made.__wrapped__(np, np.pad(x, [(below, above), (0, 0)], mode="wrap"))
+    for factor in (1, 4):
+        with forced_tiles(factor), parts() as found:
+            got = made(cupynumeric.array(x))
+            xd.synchronize()
+        np.testing.assert_array_equal(np.asarray(got), expected)
+        assert all(part.wrapped[0] <= extent for part in found)
+
+
+@stretches
+def test_what_wraps_around_is_cut_along_the_only_index_that_is_or_full() -> None:
+    def hows(line: str, boundary: Any, *shapes: tuple[int, ...]) -> list[str]:
+        made = kernel(line, boundary=boundary, dtype="float64")(lambda xp, u, w: u)
+        return [fit.how for fit in made.explain(*(stand_in(s, float) for s in shapes)).question.recipe().operands]
+
+    outer, x, y = "u[i..i+1], w[j..j+3] -> v[i,j]", (4096,), (2048,)
+    assert hows(outer, {"u": "wrap", "w": "wrap"}, x, y) == ["broadcast", "broadcast"]
+    assert hows(outer, {"u": "edge", "w": "wrap"}, x, y) == ["window", "broadcast"]
+    assert hows(outer, {"u": "edge", "w": "edge"}, x, y) == ["window", "window"]
+    assert hows("u[i..i+1], w[i..i+3] -> v[i]", "wrap", x, x) == ["window", "window"]
+    scans = "u[i..i+1,:], w[j] -> sum y[..j,i]"
+    assert hows(scans, {"u": "wrap"}, (400, 64), x) == ["broadcast", "align"]
+    assert hows(scans, {"u": "wrap"}, (400, 64), (20,)) == ["window", "align"]
+
+
+@pytest.mark.parametrize("second", ["edge", "reflect", "symmetric", "wrap", 3.0])
+@pytest.mark.parametrize("turned", [False, True])
+def test_corners_of_an_operand_that_wraps_around(second: Any, turned: bool) -> None:
+    line, boundary = "u[i-2..i+1,j-1..j+3] -> v[i,j]", ("wrap", second)
+    if turned:
+        line, boundary = "u[j-1..j+3,i-2..i+1] -> v[i,j]", (second, "wrap")
+
+    @kernel(line, boundary={"u": boundary})
+    def far(xp, tile, u):
+        assert tile.halo("u", turned + 0) == (2, 1)
+        u = u.T if turned else u
+        return u[:-3, :-4] + 10 * u[3:, 4:] + 100 * u[:-3, 4:] + 1000 * u[3:, :-4] + 10_000 * u[2:-1, 1:-3]
+
+    x = np.random.default_rng(0).integers(0, 9, (80, 13))
+    x = x.T.copy() if turned else x
+    expected = far(x)
+    for factor, further in product((1, 3), (False, True)):
+        with forced_cuts(2) if further else nullcontext(), forced_tiles(factor), parts() as found:
+            got = far(cupynumeric.array(x))
+            xd.synchronize()
+        np.testing.assert_array_equal(np.asarray(got), expected)
+        assert found == [] or max(part.shape[turned] for part in found) < 80
+
+
+def test_steps_in_place_of_operands_that_wrap_around() -> None:
+    @kernel("u[i-1..i+2,:], w[i-2..i+1,:], b[i,:] -> u[i,:]", boundary="wrap")
+    def update(xp, u, w, b):
+        return (u[:-3] + 2 * u[3:] + 3 * w[:-3] + 5 * w[3:] + b) % 97
+
+    x, w, b = (np.random.default_rng(seed).integers(0, 97, (33, 64)) for seed in range(3))
+    for attached in (True, False) * 5:
+        here, there, around, beside = x.copy(), *(cupynumeric.array(v) for v in (x, w, b))
+        if not attached:
+            there, around = there.copy(), around.copy()
+        with forced_tiles(3):
+            for _ in range(3):
+                update(there, around, beside)
+                update(here, w, b)
+            update(there, there, there)
+            update(here, here, here)
+        xd.synchronize()
+        np.testing.assert_array_equal(np.asarray(there), here)
 
 
 def test_the_longest_index_is_the_one_that_is_cut() -> None:
@@ -126,8 +243,8 @@ def test_the_longest_index_is_the_one_that_is_cut() -> None:
         got = around(cupynumeric.array(x))
         xd.synchronize()
     np.testing.assert_array_equal(np.asarray(got), around(x))
-    assert {shape[0] for shape, _ in found} == {70}
-    assert min(shape[1] for shape, _ in found) < 100
+    assert {shape[0] for shape, *_ in found} == {70}
+    assert min(shape[1] for shape, *_ in found) < 100
 
 
 @stretches
@@ -145,7 +262,8 @@ def test_rows_of_few_elements_are_cut_between_stretches(extent: int, row: int, s
     assert tile % stretch == 0
     assert sorted(region for _, (region,) in tiles) == [(k, min(k + tile, extent)) for k in starts]
     ends = [(max(k - 3, 0), min(k + tile + 2, extent)) for k in starts]
-    assert sorted(found, key=lambda part: part[1]) == [((stop - start, row), (start, 0)) for start, stop in ends]
+    expected = [((stop - start, row), (start, 0)) for start, stop in ends]
+    assert [part[:2] for part in sorted(found, key=lambda part: part.start)] == expected
 
 
 @stretches
@@ -211,7 +329,7 @@ def test_stretches_beside_all_that_a_kernel_can_have(n: int, factor: int) -> Non
             got = made(cupynumeric.array(x), cupynumeric.array(other))
             xd.synchronize()
         if IMAGES_OF_ANY_RANK and factor == 3:
-            assert min(shape[0] for shape, _ in found) < x.size
+            assert min(shape[0] for shape, *_ in found) < x.size
         for one, right in zip(*(v if isinstance(v, tuple) else (v,) for v in (got, expected)), strict=True):
             np.testing.assert_array_equal(np.asarray(one), right)
 
@@ -334,7 +452,7 @@ def test_large_views_are_copied_and_cut(boundary: Any, shape: tuple[int, ...], m
         xd.synchronize()
     assert answer.arrays["u"].copied == sum(copied) == x.nbytes
     assert len(copied) == 1
-    assert sorted(int(n) for n in answer.arrays["u"].holds) == sorted(8 * math.prod(shape) for shape, _ in found)
+    assert sorted(int(n) for n in answer.arrays["u"].holds) == sorted(8 * part.elements for part in found)
     assert "copied  " in str(answer)
 
 
@@ -354,8 +472,9 @@ def test_steps_on_views_that_are_copied(monkeypatch: pytest.MonkeyPatch) -> None
     np.testing.assert_array_equal(np.asarray(there), here)
 
 
-def test_operands_with_the_same_halo() -> None:
-    @kernel("u[i-1..i+1,:], w[i-1..i+1,:] -> v[i,:]", boundary={"u": 1, "w": 2})
+@pytest.mark.parametrize("boundary", [{"u": 1, "w": 2}, "wrap"])
+def test_operands_with_the_same_halo(boundary: Any) -> None:
+    @kernel("u[i-1..i+1,:], w[i-1..i+1,:] -> v[i,:]", boundary=boundary)
     def both(xp, u, w):
         return u[2:] - w[:-2]
 
@@ -395,7 +514,7 @@ def test_halos_beside_deterministic_sums_and_folds() -> None:
     np.testing.assert_allclose(np.asarray(total), both(x)[0], atol=1e-12)
     assert float(most) == both(x)[1]
     # Legate 25.10 gives a launch in tiles one result of unknown size, and there are three: partial results and places.
-    assert all(shape[0] < 50 for shape, _ in found)
+    assert all(shape[0] < 50 for shape, *_ in found)
     assert found or MOST_UNBOUND == 1 or not IMAGES_OF_ANY_RANK
 
 
@@ -409,7 +528,7 @@ def test_explain_counts_what_tasks_get(shape: tuple[int, ...], boundary: Any) ->
         made(array)
         xd.synchronize()
     held = sorted(int(n) for n in answer.arrays["u"].holds)
-    assert held == sorted(8 * math.prod(shape) for shape, _ in found)
+    assert held == sorted(8 * part.elements for part in found)
 
 
 @stretches
@@ -422,7 +541,7 @@ def test_explain_counts_what_tasks_get_along_one_axis(boundary: Any) -> None:
         xd.synchronize()
     held = sorted(int(n) for n in answer.arrays["u"].holds)
     assert len(held) == 4
-    assert held == sorted(8 * shape[0] for shape, _ in found)
+    assert held == sorted(8 * part.elements for part in found)
 
 
 # -- borders -------------------------------------------------------------------------------------------------------
@@ -434,8 +553,8 @@ def padded_elements() -> Iterator[list[int]]:
     found: list[int] = []
     taken = Window.__call__
 
-    def spy(self: Window, site: Site, array: Any) -> Any:
-        window = taken(self, site, array)
+    def spy(self: Window, site: Site, array: Any, seam: Any = None) -> Any:
+        window = taken(self, site, array, seam)
         if not np.shares_memory(window, array):
             found.append(window.size)
         return window
@@ -481,6 +600,25 @@ def test_away_from_borders_nothing_is_copied(
         assert max(found) < (x.size + y.size) / 100
 
 
+def of_seam(layout: Layout, region: Any, domain: Any, cut: int) -> Any:
+    """What a window takes from an array that is cut along an axis, and from what wraps around along it."""
+    extent = int(layout.shape[cut] or 0)
+    low, high = layout.window(cut, *region[cut])
+    start, stop = max(low, 0), min(high, extent)
+    ends = sorted(
+        {min(k % extent for k in range(low, high) if not 0 <= k < extent)} if low < start or high > stop else ()
+    )
+
+    def take(site: Site, array: Any) -> Any:
+        before = (slice(None),) * cut
+        part = array[(*before, slice(start, stop))]
+        origin = tuple(start if axis == cut else 0 for axis in range(array.ndim))
+        seam = Seam(cut, ends[0], array[(*before, slice(ends[0], None))]) if ends else None
+        return Window(layout, region, domain, origin, seam)(site, part, seam)
+
+    return take
+
+
 def test_windows_of_every_kind_are_those_of_pad() -> None:
     rng = np.random.default_rng(0)
     made = kernel("u[i-1..i+1] -> v[i]", boundary="edge")(lambda xp, u: u[1:-1])
@@ -503,6 +641,10 @@ def test_windows_of_every_kind_are_those_of_pad() -> None:
         found = Window(layout, region, domain)(site, array)
         assert found.tobytes() == expected.tobytes(), (boundary, shape, reaches, region)
         assert np.shares_memory(found, array) or not found.flags.writeable
+        if boundary == "wrap":
+            cut = int(rng.integers(rank))
+            for where in (site, site._replace(library="another")):
+                assert of_seam(layout, region, domain, cut)(where, array).tobytes() == expected.tobytes()
 
 
 def test_what_a_body_gets_inside_is_the_caller_s_memory() -> None:
@@ -640,6 +782,18 @@ def test_random_halos_are_what_one_padded_run_gives(seed: int, monkeypatch: pyte
                 got = made(*(cupynumeric.array(x) for x in operands))
                 xd.synchronize()
                 assert np.asarray(got).tobytes() == expected.tobytes(), made.notation
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_halos_that_are_cut(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpdispatch.legate.stretches._LEAST_ROW", 1)
+    rng = np.random.default_rng(seed)
+    for _ in range(4):
+        made, operands, expected = drawn(rng)
+        with forced_tiles(int(rng.integers(1, 4))):
+            got = made(*(cupynumeric.array(x) for x in operands))
+            xd.synchronize()
+            assert np.asarray(got).tobytes() == expected.tobytes(), (made.notation, made.signature.boundaries)
 
 
 def test_strips_do_not_take_more_memory() -> None:

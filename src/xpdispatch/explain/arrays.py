@@ -170,15 +170,12 @@ class ArrayCut:
 
     @property
     def _there(self) -> Any:
-        """How much of the axis that is cut a tile gets: its window, and what stands in for elements outside.
-
-        Where an array wraps around these are all, for the first tile and the last.
-        """
+        """How much of the axis that is cut a tile gets: its window, and what stands in for elements outside."""
         assert self.axis is not None  # noqa: S101  asked for where there is one
         size, borders = self._extent(self.axis), self.tiling.borders[self.index(self.axis)]
         low, high = self.layout.window(self.axis, borders[:-1], borders[1:])
         lengths = self._lengths(self.axis, halo=True)
-        return np.where((low < 0) | (high > size), size, lengths) if self._wraps(self.axis) else lengths
+        return np.where((low < 0) & (high > size), size, lengths) if self.layout.wraps(self.axis) else lengths
 
     @cached_property
     def receives(self) -> Any:
@@ -212,10 +209,7 @@ class ArrayCut:
         if not halo:
             return high - low - sum(self.halo[axis])
         inside = np.clip(high, 0, size) - np.clip(low, 0, size)
-        return np.minimum(high - low, size) if self._wraps(axis) else inside
-
-    def _wraps(self, axis: int) -> bool:
-        return bool(self.layout.reaches) and self.layout.reaches[axis].boundary == "wrap"
+        return np.minimum(high - low, size) if self.layout.wraps(axis) else inside
 
     def index(self, axis: int) -> int:
         """The position of the index along which an axis is cut, or ``WHOLE``."""

@@ -215,9 +215,11 @@ def assumptions(answer: Answer) -> tuple[str, ...]:
         found.append(f"Each processor gets all of {', '.join(views)}: to be cut with its halo a view must be copied.")
     haloed = [array.name for array in uncut if array.name not in views]
     if haloed and answer.count > 1:
+        wraps = any("wrap" in array.layout.boundaries for array in uncut)
         found.append(
             f"The body reads {', '.join(haloed)} with its halo alone, but each processor gets all of it: its index "
-            "does not divide into stretches of equal length, between which Legate could cut it."
+            "does not divide into stretches of equal length, between which Legate could cut it"
+            + (", or it wraps around and other indices are cut too." if wraps else ".")
         )
     partly = [a.name for a in arrays if a.axis is not None and math.prod(a.pieces) > a.pieces[a.axis]]
     if partly:

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xpdispatch.legate.stretches import in_stretches, windows_of
+from xpdispatch.legate.stretches import Cut, in_stretches, windows_of
 from xpdispatch.planning.plan import Image, Plan, Shape
 from xpdispatch.planning.windows import WHOLE, Layout
 
@@ -143,6 +143,8 @@ class Rects:
         Along which an operand with a halo is cut; None for pointers.
     stretch : int
         How many elements of the index each rect is for.
+    seam : bool
+        They are of what wraps around, for which the operand enters once more.
     """
 
     operand: int
@@ -152,6 +154,7 @@ class Rects:
     tail: tuple[int, ...] = ()
     axis: int | None = None
     stretch: int = 1
+    seam: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +177,8 @@ class Recipe:
         The scans along the index that is cut: a second task combines each tile of them with what stands before it.
     rects : tuple of Rects
     images : tuple of (int, tuple of int, str)
-        The array with the pointers, those that it points to (operands first, then results and rects that stand
-        for no operand) and Legate's hint.
+        The array with the pointers, those that it points to (operands first, then results, rects that stand for no
+        operand, and operands once more) and Legate's hint.
     least : tuple of int
         The least extents of a tile in the common space; empty where there are none.
     grid : (tuple of int, Fit) or None
@@ -204,6 +207,11 @@ class Recipe:
     def replaced(self) -> tuple[int, ...]:
         """The operands whose place rects take."""
         return tuple(b.operand for b in self.rects if b.instead)
+
+    @property
+    def seams(self) -> tuple[Rects, ...]:
+        """The rects of what wraps around: their operands enter once more, after all others."""
+        return tuple(b for b in self.rects if b.seam)
 
     @property
     def second(self) -> bool:
@@ -282,7 +290,9 @@ def make_recipe(
     pointed = _pointed(plan, possible.pointers)
     stretched = possible.stretched and possible.any_rank and not pointed
     found = [] if one_piece else windows_of(plan, stretched=stretched)
-    windows = [w for w in found if w.operand in followed and w.operand not in possible.uncut]
+    windows = _along_the_only_index(
+        [w for w in found if w.operand in followed and w.operand not in possible.uncut], plan, gathered
+    )
     by = [w.index for w in windows]
     stretches = {w.index: w.stretch for w in windows if w.stretch > 1}
     shown = [Layout("rects", (w.index,), (w.count,)) for w in windows]
@@ -297,13 +307,12 @@ def make_recipe(
         layouts.append(Layout("grid", tuple(grid), tuple(grid.values())))
         fits.append(None)
     first = len(layouts)
-    for w in windows:
-        fits[w.operand] = Fit("window", dims=_natural(layouts[w.operand]))
     layouts += shown
     fits += [None] * len(shown)
     images, follows = (
         _follow(pointed, plan, layouts, fits, possible.pointers, followed) if pointed and not one_piece else ([], [])
     )
+    cut = _cut(windows, layouts, fits)
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
@@ -321,7 +330,7 @@ def make_recipe(
             fit if fit and fit.how not in ("align", "gathered", "image", "window") else _whole(layout)
             for fit, layout in zip(fits[:known], layouts, strict=False)
         ]
-    images = [*((first + n, [w.operand], "FIRST_LAST") for n, w in enumerate(windows)), *images]
+    images = [*((first + n, [p], "FIRST_LAST") for n, p in enumerate(cut)), *images]
     done = tuple(fit for fit in fits if fit is not None)
     others = [p for by, members, _ in images for p in members if _rank(layouts[by], done[by]) != len(layouts[p].axes)]
     if others and not possible.any_rank:
@@ -346,6 +355,7 @@ def make_recipe(
                     tail=_others(plan.operands[w.operand], w.axis),
                     axis=w.axis,
                     stretch=w.stretch,
+                    seam=w.seam,
                 )
                 for n, w in enumerate(windows)
             ),
@@ -458,6 +468,28 @@ def _grid(plan: Plan, covered: set[int]) -> dict[int, int]:
 
 def _others(layout: Layout, axis: int) -> tuple[int, ...]:
     return tuple(int(n or 0) for a, n in enumerate(layout.shape) if a != axis)
+
+
+def _along_the_only_index(found: Sequence[Cut], plan: Plan, gathered: Sequence[int]) -> list[Cut]:
+    """Without operands that wrap around, but for those along the one index that is cut.
+
+    They enter twice, and along another index would be whole in several tiles both times: see
+    :mod:`xpdispatch.legate.stretches` on what is whole.
+    """
+    only = _alone(plan, gathered, [w.index for w in found])
+    return [w for w in found if w.index == only or not plan.operands[w.operand].wraps(w.axis)]
+
+
+def _cut(windows: Sequence[Cut], layouts: list[Layout], fits: list[Fit | None]) -> list[int]:
+    """The arrays that are cut with a halo: operands, and those that wrap around once more, added to the arrays."""
+    places = []
+    for w in windows:
+        fits[w.operand] = Fit("window", dims=_natural(layouts[w.operand]))
+        places.append(len(layouts) if w.seam else w.operand)
+        if w.seam:
+            layouts.append(layouts[w.operand])
+            fits.append(fits[w.operand])
+    return places
 
 
 def _pointed(plan: Plan, pointers: Sequence[int]) -> tuple[Image, ...]:

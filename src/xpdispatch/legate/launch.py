@@ -253,6 +253,8 @@ def _add_arrays(
         task.add_output(store)
     for store, fit in extra:
         variables.append(task.add_input(fit.turn(store), task.declare_partition()))
+    again = [store_behind(entries[b.operand]) for b in recipe.seams]
+    variables += [task.add_input(store, task.declare_partition()) for store in again]
     for n, store in enumerate((*entries, *results)):
         if n in launch.free and store_behind(store).ndim:
             task.add_constraint(lg.broadcast(variables[n]))
@@ -281,7 +283,7 @@ def _rects(plan: Plan, kind: Rects, entry: Any) -> Any:
         return rects_of(store_behind(entry), kind)
     layout = plan.operands[kind.operand]
     count = plan.extents[layout.axes[kind.axis]] // kind.stretch
-    return rects_of_windows(layout, kind.axis, kind.stretch, count)
+    return rects_of_windows(layout, kind.axis, kind.stretch, count, seam=kind.seam)
 
 
 def _add_result(task: Any, store: Any, layout: Layout, fit: Fit, *, one_piece: bool) -> Any:
@@ -382,7 +384,7 @@ def check_room(
     for w in windows_of(plan, stretched=True):
         held = operands[w.operand]
         new += bytes_of_rects(plan.operands[w.operand], w.count)
-        if held.store is not None and held.store.transformed and not stays_whole(held.shape):
+        if not w.seam and held.store is not None and held.store.transformed and not stays_whole(held.shape):
             new += _bytes(held)  # the copy
     needed = new + sum(map(_bytes, (*entering, *written)))
     if needed <= limit:

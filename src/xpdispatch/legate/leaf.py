@@ -46,7 +46,7 @@ from xpdispatch.running.executor import NOWHERE, Work
 from xpdispatch.running.gathered import Gathered, apply_carry, carries, scanned_together
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import AT_ONCE
-from xpdispatch.running.parts import Window, part_of
+from xpdispatch.running.parts import Seam, Window, part_of
 from xpdispatch.running.results import add_notes
 from xpdispatch.running.site import Site
 
@@ -254,7 +254,8 @@ _QUIET = _make_quiet()
 class Task:
     """What tasks with the same header have in common, and how they run.
 
-    Stores are in one list: of operands, results, the grid, rects, and the places of tiles; None for what is inline.
+    Stores are in one list: of operands, results, the grid, rects, what wraps around, and the places of tiles; None for
+    what is inline.
     """
 
     def __init__(self, header: Header) -> None:
@@ -271,6 +272,9 @@ class Task:
         self.folded = [
             n for n in written if plan.results[n - count].combined and not recipe.one_piece and hows[n] != "gathered"
         ]
+        self.seams = list(enumerate(recipe.seams, last))
+        """The stores of what wraps around, and whose it is."""
+        last += len(self.seams)
         self.told = range(last, last + recipe.second + len(recipe.carried))
         """What a second task is told: where the tile lies, if it has to know, and the ends of scans."""
         self.read = [*(n for n in range(count) if hows[n] != "inline"), *grid, *range(rects, last)]
@@ -399,7 +403,8 @@ class Task:
         if self.anywhere:
             work = work._replace(place=lambda: self.place(stores))
         elif origins or self.pointed:
-            work = work._replace(origins=origins, cells={r: self._cells(r, stores, targets) for r in self.pointed})
+            cells = {r: self._cells(r, stores, targets) for r in self.pointed}
+            work = work._replace(origins=origins, seams=self._wrapped(region, stores), cells=cells)
         results = chosen.strategy.run(arguments, targets, work)
         for r, layout in self.reduced:
             _fold(layout, targets[r], results[r], one_piece=self.recipe.one_piece)
@@ -408,6 +413,17 @@ class Task:
     def _cells(self, r: int, stores: Sequence[Any], targets: Sequence[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The first cell that is there of a result that keys point to, and the shape of its part."""
         return (int(stores[self.count + r].domain.lo[0]),), targets[r].shape
+
+    def _wrapped(self, region: Bounds, stores: Sequence[Any]) -> Mapping[int, Seam]:
+        """What wraps around, by operand; nothing for a tile away from the ends, whose part of such a store is empty."""
+        found: dict[int, Seam] = {}
+        for n, rects in self.seams:
+            layout, axis = self.plan.operands[rects.operand], rects.axis
+            assert axis is not None  # noqa: S101  they are of a halo
+            low, high = layout.window(axis, *region[layout.axes[axis]])
+            if low < 0 or high > int(layout.shape[axis] or 0):
+                found[rects.operand] = Seam(axis, int(stores[n].domain.lo[axis]), view(self.arrays, stores[n]))
+        return found
 
     def _choice(self, region: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Choice:
         """The strategy, the tiles and the threads for a tile."""

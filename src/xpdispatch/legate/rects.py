@@ -23,19 +23,21 @@ _CPU = ("CPU",)
 
 _windows = BoundedCache()
 _windows.bound = 16
-"""Rects of halos, by layout, axis and stretch: as long as Legate has them it keeps the partitions made by them."""
+"""Rects of halos, by layout, axis, stretch and whether they are of what wraps around: as long as Legate has them it
+keeps the partitions made by them."""
 
 _MOST = 1 << 26
 """Bytes of all of them, but where the latest alone have more."""
 runtime.add_shutdown_callback(_windows.clear)
 
 
-def rects_of_windows(layout: Layout, axis: int, stretch: int, count: int) -> Any:
+def rects_of_windows(layout: Layout, axis: int, stretch: int, count: int, *, seam: bool) -> Any:
     """The store that has for each of so many stretches of an index all that a body sees of an operand for it.
 
-    That is its window along the axis, with what stands in for elements outside, and all along the other axes.
+    That is its window along the axis, with what stands in for elements outside, and all along the other axes. What
+    wraps around is not among it, but in rects of its own, those of the `seam`, of which most are empty.
     """
-    key = layout.outline, axis, stretch
+    key = layout.outline, axis, stretch, seam
     found = _windows.get(key)
     if found is None:
         held = bytes_of_rects(layout, count) + sum(bytes_of_rects(k[0], s.shape[0]) for k, s in _windows.items())
@@ -54,18 +56,21 @@ def _fill_windows(context: Any) -> None:
     filled = np.asarray(store)
     if not filled.size:
         return
-    layout, axis, stretch = pickle.loads(context.scalars[0].value())
+    layout, axis, stretch, seam = pickle.loads(context.scalars[0].value())
     shape = tuple(int(n) for n in layout.shape)
+    extent = shape[axis]
     first = (np.arange(filled.size) + store.domain.lo[0]) * stretch
     low, high = layout.window(axis, first, first + stretch)
     ends = np.empty((filled.size, 2, len(shape)), np.int64)
     ends[:, 0], ends[:, 1] = 0, np.subtract(shape, 1)
-    ends[:, 0, axis] = np.clip(low, 0, shape[axis] - 1)
-    ends[:, 1, axis] = np.clip(high - 1, 0, shape[axis] - 1)
+    if seam:  # the last elements for those below the first, the first ones for those above the last
+        low, high = np.where(high > extent, 0, extent + np.minimum(low, 0)), np.where(low < 0, extent, high - extent)
+    ends[:, 0, axis] = np.clip(low, 0, extent - 1)
+    ends[:, 1, axis] = np.clip(high - 1, 0, extent - 1)
     boundary = layout.reaches[axis].boundary
-    if boundary in ("reflect", "symmetric", "wrap"):
-        for k in np.flatnonzero((low < 0) | (high > shape[axis])):
-            sources = source_elements(int(low[k]), int(high[k]), shape[axis], boundary)
+    if boundary in ("reflect", "symmetric"):
+        for k in np.flatnonzero((low < 0) | (high > extent)):
+            sources = source_elements(int(low[k]), int(high[k]), extent, boundary)
             ends[k, :, axis] = sources.min(), sources.max()
     filled[...] = ends.reshape(filled.size, -1).view(filled.dtype)[:, 0]
 

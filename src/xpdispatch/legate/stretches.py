@@ -6,8 +6,15 @@ rows. Along a single axis the rects would then be larger than the operand. So ea
 are of equal length, and the call is cut between stretches. Where no such length fits, the operand is whole in every
 tile. A view is copied first, if it is large, for Legate has no image of one.
 
+Where an operand wraps around, one rect with all that the first element needs, or the last, would be the whole operand.
+So such an operand enters a launch twice, with two stores of rects: one has what lies within the array, the other what
+wraps around, the seam. Tiles away from the ends get nothing by it. That is done where the index is the only one that is
+cut; else such an operand is whole in every tile.
+
 Legate 26.6 has a constraint for halos, bloat, but a task can then run before its elements have been copied;
-``benchmarks/legate_bloat.py`` shows it. The same happens where one store enters a launch both whole and cut.
+``benchmarks/legate_bloat.py`` shows it. The same happens where one store, or a slice of it, enters a launch both whole
+and cut: what is whole Legate has Legion register once for all tasks, in the name of one of them, and Legion lets a task
+start before copies for another requirement of that same one. What is cut by an image each task registers for itself.
 """
 
 from __future__ import annotations
@@ -42,13 +49,17 @@ whole in every tile, which on two CPUs of one node takes as long or less."""
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How an operand with a halo is cut: along the axis of an index, with a rect for each stretch of the index."""
+    """How an operand with a halo is cut: along the axis of an index, with a rect for each stretch of the index.
+
+    Those of a `seam` have what wraps around, and come after those of the elements that lie within the operand.
+    """
 
     operand: int
     axis: int
     index: int
     count: int
     stretch: int
+    seam: bool = False
 
 
 def windows_of(plan: Plan, *, stretched: bool) -> list[Cut]:
@@ -70,9 +81,10 @@ def windows_of(plan: Plan, *, stretched: bool) -> list[Cut]:
         extent = plan.extents[index]
         stretch = _stretch(extent, min(row for *_, row in operands)) if stretched and _divides(plan, index) else 0
         cuts += [
-            Cut(p, axis, index, extent // (stretch or 1), stretch or 1)
+            Cut(p, axis, index, extent // (stretch or 1), stretch or 1, seam)
             for p, axis, row in operands
             if stretch or row >= _LEAST_ROW
+            for seam in ((False, True) if plan.operands[p].wraps(axis) else (False,))
         ]
     return sorted(cuts, key=lambda cut: cut.operand)
 

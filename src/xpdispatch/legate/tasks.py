@@ -108,7 +108,7 @@ def _let_none_be_mapped() -> None:
 def _counts(definition: Definition, recipe: Recipe) -> tuple[int, int, int]:
     """How many inputs, outputs and reductions a launch has."""
     inputs = sum(fit.how != "inline" for fit in recipe.operands)
-    inputs += sum(not b.instead for b in recipe.rects) + (recipe.grid is not None)
+    inputs += sum(not b.instead for b in recipe.rects) + len(recipe.seams) + (recipe.grid is not None)
     outputs, reductions = recipe.second + len(recipe.carried), 0
     for term, fit in zip(definition.signature.results, recipe.results, strict=True):
         if fit.how == "inline":

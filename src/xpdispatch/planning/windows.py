@@ -180,6 +180,10 @@ class Layout(NamedTuple):
         """The first elements along the axes that a body gets on a tile."""
         return tuple([0 if a == WHOLE else self.held(axis, *region[a])[0] for axis, a in enumerate(self.axes)])
 
+    def wraps(self, axis: int) -> bool:
+        """Whether what stands in for elements outside along an axis are those at its other end."""
+        return bool(self.reaches) and self.reaches[axis].boundary == "wrap"
+
     def inside(self, axis: int) -> tuple[int, int]:
         """The elements of an axis' index whose windows lie in the array: the first, and the one after the last."""
         below, above, scale, _ = self.reaches[axis]

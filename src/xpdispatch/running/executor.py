@@ -29,7 +29,7 @@ from xpdispatch.running.gathered import Gathered, carry_on
 from xpdispatch.running.images import follow
 from xpdispatch.running.keys import Keyed
 from xpdispatch.running.ownership import Known
-from xpdispatch.running.parts import Window, allocated, buffer, part_of
+from xpdispatch.running.parts import Seam, Window, allocated, buffer, part_of
 from xpdispatch.running.results import apart, checked, note, unshared, values_of, write
 from xpdispatch.running.site import Site, inside_body
 
@@ -51,6 +51,8 @@ class Work(NamedTuple):
     origins : mapping of int to tuple of int
         By operand, the first elements along its axes that are there, where these are others than `domain` says: of
         windows with all that stands in for what is outside, and of what is pointed to.
+    seams : mapping of int to Seam
+        By operand, what wraps around along an axis, where that is not among the elements that are there.
     cells : mapping of int to (tuple of int, tuple of int)
         By result with keys, the first of its cells that are there, and the shape of these, where that is not all.
     place : callable or None
@@ -61,6 +63,7 @@ class Work(NamedTuple):
     regions: Sequence[Bounds]
     workers: int = 1
     origins: Mapping[int, Sequence[int]] = NOWHERE
+    seams: Mapping[int, Seam] = NOWHERE
     cells: Mapping[int, tuple[Sequence[int], Sequence[int]]] = NOWHERE
     place: Callable[[], Bounds] | None = None
 
@@ -131,7 +134,7 @@ class Runs:
 
     def take(self, arguments: list[Any], region: Bounds, work: Work) -> None:
         """Put a region's parts of operands with halos, blocks or keys in their places."""
-        origins = work.origins
+        origins, seams = work.origins, work.seams
         if self.gathers:
             try:
                 sizes = sizes_of(region)
@@ -142,14 +145,17 @@ class Runs:
                 raise
         if not self.windowed:
             return
-        key = (region, work.domain, *origins.items()) if origins else (region, work.domain)
-        windows: list[tuple[int, Window]] | None = self._windows.get(key)
+        key: tuple[Any, ...] = (region, work.domain)
+        if origins:
+            key = (*key, *origins.items(), *[seam.first for seam in seams.values()])
+        windows: list[tuple[int, int, Window]] | None = self._windows.get(key)
         if windows is None:
             windows = self._windows[key] = [
-                (at, Window(layout, region, work.domain, origins.get(p))) for p, at, layout in self.windowed
+                (p, at, Window(layout, region, work.domain, origins.get(p), seams.get(p)))
+                for p, at, layout in self.windowed
             ]
-        for at, window in windows:
-            arguments[at] = window(self.site, arguments[at])
+        for p, at, window in windows:
+            arguments[at] = window(self.site, arguments[at], seams.get(p))
 
     def call(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache, partial
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -42,18 +42,36 @@ def _elements_of_strip(low: int, high: int, extent: int, boundary: Boundary, ori
     return source_elements(low, high, extent, boundary) - origin
 
 
-def padded(xp: Any, array: Any, beyond: Outside, origin: int = 0) -> Any:
+class Seam(NamedTuple):
+    """The elements of an operand that wrap around along an axis, where an array holds a tile's own and no others.
+
+    Attributes
+    ----------
+    axis : int
+    first : int
+        The first of them.
+    array : array
+        All of them, and all along the other axes.
+    """
+
+    axis: int
+    first: int
+    array: Any
+
+
+def padded(xp: Any, array: Any, beyond: Outside, origin: int = 0, seam: Seam | None = None) -> Any:
     """The elements of a window along one axis, some of which lie outside of its extent; a copy.
 
-    `array` holds the elements from `origin` on: all that stand in for those outside.
+    `array` holds the elements from `origin` on: all that stand in for those outside, but where these are in `seam`.
     """
+    source, source_origin = (array, origin) if seam is None else (seam.array, seam.first)
     axis, low, high, extent, boundary = beyond
     device = device_of([array])
 
     def made_up(first: int, last: int) -> Any:
         if isinstance(boundary, str):
-            elements = _elements_of_strip(first, last, extent, cast(Boundary, boundary), origin)
-            return xp.take(array, xp.asarray(elements, **device), axis=axis)
+            elements = _elements_of_strip(first, last, extent, cast(Boundary, boundary), source_origin)
+            return xp.take(source, xp.asarray(elements, **device), axis=axis)
         shape = (*array.shape[:axis], last - first, *array.shape[axis + 1 :])
         return xp.broadcast_to(xp.asarray(boundary, dtype=array.dtype, **device), shape)
 
@@ -76,14 +94,25 @@ class Window:
         The tile, and what the array holds; all of it along axes with a boundary.
     origin : sequence of int, optional
         The first element of the array along each axis, where these are others than usual.
+    seam : Seam, optional
+        Where what wraps around lies, if not in the array. Each call brings its own.
     """
 
-    def __init__(self, layout: Layout, region: Bounds, domain: Bounds, origin: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        region: Bounds,
+        domain: Bounds,
+        origin: Sequence[int] | None = None,
+        seam: Seam | None = None,
+    ) -> None:
         slices, outside = layout.cut(region, domain, origin)
         whole = all(s in (_ALL, slice(0, n)) for s, n in zip(slices, layout.shape, strict=True))
         self._slices = None if origin is None and whole else slices
-        # Numbers last, where the order of the axes matters: the last of them is in the corners.
-        outside.sort(key=lambda b: not isinstance(b.boundary, str))
+        self._seam = None if seam is None else (seam.axis, seam.first)
+        # Numbers last, where the order of the axes matters: the last of them is in the corners. What stands in along
+        # other axes is in the seam too, and what stands in for a seam is not in the array.
+        outside.sort(key=lambda b: (not isinstance(b.boundary, str), self._from_seam(b)))
         firsts = [layout.origin(b.axis, domain) if origin is None else origin[b.axis] for b in outside]
         self._outside = list(zip(outside, firsts, strict=True))
         self._alike = len({b.boundary for b in outside}) == 1
@@ -92,22 +121,27 @@ class Window:
         if outside:
             self._compile()
 
-    def __call__(self, site: Site, array: Any) -> Any:
+    def _from_seam(self, beyond: Outside) -> bool:
+        return self._seam is not None and beyond.axis == self._seam[0]
+
+    def __call__(self, site: Site, array: Any, seam: Seam | None = None) -> Any:
         """The part: a view, but where elements outside the array are made up."""
         if self._slices:
             array = array[self._slices]
         if not self._outside:
             return array
+        if seam is not None and self._slices:
+            seam = seam._replace(array=seam.array[self._slices])
         if site.library == "numpy":
             window = np.empty(self._shape, array.dtype, "F" if array.flags.fnc else "C")
             for step in self._steps:
-                step(window, array)
+                step(window, (array, None if seam is None else seam.array))
             return as_operand(site, window)
         outside = self._outside
         if self._alike:  # what makes it smaller first
             outside = sorted(outside, key=lambda o: (o[0].high - o[0].low) / array.shape[o[0].axis])
-        for beyond, first in outside:
-            array = padded(site.xp, array, beyond, first)
+        for beyond, first in sorted(outside, key=lambda o: not self._from_seam(o[0])):
+            array = padded(site.xp, array, beyond, first, seam if self._from_seam(beyond) else None)
         return array
 
     def _compile(self) -> None:
@@ -138,6 +172,7 @@ class Window:
         if not isinstance(beyond.boundary, str):
             return partial(_set, into, beyond.boundary)
         elements: list[Any] = list(into)
+        seam = self._seam if self._from_seam(beyond) else None
         for (a, low, high, extent, mode), first in self._outside:
             boundary = cast(Boundary, mode)
             if a == beyond.axis:
@@ -145,13 +180,13 @@ class Window:
                 near = _as_slice(sources - low)
                 if near is not None and sources.min() >= max(low, 0) and sources.max() < min(high, extent):
                     return partial(_copy_within, into, (*into[:a], near, *into[a + 1 :]))
-                elements[a] = sources - first
+                elements[a] = sources - (first if seam is None else seam[1])
             elif a in filled:
                 elements[a] = source_elements(low, high, extent, boundary) - first
             else:
                 start, stop = into[a].start + low, into[a].stop + low
                 elements[a] = slice(start - first, stop - first)
-        return partial(_take, into, tuple(elements))
+        return partial(_take, into, tuple(elements), 0 if seam is None else 1)
 
 
 _ALL = slice(None)
@@ -170,8 +205,8 @@ def _as_slice(places: np.ndarray[Any, Any]) -> slice | None:
     return None
 
 
-def _copy(here: tuple[slice, ...], there: tuple[slice, ...], window: Any, array: Any) -> None:
-    window[here] = array[there]
+def _copy(here: tuple[slice, ...], there: tuple[slice, ...], window: Any, sources: Any) -> None:
+    window[here] = sources[0][there]
 
 
 def _copy_within(here: tuple[slice, ...], there: tuple[slice, ...], window: Any, _: Any) -> None:
@@ -182,8 +217,9 @@ def _set(here: tuple[slice, ...], value: Any, window: Any, _: Any) -> None:
     window[here] = value
 
 
-def _take(here: tuple[slice, ...], elements: tuple[Any, ...], window: Any, array: Any) -> None:
-    """Of each axis a slice or positions."""
+def _take(here: tuple[slice, ...], elements: tuple[Any, ...], n: int, window: Any, sources: Any) -> None:
+    """Of each axis of a source a slice or positions."""
+    array = sources[n]
     for axis, wanted in enumerate(elements):
         array = array[(_ALL,) * axis + (wanted,)] if isinstance(wanted, slice) else np.take(array, wanted, axis=axis)
     window[here] = array

@@ -145,7 +145,7 @@ def be_child(names: list[str]) -> None:
 def table(results: dict[str, Any]) -> str:
     """The outcomes as an rst list-table, with notes where nothing can be said."""
     shown = [c for c in COLUMNS if c in results]
-    lines = [".. list-table::", "   :header-rows: 1", "", "   * - planted bug"]
+    lines = [".. list-table::", "   :header-rows: 1", "   :class: figures", "", "   * - planted bug"]
     lines += [f"     - {COLUMNS[c][0]}" for c in shown]
     notes: dict[str, str] = {}
     for name in NAMES:

@@ -111,7 +111,7 @@ def means_of_suite(found: dict[str, Any]) -> dict[str, Times]:
 def draw_bars(axes: Axes, times: dict[str, Times], ink: str, faint: str, *, most: float, numbers: bool) -> None:
     """A bar for each side of each group, with its number beside it if wanted; those longer than `most` end there.
 
-    Without `numbers` these alone say how long they are.
+    Without `numbers` a group says how long the longest of these is.
     """
     top, places = 0.0, {}
     for name, own in times.items():
@@ -121,13 +121,13 @@ def draw_bars(axes: Axes, times: dict[str, Times], ink: str, faint: str, *, most
             axes.barh(top + place, min(value, most), height=0.9, color=BARS[side], label=side)
             if numbers:
                 axes.text(1.02 * most, top + place, f"{value:.2f}", va="center_baseline", fontsize=8, color=ink)
-            elif value > most:
-                axes.text(
-                    most, top + place, f"{value:.1f} ", va="center_baseline", ha="right", fontsize=6, color="white"
-                )
         if (limit := own.get("limit")) is not None:
             axes.vlines(limit, top - 0.6, top + len(sides) - 0.4, color=ink, linewidth=1.4, label="limit")
         places[name] = top + (len(sides) - 1) / 2
+        if not numbers and (longest := max(own[side] or 0 for side in sides)) > most:
+            axes.text(
+                most, places[name], f"{longest:.1f} ", va="center_baseline", ha="right", fontsize=8, color="black"
+            )
         top += len(sides) + 0.9
     axes.axvline(1, color=faint, linewidth=1, linestyle=(0, (4, 3)), zorder=0.5)
     axes.set_yticks([*places.values()], [*places], color=ink)

@@ -2,18 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
 from gallery import replace
 
 from xpdispatch.testing.portable_spellings import EXTRA, FUNCTIONS, METHODS
 
 
 def rows():
-    """NumPy's name, and what to write; both marked as code where they are."""
+    """NumPy's name, and what to write; both marked as code where they are. Names of other libraries are left out."""
     names = FUNCTIONS | {name: f"array_api_extra.{name}" for name in EXTRA}
-    for owner, found in (("np", names), ("x", METHODS)):
+    linalg = {name: names[name] for name in ("lstsq", "norm")}
+    for owner, there, found in (("np", np, names), ("np.linalg", np.linalg, linalg), ("x", np.ndarray, METHODS)):
         for name, text in sorted(found.items()):
-            code = text.startswith(("xp.", "array_api_extra.", "x", "int("))
-            yield f"`{owner}.{name}`", f"`{text}`" if code else text
+            if hasattr(there, name):
+                code = text.startswith(("xp.", "array_api_extra.", "x", "int("))
+                yield f"`{owner}.{name}`", f"`{text}`" if code else text
 
 
 def main():

@@ -67,6 +67,8 @@ def test_python_on_a_page_is_in_blocks_that_the_builder_runs(page):
     assert set(re.findall(r"code-block:: ?(\w*)", text)) <= {"sh", "text"}
     assert not re.findall(r"^(?! *\.\. ).*::$|^ *\.\. (?:code|parsed-literal|literalinclude)::", text, re.MULTILINE)
     assert not re.findall(r"SKIP|:options:", text)
+    # At Python's prompt an empty line ends a function or a loop, so that a block can be pasted there.
+    assert not re.findall(r">>> (?:@|(?:def|class|with|for|while|if|try)\b).*\n(?: *\.\.\..*\n)+ *>>>", text)
     # Only the code of those with whom a page compares may wait for its library.
     waits = set(re.findall(r":skipif:(.*)", text))
     assert waits == {f' find_spec("{library}") is None' for library in OTHERS.get(page.stem, ())}

@@ -142,7 +142,7 @@ METHODS = {
     "imag": "xp.imag(x)",
     "flat": "xp.reshape(x, (-1,))",
     "itemsize": "xp.finfo(x.dtype).bits // 8 or xp.iinfo(x.dtype).bits // 8",
-    "nbytes": "x.size and xp.finfo(x.dtype).bits // 8",
+    "nbytes": "x.size * (xp.finfo(x.dtype).bits // 8)",
     "strides": "nothing: how an array lies in memory is the library's own",
     "base": "nothing: whose memory an array shares is the library's own",
     "flags": "nothing: how an array lies in memory is the library's own",

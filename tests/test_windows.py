@@ -542,6 +542,22 @@ def test_a_diagonal(engine: Engine) -> None:
         assert int(engine.get(trace(engine.put(x)))) == np.trace(x)
 
 
+@pytest.mark.parametrize(
+    ("notation", "shape", "expected"),
+    [
+        ("A[i,i,j] -> B[i,j]", (0, 0, 3), (0, 3)),
+        ("A[i,i,j] -> B[i,j]", (2, 2, 0), (2, 0)),
+        ("A[j,i,i] -> B[j,i]", (2, 0, 0), (2, 0)),
+        ("A[j,i,i] -> B[j,i]", (0, 2, 2), (0, 2)),
+    ],
+)
+def test_diagonals_without_an_element(
+    notation: str, shape: tuple[int, ...], expected: tuple[int, ...], engine: Engine
+) -> None:
+    made = kernel(notation, dtype="A")(lambda xp, A: 2 * A)
+    assert engine.get(made(engine.put(np.ones(shape)))).shape == expected
+
+
 def test_diagonals_among_other_axes(engine: Engine) -> None:
     rng = np.random.default_rng(12)
 

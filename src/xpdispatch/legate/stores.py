@@ -308,8 +308,13 @@ def diagonal(array: Any, first: int, second: int) -> Any:
     fences.check_thread()
     cupynumeric = load("cupynumeric")
     own = isinstance(array, cupynumeric.ndarray)
-    found = cupynumeric.diagonal(array if own else cupynumeric.asarray(array), 0, first, second)
-    found = cupynumeric.transpose(found, moved_to(first, found.ndim))
+    whole = array if own else cupynumeric.asarray(array)
+    if 0 in whole.shape:  # of which cuPyNumeric drops axes
+        extents = [n for axis, n in enumerate(whole.shape) if axis != second]
+        found = cupynumeric.zeros(tuple(extents), dtype=whole.dtype)
+    else:
+        found = cupynumeric.diagonal(whole, 0, first, second)
+        found = cupynumeric.transpose(found, moved_to(first, found.ndim))
     return found if own else store_of("array", found)
 
 

@@ -65,8 +65,7 @@ def _run(call: Call) -> list[Any]:
     if any(len(places) > 2 for places in edges):
         learned = Learned(dtypes, [None] * len(plan.results))
         Guard(definition, Cutter(definition, site, None, learned)).before(call.scalars)
-    shapes = [(None, *s[1:]) if o.concatenated else s for o, (_, s) in zip(plan.results, types, strict=True)]
-    plan = plan.with_result_shapes(shapes)
+    plan = plan.with_result_shapes([shape for _, shape in types])
     arrays = [
         _in_windows(da.from_array(np.array(a), chunks=-1, name=False) if x is None else x, layout, edges)
         for x, a, layout in zip(lazy, operands, plan.operands, strict=True)

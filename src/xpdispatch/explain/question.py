@@ -10,7 +10,7 @@ import numpy as np
 
 from xpdispatch.arrays.dtypes import nearest
 from xpdispatch.arrays.namespaces import library_of, namespace_for
-from xpdispatch.legate.alignment import Images, Recipe, recipe_of_call, with_results
+from xpdispatch.legate.alignment import Images, Recipe, recipe_of_call
 from xpdispatch.legate.stretches import stays_whole
 from xpdispatch.planning.arguments import as_arrays, diagonal_of, one_library, plan_of, refuse_empty
 from xpdispatch.planning.definition import Call, Definition
@@ -198,7 +198,7 @@ def ask(call: Call, engine: str) -> Question:
         refuse_empty(plan)
     known = tuple(None if g is None else g.dtype for g in given)
     types, sample = result_types(definition, plan, dtypes, scalars, known)
-    complete = with_results(plan, types)
+    complete = plan.with_result_shapes([shape for _, shape in types])
     return Question(definition, engine, library, complete, operands, known, types, sample, scalars, copied, views)
 
 

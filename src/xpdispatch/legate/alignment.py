@@ -376,12 +376,6 @@ Types = Sequence[tuple[np.dtype[Any], Shape]]
 """Dtype and shape of each result."""
 
 
-def with_results(plan: Plan, types: Types) -> Plan:
-    """The plan with the extents of its results, but for those of ``?``."""
-    shapes = [(None, *s[1:]) if r.concatenated else s for r, (_, s) in zip(plan.results, types, strict=True)]
-    return plan.with_result_shapes(shapes)
-
-
 def recipe_of_call(
     plan: Plan,
     types: Types,
@@ -397,7 +391,7 @@ def recipe_of_call(
     Parameters
     ----------
     plan : Plan
-        :func:`with_results`.
+        With the shapes of its results.
     types : sequence of (numpy.dtype, tuple of int)
     inline : sequence of bool
         For each operand whether it is sent with the scalars.

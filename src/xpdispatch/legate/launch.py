@@ -21,7 +21,6 @@ from xpdispatch.legate.alignment import (
     Recipe,
     Rects,
     recipe_of_call,
-    with_results,
 )
 from xpdispatch.legate.fences import runtime, submit
 from xpdispatch.legate.leaf import Header, packed_header
@@ -130,7 +129,7 @@ def make_launch(
             check_dtype(layout.op, layout.name, dtype)
         if g is not None:
             check_cast(layout.name, dtype, g.dtype)
-    plan = with_results(plan, types)
+    plan = plan.with_result_shapes([shape for _, shape in types])
     _check_rows(plan)
     recipe = recipe_of_call(
         plan,

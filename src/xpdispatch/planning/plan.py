@@ -144,9 +144,11 @@ class Plan(NamedTuple):
 
         return plan._replace(operands=tuple(map(other, plan.operands)), results=tuple(map(other, plan.results)))
 
-    def with_result_shapes(self, shapes: Sequence[tuple[int | None, ...]]) -> Plan:
-        """The same plan with the extents that only the body knew."""
-        results = tuple(r._replace(shape=s) for r, s in zip(self.results, shapes, strict=True))
+    def with_result_shapes(self, shapes: Sequence[Shape]) -> Plan:
+        """The same plan with the extents that only the body knew, but for those of ``?``."""
+        results = tuple(
+            r._replace(shape=(None, *s[1:]) if r.concatenated else s) for r, s in zip(self.results, shapes, strict=True)
+        )
         return self._replace(results=results)
 
 

@@ -1,4 +1,4 @@
-"""The namespace of bodies on CPUs: array-api-compat's for NumPy, with the best Fourier transforms installed."""
+"""The namespace of bodies on CPUs: array-api-compat's for NumPy, with quicker functions in the place of some."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REPLACED = ("ceil", "floor", "matmul", "sign", "trunc")
 
 @lru_cache(maxsize=1)
 def namespace() -> ModuleType:
-    """What ``array_api_compat.numpy`` has, but that where scipy is installed ``fft`` is scipy's."""
+    """What ``array_api_compat.numpy`` has, but that ``clip`` is NumPy's, and ``fft`` scipy's where it is installed."""
     return _Namespace("array_api_compat.numpy")
 
 
@@ -49,6 +49,7 @@ class _Namespace(ModuleType):
         if "linalg" not in names:
             scipy_s = {"fft"} if find_spec("scipy") else set()
             names.update({n: value for n, value in vars(compat).items() if n not in scipy_s})
+            names["clip"] = _clip(compat.clip)
         if name == "fft" and name not in names:
             names[name] = _fft(compat)
         if name not in names:
@@ -70,6 +71,24 @@ def _is_passed_on(name: str) -> bool:
     if isinstance(found, np.ufunc):
         return name not in _REPLACED
     return name in _PASSED_ON or (isinstance(found, type) and issubclass(found, np.generic))
+
+
+def _clip(own: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's, which takes a third of the time, where it is the same: between Python's numbers that promote nothing."""
+
+    @wraps(own)
+    def clip(x: Any, /, min: Any = None, max: Any = None, **options: Any) -> Any:  # noqa: A002  the standard's names
+        if type(x) is np.ndarray and not options and x.dtype.isnative:
+            allowed = _BOUNDS.get(x.dtype.kind, ())
+            bounds = [type(bound) for bound in (min, max) if bound is not None]
+            if bounds and all([kind in allowed for kind in bounds]):  # noqa: C419  a list is quicker
+                return np.clip(x, min, max)
+        return own(x, min, max, **options)
+
+    return clip
+
+
+_BOUNDS: dict[str, tuple[type, ...]] = {"i": (int,), "u": (int,), "f": (int, float)}
 
 
 def _fft(compat: Any) -> ModuleType:

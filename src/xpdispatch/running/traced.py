@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from xpdispatch.arrays.dtypes import np_dtype
+from xpdispatch.arrays.fourier import namespace
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.arrays.scalars import copied, state_of
 from xpdispatch.planning.windows import WHOLE, Bounds, sizes_of
@@ -163,9 +164,9 @@ class Traced(ByTile):
 
 
 def _namespace(trace: Trace, site: Site) -> Namespace:
-    usual = load("array_api_compat.numpy")
+    usual, ours = load("array_api_compat.numpy"), namespace()
     xp = site.xp if site.library == "numpy" else usual
-    if any(getattr(xp, name, None) is not getattr(usual, name) for name in IMITATED):
+    if xp is not ours and any(getattr(xp, name, None) is not getattr(usual, name) for name in IMITATED):
         trace.give_up("the namespace is none of ours")
     return Namespace(trace, xp)
 

@@ -30,6 +30,7 @@ from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.executor import ByTile, Whole, Work
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import known_to
+from xpdispatch.running.results import Taking
 from xpdispatch.running.site import Site
 from xpdispatch.testing import forced_tiles
 
@@ -138,7 +139,7 @@ def run_tiles(
     if order is not None:
         tiles = [tiles[n] for n in np.random.default_rng(order).permutation(len(tiles))]
     strategy = Whole if regions is None and not cuts else ByTile
-    runs = strategy(site, known_to(body.function, scalars, xp))
+    runs = strategy(site, Taking(site, known_to(body.function, scalars, xp)))
     return runs.run(body.arguments(args, scalars), given, Work(domain, tiles))
 
 
@@ -150,7 +151,7 @@ def cutter_of(made: xd.Kernel, *args: Any, out: Any = None) -> Cutter:
     return Cutter(
         call.definition,
         site,
-        known_to(site.function, call.scalars, site.xp),
+        Taking(site, known_to(site.function, call.scalars, site.xp)),
         Learned([a.dtype for a in call.operands], [None if g is None else g.dtype for g in given]),
     )
 

@@ -32,6 +32,7 @@ from xpdispatch.running import costs, counting
 from xpdispatch.running.costs import Cost, Growth, Volumes
 from xpdispatch.running.cutting import Choice, Cuts, Cutter
 from xpdispatch.running.ownership import Known
+from xpdispatch.running.results import Taking
 from xpdispatch.testing import check_partitioning
 
 MIB = 1 << 20
@@ -1119,7 +1120,7 @@ def test_other_libraries_are_not_cut() -> None:
     there = here.site._replace(library="torch")
     domain = whole(there.plan)
     assert here.candidate(domain)
-    assert not Cutter(saxpy.definition, there, Known(keeps=False), here.learned).candidate(domain)
+    assert not Cutter(saxpy.definition, there, Taking(there, Known(keeps=False)), here.learned).candidate(domain)
 
 
 # -- libraries -----------------------------------------------------------------------------------------------------
@@ -1311,7 +1312,7 @@ def plane(n: int) -> np.ndarray:
 def choice_of(made: xd.Kernel, *args: Any, threads: int) -> Choice:
     cutter, call = cutter_of(made, *args), made.bind(args, {})
     domain = whole(cutter.site.plan)
-    return cutter.choose(domain, call.operands, call.scalars, threads, new=True)
+    return cutter.choose(domain, call.operands, call.scalars, lambda: threads, new=True)
 
 
 def test_much_work_on_few_bytes_is_shared() -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any
+
+import numpy as np
 
 from xpdispatch.arrays.namespaces import library_of
 from xpdispatch.errors import ArgumentError
 from xpdispatch.planning.arguments import quick_kinds
 from xpdispatch.planning.definition import Definition
+
+_NUMBERS = "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]
+DECIDED = frozenset({float, complex, bool, str, bytes, NoneType, *[np.dtype(c).type for c in _NUMBERS]})
+"""Types of arguments that decide all by themselves."""
 
 MISSING = inspect.Parameter.empty
 
@@ -109,10 +116,10 @@ def _bind_out(definition: Definition, values: list[Any], out: Any) -> None:
 def kind_of(value: Any) -> Any:
     """What of an argument decides how a call is prepared."""
     kind = type(value)
-    if kind is float or value is None:
+    if kind in DECIDED:
         return kind
     if kind is int:
-        return kind, -(2**63) <= value < 2**63  # NumPy's dtype for it
+        return kind if -(2**63) <= value < 2**63 else (kind, "object")  # NumPy's dtype for it
     if kind in quick_kinds:
         return quick_kinds[kind](value)
     try:

@@ -21,6 +21,7 @@ from dask import config
 from xpdispatch.arrays.reductions import combined
 from xpdispatch.arrays.scalars import copied
 from xpdispatch.errors import XPDispatchError
+from xpdispatch.machine.thread_pool import alone
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.windows import WHOLE, Bounds, Layout, sizes_of
@@ -31,6 +32,7 @@ from xpdispatch.running.executor import Work
 from xpdispatch.running.gathered import apply_carry, carries, fold, scanned_together
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import known_to
+from xpdispatch.running.results import Taking
 from xpdispatch.running.site import Site, inside_body
 
 
@@ -77,8 +79,8 @@ class Body:
     @cached_property
     def cutter(self) -> Cutter:
         """What cuts tiles further, for the cache."""
-        known = known_to(self.site.function, self.scalars, self.site.xp)
-        return Cutter(self.definition, self.site, known, Learned(self.dtypes, self.planned), threaded=False)
+        taking = Taking(self.site, known_to(self.site.function, self.scalars, self.site.xp))
+        return Cutter(self.definition, self.site, taking, Learned(self.dtypes, self.planned), threaded=False)
 
     def __call__(self, *parts: Any) -> Any:
         """The cell of a tile, from the ends of the tile along each index and its part of each operand."""
@@ -115,7 +117,7 @@ class Body:
         cutter, new = self.cutter, not self.definition.body.buffers
         if cutter.fixed(region, operands, scalars):
             return Choice(cutter.whole, Work(region, (region,)))
-        return cutter.choose(region, operands, scalars, 1, new=new)
+        return cutter.choose(region, operands, scalars, alone, new=new)
 
 
 def cells_of(body: Body, arrays: Sequence[Any], edges: Sequence[Sequence[int]]) -> Any:

@@ -14,7 +14,7 @@ from numpy import ndarray
 from xpdispatch.arrays import namespaces
 from xpdispatch.arrays.namespaces import library_of
 from xpdispatch.calling import labels
-from xpdispatch.calling.binding import MISSING, bind, call_shown, kind_of
+from xpdispatch.calling.binding import DECIDED, MISSING, bind, call_shown, kind_of
 from xpdispatch.calling.engines import chosen, engine_for, get_engine, prepare
 from xpdispatch.calling.local import Runner
 from xpdispatch.errors import ArgumentError, XPDispatchError, in_short
@@ -190,7 +190,10 @@ class Kernel(Generic[P, R]):
                 chosen.get(),
                 inside_body.get(),
                 cutting.forced,
-                *[(v.dtype, v.shape) if type(v) is ndarray else kind_of(v) for v in values],
+                *[
+                    (v.dtype, v.shape) if (kind := type(v)) is ndarray else kind if kind in DECIDED else kind_of(v)
+                    for v in values
+                ],
             )
             if self._sized:
                 key += tuple([extent_of(name, values[at]) for name, at in self._sized])

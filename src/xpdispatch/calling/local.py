@@ -13,7 +13,7 @@ from xpdispatch.arrays.namespaces import copy_of, device_of, library_of, share_m
 from xpdispatch.arrays.reductions import combined, identity
 from xpdispatch.errors import read_only
 from xpdispatch.machine.memory import keep_small_blocks
-from xpdispatch.machine.thread_pool import thread_count
+from xpdispatch.machine.thread_pool import alone, thread_count
 from xpdispatch.planning.arguments import as_array, as_arrays, refuse_empty, shape_of, shared_results
 from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
@@ -24,7 +24,7 @@ from xpdispatch.running.dry_run import own_result_types, result_types
 from xpdispatch.running.executor import Strategy, Work
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import known_to
-from xpdispatch.running.results import write
+from xpdispatch.running.results import Taking, write
 from xpdispatch.running.site import Site, inside_body
 
 Runner = Callable[[Sequence[Any]], list[Any]]
@@ -56,7 +56,7 @@ class Prepared:
     def __init__(self, call: Call, site: Site) -> None:
         definition = self.definition = call.definition
         self.site = site
-        self.known = known_to(site.function, call.scalars, site.xp)
+        self.taking = Taking(site, known_to(site.function, call.scalars, site.xp))
         operands = as_arrays(call, site.library, site.xp, like=True)
         given = all_given(definition, operands, call.given)
         self.learned = Learned([a.dtype for a in operands], [None if g is None else g.dtype for g in given])
@@ -93,19 +93,20 @@ class Prepared:
         shapes = [() if p in self.converted else shape_of(a) for p, a in enumerate(operands)]
         given = [None if (g := values[at]) is None else shape_of(g) for at in body.written_at]
         site = site._replace(plan=definition.plan(shapes, scalars, given))
-        runner = self._runner(site, operands, scalars)
-        if site.library == "numpy":
-            numbers = [r for r, g in enumerate(given) if g is None and site.plan.results[r].shape == ()]
-            runner = _with_numbers(runner, numbers) if numbers else runner
+        # New results without an axis are numbers of NumPy's, as its own reductions give.
+        results = zip(site.plan.results, given, strict=True) if site.library == "numpy" else ()
+        numbers = [r for r, (layout, g) in enumerate(results) if g is None and layout.shape == ()]
+        runner = self._runner(site, operands, scalars, numbers)
         return _on_plain_arrays(runner, self.subclasses) if self.subclasses else runner
 
     def _convert(self, arguments: list[Any], values: Sequence[Any]) -> None:
         """Put arrays in the place of numbers."""
         for p, at in self.numbers:
-            xp, value = self.site.xp, values[at]
+            value = values[at]
             if isinstance(value, np.generic):
                 arguments[at] = np.asarray(value)
             else:
+                xp = self.site.xp
                 device = device_of(self._arrays_of(values)) if self.site.library != "numpy" else {}
                 name, dtype = str(self.definition.operands[p].name), self.learned.dtypes[p]
                 arguments[at] = as_array(name, value, dtype, xp, device)
@@ -115,90 +116,83 @@ class Prepared:
         body, numbers = self.definition.body, {at for _, at in self.numbers}
         return [values[at] for at in (*body.operand_at, *body.written_at) if at not in numbers]
 
-    def _runner(self, site: Site, operands: Sequence[Any], scalars: Sequence[Any]) -> Runner:
-        definition, body, plan = self.definition, self.definition.body, site.plan
+    def _runner(self, site: Site, operands: Sequence[Any], scalars: Sequence[Any], numbers: Sequence[int]) -> Runner:
+        definition, body = self.definition, self.definition.body
         always, choose = self._chooser(site, operands, scalars)
         written = [r for r, dtype in enumerate(self.learned.given) if dtype is not None]
-        left_out = any(self.learned.given[r] is None for r in body.buffers)
         apart = _Apart(definition, site, written, cut=choose is not None)
-        count = len(body.slots)
-        domain = whole(plan)
-        blank, uncut = (None,) * body.results, Work(domain, (domain,))
-
-        def compute(values: Sequence[Any], given: Sequence[Any] = blank) -> list[Any]:
-            return always.run(values[:count], given, uncut)
-
-        def compute_apart(values: Sequence[Any], given: Sequence[Any] = blank) -> list[Any]:
-            arguments = [*values[:count]]
-            if self.numbers:
-                self._convert(arguments, values)
-            if apart.pairs:
-                apart(arguments, given)
-            if choose is None and not left_out and not plan.empty:
-                return always.run(arguments, given, uncut)
-            operands = [arguments[at] for at in body.operand_at]
-            scalars = [arguments[at] for at in body.scalar_at]
-            targets = targets_of(definition, site, operands, given) if left_out else given
-            if plan.empty:
-                return _empty(definition, site, operands, targets, scalars)
-            if choose is None:
-                return always.run(arguments, targets, uncut)
-            strategy, work = choose(operands, scalars)
-            return strategy.run(arguments, targets, work)
-
-        if choose is not None or self.numbers or apart.pairs or left_out or plan.empty:
-            compute = compute_apart
-        if not written:
-            return compute
+        numbered, pairs = bool(self.numbers), bool(apart.pairs)
+        replaced = numbered or pairs
+        count, places, library = len(body.slots), body.written_at, site.library
+        blank, domain = (None,) * body.results, whole(site.plan)
+        run, uncut = always.run, Work(domain, (domain,))
+        if choose is not None or site.plan.empty or any(self.learned.given[r] is None for r in body.buffers):
+            run = self._varying(site, always, choose)
 
         def runner(values: Sequence[Any]) -> list[Any]:
-            given = [values[at] for at in body.written_at]
-            _check_given(definition, site.library, written, given)
-            results = compute(values, given)
+            arguments, given = values[:count], blank
+            if written:
+                given = tuple([values[at] for at in places])
+                _check_given(definition, library, written, given)
+            if replaced:
+                arguments = [*arguments]
+                if numbered:
+                    self._convert(arguments, values)
+                if pairs:
+                    apart(arguments, given)
+            results = run(arguments, given, uncut)
             for r in written:
                 if results[r] is not given[r]:
                     results[r] = _stored(site, r, results[r], given[r])
+            for r in numbers:
+                results[r] = results[r][()]
             return results
 
         return runner
+
+    def _varying(self, site: Site, always: Strategy, choose: Callable[..., Choice] | None) -> Callable[..., list[Any]]:
+        """Runs calls that are not all run alike, or need more arrays than the caller gives."""
+        definition, body, plan = self.definition, self.definition.body, site.plan
+        left_out = any(self.learned.given[r] is None for r in body.buffers)
+
+        def run(arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
+            operands = [arguments[at] for at in body.operand_at]
+            scalars = [arguments[at] for at in body.scalar_at]
+            if left_out:
+                targets = targets_of(definition, site, operands, targets)
+            if plan.empty:
+                return _empty(definition, site, operands, targets, scalars)
+            strategy = always
+            if choose is not None:
+                strategy, work = choose(operands, scalars)
+            return strategy.run(arguments, targets, work)
+
+        return run
 
     def _chooser(
         self, site: Site, operands: Sequence[Any], scalars: Sequence[Any]
     ) -> tuple[Strategy, Callable[..., Choice] | None]:
         """The strategy that runs the body over all of its operands, and what chooses another at each call, if any."""
         definition, domain = self.definition, whole(site.plan)
-        always = on_the_whole(definition, site, self.known, self.learned)
+        always = on_the_whole(definition, site, self.taking, self.learned)
         if site.library != "numpy":
             return always, None
-        cutter = Cutter(definition, site, self.known, self.learned)
+        cutter = Cutter(definition, site, self.taking, self.learned)
         new = all(dtype is None for dtype in self.learned.given) and not definition.body.buffers
         if cutter.fixed(domain, operands, scalars):
             return always, None
         from xpdispatch.proving.guard import Guard  # which small calls need not import
 
-        may_be_cut = cutter.candidate(domain) or cutter.may_be_dear(domain)
         guard = Guard(definition, cutter)
 
         def choose(operands: Sequence[Any], scalars: Sequence[Any]) -> Choice:
-            threads = thread_count() if may_be_cut and not inside_body.get() else 1
+            threads = alone if inside_body.get() else thread_count
             choice = cutter.choose(domain, operands, scalars, threads, new=new)
             if guard.waits and len(choice.work.regions) > 1:
                 guard.before(scalars, operands)
             return choice
 
         return always, choose
-
-
-def _with_numbers(runner: Runner, numbers: Sequence[int]) -> Runner:
-    """The runner, but that new results without an axis are numbers of NumPy's, as its own reductions give."""
-
-    def with_numbers(values: Sequence[Any]) -> list[Any]:
-        results = runner(values)
-        for r in numbers:
-            results[r] = results[r][()]
-        return results
-
-    return with_numbers
 
 
 def _on_plain_arrays(runner: Runner, subclasses: Sequence[tuple[int, int]]) -> Runner:
@@ -217,13 +211,13 @@ def _on_plain_arrays(runner: Runner, subclasses: Sequence[tuple[int, int]]) -> R
 
 
 def _check_given(definition: Definition, library: str, written: Sequence[int], given: Sequence[Any]) -> None:
-    for r in written:
+    for n, r in enumerate(written):
         target = given[r]
         if library == "jax" or (library == "numpy" and not target.flags.writeable):
             name = definition.signature.results[r].name
             raise read_only(str(name), "JAX arrays are immutable" if library == "jax" else "it is read-only")
-        for other in written:
-            if other < r and share_memory(library, target, given[other]):
+        for other in written[:n]:
+            if share_memory(library, target, given[other]):
                 raise shared_results(definition.signature, other, r)
 
 

@@ -20,6 +20,7 @@ from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.dry_run import ResultTypes, result_types
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import known_to
+from xpdispatch.running.results import Taking
 
 _MAX_DIM = 6
 """Legate's greatest number of dimensions, in the builds that there are."""
@@ -153,9 +154,9 @@ class Question:
             if planned:
                 given = tuple(dtype for dtype, _ in self.types)
                 site = site._replace(dtypes=given)
-            known = known_to(site.function, self.scalars, site.xp)
+            taking = Taking(site, known_to(site.function, self.scalars, site.xp))
             found = self._cutters[variant, planned] = Cutter(
-                self.definition, site, known, Learned(dtypes, given), threaded=variant == "OMP" or not planned
+                self.definition, site, taking, Learned(dtypes, given), threaded=variant == "OMP" or not planned
             )
         return found
 

@@ -34,7 +34,7 @@ from xpdispatch.legate.failures import Failure
 from xpdispatch.legate.releases import data_of
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.memory import keep_small_blocks
-from xpdispatch.machine.thread_pool import thread_count
+from xpdispatch.machine.thread_pool import alone, thread_count
 from xpdispatch.planning.body import shown_file
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan
@@ -47,7 +47,7 @@ from xpdispatch.running.gathered import Gathered, apply_carry, carries, scanned_
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import AT_ONCE
 from xpdispatch.running.parts import Seam, Window, part_of
-from xpdispatch.running.results import add_notes
+from xpdispatch.running.results import Taking, add_notes
 from xpdispatch.running.site import Site
 
 
@@ -313,13 +313,13 @@ class Task:
         self.anywhere = not moved and site.library == "numpy"
         """Whether the body does the same wherever a tile lies: to look that up takes 3 us an index."""
         self.updated = [(p, r) for r, p in enumerate(body.updated) if p is not None and r in body.buffers]
-        self.threads = thread_count if variant == "OMP" else None
+        self.threads = thread_count if variant == "OMP" else alone
         # One thread may run the task while another still prepares it, and sets all once more.
         numpy, learned = site.library == "numpy", Learned(header.operands, header.dtypes)
         if numpy:
             keep_small_blocks()
         self.cutter = Cutter(definition, site, None, learned, threaded=variant == "OMP") if numpy else None
-        self.strategy = on_the_whole(definition, site, AT_ONCE, learned)
+        self.strategy = on_the_whole(definition, site, Taking(site, AT_ONCE), learned)
         self.choices = BoundedCache()
         self.around = Surroundings(site.function)
         self.site = site
@@ -432,8 +432,7 @@ class Task:
             self.choices[region] = Choice(self.strategy, Work(region, (region,))) if fixed else None
         found: Choice | None = self.choices[region]
         if found is None and self.cutter is not None:
-            threads = 1 if self.threads is None else self.threads()
-            found = self.cutter.choose(region, operands, scalars, threads, new=False)
+            found = self.cutter.choose(region, operands, scalars, self.threads, new=False)
         assert found is not None  # noqa: S101  see above
         return found
 

@@ -78,6 +78,11 @@ def thread_count() -> int:
     return processors() if wanted is None else wanted
 
 
+def alone() -> int:
+    """The same where no other thread may help."""
+    return 1
+
+
 class Stopped(Exception):  # noqa: N818  not an error: another tile had one
     """A tile gives up, since an earlier one failed."""
 

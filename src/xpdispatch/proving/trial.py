@@ -22,6 +22,7 @@ from xpdispatch.running.cutting import can_be_traced
 from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import known_to
+from xpdispatch.running.results import Taking
 from xpdispatch.running.site import Site
 from xpdispatch.running.traced import Traced
 
@@ -149,13 +150,13 @@ class Trial:
         targets = targets_of(definition, self.site, operands, targets)
         domain = whole(self.plan)
         regions = [domain] if tiling is None else tiling.regions(self.plan) if isinstance(tiling, Tiling) else tiling
-        known = known_to(self.site.function, self.scalars, self.site.xp)
+        taking = Taking(self.site, known_to(self.site.function, self.scalars, self.site.xp))
         runs: Strategy
         if strategy == "traced" and self.traced is not None:
             runs = self.traced
         else:
             site = self.site._replace(function=_Witness(self, poison)) if self.watched else self.site
-            runs = Whole(site, known) if tiling is None else ByTile(site, known)
+            runs = Whole(site, taking) if tiling is None else ByTile(site, taking)
         # The witness gives each tile a copy of the scalars.
         scalars = self.scalars if self.watched else list(map(_unpickled, self.pickled, self.scalars))
         with quiet() if self.watched else np.errstate(all="ignore"):
@@ -202,7 +203,7 @@ def trial_at(
     if can_be_traced(definition, site.plan):
         written = [None if a is None else a.dtype for a in all_given(definition, operands, given)]
         learned = Learned([a.dtype for a in operands], written)
-        traced = Traced(site, known_to(site.function, scalars, site.xp), learned)
+        traced = Traced(site, Taking(site, known_to(site.function, scalars, site.xp)), learned)
     pickled = tuple(_pickled(s) for s in scalars)
     return Trial(definition, tuple(operands), tuple(given), tuple(scalars), pickled, site, traced, watched)
 

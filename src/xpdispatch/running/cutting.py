@@ -7,7 +7,7 @@ clocks, data, or what ran before.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +25,7 @@ from xpdispatch.running.costs import Cost, Volumes
 from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import AT_ONCE, Known
+from xpdispatch.running.results import Taking
 from xpdispatch.running.site import Site
 
 if TYPE_CHECKING:
@@ -105,6 +106,13 @@ class Choice(NamedTuple):
     work: Work
 
 
+class _Inside(NamedTuple):
+    """What of a domain may be cut, and the strips along its borders that run alone."""
+
+    domain: Bounds
+    strips: Sequence[Bounds]
+
+
 def can_be_traced(definition: Definition, plan: Plan) -> bool:
     """Whether a body may turn out to do arithmetic on single elements alone."""
     if not definition.fuse or definition.body.wants_tile or plan.images or plan.least:
@@ -112,13 +120,13 @@ def can_be_traced(definition: Definition, plan: Plan) -> bool:
     return not any(layout.op or layout.concatenated for layout in plan.results)
 
 
-def on_the_whole(definition: Definition, site: Site, known: Known, learned: Learned) -> Strategy:
+def on_the_whole(definition: Definition, site: Site, taking: Taking, learned: Learned) -> Strategy:
     """The strategy that runs calls in one piece."""
     if site.library == "cupy" and can_be_traced(definition, site.plan):
         from xpdispatch.running.generated import Generated  # which others need not import
 
-        return Generated(site, known, learned)
-    return Whole(site, known)
+        return Generated(site, taking, learned)
+    return Whole(site, taking)
 
 
 class Cutter:
@@ -128,8 +136,8 @@ class Cutter:
     ----------
     definition : Definition
     site : Site
-    known : Known or None
-        What the body can reach; None where results are used up before it runs again.
+    taking : Taking or None
+        How results are taken; None where results are used up before it runs again.
     learned : Learned
         What calls with these dtypes have told.
     threaded : bool
@@ -137,14 +145,14 @@ class Cutter:
     """
 
     def __init__(
-        self, definition: Definition, site: Site, known: Known | None, learned: Learned, *, threaded: bool = True
+        self, definition: Definition, site: Site, taking: Taking | None, learned: Learned, *, threaded: bool = True
     ) -> None:
         self.site, self.learned, self.threaded = site, learned, threaded
         self._computes = definition.cut == "work"
         self._sized = bool(definition.patterns.sizes)
         self._exact = [position for _, position in definition.sized]
         self.dtypes, self.given = learned.dtypes, learned.given
-        self._known = known
+        self._taking = taking
         plan = site.plan
         plain = site.library == "numpy"
         self._may_be_traced = plain and can_be_traced(definition, plan)
@@ -166,7 +174,7 @@ class Cutter:
     @cached_property
     def whole(self) -> Whole:
         """The strategy that runs the body once."""
-        return Whole(self.site, AT_ONCE if self._known is None else self._known)
+        return Whole(self.site, self._taking or Taking(self.site, AT_ONCE))
 
     @cached_property
     def by_tile(self) -> ByTile:
@@ -174,8 +182,8 @@ class Cutter:
         return ByTile(self.site, self._kept)
 
     @property
-    def _kept(self) -> Known:
-        return Known(keeps=True) if self._known is None else self._known  # from one tile to the next
+    def _kept(self) -> Taking:
+        return self._taking or Taking(self.site, Known(keeps=True))  # from one tile to the next
 
     @cached_property
     def bordered(self) -> bool:
@@ -200,31 +208,46 @@ class Cutter:
         domain: Bounds,
         operands: Sequence[Any],
         scalars: Sequence[Any],
-        threads: int,
+        threads: Callable[[], int],
         *,
         new: bool,
     ) -> Choice:
-        """The strategy, the tiles and the threads for a call on these arrays."""
+        """The strategy, the tiles and the threads for a call on these arrays.
+
+        `threads` is asked how many there are, where something is cut: the environment may say so, which takes a while.
+        """
         by_value = scalars_key(coarse(scalars, self._exact), integers=True)
-        key = domain, _is_fortran(operands), threads, new, bool(self.learned.why_not), by_value
-        found: Choice | None = self._choices.get(key)
+        key: tuple[Any, ...] = (domain, _is_fortran(operands), new, bool(self.learned.why_not), by_value)
+        found: Choice | _Inside | None = self._choices.get(key)
         if found is None:
-            found = self._choices[key] = self._choose(domain, operands, scalars, threads, new=new)
-        return found
+            inside = _Inside(*self.borders(domain, scalars))
+            cut = self.candidate(inside.domain) or self.dear(inside.domain, scalars)
+            found = inside if cut else self._choose(domain, inside, operands, scalars, 0, new=new)
+            self._choices[key] = found
+        if isinstance(found, Choice):
+            return found
+        count = threads()
+        key = (*key, count)
+        choice: Choice | None = self._choices.get(key)
+        if choice is None:
+            choice = self._choices[key] = self._choose(domain, found, operands, scalars, count, new=new)
+        return choice
 
     def _choose(
         self,
         domain: Bounds,
+        found: _Inside,
         operands: Sequence[Any],
         scalars: Sequence[Any],
         threads: int,
         *,
         new: bool,
     ) -> Choice:
-        inside, strips = self.borders(domain, scalars)
+        """For so many threads; 0 where nothing is cut."""
+        inside, strips = found
         regions: Sequence[Bounds] = (inside,)
         workers = 1
-        if self.candidate(inside) or self.dear(inside, scalars):
+        if threads:
             cuts, workers = self.cuts(inside, operands, scalars, threads).on(threads, new=new and not strips)
             regions = cuts.regions(inside)
         count = len(regions)
@@ -406,8 +429,13 @@ def _holds_large(operands: Sequence[Any]) -> bool:
 
 
 def _is_fortran(operands: Sequence[Any]) -> bool:
-    ranked = [a for a in operands if getattr(a, "ndim", 0) > 1]
-    return bool(ranked) and all(a.flags.fnc for a in ranked)
+    found = False
+    for operand in operands:
+        if getattr(operand, "ndim", 0) > 1:
+            if not operand.flags.fnc:
+                return False
+            found = True
+    return found
 
 
 def same_elements(operand: Layout, result: Layout) -> bool:

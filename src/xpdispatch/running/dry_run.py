@@ -23,7 +23,7 @@ from xpdispatch.planning.windows import WHOLE, Bounds, Layout, sizes_of
 from xpdispatch.running.calls import site_on_numpy
 from xpdispatch.running.executor import Whole, Work
 from xpdispatch.running.ownership import AT_ONCE
-from xpdispatch.running.results import values_of
+from xpdispatch.running.results import Taking, values_of
 from xpdispatch.running.site import Site, inside_body
 
 Fill = Callable[[tuple[int, ...], Any, int], Any]
@@ -200,7 +200,7 @@ def _on_samples(
         arguments, targets = stand_ins(site, region, dtypes, given, scalars, fill)
         try:
             with np.errstate(all="ignore"):
-                return Whole(site, AT_ONCE).run(arguments, targets, work), sample
+                return Whole(site, Taking(site, AT_ONCE)).run(arguments, targets, work), sample
         except Exception as error:  # noqa: BLE001  whatever a body raises; the first of them is raised below
             raised.append((sample, error))
     (_, first), *others = raised

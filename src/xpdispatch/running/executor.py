@@ -12,11 +12,12 @@ share it. There are three strategies, each made once for calls that are alike:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from numpy import ndarray
+from numpy import generic, ndarray
 
 from xpdispatch.arrays.namespaces import device_of
 from xpdispatch.arrays.reductions import combine
@@ -28,9 +29,8 @@ from xpdispatch.planning.windows import Bounds, Layout, sizes_of, slices_of
 from xpdispatch.running.gathered import Gathered, carry_on
 from xpdispatch.running.images import follow
 from xpdispatch.running.keys import Keyed
-from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import Seam, Window, allocated, buffer, part_of
-from xpdispatch.running.results import apart, checked, note, unshared, values_of, write
+from xpdispatch.running.results import Taking, apart, note, values_of, write
 from xpdispatch.running.site import Site, inside_body
 
 NOWHERE: Mapping[Any, Any] = MappingProxyType({})
@@ -100,10 +100,12 @@ class Strategy(Protocol):
 class Runs:
     """What runs of a site's body have in common: how arguments are made ready, and what comes back is checked."""
 
-    def __init__(self, site: Site, known: Known) -> None:
+    def __init__(self, site: Site, taking: Taking) -> None:
         plan, body = site.plan, site.body
-        self.site, self.known = site, known
+        self.site = site
+        self.checks, self.unshared = taking.checks, taking.unshared
         self.function, self.xp = body.positional(site.function), site.xp
+        self.body = partial(self.function, self.xp)
         numpy = site.library == "numpy"
         places = list(enumerate(body.operand_at))
         self.plain = [at for p, at in places if p not in body.in_place] if numpy else []
@@ -112,13 +114,15 @@ class Runs:
         self._windows = BoundedCache()
         """Of operands with halos or blocks, by the bounds of a tile, and what the arrays hold."""
         layouts = enumerate((*plan.operands, *plan.results)) if plan.keyed else ()
+        self._latest: tuple[Bounds | None, list[tuple[int, int, Window]]] = None, []
+        """The latest domain that was taken in one piece, and its windows."""
         found = [(n, o, Keyed(site, o, o.keys)) for n, o in layouts if o.keys]
         self.gathers = [(n, body.operand_at[n], keyed) for n, o, keyed in found if o.op is None]
         self.scatters = [(n - len(plan.operands), o, keyed) for n, o, keyed in found if o.op is not None]
         self.takes = bool(self.windowed or self.gathers)
         """Whether some operand's part of a tile is more than a slice."""
         self.seen = plan.seen
-        self.writable = [(r, at) for r, at in body.buffer_at.items()]
+        self.writable = [(r, at, plan.results[r].op) for r, at in body.buffer_at.items()]
         self.wants_tile, self.images = body.wants_tile, bool(plan.images)
         self.places = not numpy  # arrays have a device
         self.single = body.results == 1
@@ -145,17 +149,27 @@ class Runs:
                 raise
         if not self.windowed:
             return
+        last, windows = self._latest
+        if origins or region is not last or region is not work.domain:
+            windows = self._windows_of(region, work)
+            if region is work.domain and not origins:
+                self._latest = region, windows
+        for p, at, window in windows:
+            arguments[at] = window(self.site, arguments[at], seams.get(p))
+
+    def _windows_of(self, region: Bounds, work: Work) -> list[tuple[int, int, Window]]:
+        origins, seams = work.origins, work.seams
         key: tuple[Any, ...] = (region, work.domain)
         if origins:
             key = (*key, *origins.items(), *[seam.first for seam in seams.values()])
-        windows: list[tuple[int, int, Window]] | None = self._windows.get(key)
-        if windows is None:
-            windows = self._windows[key] = [
+        found: list[tuple[int, int, Window]] | None = self._windows.get(key)
+        if found is None:
+            windows = [
                 (p, at, Window(layout, region, work.domain, origins.get(p), seams.get(p)))
                 for p, at, layout in self.windowed
             ]
-        for p, at, window in windows:
-            arguments[at] = window(self.site, arguments[at], seams.get(p))
+            found = self._windows[key] = [w for w in windows if not w[2].is_all]
+        return found
 
     def call(
         self,
@@ -171,38 +185,55 @@ class Runs:
 
         `shapes` are those that the values must have; `before` gives the results of earlier tiles, once `wait` returns.
         """
-        site, buffers = self.site, NOWHERE
+        site = self.site
+        buffers: Mapping[int, Any] = NOWHERE
+        into: Sequence[tuple[int, Keyed, Any, Sequence[int]]] = NOTHING
         try:
             if self.writable:
-                beside = self._arrays(arguments, targets) if self.places else NOTHING
-                buffers = {r: buffer(site, r, targets[r], region, beside) for r, _ in self.writable}
-                for r, at in self.writable:
-                    arguments[at] = buffers[r]
-            into = self._places(arguments, region, work) if self.scatters else NOTHING
+                buffers = self._buffers(arguments, region, targets)
+            if self.scatters:
+                into = self._places(arguments, region, work)
             windows = follow(site, arguments, work.origins) if self.images else None
             if self.wants_tile:
-                device = device_of(self._arrays(arguments, targets)) if self.places else None
-                arguments = [Tile(self.seen, region, self.xp, site.variant, windows, device), *arguments]
-            returned = self.function(self.xp, *arguments)
+                arguments = [self._tile(arguments, region, windows, targets), *arguments]
+            returned = self.body(*arguments)
             if wait is not None:
                 wait()
             earlier = None if before is None else before()
             if self.single:
-                value = returned if type(returned) is ndarray else values_of(site, returned, buffers)[0]
-                value = checked(site, 0, value, shapes[0], None if earlier is None else earlier[0], targets[0])
+                plain = type(returned) is ndarray or isinstance(returned, generic)
+                value = returned if plain else values_of(site, returned, buffers)[0]
+                value = self.checks[0](value, shapes[0], None if earlier is None else earlier[0], targets[0])
                 for _, keyed, places, shape in into:
                     value = keyed.scatter(places, value, sizes_of(region), shape)
                 return (value,), buffers
-            values = [
-                checked(site, r, value, shapes[r], None if earlier is None else earlier[r], targets[r])
-                for r, value in enumerate(values_of(site, returned, buffers))
-            ]
+            returned = values_of(site, returned, buffers)
+            values = []
+            for r, check in enumerate(self.checks):  # a comprehension would make all that it names slower
+                value = check(returned[r], shapes[r], None if earlier is None else earlier[r], targets[r])
+                values.append(value)
             for r, keyed, places, shape in into:
                 values[r] = keyed.scatter(places, values[r], sizes_of(region), shape)
         except Exception as error:
             note(error, site, work.placed(region))
             raise
-        return apart(site, values, buffers, targets) if any(t is not None for t in targets) else values, buffers
+        for target in targets:
+            if target is not None:
+                return apart(site, values, buffers, targets), buffers
+        return values, buffers
+
+    def _buffers(self, arguments: list[Any], region: Bounds, targets: Sequence[Any]) -> Mapping[int, Any]:
+        """What the body may write, by result; put in the places of its parameters."""
+        beside = self._arrays(arguments, targets) if self.places else NOTHING
+        found = {}
+        for r, at, op in self.writable:
+            made = targets[r] if op is None else buffer(self.site, r, targets[r], region, beside)
+            arguments[at] = found[r] = made
+        return found
+
+    def _tile(self, arguments: Sequence[Any], region: Bounds, windows: Any, targets: Sequence[Any]) -> Tile:
+        device = device_of(self._arrays(arguments, targets)) if self.places else None
+        return Tile(self.seen, region, self.xp, self.site.variant, windows, device)
 
     def _places(
         self, arguments: Sequence[Any], region: Bounds, work: Work
@@ -229,8 +260,8 @@ class Runs:
 class Whole(Runs):
     """The body runs once, on the domain: what it returns is the result, without another copy."""
 
-    def __init__(self, site: Site, known: Known) -> None:
-        super().__init__(site, known)
+    def __init__(self, site: Site, taking: Taking) -> None:
+        super().__init__(site, taking)
         # JAX arrays cannot be written: a buffer that the caller left out only has the shape and the dtype.
         self.stays = [layout.op is not None or site.library == "jax" for layout in site.plan.results]
         self.last: tuple[Bounds | None, tuple[tuple[Any, ...], ...]] = None, ()
@@ -240,7 +271,7 @@ class Whole(Runs):
         """One value for each result, over the domain; None where that is empty."""
         site, domain = self.site, work.domain
         last, shapes = self.last
-        if last != domain:
+        if last is not domain and last != domain:
             shapes = () if is_empty(domain) else self.shapes(domain)
             self.last = domain, shapes
         if not shapes:
@@ -255,22 +286,24 @@ class Whole(Runs):
             inside_body.reset(token)
         results: list[Any] = []
         for r, value in enumerate(values):
-            if buffers and value is buffers.get(r):
+            target = targets[r]
+            if target is not None and not self.stays[r]:
+                if value is not target:
+                    write(site, target, value)
+                results.append(target)
+            elif buffers and value is buffers.get(r):
                 results.append(value)
-            elif targets[r] is None or self.stays[r]:
-                others = (*buffers.values(), *results) if buffers or results else NOTHING
-                results.append(unshared(site, self.known, value, arguments, others))
             else:
-                write(site, targets[r], value)
-                results.append(targets[r])
+                others = (*buffers.values(), *results) if buffers or results else NOTHING
+                results.append(self.unshared(value, arguments, others))
         return results
 
 
 class ByTile(Runs):
     """The body runs on one tile after another, or on several threads."""
 
-    def __init__(self, site: Site, known: Known) -> None:
-        super().__init__(site, known)
+    def __init__(self, site: Site, taking: Taking) -> None:
+        super().__init__(site, taking)
         plan, body = site.plan, site.body
         self.kept = [not layout.op for layout in plan.results]
         self.ordered = any(layout.combined or layout.concatenated for layout in plan.results)
@@ -413,6 +446,6 @@ class Tiles:
             if layout.scan:
                 continue
             if layout.concatenated or layout.op == "fold":
-                self.gathered.add(r, region, unshared(runs.site, runs.known, value, self.arguments, values[:r]))
+                self.gathered.add(r, region, runs.unshared(value, self.arguments, values[:r]))
             elif layout.op:
                 combine(layout.op, part_of(self.results[r], layout, region, self.work.domain), value)

@@ -23,7 +23,7 @@ from xpdispatch.planning.windows import sizes_of
 from xpdispatch.running.cuda import PREAMBLE, NoSource, check_cast, ctype, expression
 from xpdispatch.running.executor import Whole, Work
 from xpdispatch.running.learned import Learned
-from xpdispatch.running.ownership import Known
+from xpdispatch.running.results import Taking
 from xpdispatch.running.site import Site
 from xpdispatch.running.traced import Traced
 from xpdispatch.running.tracing import Constant, Input, Program, Step
@@ -200,9 +200,9 @@ class Generated(Traced):
     device, where CuPy's own functions would put it.
     """
 
-    def __init__(self, site: Site, known: Known, learned: Learned) -> None:
-        super().__init__(site, known, learned)
-        self.whole = Whole(site, known)
+    def __init__(self, site: Site, taking: Taking, learned: Learned) -> None:
+        super().__init__(site, taking, learned)
+        self.whole = Whole(site, taking)
         self.sources: set[Source] = set()
         if "GPU" in site.body.variants or not namespaces.is_default("GPU"):
             self.learned.why_not = "the body or its namespace was made for GPUs"

@@ -41,22 +41,24 @@ class Known(NamedTuple):
     ----------
     keeps : bool
         It may keep what it returns, somewhere that is not looked into.
-    reads : tuple of (callable, object)
-        How to look up each variable around it that it reads, and what was there: an array, or what keeps nothing.
+    reads : tuple of (callable, object, bool)
+        How to look up each variable around it that it reads, what was there, and whether that is an array; all else
+        keeps nothing.
     """
 
     keeps: bool
-    reads: tuple[tuple[Look, Any], ...] = ()
+    reads: tuple[tuple[Look, Any, bool], ...] = ()
 
     def shares(self, library: str, value: Any) -> bool:
         """Whether a value may be reached again, or may share memory with what can."""
         if self.keeps:
             return True
-        for look, seen in self.reads:
+        for look, seen, is_array in self.reads:
             now = look()
-            if now is not seen and not is_constant(now):
-                return True
-            if _is_array(now) and (value is now or library_of(now) != library or share_memory(library, value, now)):
+            if now is not seen:
+                if not is_constant(now):
+                    return True
+            elif is_array and (value is now or library_of(now) != library or share_memory(library, value, now)):
                 return True
         return False
 
@@ -72,7 +74,7 @@ def known_to(function: Callable[..., Any], scalars: Sequence[Any], xp: Any) -> K
     reads: list[tuple[Look, Any]] = []
     if not _is_harmless(None, function, reads, set()):
         return Known(keeps=True)
-    return Known(keeps=False, reads=tuple(reads))
+    return Known(keeps=False, reads=tuple([(look, seen, _is_array(seen)) for look, seen in reads]))
 
 
 def is_constant(value: Any) -> bool:

@@ -124,6 +124,11 @@ class Window:
     def _from_seam(self, beyond: Outside) -> bool:
         return self._seam is not None and beyond.axis == self._seam[0]
 
+    @property
+    def is_all(self) -> bool:
+        """Whether it is the array itself."""
+        return not (self._slices or self._outside)
+
     def __call__(self, site: Site, array: Any, seam: Seam | None = None) -> Any:
         """The part: a view, but where elements outside the array are made up."""
         if self._slices:
@@ -240,10 +245,9 @@ def read_only(array: Any) -> Any:
 
 
 def buffer(site: Site, r: int, target: Any, region: Bounds, beside: Sequence[Any]) -> Any:
-    """What the body may write: the target, or under an operator a fresh identity, beside the call's arrays."""
+    """What the body may write under an operator: a fresh identity, beside the call's arrays."""
     layout = site.plan.results[r]
-    if layout.op is None:
-        return target
+    assert layout.op is not None  # noqa: S101  see above
     shape = layout.tile_shape(sizes_of(region))
     dtype = site.casts[r]
     if dtype is None:  # a Legate target may hold sort keys, so the plan comes first

@@ -24,6 +24,8 @@ _RETURN = "return the results: array_api_extra.at(z)[...].set(...) is z with oth
 def values_of(site: Site, returned: Any, buffers: Mapping[int, Any]) -> Sequence[Any]:
     """What the body returned as one value for each result; a buffer stands for what it wrote."""
     count = site.body.results
+    if type(returned) is tuple and len(returned) == count > 1:
+        return returned
     if returned is None:
         if buffers and site.library == "jax":
             raise ResultError("the body returned None, and JAX arrays cannot be written", hint=_RETURN)
@@ -38,7 +40,7 @@ def values_of(site: Site, returned: Any, buffers: Mapping[int, Any]) -> Sequence
             return (returned,)
         got = f"a {type(returned).__name__} of {len(returned)}, expected the array itself"
         raise ResultError(f"the body returned {got}", hint="return x, and not (x,) or [x]; make arrays with xp.asarray")
-    if isinstance(returned, tuple | list):
+    if isinstance(returned, (tuple, list)):
         if len(returned) == count:
             return returned
         got = f"{len(returned)} results"
@@ -50,50 +52,90 @@ def values_of(site: Site, returned: Any, buffers: Mapping[int, Any]) -> Sequence
     )
 
 
-def checked(site: Site, r: int, value: Any, wanted: tuple[Any, ...], before: Any, target: Any) -> Any:
-    """The value as an array of the right library, shape and dtype, cast where ``dtype=`` says so.
+class Check:
+    """Takes the values of one result as arrays of the right library, shape and dtype, cast where ``dtype=`` says so.
 
-    `before` is the same result of an earlier tile, `target` the array to which it goes, if there is one.
+    Most have the shape that is wanted and the dtype that was right before, and need no other look.
     """
-    layout = site.plan.results[r]
-    if type(value) is not np.ndarray or site.library != "numpy":
-        value = as_array(site, layout, value)
-    shape = value.shape
-    if shape != wanted and (
-        len(shape) != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, shape, strict=True))
-    ):
-        raise ResultError(
-            f"the body returned shape {tuple(shape)} for result {layout.name!r}, "
-            f"expected {show_shape(wanted)} on this tile",
-            hint="change the body, or the result's axes in the notation",
-        )
-    if site.casts[r] is not None and value.dtype != site.casts[r]:
-        value = site.xp.astype(value, site.casts[r])
-    if layout.op and layout.op != "fold":
-        check_dtype(layout.op, layout.name, value.dtype)
-    if before is not None and len(shape) == len(before.shape):
-        for axis, (w, s) in enumerate(zip(wanted, shape, strict=True)):
-            if w is None and s != before.shape[axis] and not (layout.concatenated and axis == 0):
-                raise ResultError(
-                    f"the body returned extent {s} on axis {axis} of result {layout.name!r}, "
-                    f"but {before.shape[axis]} on another tile",
-                    hint="return the same extent for every tile, or write '?' for an extent that depends on the values",
-                )
-    planned = site.dtypes[r] if site.dtypes else None
-    if planned is not None and planned != value.dtype:
-        raise ResultError(
-            f"the body returned dtype {value.dtype} for result {layout.name!r}, "
-            f"but {planned} on a sample of {site.sample}",
-            hint="return one dtype for all values, or pass dtype= to the decorator",
-        )
-    if before is not None and (layout.op or target is None) and before.dtype != value.dtype:
-        raise ResultError(
-            f"the body returned dtype {value.dtype} for result {layout.name!r}, but {before.dtype} on another tile",
-            hint="return one dtype for all values, or pass dtype= to the decorator",
-        )
-    if target is not None and not layout.op:
-        check_cast(layout.name, value.dtype, target.dtype)
-    return value
+
+    __slots__ = ("_layout", "_on_numpy", "_right", "r", "site")
+
+    def __init__(self, site: Site, r: int) -> None:
+        self.site, self.r = site, r
+        self._layout, self._on_numpy = site.plan.results[r], site.library == "numpy"
+        self._right: tuple[Any, Any] = (None, None)
+        """Dtypes of a value that was taken as it is, and of the array to which it went, if there was one."""
+
+    def taken(self, value: Any, wanted: tuple[Any, ...], before: Any, target: Any) -> Any:
+        """The value; `before` is that of an earlier tile, `target` the array to which it goes, if there is one."""
+        if type(value) is not np.ndarray or not self._on_numpy:
+            value = as_array(self.site, self._layout, value)
+        if before is None and value.shape == wanted:
+            dtype, into = self._right
+            if value.dtype is dtype and (into is None if target is None else target.dtype is into):
+                return value
+        found = self._look(value, wanted, before, target)
+        if found is value:
+            self._right = value.dtype, None if target is None else target.dtype
+        return found
+
+    def _look(self, value: Any, wanted: tuple[Any, ...], before: Any, target: Any) -> Any:
+        site, r, layout = self.site, self.r, self._layout
+        shape = value.shape
+        if shape != wanted and (
+            len(shape) != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, shape, strict=True))
+        ):
+            raise ResultError(
+                f"the body returned shape {tuple(shape)} for result {layout.name!r}, "
+                f"expected {show_shape(wanted)} on this tile",
+                hint="change the body, or the result's axes in the notation",
+            )
+        if site.casts[r] is not None and value.dtype != site.casts[r]:
+            value = site.xp.astype(value, site.casts[r])
+        if layout.op and layout.op != "fold":
+            check_dtype(layout.op, layout.name, value.dtype)
+        if before is not None and len(shape) == len(before.shape):
+            for axis, (w, s) in enumerate(zip(wanted, shape, strict=True)):
+                if w is None and s != before.shape[axis] and not (layout.concatenated and axis == 0):
+                    raise ResultError(
+                        f"the body returned extent {s} on axis {axis} of result {layout.name!r}, "
+                        f"but {before.shape[axis]} on another tile",
+                        hint="return the same extent for every tile, "
+                        "or write '?' for an extent that depends on the values",
+                    )
+        planned = site.dtypes[r] if site.dtypes else None
+        if planned is not None and planned != value.dtype:
+            raise ResultError(
+                f"the body returned dtype {value.dtype} for result {layout.name!r}, "
+                f"but {planned} on a sample of {site.sample}",
+                hint="return one dtype for all values, or pass dtype= to the decorator",
+            )
+        if before is not None and (layout.op or target is None) and before.dtype != value.dtype:
+            raise ResultError(
+                f"the body returned dtype {value.dtype} for result {layout.name!r}, but {before.dtype} on another tile",
+                hint="return one dtype for all values, or pass dtype= to the decorator",
+            )
+        if target is not None and not layout.op:
+            check_cast(layout.name, value.dtype, target.dtype)
+        return value
+
+
+class Taking:
+    """How what a body returns is taken; the same for calls that differ in extents alone.
+
+    Attributes
+    ----------
+    checks : list of callable
+        For each result what checks its values (:meth:`Check.taken`).
+    unshared : callable
+        Copies what may share memory with what outlives the call (:meth:`Unshared.taken`).
+    """
+
+    __slots__ = ("checks", "unshared")
+
+    def __init__(self, site: Site, known: Known) -> None:
+        self.checks = [Check(site, r).taken for r in range(site.body.results)]
+        self.unshared = Unshared(site, known).taken
 
 
 def as_array(site: Site, layout: Layout, value: Any) -> Any:
@@ -112,35 +154,54 @@ def as_array(site: Site, layout: Layout, value: Any) -> Any:
     return value
 
 
-def unshared(site: Site, known: Known, value: Any, arguments: Sequence[Any], others: Sequence[Any]) -> Any:
-    """The value itself, or a copy where it may share memory with what outlives the call.
+class Unshared:
+    """Copies values that may share memory with what outlives the call.
 
-    That is an operand, a buffer or another result (`others`), or what else the body can reach again.
+    That is an operand, a buffer or another result, or what else the body can reach again.
     """
-    library = site.library
-    if library == "jax":
-        return value
-    shared = (known.keeps or known.reads) and known.shares(library, value)
-    if not shared and library == "numpy":
-        if value.flags.owndata:  # then it is not an operand: those are views, though of arrays that a body may ask for
-            for at in site.body.operand_at:
+
+    __slots__ = ("_on_numpy", "_reaches", "known", "operand_at", "site")
+
+    def __init__(self, site: Site, known: Known) -> None:
+        self.site, self.known = site, known
+        self.operand_at = site.body.operand_at
+        self._on_numpy = site.library == "numpy"
+        self._reaches = bool(known.keeps or known.reads) and site.library != "jax"
+
+    def taken(self, value: Any, arguments: Sequence[Any], others: Sequence[Any]) -> Any:
+        """The value itself, or a copy; `others` are the buffers and the results before it."""
+        if self._reaches and self.known.shares(self.site.library, value):
+            return self._copy(value)
+        if self._on_numpy and value.flags.owndata:
+            # Then it is not an operand: those are views, though of arrays that a body may ask for.
+            for at in self.operand_at:
                 if arguments[at].base is value:
-                    break
-            else:
-                if not any([a is value or a.base is value for a in others]):  # noqa: C419  a list is quicker
-                    return value
-        else:
+                    return self._copy(value)
+            for other in others:
+                if other is value or other.base is value:
+                    return self._copy(value)
+            return value
+        operands = [arguments[at] for at in self.operand_at]
+        return self._copy(value) if self._shares(value, (*operands, *others)) else value
+
+    def _shares(self, value: Any, others: Sequence[Any]) -> bool:
+        library = self.site.library
+        if library == "jax":
+            return False
+        if library == "numpy":
             base = value.base
             while isinstance(base, np.ndarray) and base.base is not None:
                 base = base.base
-            shared = not value.flags.writeable or not isinstance(base, np.ndarray)
-    elif library == "torch":
-        shared = shared or (0 in value.stride() and value.numel() > 1)
-    operands = [arguments[at] for at in site.body.operand_at]
-    if shared or any(a is not None and share_memory(library, value, a) for a in (*operands, *others)):
+            if not value.flags.writeable or not isinstance(base, np.ndarray):
+                return True
+        elif library == "torch" and 0 in value.stride() and value.numel() > 1:
+            return True
+        return any(a is not None and share_memory(library, value, a) for a in others)
+
+    def _copy(self, value: Any) -> Any:
         # The namespace of a variant may be anything that bodies need.
-        return np.array(value) if library == "numpy" else copy_of(library, site.xp, value)
-    return value
+        library = self.site.library
+        return np.array(value) if library == "numpy" else copy_of(library, self.site.xp, value)
 
 
 def apart(site: Site, values: Sequence[Any], buffers: Mapping[int, Any], targets: Sequence[Any]) -> list[Any]:

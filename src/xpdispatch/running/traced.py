@@ -23,9 +23,8 @@ from xpdispatch.running.counting import Ledger, Measured, counted_region, ledger
 from xpdispatch.running.dry_run import by_body, stand_ins
 from xpdispatch.running.executor import ByTile, Tiles, Work
 from xpdispatch.running.learned import Learned, key_of
-from xpdispatch.running.ownership import Known
 from xpdispatch.running.parts import room
-from xpdispatch.running.results import note, values_of
+from xpdispatch.running.results import Taking, note, values_of
 from xpdispatch.running.site import Site, is_interrupt
 from xpdispatch.running.tracing import (
     IMITATED,
@@ -47,13 +46,13 @@ class Traced(ByTile):
     Parameters
     ----------
     site : Site
-    known : Known
+    taking : Taking
     learned : Learned
         What calls with these dtypes have told.
     """
 
-    def __init__(self, site: Site, known: Known, learned: Learned) -> None:
-        super().__init__(site, known)
+    def __init__(self, site: Site, taking: Taking, learned: Learned) -> None:
+        super().__init__(site, taking)
         self.learned = learned
         layouts = (*site.plan.operands, *site.plan.results)
         self.unsplit = tuple([n for o in layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE])

@@ -22,7 +22,7 @@ from xpdispatch.language.boundaries import boundaries_under
 from xpdispatch.language.signature import Signature
 from xpdispatch.language.words import in_words, parallel
 from xpdispatch.machine.caches import BoundedCache
-from xpdispatch.planning.arguments import check_call, diagonal_of
+from xpdispatch.planning.arguments import check_call, diagonal_of, quick_kinds
 from xpdispatch.planning.body import core_of, name_of, parameters_of, place_of, spelling_of
 from xpdispatch.planning.definition import Call, Definition, call_of, define, extent_of
 from xpdispatch.running import cutting
@@ -191,7 +191,11 @@ class Kernel(Generic[P, R]):
                 inside_body.get(),
                 cutting.forced,
                 *[
-                    (v.dtype, v.shape) if (kind := type(v)) is ndarray else kind if kind in DECIDED else kind_of(v)
+                    (v.dtype, v.shape)
+                    if (kind := type(v)) is ndarray
+                    else kind
+                    if kind in DECIDED
+                    else quick_kinds.get(kind, kind_of)(v)
                     for v in values
                 ],
             )

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations, count
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,7 @@ class _Runner:
         self.one_launch = numbers and not definition.signature.open_ended
         self.plain = all(type(s) in _PLAIN for s in call.scalars)
         self.dump: Callable[[Any], bytes] | None = None
+        self.scalars_of = _taking(body.scalar_at)
         self.nothing_inline = (None,) * len(call.operands)
         self.writes = body.updates or any(g is not None for g in call.given)
         self.nothing: list[Held | None] = [None] * body.results
@@ -156,66 +158,50 @@ class _Runner:
         """Launch one task and return the results, which need not be computed yet."""
         fences.check_thread()
         definition = self.definition
-        body = definition.body
-        site = call_site()
+        site = call_site(2)
         if agreement.wanted:
             agreement.check(f"kernel {definition.name!r}", site, _names(definition), values)
         if self.some_variants:
             _check_variants(definition)
         if self.concurrent:
             _check_concurrent()
-        scalars = tuple([values[at] for at in body.scalar_at])
-        operands = self._operands(values)
+        scalars = self.scalars_of(values)
+        operands, entries = self._operands(values)
         given = self._given(values, operands) if self.writes else self.nothing
         payload = self._payload(site, operands, scalars)
         launch = self._launch(operands, given, scalars)
-        may_overlap = self.writes or launch.mixed
-        entries = _set_apart(launch, operands, given) if may_overlap else [h.entry for h in operands]
+        if self.writes or launch.mixed:
+            _set_apart(launch, operands, given, entries)
         if not launch.plan.empty:
             fences.before_launch(definition)
-        fresh, direct = launch.fresh, launch.direct
-        results = [
-            g.store if direct[r] else new_store(*fresh[r]) if fresh[r] else _begin(launch, r, g)  # type: ignore[union-attr, misc]
-            for r, g in enumerate(given)
-        ]
+        results = _begin_all(launch, given)
         if not launch.plan.empty:
-            recipe = launch.recipe
-            kinds = [np.dtype(np.int64), *(launch.types[r][0] for r in recipe.carried)] if recipe.second else []
-            told = [_unbound(dtype) for dtype in kinds]
-            issue(launch, entries, results, told, payload)
-            if told:
-                second = pickle.dumps((next(_launches), site, lg.Scope.exception_mode() == IGNORED))
-            if recipe.gathered:
-                into = [_joined_into(launch, r, given[r]) for r in recipe.gathered]
-                issue_joiner(launch, results, told[0], into, second)
-            if recipe.carried:
-                issue_carrier(launch, results, told, second)
-        found = [
-            values[at]
-            if direct[r]
-            else wrap(results[r], self.kind)
-            if fresh[r]
-            else _finish(launch, r, results[r], given[r], values[at], self.kind)
-            for r, at in enumerate(body.written_at)
-        ]
+            if launch.recipe.second:
+                _issue_both(launch, entries, results, given, site, payload)
+            else:
+                issue(launch, entries, results, (), payload)
+        found = self._finish_all(launch, results, given, values)
         if (settings.on_error or definition.on_error) == "immediate" and definition not in _OWN:
             synchronize()
         return found
 
-    def _operands(self, values: Sequence[Any]) -> list[Held]:
-        """The operands as Legate takes them."""
-        held: list[Any] = [
-            None if number else hold(term, values[at], known, written=written)
-            for term, at, written, number, known in self.entering
-        ]
+    def _operands(self, values: Sequence[Any]) -> tuple[list[Held], list[Any]]:
+        """The operands as Legate takes them, and what is added to a task of each."""
+        held: list[Any] = []
+        entries: list[Any] = []
+        for term, at, written, number, known in self.entering:
+            found = None if number else hold(term, values[at], known, written=written)
+            held.append(found)
+            entries.append(None if found is None else found.entry)
         if self.numbers:
             keys = self.definition.signature.keys
             names = [str(term.name) for term, *_ in self.entering]
             dtypes = [h.dtype for name, h in zip(names, held, strict=True) if h is not None and name not in keys]
             for p, (term, at, *_) in enumerate(self.entering):
                 if held[p] is None:
-                    held[p] = _hold_number(term, values[at], () if names[p] in keys else dtypes)
-        return held
+                    held[p] = found = _hold_number(term, values[at], () if names[p] in keys else dtypes)
+                    entries[p] = found.entry
+        return held, entries
 
     def _given(self, values: Sequence[Any], operands: Sequence[Held]) -> list[Held | None]:
         """The arrays to be written: what the caller gives, and operands that are updated in place.
@@ -236,10 +222,26 @@ class _Runner:
                 given.append(operands[updated])
             else:
                 given.append(hold(term, array, known, written=True))
-        for (other, left), (r, right) in combinations(enumerate(given), 2):
-            if left is not None and right is not None and _overlap(left, right):
-                raise shared_results(self.definition.signature, other, r)
+        if len(given) > 1:
+            for (other, left), (r, right) in combinations(enumerate(given), 2):
+                if left is not None and right is not None and _overlap(left, right):
+                    raise shared_results(self.definition.signature, other, r)
         return given
+
+    def _finish_all(
+        self, launch: Launch, results: Sequence[Any], given: Sequence[Held | None], values: Sequence[Any]
+    ) -> list[Any]:
+        """The answers, in the arrays that the caller gave, or as new ones."""
+        fresh, direct = launch.fresh, launch.direct
+        found: list[Any] = []
+        for r, at in enumerate(self.definition.body.written_at):
+            if direct[r]:
+                found.append(values[at])
+            elif fresh[r]:
+                found.append(wrap(results[r], self.kind))
+            else:
+                found.append(_finish(launch, r, results[r], given[r], values[at], self.kind))
+        return found
 
     def _launch(self, operands: list[Held], given: list[Held | None], scalars: tuple[Any, ...]) -> Launch:
         key = () if self.one_launch else scalars_key(scalars, integers=self.definition.signature.open_ended)
@@ -275,6 +277,33 @@ class _Runner:
             raise
 
 
+def _taking(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """What takes the values at these places."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return (lambda values: (values[places[0]],)) if places else lambda values: ()
+
+
+def _issue_both(
+    launch: Launch,
+    entries: Sequence[Any],
+    results: list[Any],
+    given: Sequence[Held | None],
+    site: tuple[str, int],
+    payload: bytes,
+) -> None:
+    """Launch the task of a call, and another that puts together what its tasks tell."""
+    recipe = launch.recipe
+    told = [_unbound(dtype) for dtype in (np.dtype(np.int64), *(launch.types[r][0] for r in recipe.carried))]
+    issue(launch, entries, results, told, payload)
+    second = pickle.dumps((next(_launches), site, lg.Scope.exception_mode() == IGNORED))
+    if recipe.gathered:
+        into = [_joined_into(launch, r, given[r]) for r in recipe.gathered]
+        issue_joiner(launch, results, told[0], into, second)
+    if recipe.carried:
+        issue_carrier(launch, results, told, second)
+
+
 def _guard(launch: Launch, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]) -> None:
     """Try the kernel on a few elements, if the launch may be cut: all processes do, or none."""
     definition, plan = launch.definition, launch.plan
@@ -294,7 +323,8 @@ def _guard(launch: Launch, operands: Sequence[Held], given: Sequence[Held | None
 def _kind_of_array(array: Any) -> Any:
     """Type, dtype and shape of a cuPyNumeric array, in half the time that its own shape takes."""
     try:
-        shape = next(iter(array.__legate_data_interface__["data"].values())).extents
+        (column,) = array.__legate_data_interface__["data"].values()
+        shape = column.extents
     except (AssertionError, AttributeError, NotImplementedError):  # other releases, of some views
         shape = tuple(array.shape)
     return type(array), array.dtype, shape
@@ -381,8 +411,8 @@ def _tell(told: str, name: str, site: tuple[str, int]) -> str:
 # -- stores: what a launch reads and writes, and what becomes of it -----------------------------------------------
 
 
-def _set_apart(launch: Launch, operands: list[Held], given: Sequence[Held | None]) -> list[Any]:
-    """The operands' stores, where needed copies: of what a result would overwrite while tiles still read it.
+def _set_apart(launch: Launch, operands: list[Held], given: Sequence[Held | None], entries: list[Any]) -> None:
+    """Put copies in the place of operands' stores where needed: of what a result would overwrite while tiles read it.
 
     Copied, too, are views that are pointed to, and what shares memory with another operand that is cut in another way:
     Legate 26.6 can run a task of such a launch before its elements have been copied.
@@ -391,24 +421,35 @@ def _set_apart(launch: Launch, operands: list[Held], given: Sequence[Held | None
     for _, ranges, _ in launch.recipe.images:  # Legate has no image for views; rects among these are none
         apart.update(p for p in ranges if p < len(operands) and operands[p].store.transformed)
     for r, g in enumerate(given):
-        if g is None or g.store is None:
+        if g is None or (written := g.store) is None:
             continue
         for p, held in enumerate(operands):
             store = held.store
-            if store is None or launch.in_place[r] == p or p in apart or not store.overlaps(g.store):
-                continue
-            same = launch.in_step[r][p] and not (store.transformed or g.store.transformed)
-            if not (same and store.equal_storage(g.store)):
-                apart.add(p)
+            if store is not None and store.overlaps(written) and launch.in_place[r] != p:
+                same = launch.in_step[r][p] and not (store.transformed or written.transformed)
+                if not (same and store.equal_storage(written)):
+                    apart.add(p)
     for p, q in launch.unlike:
         left, right = operands[p], operands[q]
         if not (left.inline or right.inline or p in apart or q in apart) and left.store.overlaps(right.store):
             apart.add(q)
-    entries = [h.entry for h in operands]
     for p in apart:
         entries[p] = made = new_store(tuple(operands[p].store.shape), operands[p].dtype)
         _run(_ASSIGN, operands[p].store, made)
-    return entries
+
+
+def _begin_all(launch: Launch, given: Sequence[Held | None]) -> list[Any]:
+    """What the launch writes, for each result."""
+    fresh, direct = launch.fresh, launch.direct
+    found: list[Any] = []
+    for r, g in enumerate(given):  # a comprehension would make all that it names slower
+        if g is not None and direct[r]:
+            found.append(g.entry)
+        elif (kind := fresh[r]) is not None:
+            found.append(new_store(*kind))
+        else:
+            found.append(_begin(launch, r, g))
+    return found
 
 
 def _begin(launch: Launch, r: int, given: Held | None) -> Any:

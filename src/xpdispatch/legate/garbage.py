@@ -13,18 +13,20 @@ import gc
 from xpdispatch.machine.collector import collector
 
 _paused = False
+_least = 0
+"""The count over which a collection was due when the collector was switched off."""
 
 
 def pause() -> None:
     """Before a launch, on the main thread: no automatic collection from here on."""
-    global _paused  # noqa: PLW0603  the collector's own state is global too
+    global _paused, _least
     if not _paused:
         collector.hold()
-        _paused = True
+        _paused, _least = True, gc.get_threshold()[0]
     elif gc.isenabled():  # somebody else switched it on
         gc.disable()
         collector.was_on = True
-    elif collector.was_on:
+    elif collector.was_on and gc.get_count()[0] > _least:
         _collect_if_due()
 
 

@@ -114,7 +114,8 @@ def hold(term: Term, array: Any, known: tuple[Shape, np.dtype[Any]] | None = Non
             (column,) = array.__legate_data_interface__["data"].values()
             store = column.data if _IS_ARRAY else column
             if not store.transformed:
-                return _new(Held, (store, None, *known, column))
+                extents, own = known
+                return _new(Held, (store, None, extents, own, column))
         except (NotImplementedError, AssertionError):  # other releases, of some views: the words follow
             pass
     name = str(term.name)
@@ -300,7 +301,7 @@ def wrap(store: Any, kind: str) -> Any:
     """A fresh store as the caller's kind of array; a LogicalStore where cuPyNumeric is not installed."""
     if kind == "store" and not _has_cupynumeric():
         return store
-    return load("cupynumeric").asarray(store)
+    return load("cupynumeric").array(store, copy=False)  # of the same elements, as its asarray in more time
 
 
 def diagonal(array: Any, first: int, second: int) -> Any:

@@ -58,11 +58,13 @@ class Check:
     Most have the shape that is wanted and the dtype that was right before, and need no other look.
     """
 
-    __slots__ = ("_layout", "_on_numpy", "_right", "r", "site")
+    __slots__ = ("_fitting", "_layout", "_on_numpy", "_right", "r", "site")
 
     def __init__(self, site: Site, r: int) -> None:
         self.site, self.r = site, r
         self._layout, self._on_numpy = site.plan.results[r], site.library == "numpy"
+        self._fitting: tuple[Any, Any] = (None, None)
+        """A shape, and the one that was wanted, with None for an extent that only the body knows."""
         self._right: tuple[Any, Any] = (None, None)
         """Dtypes of a value that was taken as it is, and of the array to which it went, if there was one."""
 
@@ -70,12 +72,14 @@ class Check:
         """The value; `before` is that of an earlier tile, `target` the array to which it goes, if there is one."""
         if type(value) is not np.ndarray or not self._on_numpy:
             value = as_array(self.site, self._layout, value)
-        if before is None and value.shape == wanted:
+        shape = value.shape
+        if before is None and (shape == wanted or (shape, wanted) == self._fitting):
             dtype, into = self._right
             if value.dtype is dtype and (into is None if target is None else target.dtype is into):
                 return value
         found = self._look(value, wanted, before, target)
-        if found is value:
+        if found is value and self._on_numpy:  # extents of others may stand for any
+            self._fitting = shape, wanted
             self._right = value.dtype, None if target is None else target.dtype
         return found
 

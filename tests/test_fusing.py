@@ -550,7 +550,7 @@ def test_one_program_does_for_tiles_of_many_sizes() -> None:
         return x * 2 + 1
 
     made = kernel("x[i] -> z[i]")(body)
-    with forced_cuts(1, cache=2000):
+    with forced_cuts(1, cache=1000):
         made(like(997))
         traced = 0
         assert made(like(997)).tobytes() == (like(997) * 2 + 1).tobytes()

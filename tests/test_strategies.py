@@ -10,7 +10,7 @@ import pytest
 
 import xpdispatch as xd
 from xpdispatch import Kernel, kernel
-from xpdispatch.running import executor, traced
+from xpdispatch.running import code, executor, fused, instructions, traced
 from xpdispatch.running.executor import Tiles, Whole, Work
 from xpdispatch.testing import check_partitioning
 from xpdispatch.testing.trials import make_trial
@@ -100,6 +100,17 @@ def test_a_bug_in_any_strategy_is_found(plant: Any, monkeypatch: pytest.MonkeyPa
     plant(monkeypatch)
     with pytest.raises(xd.PartitionError):
         check_partitioning(shifted(), X)
+
+
+def test_a_bug_in_compiled_loops_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("llvmlite", reason="pip install 'xpdispatch[fast]'")
+    check_partitioning(shifted(), X.astype(int))
+    # They subtract where the body adds, and nobody compares them with NumPy's functions before they are used.
+    monkeypatch.setitem(instructions._TEMPLATES, (np.add, "i"), "{r} = sub {t} {x}, {y}")
+    monkeypatch.setattr(code, "_does_the_same", lambda *_: True)
+    monkeypatch.setattr(fused, "_loops", {})
+    with pytest.raises(xd.PartitionError):
+        check_partitioning(shifted(), X.astype(int))
 
 
 @pytest.mark.parametrize("plant", [off_by_one, last_tile_is_lost])

@@ -14,6 +14,7 @@ What leaves
     ``collector``    the garbage collector, held off while threads run beside Legate
     ``memory``       where large results get their memory, and huge pages for Legate's
     ``caches``       ``BoundedCache``, the one kind of cache: a dict with a bound
+    ``llvm``         loops over elements, compiled by LLVM for this processor, as functions of NumPy's
     ``packages``     versions of what is installed, and the command that installs the rest
     ``clock``        time that a piece of work may take
     ``progress``     a bar on the terminal for work that takes long

@@ -8,6 +8,7 @@ _COMMANDS = {
     "cupynumeric": "pip install nvidia-cupynumeric",
     "dask": "pip install 'dask[array]'",
     "hypothesis": "pip install 'xpdispatch[testing]'",
+    "llvmlite": "pip install 'xpdispatch[fast]'",
     "legate": "pip install 'xpdispatch[legate]'",
     "matplotlib": "pip install 'xpdispatch[plot]'",
     "scipy": "pip install 'xpdispatch[fast]'",

@@ -29,6 +29,9 @@ from xpdispatch.running.traced import Traced
 POISONS = (0xA5, 0x5A)
 """What every byte of a result holds before the body runs; the second time another one."""
 
+_LOOPS_FROM = 32
+"""Steps of single elements after which a check runs compiled loops."""
+
 HIGHER = {"e": "d", "f": "d", "d": "g", "F": "D", "D": "G"}
 """The next dtype of higher precision, by NumPy's character codes."""
 
@@ -202,7 +205,8 @@ def trial_at(
     traced = None
     if can_be_traced(definition, site.plan):
         written = [None if a is None else a.dtype for a in all_given(definition, operands, given)]
-        learned = Learned([a.dtype for a in operands], written)
+        # So that a check has runs without compiled loops and runs with them; a call in between compiles none.
+        learned = Learned([a.dtype for a in operands], written, worth=_LOOPS_FROM if watched else None)
         traced = Traced(site, Taking(site, known_to(site.function, scalars, site.xp)), learned)
     pickled = tuple(_pickled(s) for s in scalars)
     return Trial(definition, tuple(operands), tuple(given), tuple(scalars), pickled, site, traced, watched)

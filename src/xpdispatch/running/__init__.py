@@ -31,6 +31,14 @@ What they ask
     ``cuda``       NumPy's functions of single elements in CUDA's C++
     =============  ===================================================================================================
 
+What runs a trace
+    ================  ================================================================================================
+    ``code``          NumPy's functions one after the other, with loops in their place once that pays
+    ``fused``         which of them become one loop
+    ``instructions``  what they do in LLVM's instructions
+    ``bits``          numbers on which a difference shows, and the comparison of all bits
+    ================  ================================================================================================
+
 Into a body, and out of it
     =============  ===================================================================================================
     ``parts``      an array's part of a tile with its halo; room for what the body writes

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from xpdispatch.arrays.scalars import coarse, scalars_key
+from xpdispatch.machine import llvm
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.hardware import cache_bytes, processors
 from xpdispatch.planning.definition import Definition
@@ -23,6 +24,7 @@ from xpdispatch.planning.windows import WHOLE, Bounds, Layout, borders, sizes_of
 from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
 from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
+from xpdispatch.running.fused import saved
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import AT_ONCE, Known
 from xpdispatch.running.results import Taking
@@ -57,6 +59,10 @@ _MANY = 8
 _FETCHED = 32 << 20
 """Bytes of an operand from which on a body in one piece is run by its trace: what it makes would take as much, and the
 system hands that out page by page."""
+
+_FEWEST, _LOOPED = 1 << 12, 1 << 16
+"""Elements of a call, and times elements that loops are gone through less, from which on a body in one piece is run by
+its trace with compiled loops: it takes some 7 us longer to find the trace than to call the body."""
 
 _STRIP = 3 << 17
 """A call of the body on a strip along a border takes some 60 us: that long it takes to pad windows of so many bytes."""
@@ -97,6 +103,24 @@ class Cuts(NamedTuple):
         if self.tile is None:
             return (domain,)
         return costs.regions(domain, self.tile)
+
+
+class _Studied(NamedTuple):
+    """What a dry run tells.
+
+    Attributes
+    ----------
+    measured : Measured or None
+        What the body costs; None where it does not run on stand-ins.
+    steps : int
+        Of its trace; 0 where there is none.
+    saved : int
+        How many of them compiled loops save.
+    """
+
+    measured: Measured | None
+    steps: int
+    saved: int
 
 
 class Choice(NamedTuple):
@@ -217,7 +241,8 @@ class Cutter:
         `threads` is asked how many there are, where something is cut: the environment may say so, which takes a while.
         """
         by_value = scalars_key(coarse(scalars, self._exact), integers=True)
-        key: tuple[Any, ...] = (domain, _is_fortran(operands), new, bool(self.learned.why_not), by_value)
+        told = bool(self.learned.why_not) or self.learned.restless
+        key: tuple[Any, ...] = (domain, _is_fortran(operands), new, told, by_value)
         found: Choice | _Inside | None = self._choices.get(key)
         if found is None:
             inside = _Inside(*self.borders(domain, scalars))
@@ -252,21 +277,30 @@ class Cutter:
             regions = cuts.regions(inside)
         count = len(regions)
         work = Work(domain, (*regions, *strips), workers)
-        if self.traced is not None and self._by_trace(count, operands):
+        if self._by_trace(count, inside, operands, scalars) and self.traced is not None:
             return Choice(self.traced, work)
         return Choice(self.whole if len(work.regions) == 1 else self.by_tile, work)
 
-    def _by_trace(self, count: int, operands: Sequence[Any]) -> bool:
+    def _by_trace(self, count: int, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> bool:
         """Whether so many tiles are run by the body's trace."""
         if not self._may_be_traced or self.learned.why_not:
             return False
         if count == 1:
-            return _holds_large(operands)
+            return _holds_large(operands) or self._looped(domain, scalars)
         return count >= (2 if self.learned.repeats(self.site.function) else _MANY)
+
+    def _looped(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
+        """Whether compiled loops gain more than it takes to find the trace."""
+        elements = math.prod(sizes_of(domain))
+        if elements < _FEWEST or not llvm.is_there():
+            return False
+        if self.learned.restless or not self.learned.repeats(self.site.function):
+            return False
+        return elements * self._dry_run(scalars).saved >= _LOOPED
 
     def fixed(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> bool:
         """Whether all calls over this domain run the body on the whole."""
-        if self.candidate(domain) or (self._may_be_traced and _holds_large(operands)):
+        if self.candidate(domain) or self._by_trace(1, domain, operands, scalars):
             return False
         if self.site.plan.windowed and self.bordered and (forced or self._copied(domain) >= _STRIP):
             return False
@@ -361,7 +395,7 @@ class Cutter:
         fortran = _is_fortran(operands)
         if not (self.candidate(domain) or self._spills(domain, scalars)):
             return self._for_threads(domain, scalars, threads, fortran=fortran)
-        measured, steps = self._dry_run(scalars)
+        measured, steps, _ = self._dry_run(scalars)
         cost = costs.guess(volumes)
         if measured is not None:
             itemsizes = [np.dtype(d).itemsize for d in (*self.dtypes, *measured.dtypes)]
@@ -370,7 +404,7 @@ class Cutter:
         made = self._made(volumes, sizes, cost)
         tile = costs.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, order)
         tiles = costs.count(sizes, tile)
-        pays = (steps and self._by_trace(tiles, operands)) or costs.spills(volumes, sizes, cost, cache)
+        pays = (steps and self._by_trace(tiles, domain, operands, scalars)) or costs.spills(volumes, sizes, cost, cache)
         if tiles == 1 or not (forced or (pays and costs.worth_while(volumes, sizes, tile, cost))):
             return self._for_threads(domain, scalars, threads, fortran=fortran)
         calls = cost.calls * -(-tiles // 2)
@@ -380,18 +414,18 @@ class Cutter:
 
     def measured(self, scalars: Sequence[Any]) -> Measured | None:
         """What the body makes besides its arrays; None where it does not run on stand-ins."""
-        return self._dry_run(scalars)[0]
+        return self._dry_run(scalars).measured
 
     def _made(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
         """What the body makes, as a multiple of its results."""
         results = sum(volumes.parts(sizes)[len(self.dtypes) :])
         return cost.made(sizes) / max(1, results)
 
-    def _dry_run(self, scalars: Sequence[Any]) -> tuple[Measured | None, int]:
-        """What the body costs, and the steps of its trace; the same for all calls with the same stand-ins."""
+    def _dry_run(self, scalars: Sequence[Any]) -> _Studied:
+        """What a dry run tells; the same for all calls with the same stand-ins."""
         scalars = coarse(scalars, self._exact)
         kept, alike = self.learned.dry_runs, (*self._stand_ins, scalars_key(scalars, integers=True))
-        found: tuple[Measured | None, int] | None = kept.get(alike)
+        found: _Studied | None = kept.get(alike)
         if found is None:
             found = kept[alike] = self._study(scalars)
         return found
@@ -407,12 +441,12 @@ class Cutter:
         shapes = [*[o.held_shape(region) for o in plan.operands], *[r.tile_shape(sizes) for r in plan.results]]
         return region, *shapes, plan.extents if self.site.body.wants_tile else ()
 
-    def _study(self, scalars: Sequence[Any]) -> tuple[Measured | None, int]:
+    def _study(self, scalars: Sequence[Any]) -> _Studied:
         studied = self.traced.study(scalars) if self.traced is not None else None
         if studied is not None:
             program, measured = studied
-            return measured, program.steps
-        return self._measured_on(self.site, scalars), 0
+            return _Studied(measured, program.steps, saved(program) if llvm.is_there() else 0)
+        return _Studied(self._measured_on(self.site, scalars), 0, 0)
 
     def _measured_on(self, site: Site, scalars: Sequence[Any]) -> Measured | None:
         from xpdispatch.running.counting import measure

@@ -36,6 +36,10 @@ _BUILTINS = frozenset(
 """The same of Python's own functions."""
 
 
+WORTH = 1 << 26
+"""Steps of single elements after which loops are compiled: NumPy takes some 40 ms for so many, LLVM 30 for a loop."""
+
+
 class Learned:
     """What is known of a body on arrays of certain dtypes.
 
@@ -45,6 +49,8 @@ class Learned:
         The operands'.
     given : sequence of (dtype or None)
         Of the arrays that are written.
+    worth : int, optional
+        Steps of single elements after which loops are compiled.
 
     Attributes
     ----------
@@ -60,8 +66,9 @@ class Learned:
         How programs are run, by their structure.
     """
 
-    def __init__(self, dtypes: Sequence[Any], given: Sequence[Any]) -> None:
+    def __init__(self, dtypes: Sequence[Any], given: Sequence[Any], worth: int | None = None) -> None:
         self.dtypes, self.given = tuple(dtypes), tuple(given)
+        self.worth = WORTH if worth is None else worth
         self.itemsizes: Sequence[int] = ()
         self.why_not = ""
         self.dry_runs = BoundedCache()
@@ -71,6 +78,12 @@ class Learned:
         """Programs that are trusted, by scalars, dtypes and shapes."""
         self._reads: tuple[tuple[Look, Any], ...] | None = ()
         self._looked = False
+        self._found = self._made = 0
+
+    @property
+    def restless(self) -> bool:
+        """Whether most calls have scalars that no call had before, so that the body is traced in each."""
+        return self._made > 8 and 4 * self._made > self._found
 
     def repeats(self, function: Callable[..., Any]) -> bool:
         """Whether it can be told that a body does the same again."""
@@ -85,7 +98,12 @@ class Learned:
     def program(self, *keys: Any) -> Any:
         """What was kept of an earlier call under one of the keys, if the body would do the same again; else None."""
         found = next((self._programs[key] for key in keys if key in self._programs), None)
-        return found if found is not None and self._is_as_before() else None
+        return found if found is not None and self.still_holds() else None
+
+    def still_holds(self) -> bool:
+        """Whether the body would do the same again as when programs were kept."""
+        self._found += 1
+        return self._is_as_before()
 
     def keep(self, function: Callable[..., Any], make: Callable[[], tuple[Any, Any]]) -> Any:
         """What `make` finds out of a body by running it, kept under the key that it gives.
@@ -94,6 +112,7 @@ class Learned:
         """
         if not self._looked or not self._is_as_before():
             self._look(function)
+        self._made += 1
         key, found = make()
         if found is not None and self._reads is not None and self._is_as_before():
             self._programs[key] = found

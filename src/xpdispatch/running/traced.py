@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,18 +17,21 @@ from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.arrays.fourier import namespace
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.arrays.scalars import copied, state_of
+from xpdispatch.machine import llvm, memory
+from xpdispatch.planning.tiles import is_empty
 from xpdispatch.planning.windows import WHOLE, Bounds, sizes_of
+from xpdispatch.running.bits import random_numbers, same_bits
+from xpdispatch.running.code import Code, Steps
 from xpdispatch.running.counting import Ledger, Measured, counted_region, ledger_for
 from xpdispatch.running.dry_run import by_body, stand_ins
 from xpdispatch.running.executor import ByTile, Tiles, Work
+from xpdispatch.running.fused import fused
 from xpdispatch.running.learned import Learned, key_of
-from xpdispatch.running.parts import room
+from xpdispatch.running.parts import full_shape
 from xpdispatch.running.results import Taking, note, values_of
-from xpdispatch.running.site import Site, is_interrupt
+from xpdispatch.running.site import Site, inside_body, is_interrupt
 from xpdispatch.running.tracing import (
     IMITATED,
-    Constant,
-    Input,
     Namespace,
     Program,
     Step,
@@ -58,14 +60,120 @@ class Traced(ByTile):
         self.unsplit = tuple([n for o in layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE])
         """Extents of unsplit axes."""
         self.told_apart = not self.windowed and None not in self.unsplit
+        self._new = (True,) * len(site.plan.results)
+        self._last: tuple[Any, Found | None, list[Any]] = None, None, []
+        """What the latest call in one piece was made of: most calls are the same again."""
         self.fixed = {1, *self.unsplit}
         """Extents that a tile's must not be, for the same trace to do for tiles of other sizes."""
 
+    def run(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
+        """One value for each result, over the domain; None where every region was empty."""
+        domain = work.domain
+        if len(work.regions) > 1 or work.regions[0] != domain or is_empty(domain) or self._by_body(arguments, targets):
+            return super().run(arguments, targets, work)
+        token = inside_body.set(True)
+        try:
+            given = [*arguments]
+            for at in self.plain:
+                if type(given[at]) is not np.ndarray:
+                    given[at] = given[at].view(np.ndarray)
+            if self.takes:
+                self.take(given, domain, work)
+            apart = self.apart_of(arguments, targets)
+            scalars = key_of([arguments[at] for at in self.site.body.scalar_at])
+            key = (domain, apart, scalars, *[given[at].shape for _, at, _ in self.windowed])
+            last, found, made = self._last
+            if last != key or scalars is None or not self.learned.still_holds():
+                found = self.find(domain, given, apart, targets, lambda: targets)
+                made = [] if found is None else self.made(found.program, given, domain)
+                self._last = key, found, made
+            if found is not None:
+                results = [memory.empty(*m) if t is None else t for m, t in zip(made, targets, strict=True)]
+                if self.compute(found, given, results, domain, work):
+                    return results
+            return Tiles(self, arguments, targets, work).run(1)
+        finally:
+            inside_body.reset(token)
+
     def tiles(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> Tiles:
-        """The tiles of one call: by their trace, unless floating-point errors are raised, which the body may catch."""
+        """The tiles of one call: by their trace, where that may be."""
+        return (Tiles if self._by_body(arguments, targets) else _TracedTiles)(self, arguments, targets, work)
+
+    def _by_body(self, arguments: Sequence[Any], targets: Sequence[Any]) -> bool:
+        """Whether the body itself runs, which may catch floating-point errors that are raised."""
         raised = not {"raise", "call"}.isdisjoint(np.geterr().values())
-        by_body = raised or self.learned.why_not or _would_be_overwritten(self.site, arguments, targets)
-        return (Tiles if by_body else _TracedTiles)(self, arguments, targets, work)
+        return raised or bool(self.learned.why_not) or _would_be_overwritten(self.site, arguments, targets)
+
+    def apart_of(self, arguments: Sequence[Any], targets: Sequence[Any]) -> tuple[bool, ...]:
+        """For each result whether it may hold other numbers before, for :class:`~xpdispatch.running.code.Code`."""
+        if all([t is None for t in targets]):  # noqa: C419  a list is quicker
+            return self._new
+        operands = [arguments[at] for at in self.site.body.operand_at]
+        return tuple(
+            [
+                t is None or (t.flags.contiguous and not any(np.may_share_memory(a, t) for a in operands))
+                for t in targets
+            ]
+        )
+
+    def find(
+        self,
+        region: Bounds,
+        arguments: Sequence[Any],
+        apart: tuple[bool, ...],
+        targets: Sequence[Any],
+        parts: Callable[[], Sequence[Any]],
+    ) -> Found | None:
+        """The program of a tile, if there is one that is trusted; `parts` gives what the body may write of it."""
+        sizes = sizes_of(region)
+        key = (sizes, *[arguments[at].shape for _, at, _ in self.windowed])
+        scalars = key_of([arguments[at] for at in self.site.body.scalar_at])
+        common = scalars, self.unsplit, apart
+        here, anywhere = (*common, key), (*common, None if self.does_for_others(sizes) else key)
+
+        def traced() -> tuple[Any, Found | None]:
+            program = self.trace(sizes, arguments, parts(), targets)
+            if program is None or not self.trusts(program, arguments):
+                return here, None
+            found = Found(program, self.code_of(program, apart), program.constants)
+            return here if program.looked else anywhere, found
+
+        if scalars is None:
+            return traced()[1]
+        known: Found | None = self.learned.program(anywhere, here)
+        return known or self.learned.keep(self.site.function, traced)
+
+    def does_for_others(self, sizes: Sequence[int]) -> bool:
+        """Whether tiles of other sizes have the same program, if the body does not look at shapes."""
+        return self.told_apart and self.fixed.isdisjoint(sizes) and len({*sizes}) == len(sizes)
+
+    def made(
+        self, program: Program, arguments: Sequence[Any], domain: Bounds
+    ) -> list[tuple[tuple[int, ...], np.dtype[Any], Literal["C", "F"]]]:
+        """Shapes, dtypes and orders of new results over the domain."""
+        ranked = [a for at in self.site.body.operand_at if (a := arguments[at]).ndim > 1]
+        order: Literal["C", "F"] = "F" if ranked and all(a.flags.fnc for a in ranked) else "C"
+        values = [program.values[n] for n in program.results]
+        return [
+            (full_shape(layout, value.shape, domain), value.dtype, order)
+            for layout, value in zip(self.site.plan.results, values, strict=True)
+        ]
+
+    def compute(self, found: Found, arguments: Sequence[Any], into: Sequence[Any], region: Bounds, work: Work) -> bool:
+        """Compute a tile, unless it does not fit, or fails in a way that the body may catch."""
+        program, code, constants = found
+        if [a.dtype for a in into] != code.dtypes or not (self.told_apart or program.fits(into)):
+            return False
+        try:
+            code(arguments, into, constants)
+        except Exception as error:
+            # The body may catch it, or tells more of where it comes from; but what it reads must still be there.
+            operands = [arguments[at] for at in self.site.body.operand_at]
+            if not any(np.may_share_memory(a, t) for a in operands for t in into):
+                return False
+            note(error, self.site, work.placed(region))
+            raise
+        return True
 
     def trace(
         self, sizes: Sequence[int], arguments: Sequence[Any], parts: Sequence[Any], targets: Sequence[Any]
@@ -114,7 +222,7 @@ class Traced(ByTile):
         site = self.site.seen
         region = counted_region(site.plan)
         sizes = sizes_of(region)
-        arguments, parts = stand_ins(site, region, dtypes, given, scalars, _random)
+        arguments, parts = stand_ins(site, region, dtypes, given, scalars, random_numbers)
         targets = [None if d is None else np.empty(0, np_dtype(d)) for d in given]
         with np.errstate(all="ignore"):
             program = self.trace(sizes, arguments, parts, targets)
@@ -124,7 +232,7 @@ class Traced(ByTile):
             try:
                 for r, at in site.body.buffer_at.items():
                     into[r][...] = arguments[at]
-                self.code_of(program, (True,) * len(into))(arguments, into, program.constants)
+                Steps(program, site.body.operand_at, (True,) * len(into))(arguments, into, program.constants)
                 found = by_body(site, self.ready(arguments), parts)
                 for wanted in (site.casts, [None if t is None else t.dtype for t in targets]):
                     found = [a if d is None else a.astype(d) for a, d in zip(found, wanted, strict=True)]
@@ -132,7 +240,7 @@ class Traced(ByTile):
                 if is_interrupt(error):
                     raise
                 return None
-        if not all(_same_bits(a, b) for a, b in zip(found, into, strict=True)):
+        if not all(same_bits(a, b) for a, b in zip(found, into, strict=True)):
             self.learned.why_not = self.learned.why_not or "the trace does not do what the body does"
             return None
         self.learned.trusted[program.outline] = True
@@ -140,7 +248,8 @@ class Traced(ByTile):
         for p in self.site.plan.gathered:
             copied = arguments[site.body.operand_at[p]]
             ledger.make(copied.shape, copied.nbytes)
-        return program, _cost_of(program, ledger)
+        as_it_runs = fused(program, lambda _: np.add).program if llvm.is_there() else program
+        return program, _cost_of(as_it_runs, ledger)
 
     def trusts(self, program: Program, arguments: Sequence[Any]) -> bool:
         """Whether programs of this outline do what the body does."""
@@ -158,7 +267,7 @@ class Traced(ByTile):
         key = program.structure, apart
         code: Code | None = self.learned.codes.get(key)
         if code is None:
-            code = self.learned.codes[key] = Code(program, self.site.body.operand_at, apart)
+            code = self.learned.codes[key] = Code(program, self.site.body.operand_at, apart, self.learned.worth)
         return code
 
 
@@ -208,35 +317,6 @@ def _cost_of(program: Program, ledger: Ledger) -> Measured:
     return Measured(cost, tuple(program.values[n].dtype for n in program.results))
 
 
-_RARE = (0.0, -0.0, -1.0, -2.5, 0.5, 1e-310, 1e300, -1e300, np.inf, -np.inf, np.nan)
-"""Numbers that functions which are the same elsewhere may take in different ways."""
-
-
-def _random(shape: Sequence[int], dtype: np.dtype[Any], seed: int) -> Any:
-    """Numbers that no two arrays have in common: between 1 and 8, and of floats one in four out of the ordinary."""
-    rng = np.random.default_rng(seed % 2**32)
-    drawn = rng.random(tuple(shape)) * 7 + 1
-    if dtype.kind == "b":
-        return drawn > 4
-    with np.errstate(all="ignore"):
-        if dtype.kind in "fc":
-            drawn = np.where(rng.random(drawn.shape) < 0.25, rng.choice(_RARE, drawn.shape), drawn)
-        return (drawn * (1 + 0.5j) if dtype.kind == "c" else drawn).astype(dtype)
-
-
-def _same_bits(left: Any, right: Any) -> bool:
-    """All bits, but that one NaN is as good as another, and those of long doubles that mean nothing do not count."""
-    if (left.dtype, left.shape) != (right.dtype, right.shape):
-        return False
-    if left.dtype.kind == "c":
-        return _same_bits(left.real, right.real) and _same_bits(left.imag, right.imag)
-    if left.dtype.kind != "f":
-        return bool(left.tobytes() == right.tobytes())
-    nan = np.isnan(left)
-    signs = np.array_equal(np.signbit(left) | nan, np.signbit(right) | nan)
-    return signs and np.array_equal(left, right, equal_nan=True)
-
-
 def _would_be_overwritten(site: Site, arguments: Sequence[Any], targets: Sequence[Any]) -> bool:
     """Whether one of several results may be written while another's operands are still to be read."""
     if len(targets) == 1:
@@ -248,7 +328,7 @@ def _would_be_overwritten(site: Site, arguments: Sequence[Any], targets: Sequenc
     )
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """A program that is trusted, ready to be run."""
 
     program: Program
@@ -267,14 +347,8 @@ class _TracedTiles(Tiles):
 
     def __init__(self, runs: Traced, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> None:
         super().__init__(runs, arguments, targets, work)
-        self.found: dict[Any, _Found | None] = {}
-        operands = [arguments[at] for at in runs.site.body.operand_at]
-        self.apart = tuple(
-            [
-                t is None or (t.flags.contiguous and not any(np.may_share_memory(a, t) for a in operands))
-                for t in targets
-            ]
-        )
+        self.found: dict[Any, Found | None] = {}
+        self.apart = runs.apart_of(arguments, targets)
 
     def compute(self, k: int, after_first: Callable[[], None] | None = None) -> Sequence[Any]:
         """Compute tile `k` by its trace, if there is one that is trusted, else by the body."""
@@ -282,216 +356,26 @@ class _TracedTiles(Tiles):
 
     def _by_trace(self, region: Bounds) -> bool:
         arguments, chosen = self.parts(region)
-        found = self._program(region, arguments, chosen)
+        found = self._find(region, arguments, chosen)
         if found is None:
             return False
-        program, code, constants = found
         if any([a is None for a in self.results]):  # noqa: C419  a list is quicker, at every tile
-            self._make_room(program, arguments)
-        into = self.own(self.results, chosen, region)
-        if [a.dtype for a in into] != code.dtypes or not (self.runs.told_apart or program.fits(into)):
-            return False
-        try:
-            code(arguments, into, constants)
-        except Exception as error:
-            # The body may catch it, or tells more of where it comes from; but what it reads must still be there.
-            operands = [arguments[at] for at in self.runs.site.body.operand_at]
-            if not any(np.may_share_memory(a, t) for a in operands for t in into):
-                return False
-            note(error, self.runs.site, self.work.placed(region))
-            raise
-        return True
+            with self.allocating:
+                made = self.runs.made(found.program, arguments, self.work.domain)
+                self.results = [memory.empty(*m) if a is None else a for m, a in zip(made, self.results, strict=True)]
+        return self.runs.compute(found, arguments, self.own(self.results, chosen, region), region, self.work)
 
-    def _program(self, region: Bounds, arguments: Sequence[Any], chosen: Mapping[Any, Any]) -> _Found | None:
+    def _find(self, region: Bounds, arguments: Sequence[Any], chosen: Mapping[Any, Any]) -> Found | None:
         sizes = sizes_of(region)
         key: Any = (sizes, *[arguments[at].shape for _, at, _ in self.runs.windowed])
-        alike = self.runs.told_apart and self.runs.fixed.isdisjoint(sizes) and len({*sizes}) == len(sizes)
+        alike = self.runs.does_for_others(sizes)
         if alike and None in self.found:
             return self.found[None]
         if key not in self.found:
             if 2 * math.prod(sizes) < math.prod(sizes_of(self.regions[0])):
                 return None  # a strip: the body itself takes less time than another trace
-            runs = self.runs
-            scalars = key_of([arguments[at] for at in runs.site.body.scalar_at])
-            common = scalars, runs.unsplit, self.apart
-            here, anywhere = (*common, key), (*common, None if alike else key)
-
-            def traced() -> tuple[Any, _Found | None]:
-                found = self._traced(sizes, arguments, self.own(self.results, chosen, region))
-                return here if found is None or found.program.looked else anywhere, found
-
-            if scalars is None:
-                _, found = traced()
-            else:
-                found = runs.learned.program(anywhere, here) or runs.learned.keep(runs.site.function, traced)
-            self.found[None if found is not None and alike and not found.program.looked else key] = found
-            return found
-        return self.found[key]
-
-    def _traced(self, sizes: Sequence[int], arguments: Sequence[Any], parts: Sequence[Any]) -> _Found | None:
-        runs = self.runs
-        program = runs.trace(sizes, arguments, parts, self.targets)
-        if program is None or not runs.trusts(program, arguments):
-            return None
-        return _Found(program, runs.code_of(program, self.apart), program.constants)
-
-    def _make_room(self, program: Program, arguments: Sequence[Any]) -> None:
-        site = self.runs.site
-        ranked = [arguments[at] for at in site.body.operand_at if arguments[at].ndim > 1]
-        order: Literal["C", "F"] = "F" if ranked and all(a.flags.fnc for a in ranked) else "C"
-        with self.allocating:
-            for r, (layout, n) in enumerate(zip(site.plan.results, program.results, strict=True)):
-                if self.results[r] is None:
-                    value = program.values[n]
-                    self.results[r] = room(layout, value.shape, value.dtype, self.work.domain, order)
-
-
-class Code:
-    """How programs of one structure are run: NumPy's functions, which write to scratch arrays and at last to results.
-
-    Parameters
-    ----------
-    program : Program
-    operand_at : sequence of int
-        For each operand the position of its parameter.
-    apart : sequence of bool
-        For each result whether it may hold other numbers before: it is contiguous, and apart from all operands.
-
-    Attributes
-    ----------
-    dtypes : list of numpy.dtype
-        Of the results.
-    """
-
-    def __init__(self, program: Program, operand_at: Sequence[int], apart: Sequence[bool]) -> None:
-        self.dtypes = [program.values[n].dtype for n in program.results]
-        self._inputs = [
-            (n, (where, position if where else operand_at[position]), key)
-            for n, (where, position), key in (
-                (n, v.place, v.key) for n, v in enumerate(program.values) if isinstance(v, Input)
+            found = self.runs.find(
+                region, arguments, self.apart, self.targets, lambda: self.own(self.results, chosen, region)
             )
-        ]
-        self._outputs = program.results
-        # Registers: one for each value, then the constants in order, then the scratch arrays.
-        self._constants = slice(len(program.values), len(program.values) + len(program.constants))
-        self._registers = self._constants.stop
-        # What is called, with the registers of its arguments; the one that it makes an array for, or that it writes to.
-        self._steps: list[tuple[Callable[..., Any], tuple[int, ...], int, bool]] = []
-        self._compile(program, apart)
-
-    def _compile(self, program: Program, apart: Sequence[bool]) -> None:
-        values, outputs = program.values, self._outputs
-        last = program.last_uses
-        tile = values[outputs[0]].shape
-        constants = iter(range(self._constants.start, self._constants.stop))
-        held = {n: n for n, _, _ in self._inputs}  # the register that a value is in
-        free: dict[Any, list[int]] = {}  # scratch arrays as large as the tile, by dtype
-        # Where the body reads and writes the same arrays, no result is written before all reading is over.
-        late = len(outputs) > 1 and any(where == 1 for _, (where, _), _ in self._inputs)
-        # Results hold what is needed no more when they are computed themselves, as long as nothing else is in them.
-        read = {position for _, (where, position), _ in self._inputs if where == 1}
-        rooms = [n for r, n in enumerate(outputs) if apart[r] and r not in read and values[n].shape == tile]
-
-        def room_for(a: int, dtype: Any) -> int | None:
-            for n in () if late else rooms:
-                result = values[n]
-                overwritten = isinstance(result, Step) and result.kind == "choose" and a in result.arguments[:2]
-                if result.dtype == dtype and a < n and last.get(a, n) <= n and not overwritten:
-                    rooms.remove(n)
-                    return n
-            return None
-
-        def let_go(a: int) -> None:
-            if held[a] in outputs:
-                rooms.append(held[a])
-            else:
-                free.setdefault(values[a].dtype, []).append(held[a])
-
-        for n, step in enumerate(values):
-            if isinstance(step, Input):
-                continue
-            arguments = tuple([next(constants) if isinstance(a, Constant) else held[a] for a in step.arguments])
-            used = dict.fromkeys(step.needs)
-            over = [a for a in used if last[a] == n and held[a] != a and a not in outputs and values[a].shape == tile]
-            # A choice writes before it has read its condition and its second argument.
-            early = [a for a in over if step.kind != "choose" or a not in step.arguments[:2]]
-            for a in early:
-                let_go(a)
-            writes = True
-            if n in outputs and not late:
-                held[n] = n
-            elif step.shape == tile and free.get(step.dtype):
-                held[n] = free[step.dtype].pop()
-            elif step.shape == tile and (room := room_for(n, step.dtype)) is not None:
-                held[n] = room
-            else:
-                held[n], self._registers, writes = self._registers, self._registers + 1, False
-            for a in over:
-                if a not in early:
-                    let_go(a)
-            self._steps.append((_function(program, step, writes=writes), arguments, held[n], writes))
-        if late:
-            self._steps += [(_cast, (held[n],), n, True) for n in outputs]
-
-    def __call__(self, arguments: Sequence[Any], results: Sequence[Any], constants: Sequence[Any]) -> None:
-        """Compute a tile, and write its results."""
-        registers: list[Any] = [None] * self._registers
-        registers[self._constants] = constants
-        for n, (where, position), key in self._inputs:
-            array = results[position] if where else arguments[position]
-            registers[n] = array if key is None else array[key]
-        for n, array in zip(self._outputs, results, strict=True):
-            registers[n] = array
-        for function, taken, n, writes in self._steps:
-            if writes:
-                function(*[registers[a] for a in taken], out=registers[n])
-            else:
-                registers[n] = function(*[registers[a] for a in taken])
-
-
-def _function(program: Program, step: Step, *, writes: bool) -> Callable[..., Any]:
-    """What does a step, into an array or into a new one."""
-    function: Callable[..., Any]
-    if step.ufunc is not None:
-        function = step.ufunc
-    elif step.kind == "choose":
-        function = _choose if writes else np.where
-    elif writes:
-        function = _cast
-    elif program.is_broadcast(step):
-        function = partial(_broadcast, shape=step.shape, dtype=step.dtype)
-    else:
-        function = partial(_new, step.dtype)
-    return function if step.errors is None else _under(dict(step.errors), function)
-
-
-def _under(errors: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with floating-point errors handled as the body has it."""
-
-    def under(*arguments: Any, **options: Any) -> Any:
-        with np.errstate(**errors):
-            return function(*arguments, **options)
-
-    return under
-
-
-def _cast(source: Any, out: Any) -> None:
-    np.copyto(out, source, casting="unsafe")
-
-
-def _new(dtype: np.dtype[Any], source: Any) -> Any:
-    return source.astype(dtype)
-
-
-def _broadcast(source: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    out = np.empty(shape, dtype)
-    _cast(source, out)
-    return out
-
-
-def _choose(condition: Any, yes: Any, no: Any, out: Any) -> None:
-    if any(isinstance(a, np.ndarray) and np.may_share_memory(a, out) for a in (condition, yes)):
-        out[...] = np.where(condition, yes, no)  # an operand that is updated in place
-        return
-    np.copyto(out, no, casting="unsafe")
-    np.copyto(out, yes, casting="unsafe", where=condition)
+            self.found[None if found is not None and alike and not found.program.looked else key] = found
+        return self.found.get(key, self.found.get(None))

@@ -12,10 +12,10 @@ import numpy as np
 
 from xpdispatch import Kernel, kernel, threads
 from xpdispatch.arrays import fourier
-from xpdispatch.machine import memory
+from xpdispatch.machine import llvm, memory
 from xpdispatch.running.cutting import Cutter
 
-MECHANISMS = ("fusing", "cutting", "measuring", "reuse of blocks", "threads", "scipy's FFT")
+MECHANISMS = ("fusing", "compiled loops", "cutting", "measuring", "reuse of blocks", "threads", "scipy's FFT")
 
 
 @kernel("points[i, :d], centers[:k, :d] -> sum sums[:k, :d], sum counts[:k], sum inertia[]")
@@ -43,7 +43,8 @@ def without(mechanism: str, made: Kernel) -> tuple[Kernel, Callable[[], Abstract
     study = Cutter._study
     scopes: dict[str, Callable[[], AbstractContextManager[object]]] = {
         # What is guessed of a body's costs stays, and whether it can be traced.
-        "measuring": partial(mock.patch.object, Cutter, "_study", lambda *given: (None, study(*given)[1])),
+        "measuring": partial(mock.patch.object, Cutter, "_study", lambda *given: study(*given)._replace(measured=None)),
+        "compiled loops": partial(mock.patch.object, llvm, "is_there", lambda: False),
         "reuse of blocks": partial(mock.patch.object, memory, "_SMALLEST", sys.maxsize),
         "threads": partial(threads, 1),
         "scipy's FFT": partial(mock.patch.object, fourier, "_takes", lambda _: False),

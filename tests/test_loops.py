@@ -251,7 +251,6 @@ def test_there_is_an_end_to_what_is_compiled(loops: dict[Any, Any], monkeypatch:
 
 def test_without_llvmlite_numpy_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llvm, "is_there", lambda: False)
-    monkeypatch.setattr(code, "is_there", lambda: False)
     monkeypatch.setattr(learned, "WORTH", 0)
     monkeypatch.setattr(fused, "_loops", {})
     of = made("x[i] -> y[i]", lambda xp, x: x * 2 + 1)

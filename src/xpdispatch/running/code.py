@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.machine.llvm import is_there
+from xpdispatch.machine import llvm
 from xpdispatch.running.bits import random_numbers, same_bits
 from xpdispatch.running.fused import fused, loop
 from xpdispatch.running.tracing import Constant, Input, Program, Step
@@ -47,7 +47,7 @@ class Code:
         self.dtypes = [program.values[n].dtype for n in program.results]
         self._made_of = program, operand_at, apart
         self._run = Steps(program, operand_at, apart)
-        self._left = worth // program.steps if is_there() else -1
+        self._left = worth // program.steps if llvm.is_there() else -1
 
     def __call__(self, arguments: Sequence[Any], results: Sequence[Any], constants: Sequence[Any]) -> None:
         """Compute a tile, and write its results."""

@@ -30,7 +30,7 @@ from xpdispatch.errors import ArgumentError, XPDispatchError
 from xpdispatch.explain.sentences import size
 from xpdispatch.legate import companions
 from xpdispatch.legate import nvidia_libraries as driver
-from xpdispatch.machine import hardware
+from xpdispatch.machine import hardware, llvm
 from xpdispatch.machine.packages import install_command, version_of
 
 _TRIED = ("numpy", "cupy", "torch", "jax", "array_api_strict", "dask", "legate", "cupynumeric")
@@ -255,7 +255,9 @@ def _libraries() -> dict[str, str]:
     """What bodies compute with on CPUs."""
     scipy = version_of("scipy")
     fft = f"scipy {scipy}" if scipy else f"NumPy's own; faster: {install_command('scipy')}"
-    return {"Fourier transforms": fft, "linear algebra": _blas()}
+    llvmlite = version_of("llvmlite")
+    loops = f"llvmlite {llvmlite}" if llvm.is_there() else f"none; faster: {install_command('llvmlite')}"
+    return {"Fourier transforms": fft, "compiled loops": loops, "linear algebra": _blas()}
 
 
 def _blas() -> str:

@@ -160,6 +160,15 @@ def test_results_over_operands(loops: dict[Any, Any], shift: int) -> None:
     assert same_bits(out, expected)
 
 
+def test_results_are_in_the_order_of_the_operands(loops: dict[Any, Any]) -> None:
+    of = made("x[i,j], y[i,j] -> z[i,j]", lambda xp, x, y: x * y + 1)
+    x = np.arange(600.0).reshape(20, 30)
+    for a, b, order in ((x, x, "C"), (np.asfortranarray(x), np.asfortranarray(x), "F"), (x, np.asfortranarray(x), "C")):
+        z = of(a, b)
+        assert same_bits(z, x * x + 1)
+        assert z.flags.f_contiguous == (order == "F")
+
+
 def test_arrays_that_are_written(loops: dict[Any, Any]) -> None:
     @kernel("x[i], y[i] -> x[i], z[i]", dtype="float64")
     def update(xp, x, y, z):

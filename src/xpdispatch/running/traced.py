@@ -60,6 +60,7 @@ class Traced(ByTile):
         self.unsplit = tuple([n for o in layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE])
         """Extents of unsplit axes."""
         self.told_apart = not self.windowed and None not in self.unsplit
+        self._ranked = [at for o, at in zip(site.plan.operands, site.body.operand_at, strict=True) if len(o.axes) > 1]
         self._new = (True,) * len(site.plan.results)
         self._last: tuple[Any, Found | None, list[Any]] = None, None, []
         """What the latest call in one piece was made of: most calls are the same again."""
@@ -81,7 +82,7 @@ class Traced(ByTile):
                 self.take(given, domain, work)
             apart = self.apart_of(arguments, targets)
             scalars = key_of([arguments[at] for at in self.site.body.scalar_at])
-            key = (domain, apart, scalars, *[given[at].shape for _, at, _ in self.windowed])
+            key = (domain, apart, scalars, self.order(given), *[given[at].shape for _, at, _ in self.windowed])
             last, found, made = self._last
             if last != key or scalars is None or not self.learned.still_holds():
                 found = self.find(domain, given, apart, targets, lambda: targets)
@@ -151,13 +152,16 @@ class Traced(ByTile):
         self, program: Program, arguments: Sequence[Any], domain: Bounds
     ) -> list[tuple[tuple[int, ...], np.dtype[Any], Literal["C", "F"]]]:
         """Shapes, dtypes and orders of new results over the domain."""
-        ranked = [a for at in self.site.body.operand_at if (a := arguments[at]).ndim > 1]
-        order: Literal["C", "F"] = "F" if ranked and all(a.flags.fnc for a in ranked) else "C"
-        values = [program.values[n] for n in program.results]
+        values, order = [program.values[n] for n in program.results], self.order(arguments)
         return [
             (full_shape(layout, value.shape, domain), value.dtype, order)
             for layout, value in zip(self.site.plan.results, values, strict=True)
         ]
+
+    def order(self, arguments: Sequence[Any]) -> Literal["C", "F"]:
+        """The order of axes in memory, which is the operands'."""
+        ranked = self._ranked
+        return "F" if ranked and all([arguments[at].flags.fnc for at in ranked]) else "C"  # noqa: C419  as above
 
     def compute(self, found: Found, arguments: Sequence[Any], into: Sequence[Any], region: Bounds, work: Work) -> bool:
         """Compute a tile, unless it does not fit, or fails in a way that the body may catch."""

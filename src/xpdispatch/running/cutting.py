@@ -50,7 +50,7 @@ _THIN = 2
 """A body that makes no more than so many times its results goes through memory about as fast as through the cache: what
 one thread gains by tiles it loses where it puts new results together."""
 
-_SHARED = 16
+_SHARED = 8
 """A call that moves so many times what a cache holds, or more, is worth a second thread for that alone."""
 
 _MANY = 8

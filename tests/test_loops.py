@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(
 def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Any, Any]]:
     """Every call of a body that can be traced uses loops at once; what was compiled."""
     monkeypatch.setattr(learned, "WORTH", 0)
-    monkeypatch.setattr(cutting, "_LOOPED", 0)
+    monkeypatch.setattr(cutting, "_SAVED", 0)
     monkeypatch.setattr(cutting, "_FEWEST", 0)
     monkeypatch.setattr(fused, "_loops", {})
     yield fused._loops

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from xpdispatch.arrays.scalars import coarse, scalars_key
-from xpdispatch.machine import llvm
 from xpdispatch.machine.caches import BoundedCache
 from xpdispatch.machine.hardware import cache_bytes, processors
 from xpdispatch.planning.definition import Definition
@@ -24,7 +23,6 @@ from xpdispatch.planning.windows import WHOLE, Bounds, Layout, borders, sizes_of
 from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
 from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
-from xpdispatch.running.fused import saved
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.ownership import AT_ONCE, Known
 from xpdispatch.running.results import Taking
@@ -60,9 +58,9 @@ _FETCHED = 32 << 20
 """Bytes of an operand from which on a body in one piece is run by its trace: what it makes would take as much, and the
 system hands that out page by page."""
 
-_FEWEST, _LOOPED = 1 << 12, 1 << 16
-"""Elements of a call, and times elements that loops are gone through less, from which on a body in one piece is run by
-its trace with compiled loops: it takes some 7 us longer to find the trace than to call the body."""
+_FEWEST, _SAVED = 1 << 12, 1 << 16
+"""Elements of a call, and steps of single elements that are saved, from which on a body in one piece is run by its
+trace: it takes some 7 us longer to find that than to call the body."""
 
 _STRIP = 3 << 17
 """A call of the body on a strip along a border takes some 60 us: that long it takes to pad windows of so many bytes."""
@@ -115,7 +113,7 @@ class _Studied(NamedTuple):
     steps : int
         Of its trace; 0 where there is none.
     saved : int
-        How many of them compiled loops save.
+        How many of them are saved, as it were, where it runs in one piece.
     """
 
     measured: Measured | None
@@ -286,17 +284,17 @@ class Cutter:
         if not self._may_be_traced or self.learned.why_not:
             return False
         if count == 1:
-            return _holds_large(operands) or self._looped(domain, scalars)
+            return _holds_large(operands) or self._pays_in_one(domain, scalars)
         return count >= (2 if self.learned.repeats(self.site.function) else _MANY)
 
-    def _looped(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
-        """Whether compiled loops gain more than it takes to find the trace."""
+    def _pays_in_one(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
+        """Whether the trace of a call in one piece saves more than it takes to find it."""
         elements = math.prod(sizes_of(domain))
-        if elements < _FEWEST or not llvm.is_there():
+        if elements < _FEWEST:
             return False
         if self.learned.restless or not self.learned.repeats(self.site.function):
             return False
-        return elements * self._dry_run(scalars).saved >= _LOOPED
+        return elements * self._dry_run(scalars).saved >= _SAVED
 
     def fixed(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> bool:
         """Whether all calls over this domain run the body on the whole."""
@@ -444,8 +442,7 @@ class Cutter:
     def _study(self, scalars: Sequence[Any]) -> _Studied:
         studied = self.traced.study(scalars) if self.traced is not None else None
         if studied is not None:
-            program, measured = studied
-            return _Studied(measured, program.steps, saved(program) if llvm.is_there() else 0)
+            return _Studied(*studied)
         return _Studied(self._measured_on(self.site, scalars), 0, 0)
 
     def _measured_on(self, site: Site, scalars: Sequence[Any]) -> Measured | None:

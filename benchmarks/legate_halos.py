@@ -3,8 +3,8 @@
     python benchmarks/legate_halos.py [--programs 2000] [--seed 0] [--steps 10]
 
 Each program applies one kernel to its own result again and again, without a wait in between, and is compared with the
-same steps on NumPy. One axis, narrow rows, rows or two axes, halos, boundaries, shapes, dtypes, the number of tiles,
-and whether the array lies in memory of NumPy's or of Legate's are drawn anew; a third of the programs work on a view.
+same steps on NumPy. The axes of its line (``LINES``), halos, boundaries, shapes, dtypes, the number of tiles, and
+whether the array lies in memory of NumPy's or of Legate's are drawn anew; a third of the programs work on a view.
 LEGATE_CONFIG says on how many CPUs; two, where it says nothing. Before Legate 26.3 set LEGATE_MIN_CPU_CHUNK=1.
 ``legate_bloat.py`` shows what Legate's own constraint for halos does.
 """
@@ -15,6 +15,8 @@ import argparse
 import math
 import os
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("LEGATE_CONFIG", "--cpus 2 --gpus 0 --sysmem 2000")
@@ -30,7 +32,8 @@ from xpdispatch.testing import forced_tiles
 # isort: split
 import cupynumeric as cn
 
-stretches._LEAST_ROW = 4  # so that small arrays have many rects, and narrow ones stretches
+stretches._RECTS = 64  # so that small arrays have stretches where their length divides, and rects of elements else
+stretches._FEWEST_RECTS = 4
 stretches.least_copied = 1
 cut = Counter[str]()
 """How many launches there were with rects of elements or of stretches, and with others of what wraps around."""
@@ -46,9 +49,19 @@ def rects_of_windows(layout: Any, axis: int, stretch: int, count: int, *, seam: 
 launch.rects_of_windows = rects_of_windows
 
 
-def drawn(rng: np.random.Generator) -> tuple[str, Kernel, np.ndarray[Any, Any]]:
-    """The line of a kernel, the kernel, and its first argument."""
-    kind = rng.choice(["one axis", "narrow rows", "rows", "both axes"])
+LINES = {
+    "one axis": "u[{first}] -> v[i]",
+    "narrow rows": "u[{first},:] -> v[i,:]",
+    "rows": "u[{first},:] -> v[i,:]",
+    "long rows": "u[:,{first}] -> v[:,i]",
+    "both axes": "u[{first},{second}] -> v[i,j]",
+    "beside others": "u[{first}], w[j,k] -> max v[i]",
+}
+
+
+def drawn(rng: np.random.Generator) -> tuple[str, Callable[[Any], Any], np.ndarray[Any, Any]]:
+    """The line of a kernel and a shape, a call of the kernel, and its first argument."""
+    kind = str(rng.choice([*LINES]))
     below, above = (tuple(int(n) for n in rng.integers(0, 4, 2)) for _ in range(2))
     if kind != "both axes":
         below, above = (below[0] or 1, 0), (above[0], 0)
@@ -56,12 +69,10 @@ def drawn(rng: np.random.Generator) -> tuple[str, Kernel, np.ndarray[Any, Any]]:
         below = (1, 0)
     boundary = ["edge", "reflect", "symmetric", "wrap", 3][rng.integers(5)]
     first, second = (f"{i}-{b}..{i}+{a}" if b or a else i for i, b, a in zip("ij", below, above, strict=True))
-    line = {
-        "one axis": f"u[{first}] -> v[i]",
-        "both axes": f"u[{first},{second}] -> v[i,j]",
-    }.get(kind, f"u[{first},:] -> v[i,:]")
+    line = LINES[kind].format(first=first, second=second)
 
-    def body(xp: Any, u: Any) -> Any:
+    def body(xp: Any, u: Any, w: Any = None) -> Any:
+        u = u.T if kind == "long rows" else u
         rows = u.shape[0] - below[0] - above[0]
         total: Any = 0
         for k in range(below[0] + above[0] + 1):
@@ -70,13 +81,19 @@ def drawn(rng: np.random.Generator) -> tuple[str, Kernel, np.ndarray[Any, Any]]:
                 if kind == "both axes":
                     part = part[:, m : m + u.shape[1] - below[1] - above[1]]
                 total = total + (k + 2 * m + 1) * part
-        return total % 97
+        if w is not None:
+            return xp.max((total[:, None] + xp.reshape(w, (1, -1))) % 97, axis=1)
+        return (total.T if kind == "long rows" else total) % 97
 
     shape: tuple[int, ...] = tuple(map(int, (rng.integers(5, 60), rng.integers(5, 80))))
-    if kind in ("one axis", "narrow rows"):  # of an extent that is the product of two numbers
-        shape = (math.prod(shape),) if kind == "one axis" else (math.prod(shape) // 2 * 2, int(rng.integers(1, 4)))
+    if kind not in ("rows", "both axes"):
+        # Half of the lengths are the product of two numbers.
+        length, few = math.prod(shape) if rng.random() < 0.5 else int(rng.integers(25, 4000)), int(rng.integers(1, 4))
+        shape = {"narrow rows": (length, few), "long rows": (few, length)}.get(kind, (length,))
     array = rng.integers(0, 97, shape).astype(["int32", "int64", "float32", "float64"][rng.integers(4)])
-    return f"{line}, boundary {boundary!r}, shape {shape}", kernel(line, boundary=boundary, dtype="u")(body), array
+    beside = [array[: 3 * (len(array) // 3)].reshape(3, -1)[:, :5].copy()] if kind == "beside others" else []
+    made: Kernel = kernel(line, boundary={"u": boundary}, dtype="u")(body if beside else partial(body, w=None))
+    return f"{line}, boundary {boundary!r}, shape {shape}", lambda u: made(u, *beside), array
 
 
 def part(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[slice, ...]:

@@ -251,7 +251,7 @@ def test_halos_are_read_from_neighbors_and_the_longest_index_alone_is_cut() -> N
     line = kernel("u[i-1..i+1] -> v[i]", boundary=0)(lambda xp, u: u[2:] - u[:-2])
     answer = line.explain(f4(10**6)).on(4)
     assert answer.arrays["u"].held == 4 * (250_000 + 2)
-    answer = line.explain(f4(999_983)).on(4)  # a prime number
+    answer = line.explain(f4(9_999_991)).on(4)  # a prime number
     assert answer.arrays["u"].held == answer.arrays["u"].nbytes
     assert "each processor gets all of it: its index does not divide into stretches" in str(answer)
 

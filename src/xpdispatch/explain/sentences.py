@@ -206,8 +206,9 @@ def assumptions(answer: Answer) -> tuple[str, ...]:
             "launches on 1 to 8 CPUs, and on 2 and 4 hosts that are network namespaces. On GPUs nothing was run."
         )
     found.append(
-        "Received is what lies with other processors where each array is spread over those that read it. CPUs of one "
-        "node share their memory, and read it there; between GPUs and nodes it is copied."
+        "Received is what lies with other processors where each array is spread over those that read it; what moves "
+        "because an array was cut otherwise before is not in it. CPUs of one node share their memory, and read it "
+        "there; between GPUs and nodes it is copied."
     )
     uncut = [array for array in arrays if array.how == "halo" and array.axis is None]
     views = [array.name for array in uncut if array.is_view and stays_whole(array.layout.shape)]

@@ -230,18 +230,25 @@ class Images:
     uncut : tuple of int
         Operands that are not cut if they have a halo.
     any_rank : bool
-        Whether it has images of arrays of any rank, or of the rank of what they are images by alone.
+        Whether it has images of arrays of any rank, or of the rank of what they are images by alone where more than
+        that one's first dimension may be cut.
+    leading : bool
+        The one index that is cut is the first dimension for that.
     full : tuple of int
         Operands that are in full in every tile for that.
     stretched : bool
         Whether rects may be for stretches of an index, which takes one more dimension.
+    fewest : int
+        How many rects there are at least, if Legate is to cut anything.
     """
 
     pointers: tuple[int, ...] = ()
     uncut: tuple[int, ...] = ()
     any_rank: bool = True
+    leading: bool = False
     full: tuple[int, ...] = ()
     stretched: bool = True
+    fewest: int = 0
 
 
 def make_recipe(
@@ -288,8 +295,7 @@ def make_recipe(
         if p not in possible.full and _how(fits[p]) == "broadcast" and (p < count or layout.keys)
     ]
     pointed = _pointed(plan, possible.pointers)
-    stretched = possible.stretched and possible.any_rank and not pointed
-    found = [] if one_piece else windows_of(plan, stretched=stretched)
+    found = [] if one_piece else windows_of(plan, stretched=possible.stretched and not pointed, fewest=possible.fewest)
     windows = _along_the_only_index(
         [w for w in found if w.operand in followed and w.operand not in possible.uncut], plan, gathered
     )
@@ -316,7 +322,7 @@ def make_recipe(
     aligned: list[tuple[int, ...]] = []
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
-        fitted = _fit_space([layouts[p] for p in members], extents, max_dim, alone)
+        fitted = _fit_space([layouts[p] for p in members], extents, max_dim, alone, leading=possible.leading)
         if fitted is None and stretches:
             fewer = replace(possible, stretched=False)
             return make_recipe(plan, inline, max_dim, one_piece=one_piece, gathered=gathered, possible=fewer)
@@ -332,9 +338,10 @@ def make_recipe(
         ]
     images = [*((first + n, [p], "FIRST_LAST") for n, p in enumerate(cut)), *images]
     done = tuple(fit for fit in fits if fit is not None)
-    others = [p for by, members, _ in images for p in members if _rank(layouts[by], done[by]) != len(layouts[p].axes)]
+    others = [p for by, members, _ in images for p in members if not _is_alike(layouts[by], done[by], layouts[p])]
     if others and not possible.any_rank:
-        fewer = replace(possible, full=(*possible.full, *others))
+        last = possible.leading or alone is None
+        fewer = replace(possible, full=(*possible.full, *others)) if last else replace(possible, leading=True)
         return make_recipe(plan, inline, max_dim, one_piece=one_piece, gathered=gathered, possible=fewer)
     carried = () if one_piece else [r for r in scanned(plan) if done[count + r].how == "align"]
     divided = tuple(cells.get(a, 0) for a in range(len(plan.indices))) if cells else ()
@@ -410,6 +417,10 @@ def recipe_of_call(
     one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
     one_piece |= any(layout.scan and 0 in layout.shape for layout in plan.results)  # which are no stores
     gathered = () if one_piece else ordered
+    if (
+        unbound and not possible.any_rank
+    ):  # launches with such stores are cut along one dimension, if they have no other
+        possible = replace(possible, stretched=False)
     return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, possible=possible)
 
 
@@ -546,6 +557,12 @@ def _rank(layout: Layout, fit: Fit) -> int:
     return len(layout.axes) + len(fit.blocks) - len(fit.project) + len(fit.promote)
 
 
+def _is_alike(by: Layout, fit: Fit, layout: Layout) -> bool:
+    """Whether an array has the rank of what it is an image by, or that may be cut along its first dimension alone."""
+    rank = _rank(by, fit)
+    return rank == len(layout.axes) or {*range(rank)} - {*fit.keep_whole} == {0}
+
+
 def _how(fit: Fit | None) -> str:
     return "align" if fit is None else fit.how
 
@@ -592,16 +609,17 @@ Key = tuple[str, int, int]
 """A dimension of a common space: an index, or an extent and how many axes of an array had it before."""
 
 
-def _fit_space(layouts: Sequence[Layout], extents: Sequence[int], max_dim: int, only: int | None) -> list[Fit] | None:
+def _fit_space(
+    layouts: Sequence[Layout], extents: Sequence[int], max_dim: int, only: int | None, *, leading: bool
+) -> list[Fit] | None:
     """Fit arrays into their common space, or None where Legate has too few dimensions for it.
 
-    Where `only` names an index the others are not cut.
+    Where `only` names an index the others are not cut; if it is `leading` it is the first dimension.
     """
     keys = [_keys(layout) for layout in layouts]
     widest = max(keys, key=lambda k: sum(key is not None for key in k), default=())
-    space: dict[Key, int] = {}
-    for key in (k for ks in (widest, *keys) for k in ks if k is not None):
-        space.setdefault(key, len(space))
+    order = dict.fromkeys(k for ks in (widest, *keys) for k in ks if k is not None)
+    space = {key: d for d, key in enumerate(sorted(order, key=lambda k: leading and k != ("index", only, 0)))}
     if len(space) > max_dim:
         return None
     sizes = [extents[key[1]] if key[0] == "index" else key[1] for key in space]

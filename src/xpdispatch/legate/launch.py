@@ -26,7 +26,14 @@ from xpdispatch.legate.alignment import (
 from xpdispatch.legate.fences import runtime, submit
 from xpdispatch.legate.leaf import Header, packed_header
 from xpdispatch.legate.rects import rects_of, rects_of_windows
-from xpdispatch.legate.releases import IMAGES_OF_ANY_RANK, MOST_UNBOUND, cutting_cells, least_extents, type_of_bytes
+from xpdispatch.legate.releases import (
+    IMAGES_OF_ANY_RANK,
+    MOST_UNBOUND,
+    cutting_cells,
+    fewest_cells,
+    least_extents,
+    type_of_bytes,
+)
 from xpdispatch.legate.stores import Held, grid_store, memory_limit, store_behind
 from xpdispatch.legate.stretches import bytes_of_rects, stays_whole, windows_of
 from xpdispatch.legate.tasks import carrier_of, joiner_of, library, task_of
@@ -283,6 +290,7 @@ def _possible(operands: Sequence[Held]) -> Images:
             if not cpus or h.store is None or (h.store.transformed and stays_whole(h.shape))
         ),
         any_rank=IMAGES_OF_ANY_RANK,
+        fewest=fewest_cells(),
     )
 
 

@@ -27,7 +27,10 @@ MOST_UNBOUND = 99 if hasattr(lg, "StreamingMode") else 1
 
 
 IMAGES_OF_ANY_RANK = hasattr(lg, "min_extents")
-"""Whether tasks get the right part of an array of another rank than that by which it is an image; before 26.6 not."""
+"""Whether tasks get the right part of an array of another rank than that by which it is an image, however that is cut.
+
+Before 26.6 the first coordinate of a task says which part of such an array it gets, whatever dimension is cut.
+"""
 
 
 @lru_cache
@@ -121,6 +124,15 @@ def least_size(policy: Any, target: Any) -> int:
     if hasattr(policy, "partitioning_threshold"):
         return int(policy.partitioning_threshold(target))
     return int(os.environ.get(f"LEGATE_MIN_{target.name}_CHUNK", THRESHOLDS[target.name.lower()]))
+
+
+def fewest_cells() -> int:
+    """How many elements the axes that may be cut must have for Legate to cut any; since 26.3 it counts all axes."""
+    if hasattr(lg.ParallelPolicy, "partitioning_threshold"):
+        return 0
+    machine = lg.get_legate_runtime().machine
+    there = (lg.TaskTarget[kind] for kind in ("GPU", "OMP", "CPU"))
+    return 1 + least_size(None, next(target for target in there if machine.count(target)))
 
 
 def least_extents(variable: Any, extents: Sequence[int]) -> Any:

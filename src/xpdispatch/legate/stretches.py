@@ -1,9 +1,8 @@
 """How operands with a halo are cut: the rects that Legate's image follows, and what each is for. Pure.
 
 A store of rects has for each element of an index, or for each stretch of it, all that a body sees of the operand for
-it. An element has a rect of its own where many of the operand go with it, as in a matrix that is cut into bands of
-rows. Along a single axis the rects would then be larger than the operand. So each is for a stretch of the index, all
-are of equal length, and the call is cut between stretches. Where no such length fits, the operand is whole in every
+it. Each element has a rect of its own where there are not too many of them. Else each is for a stretch of the index,
+all are of equal length, and the call is cut between stretches. Where no such length fits, the operand is whole in every
 tile. A view is copied first, if it is large, for Legate has no image of one.
 
 Where an operand wraps around, one rect with all that the first element needs, or the last, would be the whole operand.
@@ -26,21 +25,18 @@ from dataclasses import dataclass
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.windows import PLAIN, WHOLE, Layout
 
-_LEAST_ROW = 64
-"""Elements of an operand with a halo that a rect is for, at least: it takes 16 bytes for each axis of the operand."""
-
-_FINE_ROW = 2048
-"""Elements that a rect may always be for: tiles have 2**14 at least, and so are of about equal size."""
-
-_RECTS = 2**12
-"""How many rects there are of stretches, as nearly as their length divides the index: when they are first followed
-Legate takes 8 us for each."""
+_RECTS = 2**17
+"""How many rects there are at most, as nearly as the length of stretches divides the index. Each takes 16 bytes for
+each axis of the operand, and when they are first made and followed 0.05 us."""
 
 _FEWEST_RECTS = 2**8
-"""Where they are for more than that many elements."""
+"""Where they are for stretches: so that tiles are of about equal size."""
 
-_MOST_ROWS = 2**17
-"""Elements of an index from which on rects are for stretches of it, even where each could have its own."""
+_MOST_RECTS = 2**22
+"""By the axes of the operand: where no other number fits there may be so many, which take 64 MiB, or more of arrays
+that have ``_LEAST_ROW`` elements for each."""
+
+_LEAST_ROW = 2**3
 
 least_copied = 1 << 20
 """Elements of a view with a halo from which on it is copied, to be cut: Legate has no image of a view. Smaller ones are
@@ -62,30 +58,32 @@ class Cut:
     seam: bool = False
 
 
-def windows_of(plan: Plan, *, stretched: bool) -> list[Cut]:
+def windows_of(plan: Plan, *, stretched: bool, fewest: int = 0) -> list[Cut]:
     """How operands with a halo are cut: along the longest index of each, as Legate cuts it.
 
-    Those are left out of which rects would have few elements, where these may not be for stretches of the index.
+    Those are left out for which no number of rects is suitable: rects may have to be for single elements, and `fewest`
+    is how many there are at least.
     """
     pointed = {p for image in plan.images for p in (image.function, *image.ranges)}
-    found: dict[int, list[tuple[int, int, int]]] = {}
+    found: dict[int, list[tuple[int, int]]] = {}
     for p, layout in enumerate(plan.operands):
         if layout.haloed and p not in pointed:
             axes = [axis for axis, a in enumerate(layout.axes) if a != WHOLE]
             axis = max(axes, key=lambda axis: (plan.extents[layout.axes[axis]], -layout.axes[axis]))
-            index = layout.axes[axis]
-            row = _elements(layout.shape) // max(1, plan.extents[index])
-            found.setdefault(index, []).append((p, axis, row))
+            found.setdefault(layout.axes[axis], []).append((p, axis))
     cuts = []
     for index, operands in found.items():
         extent = plan.extents[index]
-        stretch = _stretch(extent, min(row for *_, row in operands)) if stretched and _divides(plan, index) else 0
-        cuts += [
-            Cut(p, axis, index, extent // (stretch or 1), stretch or 1, seam)
-            for p, axis, row in operands
-            if stretch or row >= _LEAST_ROW
-            for seam in ((False, True) if plan.operands[p].wraps(axis) else (False,))
-        ]
+        most = min(_most_rects(plan.operands[p]) for p, _ in operands)
+        counts = _counts(extent) if stretched and _divides(plan, index) else [extent]
+        possible = [n for n in counts if fewest <= n <= most]
+        if possible:
+            count = min(possible, key=lambda n: abs(n - _RECTS))
+            cuts += [
+                Cut(p, axis, index, count, extent // count, seam)
+                for p, axis in operands
+                for seam in ((False, True) if plan.operands[p].wraps(axis) else (False,))
+            ]
     return sorted(cuts, key=lambda cut: cut.operand)
 
 
@@ -98,17 +96,14 @@ def _elements(shape: Sequence[int | None]) -> int:
     return math.prod(int(n or 0) for n in shape)
 
 
-def _stretch(extent: int, row: int) -> int:
-    """How many elements of an index a rect is for, if so many of an operand go with one; 0 if no number divides it."""
-    if row >= _LEAST_ROW and extent <= _MOST_ROWS:
-        return 1
-    if not row:
-        return 0
-    least = -(-_LEAST_ROW // row)
-    counts = [n for n in range(_FEWEST_RECTS, _RECTS + 1) if extent % n == 0 and extent // n >= least]
-    fine = range(least, min(max(1, _FINE_ROW // row), extent // 2) + 1)
-    counts = counts or [extent // k for k in fine if extent % k == 0]
-    return extent // min(counts, key=lambda n: abs(n - _RECTS)) if counts else 0
+def _most_rects(layout: Layout) -> int:
+    return max(_MOST_RECTS // len(layout.axes), _elements(layout.shape) // _LEAST_ROW)
+
+
+def _counts(extent: int) -> list[int]:
+    """How many elements an index has, or stretches of equal length, where these are not few."""
+    small = [n for n in range(1, math.isqrt(extent) + 1) if extent % n == 0]
+    return [extent, *(n for k in small for n in (k, extent // k) if n >= _FEWEST_RECTS)]
 
 
 def _divides(plan: Plan, index: int) -> bool:

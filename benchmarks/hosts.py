@@ -85,6 +85,18 @@ class Meter:
         return result, {way: after[way] - before[way] for way in after}
 
 
+def seconds_of(call: Callable[[], Any]) -> float:
+    """What a call takes until all of its tasks have ended, from a moment at which no process has anything to do."""
+    from legate.core import get_legate_runtime
+
+    synchronize()
+    get_legate_runtime().issue_execution_fence(block=True)
+    start = time.perf_counter()
+    call()
+    get_legate_runtime().issue_execution_fence(block=True)
+    return time.perf_counter() - start
+
+
 Measure = Callable[[Meter, list[Any]], dict[str, Any]]
 """What is done in each process, given what counts bytes and a list of the tiles that Legate makes: what was found."""
 
@@ -120,10 +132,11 @@ def check_network(count: int) -> None:
 def in_process(folder: Path, measure: Measure) -> None:
     """Measure, and write what was found to a file."""
     rank, count = (int(os.environ[f"OMPI_COMM_WORLD_{name}"]) for name in ("RANK", "SIZE"))
-    # Each polls the network without pause. On one core two would take turns, ten times slower.
+    # Each polls the network without pause. On one core two would take turns, ten times slower. And one process has one,
+    # as each of several has.
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) >= count:
-        os.sched_setaffinity(0, cores[rank::count])
+        os.sched_setaffinity(0, cores[rank : rank + 1])
     try:
         check_network(count)
         with forced_tiles(1) as tiles:

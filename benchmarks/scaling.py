@@ -3,12 +3,13 @@
     python benchmarks/scaling.py [--json FILE]
 
 It needs what benchmarks/two_hosts.py needs, and measures the same way: each process is on a host of its own, which is a
-network namespace (hosts.py). No time is measured, since processes of such hosts share the cores of one machine.
+network namespace (hosts.py). Where each process has a core of its own the time of a call is measured too.
 
 A kernel is called once to set things up. Then its operands are written anew, by Legate and over whole arrays, and one
 call is measured between two waits, with the first use of its result where that is added up of partial results. For the
 sweep of Jacobi's method the grid is what another sweep made, as it is in a loop. Each process compares its results with
-NumPy's, and the tiles that were made with those foretold. The status is 1 where a result is wrong.
+NumPy's, and the tiles that were made with those foretold. The status is 1 where a result is wrong. The time is the
+least of ten more such calls, of the process that takes longest.
 
 Then it asks explain about more processors than there are, up to 1,024: what each of them receives and holds. Nothing of
 that is run.
@@ -17,6 +18,7 @@ that is run.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from hosts import Meter, filled, is_close, main, write_anew
+from hosts import Meter, filled, is_close, main, seconds_of, write_anew
 from xpdispatch import Kernel
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
@@ -42,6 +44,7 @@ ELEMENTS = (250_000, 1_000_000, 4_000_000)  # of the largest array, in all
 PROCESSORS = tuple(2**n for n in range(3, 11))
 ELEMENTS_OF_EACH = 16_000_000  # of the largest array, for each of these processors
 BINS, CENTERS = 10, 8
+ROUNDS = 10
 Arrays = Callable[..., Any]
 """Makes an array of a shape and a dtype."""
 
@@ -134,6 +137,11 @@ def measured(program: Program, elements: int, meter: Meter, tiles: list[Any]) ->
     results, bytes_of_call = meter.bytes_of(call)
     made = sorted({rect for _, rect in tiles})
 
+    times = []
+    for _ in range(ROUNDS if meter.count <= (os.cpu_count() or 1) else 0):
+        arguments = program.before(program.kernel, *arguments)
+        times.append(seconds_of(call))
+
     own = program.before(program.by_numpy, *program.arguments(partial(filled, np), elements))
     expected = several(program.by_numpy(*own))
     return {
@@ -142,6 +150,7 @@ def measured(program: Program, elements: int, meter: Meter, tiles: list[Any]) ->
         "foretold": foretold.shares[meter.rank].receives,
         "received": bytes_of_call["in"],
         "nothing": idle["in"],
+        "seconds": min(times, default=None),
         "right": all(is_close(np.asarray(f), np.asarray(e)) for f, e in zip(results, expected, strict=True)),
     }
 
@@ -205,7 +214,9 @@ def gather(on_hosts: Callable[[int], list[dict[str, Any]]]) -> dict[str, Any]:
 
 def as_row(sides: list[dict[str, Any]]) -> dict[str, Any]:
     """What the processes found, put together."""
-    row = {key: [side[key] for side in sides] for key in ("foretold", "received")}
+    row: dict[str, Any] = {key: [side[key] for side in sides] for key in ("foretold", "received")}
+    if sides[0]["seconds"]:
+        row["seconds"] = max(side["seconds"] for side in sides)
     return row | {
         "received by waits alone": [side["nothing"] for side in sides],
         "tiles": len(sides[0]["tiles"]),
@@ -216,13 +227,15 @@ def as_row(sides: list[dict[str, Any]]) -> dict[str, Any]:
 
 def show(rows: list[dict[str, Any]]) -> None:
     print("Bytes that each process receives for one call: at least and at most")
-    print(f"{'':13} {'elements':>9} {'processes':>9} {'foretold':>23} {'received':>23} {'waits alone':>12}  tiles")
+    heads = f"{'foretold':>23} {'received':>23} {'waits alone':>12} {'ms':>8}"
+    print(f"{'':13} {'elements':>9} {'processes':>9} {heads}  tiles")
     for row in rows:
         pairs = [f"{min(row[key]):>11,} {max(row[key]):>11,}" for key in ("foretold", "received")]
         counts = f"{row['elements']:>9,} {row['processes']:>9}"
         tiles = f"{row['tiles']}{'' if row['tiles as foretold'] else ', not as foretold'}"
         wrong = "" if row["right"] else "  WRONG, the result is not NumPy's"
-        print(f"{row['program']:13} {counts}", *pairs, f"{max(row['received by waits alone']):>12,}  {tiles}{wrong}")
+        more = f"{max(row['received by waits alone']):>12,} {1e3 * row.get('seconds', math.nan):>8.3f}  {tiles}{wrong}"
+        print(f"{row['program']:13} {counts}", *pairs, more)
 
 
 def show_predictions(rows: list[dict[str, Any]]) -> None:

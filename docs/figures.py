@@ -199,15 +199,19 @@ def _mean(values: list[float]) -> str:
 
 
 def scaling(found: dict[str, Any]) -> Cells:
-    """Received on several processes, beside what was foretold."""
+    """Received on several processes, beside what was foretold, and their time over that of one where it is known."""
     several = sorted({row["processes"] for row in found["rows"]} - {1})
     columns = [f"{what}, {n} processes" for n in several for what in ("foretold", "received")]
+    columns += [
+        f"time of {n} over 1" for n in several if any("seconds" in r for r in found["rows"] if r["processes"] == n)
+    ]
     cells = [["", "elements", *columns]]
     rows = {(row["program"], row["elements"], row["processes"]): row for row in found["rows"]}
     for program, elements in dict.fromkeys((name, count) for name, count, _ in rows):
         own = [rows[program, elements, n] for n in several]
         numbers = [between(row[key]) for row in own for key in ("foretold", "received")]
-        cells.append([program, f"{elements:,}", *numbers])
+        times = [row["seconds"] / rows[program, elements, 1]["seconds"] for row in own if "seconds" in row]
+        cells.append([program, f"{elements:,}", *numbers, *map(ratio, times)])
     return cells
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from unittest import mock
@@ -13,6 +13,7 @@ import numpy as np
 from xpdispatch import Kernel, kernel, threads
 from xpdispatch.arrays import fourier
 from xpdispatch.machine import llvm, memory
+from xpdispatch.running import costs
 from xpdispatch.running.cutting import Cutter
 
 MECHANISMS = ("fusing", "compiled loops", "cutting", "measuring", "reuse of blocks", "threads", "scipy's FFT")
@@ -40,10 +41,15 @@ def without(mechanism: str, made: Kernel) -> tuple[Kernel, Callable[[], Abstract
     """
     options = {**made._options, "fuse": mechanism != "fusing", "cut": mechanism != "cutting"}
     own = Kernel(made.__wrapped__, made.signature, **options)
-    study = Cutter._study
+    study = Cutter._dry_run
+
+    def unmeasured(cutter: Cutter, scalars: Sequence[object]) -> tuple[object, None]:
+        studied, _ = study(cutter, scalars)
+        return studied and studied._replace(cost=costs.guess(cutter.volumes)), None
+
     scopes: dict[str, Callable[[], AbstractContextManager[object]]] = {
         # What is guessed of a body's costs stays, and whether it can be traced.
-        "measuring": partial(mock.patch.object, Cutter, "_study", lambda *given: study(*given)._replace(measured=None)),
+        "measuring": partial(mock.patch.object, Cutter, "_dry_run", unmeasured),
         "compiled loops": partial(mock.patch.object, llvm, "is_there", lambda: False),
         "reuse of blocks": partial(mock.patch.object, memory, "_SMALLEST", sys.maxsize),
         "threads": partial(threads, 1),

@@ -24,7 +24,6 @@ from right import RIGHT, Right
 from xpdispatch import kernel
 from xpdispatch.arrays import fourier as cpu
 from xpdispatch.machine import hardware as machine
-from xpdispatch.machine import llvm
 from xpdispatch.machine import memory as blocks
 from xpdispatch.machine import thread_pool as pool
 from xpdispatch.machine.collector import _Collector
@@ -512,18 +511,12 @@ def test_temporaries_are_measured_with_halos_blocks_and_arrays_that_are_written(
         assert cost.made((i, j)) == pytest.approx(3 * 8 * i * j)
     assert not cost.rounds
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(llvm, "is_there", lambda: False)
-        by_trace = cost_of(kernel(smooth.notation, boundary="edge")(smooth.__wrapped__), like(3000, 2000))
+    by_trace = cost_of(kernel(smooth.notation, boundary="edge")(smooth.__wrapped__), like(3000, 2000))
     for i, j in ((16, 2000), (100, 1)):
         # A trace keeps nothing longer than it is needed: `left` and half of it, then that and the result.
         assert by_trace.live((i, j)) == pytest.approx((2 - 1) * 8 * i * j)
         assert by_trace.made((i, j)) == pytest.approx(3 * 8 * i * j)
     assert not by_trace.rounds
-    if llvm.is_there():  # all of it in one loop
-        cost = cost_of(kernel(smooth.notation, boundary="edge")(smooth.__wrapped__), like(3000, 2000))
-        assert cost.live((16, 2000)) == 0
-        assert cost.made((16, 2000)) == pytest.approx(8 * 16 * 2000)
 
     @kernel("x[2*i] -> y[i]", fuse=False)
     def halves(xp, x):

@@ -30,7 +30,7 @@ from xpdispatch.running.site import Site
 
 if TYPE_CHECKING:
     from xpdispatch.running.counting import Measured
-    from xpdispatch.running.traced import Traced
+    from xpdispatch.running.traced import Studied, Traced
 
 forced = 0
 """Where it is not 0, calls are cut into tiles that fill so many bytes at most, whatever that costs; checks set it."""
@@ -101,24 +101,6 @@ class Cuts(NamedTuple):
         if self.tile is None:
             return (domain,)
         return costs.regions(domain, self.tile)
-
-
-class _Studied(NamedTuple):
-    """What a dry run tells.
-
-    Attributes
-    ----------
-    measured : Measured or None
-        What the body costs; None where it does not run on stand-ins.
-    steps : int
-        Of its trace; 0 where there is none.
-    saved : int
-        How many of them are saved, as it were, where it runs in one piece.
-    """
-
-    measured: Measured | None
-    steps: int
-    saved: int
 
 
 class Choice(NamedTuple):
@@ -294,7 +276,8 @@ class Cutter:
             return False
         if self.learned.restless or not self.learned.repeats(self.site.function):
             return False
-        return elements * self._dry_run(scalars).saved >= _SAVED
+        studied, _ = self._dry_run(scalars)
+        return studied is not None and elements * studied.saved >= _SAVED
 
     def fixed(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> bool:
         """Whether all calls over this domain run the body on the whole."""
@@ -393,11 +376,13 @@ class Cutter:
         fortran = _is_fortran(operands)
         if not (self.candidate(domain) or self._spills(domain, scalars)):
             return self._for_threads(domain, scalars, threads, fortran=fortran)
-        measured, steps, _ = self._dry_run(scalars)
-        cost = costs.guess(volumes)
+        studied, measured = self._dry_run(scalars)
+        cost, steps = costs.guess(volumes), 0
         if measured is not None:
             itemsizes = [np.dtype(d).itemsize for d in (*self.dtypes, *measured.dtypes)]
             volumes, cost = Volumes(self.site.plan, itemsizes), measured.cost
+        if studied is not None:
+            cost, steps = studied.cost, studied.steps
         order = costs.order_of(volumes, sizes, fortran=fortran)
         made = self._made(volumes, sizes, cost)
         tile = costs.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, order)
@@ -412,20 +397,22 @@ class Cutter:
 
     def measured(self, scalars: Sequence[Any]) -> Measured | None:
         """What the body makes besides its arrays; None where it does not run on stand-ins."""
-        return self._dry_run(scalars).measured
+        return self._dry_run(scalars)[1]
 
     def _made(self, volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
         """What the body makes, as a multiple of its results."""
         results = sum(volumes.parts(sizes)[len(self.dtypes) :])
         return cost.made(sizes) / max(1, results)
 
-    def _dry_run(self, scalars: Sequence[Any]) -> _Studied:
-        """What a dry run tells; the same for all calls with the same stand-ins."""
+    def _dry_run(self, scalars: Sequence[Any]) -> tuple[Studied | None, Measured | None]:
+        """What a dry run tells, of a trace and else; the same for all calls with the same stand-ins."""
         scalars = coarse(scalars, self._exact)
         kept, alike = self.learned.dry_runs, (*self._stand_ins, scalars_key(scalars, integers=True))
-        found: _Studied | None = kept.get(alike)
+        found: tuple[Studied | None, Measured | None] | None = kept.get(alike)
         if found is None:
-            found = kept[alike] = self._study(scalars)
+            studied = self.traced.study(scalars) if self.traced is not None else None
+            measured = self._measured_on(self.site, scalars) if studied is None else studied.measured
+            found = kept[alike] = studied, measured
         return found
 
     @cached_property
@@ -438,12 +425,6 @@ class Cutter:
         sizes = sizes_of(region)
         shapes = [*[o.held_shape(region) for o in plan.operands], *[r.tile_shape(sizes) for r in plan.results]]
         return region, *shapes, plan.extents if self.site.body.wants_tile else ()
-
-    def _study(self, scalars: Sequence[Any]) -> _Studied:
-        studied = self.traced.study(scalars) if self.traced is not None else None
-        if studied is not None:
-            return _Studied(*studied)
-        return _Studied(self._measured_on(self.site, scalars), 0, 0)
 
     def _measured_on(self, site: Site, scalars: Sequence[Any]) -> Measured | None:
         from xpdispatch.running.counting import measure

@@ -22,6 +22,7 @@ from xpdispatch.planning.tiles import is_empty
 from xpdispatch.planning.windows import WHOLE, Bounds, sizes_of
 from xpdispatch.running.bits import random_numbers, same_bits
 from xpdispatch.running.code import Code, Steps
+from xpdispatch.running.costs import Cost
 from xpdispatch.running.counting import Ledger, Measured, counted_region, ledger_for
 from xpdispatch.running.dry_run import by_body, stand_ins
 from xpdispatch.running.executor import ByTile, Tiles, Work
@@ -221,11 +222,8 @@ class Traced(ByTile):
             return None
         return program
 
-    def study(self, scalars: Sequence[Any]) -> tuple[Measured, int, int] | None:
-        """Trace a dry run, and compare all bits on random numbers; None where the body does something else.
-
-        What it costs, how many steps it has, and how many of them are saved in one piece.
-        """
+    def study(self, scalars: Sequence[Any]) -> Studied | None:
+        """Trace a dry run, and compare all bits on random numbers; None where the body does something else."""
         dtypes, given = self.learned.dtypes, self.learned.given
         site = self.site.seen
         region = counted_region(site.plan)
@@ -252,12 +250,17 @@ class Traced(ByTile):
             self.learned.why_not = self.learned.why_not or "the trace does not do what the body does"
             return None
         self.learned.trusted[program.outline] = True
-        ledger = ledger_for(site.plan, region)
-        for p in self.site.plan.gathered:
-            copied = arguments[site.body.operand_at[p]]
-            ledger.make(copied.shape, copied.nbytes)
-        as_it_runs = fused(program, lambda _: np.add).program if llvm.is_there() else program
-        return _cost_of(as_it_runs, ledger), program.steps, _saved(program)
+        copied = [arguments[site.body.operand_at[p]] for p in site.plan.gathered]
+
+        def cost_of(program: Program) -> Measured:
+            ledger = ledger_for(site.plan, region)
+            for array in copied:
+                ledger.make(array.shape, array.nbytes)
+            return _cost_of(program, ledger)
+
+        measured = cost_of(program)
+        looped = cost_of(fused(program, lambda _: np.add).program) if llvm.is_there() else measured
+        return Studied(measured, looped.cost, program.steps, _saved(program))
 
     def trusts(self, program: Program, arguments: Sequence[Any]) -> bool:
         """Whether programs of this outline do what the body does."""
@@ -277,6 +280,26 @@ class Traced(ByTile):
         if code is None:
             code = self.learned.codes[key] = Code(program, self.site.body.operand_at, apart, self.learned.worth)
         return code
+
+
+class Studied(NamedTuple):
+    """What a dry run tells of a body that can be traced.
+
+    Attributes
+    ----------
+    measured : Measured
+        What it costs, step by step.
+    cost : Cost
+        The same with compiled loops, where there will be some.
+    steps : int
+    saved : int
+        How many of the steps are saved, as it were, where it runs in one piece.
+    """
+
+    measured: Measured
+    cost: Cost
+    steps: int
+    saved: int
 
 
 def _namespace(trace: Trace, site: Site) -> Namespace:

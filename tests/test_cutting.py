@@ -625,7 +625,7 @@ def names_of_threads(count: int | None) -> set[str]:
     @kernel("x[i] -> y[i]", fuse=False)
     def named(xp, x):
         names.add(threading.current_thread().name)
-        time.sleep(0.002)
+        time.sleep(0.01)
         return xp.sqrt(x) + x * x + 1
 
     with forced_cuts(2):

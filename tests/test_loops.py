@@ -269,7 +269,7 @@ def test_without_llvmlite_numpy_does_all(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_old_llvmlite_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llvm, "version_of", lambda _: "0.43.0")
+    monkeypatch.setattr(llvm, "release_of", lambda _: (0, 43))
     assert not llvm.is_there.__wrapped__()
 
 

@@ -147,6 +147,9 @@ def test_several_processes_on_this_machine_get_what_they_need(
     assert environment["OMPI_MCA_mpi_yield_when_idle"] == "1"
     assert environment["REALM_DEFAULT_ARGS"] == "-ll:bgwork 1"
     assert environment["UCX_WARN_UNUSED_ENV_VARS"] == "n"
+    assert "LEGATE_MIN_CPU_CHUNK" not in environment
+    network.setattr(companions, "release_of", lambda _: (26, 1))
+    assert legate_command([*TWO, path])[1]["LEGATE_MIN_CPU_CHUNK"] == "1024"
     assert str(driver.shim().parent) in environment["LD_LIBRARY_PATH"]
     assert "OMPI_MCA_mpi_warn_on_fork" in environment
     for name, value in (("REALM_DEFAULT_ARGS", "-ll:bgwork 3"), ("UCX_LOG_LEVEL", "info")):

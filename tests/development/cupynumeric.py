@@ -26,3 +26,7 @@ class ndarray:
 def array(store, copy):
     assert not copy
     return ndarray(store)
+
+
+def asarray(store):
+    return array(store, copy=False)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from xpdispatch.errors import MissingError
 from xpdispatch.machine import hardware
-from xpdispatch.machine.packages import version_of
+from xpdispatch.machine.packages import release_of, version_of
 
 _TOLD_BY = {
     "OMPI_COMM_WORLD_SIZE": ("OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),  # Open MPI
@@ -30,6 +30,10 @@ _TOLD_BY = {
 
 _FEW = 4
 """Cores of a process from which on two threads of Realm's may watch the network, which they do without a pause."""
+
+_CHUNK = "1024"
+"""Elements of a tile at least before Legate 26.3, which counts those along axes that may be cut alone, such as the rows
+of an array with a halo, and has 16,384."""
 
 _WITH_NETWORK = (
     "pip install -U pip; pip install 'legate==26.1.*' 'nvidia-cupynumeric==26.1.*' 'libucx-cu12==1.19.*' "
@@ -77,10 +81,13 @@ def settings(environment: Mapping[str, str], here: int) -> dict[str, str]:
 
     Warnings of UCX about Legate's own settings are left out. On few cores one thread of Realm's watches the network,
     and MPI gives its core away while it waits; what is known of no cores here, each process chooses where it runs.
+    Legate of that age cuts arrays of fewer elements than it does by itself.
     """
     wanted = {"UCX_WARN_UNUSED_ENV_VARS": "n", "UCX_LOG_LEVEL": "error", "OMPI_MCA_mpi_warn_on_fork": "0"}
     if os.geteuid() == 0:
         wanted |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    if release_of("legate") < (26, 3):
+        wanted["LEGATE_MIN_CPU_CHUNK"] = _CHUNK
     few = hardware.cores() < _FEW * here
     if few:
         wanted["OMPI_MCA_mpi_yield_when_idle"] = "1"

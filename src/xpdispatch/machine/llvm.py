@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.machine.packages import version_of
+from xpdispatch.machine.packages import release_of
 
 _CHUNK = 256
 """Elements of an array that is not contiguous that are copied to the stack at once."""
@@ -28,9 +28,7 @@ _compiling = Lock()  # LLVM's contexts are not for several threads
 @cache
 def is_there() -> bool:
     """Whether llvmlite is installed, in a version that can do this."""
-    if find_spec("llvmlite") is None:
-        return False
-    return tuple(map(int, version_of("llvmlite").split(".")[:2])) >= (0, 44)
+    return find_spec("llvmlite") is not None and release_of("llvmlite") >= (0, 44)
 
 
 def type_of(dtype: np.dtype[Any]) -> str:

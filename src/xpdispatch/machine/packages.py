@@ -20,6 +20,11 @@ def install_command(package: str) -> str:
     return _COMMANDS.get(package, f"pip install {package}")
 
 
+def release_of(distribution: str) -> tuple[int, ...]:
+    """The first two numbers of its version; empty where it is not installed."""
+    return tuple(map(int, version_of(distribution).split(".")[:2])) if version_of(distribution) else ()
+
+
 def version_of(distribution: str) -> str:
     """The version of an installed distribution; empty where it is not installed."""
     from importlib.metadata import PackageNotFoundError, version  # not before it is asked for: it takes 10 ms

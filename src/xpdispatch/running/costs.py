@@ -77,6 +77,23 @@ class Growth:
 
 
 @dataclass(frozen=True, slots=True)
+class Products:
+    """What products of matrices take where BLAS shares them among threads of its own, which it does with large ones.
+
+    Parameters
+    ----------
+    terms : tuple of (Growth, Growth)
+        Of each kind of product what all of them take, and the multiplications of one, as a part of what BLAS shares.
+    """
+
+    terms: tuple[tuple[Growth, Growth], ...] = ()
+
+    def __call__(self, sizes: Sequence[int]) -> float:
+        """The same as of :class:`Growth`, of those that are large on a tile of these sizes."""
+        return sum(all_of_them(sizes) for all_of_them, one in self.terms if one(sizes) >= 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What a body needs besides its operands and results, in bytes.
 
@@ -90,8 +107,8 @@ class Cost:
         Of all arrays that the body makes.
     work : Growth
         Computing beyond making arrays, such as products of matrices, in the bytes that memory would move meanwhile.
-    products : Growth
-        Of that, what BLAS does, which has threads of its own.
+    products : Products
+        Of that, what BLAS shares among threads of its own.
     rounds : bool
         Results may depend on the cuts to the last bits: not all that is done is done to single elements.
     calls : int
@@ -102,7 +119,7 @@ class Cost:
     kept: Growth = Growth()
     made: Growth = Growth()
     work: Growth = Growth()
-    products: Growth = Growth()
+    products: Products = Products()
     rounds: bool = True
     calls: int = 0
 

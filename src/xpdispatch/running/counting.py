@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from xpdispatch.arrays.dtypes import np_dtype
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import Tile
 from xpdispatch.planning.windows import WHOLE, Bounds, sizes_of
-from xpdispatch.running.costs import Cost, Growth
+from xpdispatch.running.costs import Cost, Growth, Products
 from xpdispatch.running.dry_run import body_values, samples, stand_ins
 from xpdispatch.running.site import Site, is_interrupt
 
@@ -55,6 +55,10 @@ _MOVING = frozenset(
 _PRODUCT = 1 / 8
 """The same for BLAS, by elements of the result and length of the sums: it does two flops for each."""
 
+_SHARED_BY_BLAS = 10_000, 9_216, 1 << 18
+"""Multiplications of a product of vectors, of a matrix with a vector, and of matrices, from which on OpenBLAS shares
+it among threads. Stacks of smaller ones it does one after the other, on one thread."""
+
 _PRIMES = (
     (37, 53, 83),
     (19, 29, 43),
@@ -76,15 +80,27 @@ def counted_region(plan: Plan) -> Bounds:
     """The tile for a counted run."""
     order = sorted(range(len(plan.extents)), key=lambda i: (-plan.extents[i], i))
     region: Bounds = ()
+    fixed = _unsplit(plan)
     for primes in _PRIMES:
         sizes = {i: primes[min(place, len(primes) - 1)] for place, i in enumerate(order)}
         region = tuple(
-            (0, min(n, max(sizes[i], least)))
+            (0, _apart(min(n, max(sizes[i], least)), max(2, least), fixed))
             for i, (n, least) in enumerate(zip(plan.extents, plan.fewest, strict=True))
         )
         if sum(math.prod(o.held_shape(region)) for o in plan.operands) <= _FEW:
             break
     return region
+
+
+def _apart(size: int, least: int, fixed: Collection[int]) -> int:
+    """A size that is not also an extent that belongs to no index, if there is one that is not larger."""
+    return next((n for n in range(size, least - 1, -1) if n not in fixed), size)
+
+
+def _unsplit(plan: Plan) -> frozenset[int]:
+    """The extents of axes that belong to no index."""
+    layouts = (*plan.operands, *plan.results)
+    return frozenset([int(n or 0) for o in layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE])
 
 
 @dataclass(slots=True)
@@ -103,7 +119,7 @@ class Ledger:
     fixed: frozenset[int]
     made: dict[tuple[int, ...], float] = field(default_factory=dict)
     work: dict[tuple[int, ...], float] = field(default_factory=dict)
-    products: dict[tuple[int, ...], float] = field(default_factory=dict)
+    products: list[tuple[Growth, Growth]] = field(default_factory=list)
     live: dict[tuple[int, ...], float] = field(default_factory=dict)
     peaks: dict[tuple[tuple[tuple[int, ...], float], ...], None] = field(default_factory=dict)
     rounds: bool = False
@@ -161,7 +177,7 @@ class Ledger:
             kept=Growth(tuple(results)),
             made=Growth(tuple(sorted(self.made.items()))),
             work=Growth(tuple(sorted(self.work.items()))),
-            products=Growth(tuple(sorted(self.products.items()))),
+            products=Products(tuple(self.products)),
             rounds=self.rounds,
             calls=self.calls,
         )
@@ -181,12 +197,17 @@ class Ledger:
         indices = self.indices(extents)
         self.work[indices] = self.work.get(indices, 0.0) + self.growth(indices, amount)
 
-    def multiplies(self, extents: Sequence[int], size: int, *, blas: bool) -> None:
-        """A product of matrices makes so many bytes; the last of the extents is that of the sums."""
+    def multiplies(self, extents: Sequence[int], size: int, axes: int, *, blas: bool) -> None:
+        """Products of matrices make so many bytes; the last of the extents is that of the sums.
+
+        `axes` are those of one product before it; those before them are of a stack.
+        """
         amount = _PRODUCT * size * max(extents[-1:], default=1)
         if blas:
-            indices = self.indices(extents)
-            self.products[indices] = self.products.get(indices, 0.0) + self.growth(indices, amount)
+            every, one = self.indices(extents), extents[len(extents) - 1 - axes :]
+            indices, part = self.indices(one), math.prod(one) / _SHARED_BY_BLAS[axes]
+            terms = Growth(((every, self.growth(every, amount)),)), Growth(((indices, self.growth(indices, part)),))
+            self.products.append(terms)
         self.does(extents, amount)
 
 
@@ -219,8 +240,8 @@ class Counted(np.ndarray[Any, Any]):
             ledger.rounds |= not called or ufunc.signature is not None
             if called and isinstance(result, np.ndarray):
                 if ufunc.signature is not None:
-                    terms = np.shape(plain[0])[-1:]
-                    ledger.multiplies((*result.shape, *terms), result.nbytes, blas=result.dtype.char in "fdFD")
+                    extents = (*result.shape, *np.shape(plain[0])[-1:])
+                    ledger.multiplies(extents, result.nbytes, _axes(ufunc, plain), blas=result.dtype.char in "fdFD")
                 else:
                     ledger.computes(ufunc, result.shape, result.nbytes)
         if out:
@@ -240,6 +261,13 @@ class Counted(np.ndarray[Any, Any]):
             if function.__module__ == "numpy.linalg" and function.__name__ in _DECOMPOSING:
                 ledger.decomposes(self)
         return counted(super().__array_function__(function, types, args, kwargs), ledger)
+
+
+def _axes(ufunc: np.ufunc, factors: Sequence[Any]) -> int:
+    """How many axes a product has, without those of a stack."""
+    if ufunc is np.matmul:
+        return sum(min(np.ndim(factor), 2) for factor in factors) - 2
+    return 0 if str(ufunc.signature).endswith("()") else 1
 
 
 def counted(value: Any, ledger: Ledger | None, *, new: bool = True) -> Any:
@@ -333,9 +361,7 @@ class Measured:
 
 def ledger_for(plan: Plan, region: Bounds) -> Ledger:
     """An empty ledger for a run on a region."""
-    layouts = (*plan.operands, *plan.results)
-    unsplit = {int(n or 0) for o in layouts for a, n in zip(o.axes, o.shape, strict=True) if a == WHOLE}
-    return Ledger(sizes_of(region), frozenset(unsplit))
+    return Ledger(sizes_of(region), _unsplit(plan))
 
 
 def count(

@@ -1365,3 +1365,18 @@ def test_sharing_does_not_hang_on_what_ran_before() -> None:
             ran.clear()
             counted(plane(300), steps)
             assert (len(ran) > 1) == several
+
+
+@pytest.mark.parametrize(("rows", "columns", "shared"), [(94, 16, False), (2000, 200, True)])
+def test_blas_shares_large_products_alone(rows: int, columns: int, *, shared: bool) -> None:
+    made = kernel("x[b,i,:c], w[:c,:o] -> y[b,i,:o]")(lambda xp, x, w: x @ w)
+    cost = cost_of(made, like(30, rows, columns), like(columns, columns))
+    assert (cost.products((30, rows)) > 0) == shared
+    assert cost.work((30, rows)) > 0
+
+
+def test_a_batch_is_told_from_channels() -> None:
+    """Also where there are as many of one as of the other."""
+    made = kernel("x[b,i,:c] -> y[b,i,:c]")(lambda xp, x: x - xp.mean(x, axis=2, keepdims=True))
+    cost = cost_of(made, like(16, 1000, 16))
+    assert cost.made((16, 1000)) == pytest.approx(2 * cost.made((8, 1000)))

@@ -275,6 +275,12 @@ def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cos
     return cut / max(1.0, traffic(volumes, sizes, cost) + python)
 
 
+def is_for_blas(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> bool:
+    """Whether it is mostly large products of matrices, also with vectors: BLAS has threads and tiles of its own."""
+    products = cost.products(sizes)
+    return 2 * products >= traffic(volumes, sizes, cost) or products >= max(1, _FEW * cost.made(sizes))
+
+
 def tile_for_threads(
     volumes: Volumes, sizes: Sequence[int], cost: Cost | None, most: int, *, fortran: bool
 ) -> tuple[int, ...] | None:
@@ -284,6 +290,8 @@ def tile_for_threads(
     """
     pieces, base, each, part = most, 0.0, 0.0, 0.0
     if cost is not None:
+        if is_for_blas(volumes, sizes, cost):
+            return None
         base, each = _in_cache(volumes, sizes, cost), _CALL * cost.calls + _TILE
         part = _LOST_ALONE if cost.rounds else _LOST
         pieces = min(most, 1 + max(0, int((part * base - _START) / each)))
@@ -314,12 +322,8 @@ def computing(sizes: Sequence[int], cost: Cost) -> float:
 
 
 def worth_while(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> bool:
-    """Whether to cut at all.
-
-    What is mostly products of matrices, also with vectors, is not cut: BLAS has threads of its own, and tiles as well.
-    """
-    products = cost.products(sizes)
-    if 2 * products >= traffic(volumes, sizes, cost) or products >= max(1, _FEW * cost.made(sizes)):
+    """Whether to cut at all."""
+    if is_for_blas(volumes, sizes, cost):
         return False
     return count(sizes, tile) > 1 and gains(volumes, sizes, tile, cost) <= _WORSE
 

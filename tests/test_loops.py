@@ -268,9 +268,13 @@ def test_without_llvmlite_numpy_does_all(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not fused._loops
 
 
-def test_an_old_llvmlite_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llvm, "release_of", lambda _: (0, 43))
-    assert not llvm.is_there.__wrapped__()
+def test_an_old_llvmlite_compiles_nothing(loops: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llvm, "_LEAST", 1000)
+    monkeypatch.setattr(fused, "can_compile", llvm.can_compile.__wrapped__)
+    of = made("x[i] -> y[i]", lambda xp, x: x * 2 + 1)
+    x = np.arange(100.0)
+    assert same_bits(of(x), x * 2 + 1)
+    assert [*loops.values()] == [None]
 
 
 def strategy_of(of: Any, monkeypatch: pytest.MonkeyPatch, *args: Any) -> type:

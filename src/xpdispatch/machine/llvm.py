@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from xpdispatch.machine.packages import release_of
-
 _CHUNK = 256
 """Elements of an array that is not contiguous that are copied to the stack at once."""
+
+_LEAST = 15
+"""Releases of LLVM before it have pointers of many types."""
 
 _kept: list[Any] = []
 """The machine code of loops, and what NumPy's functions point to: for as long as the process lives."""
@@ -27,8 +28,16 @@ _compiling = Lock()  # LLVM's contexts are not for several threads
 
 @cache
 def is_there() -> bool:
-    """Whether llvmlite is installed, in a version that can do this."""
-    return find_spec("llvmlite") is not None and release_of("llvmlite") >= (0, 44)
+    """Whether llvmlite is installed; it may be too old."""
+    return find_spec("llvmlite") is not None
+
+
+@cache
+def can_compile() -> bool:
+    """Whether it brings a release of LLVM that understands this: llvmlite 0.44 does."""
+    import llvmlite.binding as llvm  # type: ignore[import-untyped]  # it has no annotations
+
+    return bool(llvm.llvm_version_info[0] >= _LEAST)
 
 
 def type_of(dtype: np.dtype[Any]) -> str:
@@ -89,7 +98,7 @@ def _maker() -> Any:
 @cache
 def _llvm() -> Any:
     """LLVM, ready to compile for this processor."""
-    import llvmlite.binding as llvm  # type: ignore[import-untyped]  # it has no annotations
+    import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()

@@ -320,12 +320,12 @@ class _CountedNamespace:
 
     def __init__(self, xp: Any, ledger: Ledger) -> None:
         self._xp, self._ledger = xp, ledger
-        linalg = getattr(xp, "linalg", None)
-        if linalg is not None:
-            self.linalg = _CountedLinalg(linalg, ledger)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._xp, name)
+        found = getattr(self._xp, name)
+        if name == "linalg":
+            found = self.linalg = _CountedLinalg(found, self._ledger)
+        return found
 
     def asarray(self, *args: Any, **kwargs: Any) -> Any:
         return counted(self._xp.asarray(*args, **kwargs), self._ledger)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpdispatch.machine.llvm import compiled
+from xpdispatch.machine.llvm import can_compile, compiled
 from xpdispatch.running.instructions import has_instructions, instructions
 from xpdispatch.running.tracing import Constant, Input, Program, Step
 
@@ -159,6 +159,6 @@ def loop(program: Program, does_the_same: Callable[[Program, np.ufunc], bool]) -
     key = *arrays, *constants, dtype, *lines
     if key not in _loops and len(_loops) < _MOST:
         name = ", ".join(dict.fromkeys(s.ufunc.__name__ for s in steps if s.ufunc is not None)) or "where"
-        made = compiled(name, arrays, constants, lines, dtype)
-        _loops[key] = made if does_the_same(program, made) else None
+        made = compiled(name, arrays, constants, lines, dtype) if can_compile() else None
+        _loops[key] = made if made is not None and does_the_same(program, made) else None
     return _loops.get(key)

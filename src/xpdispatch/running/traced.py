@@ -303,10 +303,11 @@ class Studied(NamedTuple):
 
 
 def _namespace(trace: Trace, site: Site) -> Namespace:
-    usual, ours = load("array_api_compat.numpy"), namespace()
-    xp = site.xp if site.library == "numpy" else usual
-    if xp is not ours and any(getattr(xp, name, None) is not getattr(usual, name) for name in IMITATED):
-        trace.give_up("the namespace is none of ours")
+    xp = site.xp if site.library == "numpy" else namespace()
+    if xp is not namespace():  # to import what it stands for takes longer than all else in a first call
+        usual = load("array_api_compat.numpy")
+        if any(getattr(xp, name, None) is not getattr(usual, name) for name in IMITATED):
+            trace.give_up("the namespace is none of ours")
     return Namespace(trace, xp)
 
 

@@ -327,6 +327,27 @@ def test_scalars_that_always_change_need_no_traces(monkeypatch: pytest.MonkeyPat
     assert traces < 20
 
 
+def test_a_body_that_may_do_as_it_likes_is_traced_in_each_call(
+    loops: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cutting, "_FETCHED", 0)
+    settings = {"factor": 1.0}
+    of = made("x[i] -> y[i]", lambda xp, x: x * settings["factor"] + 1)
+    x = np.arange(300.0)
+    for factor in (1.0, 2.0, 3.0):
+        settings["factor"] = factor
+        assert same_bits(of(x), x * factor + 1)
+    assert loops
+
+
+def test_scalars_in_tuples_have_their_types(loops: dict[Any, Any]) -> None:
+    of = made("x[i] -> y[i]", lambda xp, x, pair: x * pair[0] + pair[1])
+    x = np.arange(300)
+    for zero in (np.int64(0), np.float64(0), np.int64(0), 0, 0.0):
+        assert same_bits(of(x, (zero, 1)), x * zero + 1)
+    assert loops
+
+
 def test_several_threads(loops: dict[Any, Any]) -> None:
     of = made("x[i] -> y[i]", lambda xp, x, factor: x * factor + 1)
     x = np.arange(1000.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import marshal
+import pickle
 from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -34,6 +35,11 @@ _BUILTINS = frozenset(
     "tuple zip".split()
 )
 """The same of Python's own functions."""
+
+_PLAIN = frozenset(
+    {bool, int, float, complex, str, *(t for t in np.sctypeDict.values() if issubclass(t, np.number | np.bool))}
+)
+"""Types of scalars whose bytes say all else."""
 
 
 WORTH = 1 << 26
@@ -103,7 +109,7 @@ class Learned:
     def still_holds(self) -> bool:
         """Whether the body would do the same again as when programs were kept."""
         self._found += 1
-        return self._is_as_before()
+        return self._reads is not None and self._is_as_before()
 
     def keep(self, function: Callable[..., Any], make: Callable[[], tuple[Any, Any]]) -> Any:
         """What `make` finds out of a body by running it, kept under the key that it gives.
@@ -127,9 +133,11 @@ def key_of(scalars: Sequence[Any]) -> Any:
     """The scalars by type and all bits; None where that cannot be told."""
     if not scalars:
         return ()
+    kinds = (*map(type, scalars),)
     try:
-        return (*map(type, scalars), marshal.dumps(tuple(scalars), 2))
-    except ValueError:
+        bits = marshal.dumps(tuple(scalars), 2)  # of what is none of Python's own, the bytes alone
+        return (*kinds, bits) if _PLAIN.issuperset(kinds) else (*kinds, bits, pickle.dumps(scalars))
+    except Exception:  # noqa: BLE001  whatever a user's __reduce__ raises
         return None
 
 

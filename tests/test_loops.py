@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -111,6 +114,10 @@ def test_truth_values_of_any_byte(loops: dict[Any, Any]) -> None:
     check(lambda xp, x, y: xp.logical_and(x, y) ^ xp.logical_not(x | y), [*bits], loops)
 
 
+def test_truth_values_with_numbers(loops: dict[Any, Any]) -> None:
+    check(lambda xp, x, y: xp.logical_and(x > 2, 0.5) ^ np.logical_or(y > x, 0), [np.arange(300.0)] * 2, loops)
+
+
 def test_rows_columns_and_numbers_are_spread(loops: dict[Any, Any]) -> None:
     @kernel("u[i,j], row[j], column[i], one[] -> v[i,j]")
     def scaled(xp, u, row, column, one, power):
@@ -204,6 +211,12 @@ def test_floating_point_errors_are_told_as_numpy_has_it(loops: dict[Any, Any], n
         of(x)
 
 
+def test_casts_are_named_where_they_fail(loops: dict[Any, Any]) -> None:
+    of = made("x[i] -> y[i]", lambda xp, x: xp.where(x > 0, xp.astype(x, xp.float32), 0))
+    with pytest.warns(RuntimeWarning, match="overflow encountered in greater, cast, where"):
+        of(np.full(300, 1e300))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_comparisons_with_nan_are_not_told(loops: dict[Any, Any], dtype: Any) -> None:
     @kernel("x[i], y[i] -> z[i]")
@@ -275,6 +288,24 @@ def test_an_old_llvmlite_compiles_nothing(loops: dict[Any, Any], monkeypatch: py
     x = np.arange(100.0)
     assert same_bits(of(x), x * 2 + 1)
     assert [*loops.values()] == [None]
+
+
+def test_an_llvmlite_that_does_not_work_is_none(loops: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise OSError("libLLVM cannot be loaded")
+
+    monkeypatch.setattr(llvm, "_llvm", fails)
+
+    @kernel("x[i] -> x[i]")
+    def update(xp, x):
+        x *= x
+        x -= 3
+
+    x = np.arange(300.0)
+    expected = x * x - 3
+    update(x)  # in place, so that there is nothing left for the body to begin again with
+    assert same_bits(x, expected)
+    assert not loops
 
 
 def strategy_of(of: Any, monkeypatch: pytest.MonkeyPatch, *args: Any) -> type:
@@ -362,6 +393,56 @@ def test_several_threads(loops: dict[Any, Any]) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+    assert len(loops) == 1
+
+
+def test_what_several_threads_need_is_compiled_once(loops: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    compiles: list[Any] = []
+
+    def compiled(*args: Any) -> Any:
+        compiles.append(args)
+        time.sleep(0.05)
+        return llvm.compiled(*args)
+
+    monkeypatch.setattr(fused, "compiled", compiled)
+    kernels = [made("x[i] -> y[i]", lambda xp, x: x * 2 + 1) for _ in range(4)]
+    x = np.arange(300.0)
+    threads = [threading.Thread(target=of, args=(x,)) for of in kernels]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(compiles) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork() here")
+def test_a_child_does_not_wait_for_what_a_thread_compiled(
+    loops: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiling = threading.Event()
+
+    def compiled(*args: Any) -> Any:
+        compiling.set()
+        time.sleep(0.2)
+        return llvm.compiled(*args)
+
+    monkeypatch.setattr(fused, "compiled", compiled)
+    first, second = (made("x[i] -> y[i]", body) for body in (lambda xp, x: x * 2 + 1, lambda xp, x: x + 2 - 1))
+    x = np.arange(300.0)
+    thread = threading.Thread(target=lambda: first(x))
+    thread.start()
+    compiling.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, of threads
+        child = os.fork()
+    if not child:
+        signal.alarm(20)
+        try:
+            os._exit(0 if same_bits(second(x), x + 2 - 1) and same_bits(first(x), x * 2 + 1) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
 
 
 def test_on_legate(loops: dict[Any, Any]) -> None:

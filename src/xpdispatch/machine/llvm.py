@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,14 @@ _LEAST = 15
 """Releases of LLVM before it have pointers of many types."""
 
 _kept: list[Any] = []
-"""The machine code of loops, and what NumPy's functions point to: for as long as the process lives."""
+"""What NumPy's functions point to, for as long as the process lives."""
 
-_compiling = Lock()  # LLVM's contexts are not for several threads
+_numbers = itertools.count()
+"""So that no two loops have one name."""
+
+compiling = RLock()  # LLVM's contexts are not for several threads
+if hasattr(os, "register_at_fork"):  # or else a child may wait for a thread that it does not have
+    os.register_at_fork(before=compiling.acquire, after_in_parent=compiling.release, after_in_child=compiling.release)
 
 
 @cache
@@ -72,13 +79,13 @@ def compiled(
         and leave the result in ``%r``, each of the type that :func:`type_of` gives.
     result : numpy.dtype
     """
-    with _compiling:
-        engine = _machine_code("\n".join(_text(arrays, constants, lines, result)))
+    with compiling:
+        own = f"loop{next(_numbers)}"
+        loops = (ctypes.c_void_p * 1)(_address(own, "\n".join(_text(own, arrays, constants, lines, result))))
         dtypes = (*arrays, *constants, result)
-        loops = (ctypes.c_void_p * 1)(engine.get_function_address("loop"))
         data, types = (ctypes.c_void_p * 1)(), bytes([d.num for d in dtypes])
         text = name.encode()
-        _kept.append((engine, loops, data, types, text))
+        _kept.append((loops, data, types, text))
     made: np.ufunc = _maker()(loops, data, types, 1, len(dtypes) - 1, 1, -1, text, b"", 0)
     return made
 
@@ -96,43 +103,48 @@ def _maker() -> Any:
 
 
 @cache
-def _llvm() -> Any:
-    """LLVM, ready to compile for this processor."""
+def _llvm() -> tuple[Any, Any, Any]:
+    """LLVM, this processor, and the engine that has the machine code of all loops: one each takes 0.7 MB more."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    return llvm
-
-
-def _machine_code(text: str) -> Any:
-    """The compiled module."""
-    llvm = _llvm()
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
     )
+    return llvm, machine, llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+def _address(name: str, text: str) -> int:
+    """Where the machine code of a function is, given the module that defines it."""
+    llvm, machine, engine = _llvm()
     module = llvm.parse_assembly(text)
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = True
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.add_module(module)
     engine.finalize_object()
-    return engine
+    address: int = engine.get_function_address(name)
+    return address
 
 
 def _text(
-    arrays: Sequence[np.dtype[Any]], constants: Sequence[np.dtype[Any]], lines: Sequence[str], result: np.dtype[Any]
+    name: str,
+    arrays: Sequence[np.dtype[Any]],
+    constants: Sequence[np.dtype[Any]],
+    lines: Sequence[str],
+    result: np.dtype[Any],
 ) -> Iterator[str]:
-    """A module with one function, `loop`, as NumPy calls it: pointers, the number of elements, strides.
+    """A module with one function, as NumPy calls it: pointers, the number of elements, strides.
 
     An array that is not contiguous goes through a piece of the stack, so that one loop over contiguous elements does
     for all. Nothing that this loop writes is read by it later, which it says, so that LLVM makes vectors of it.
     """
     last, size = len(arrays) + len(constants), result.itemsize
     places = [*enumerate(arrays), (last, result)]
-    yield "define void @loop(ptr %args, ptr %extents, ptr %strides, ptr %data) {"
+    yield f"define void @{name}(ptr %args, ptr %extents, ptr %strides, ptr %data) {{"
     yield "begin:"
     yield from _pointers(places, [*enumerate(constants, len(arrays))], last)
     yield "chunk:"
@@ -159,7 +171,7 @@ def _text(
         yield from _copying(8 * size)
     yield "declare i64 @llvm.smin.i64(i64, i64)"
     for own, bits in (("float", 32), ("double", 64)):
-        yield from (f"declare {own} @llvm.{name}.f{bits}({own})" for name in CALLED)
+        yield from (f"declare {own} @llvm.{called}.f{bits}({own})" for called in CALLED)
     yield "!0 = distinct !{}"
     yield "!1 = distinct !{!1, !2, !3}"
     yield '!2 = !{!"llvm.loop.parallel_accesses", !0}'

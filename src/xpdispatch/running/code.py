@@ -10,7 +10,7 @@ import numpy as np
 
 from xpdispatch.machine import llvm
 from xpdispatch.running.bits import random_numbers, same_bits
-from xpdispatch.running.fused import fused, loop
+from xpdispatch.running.fused import constant_dtypes, fused, loop
 from xpdispatch.running.tracing import Constant, Input, Program, Step
 
 _TRIED = 4096
@@ -60,7 +60,10 @@ class Code:
     def _fuse(self) -> None:
         """Have loops compiled; other threads go on without them."""
         program, operand_at, apart = self._made_of
-        found = fused(program, partial(loop, does_the_same=_does_the_same))
+        try:
+            found = fused(program, partial(loop, does_the_same=_does_the_same))
+        except Exception:  # noqa: BLE001  llvmlite is installed, and does not work here
+            return
         self._run = Steps(found.program, operand_at, apart, found.constants)
 
 
@@ -71,7 +74,8 @@ def _does_the_same(program: Program, made: np.ufunc) -> bool:
     steps = Steps(program, range(len(given)), (True,))
     with np.errstate(all="ignore"):
         steps(given, [into], program.constants)
-        return same_bits(made(*given, *program.constants), into)
+        numbers = [d.type(v) for d, v in zip(constant_dtypes(program), program.constants, strict=True)]
+        return same_bits(made(*given, *numbers), into)
 
 
 class Steps:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpdispatch.machine.llvm import can_compile, compiled
+from xpdispatch.machine.llvm import can_compile, compiled, compiling
 from xpdispatch.running.instructions import has_instructions, instructions
 from xpdispatch.running.tracing import Constant, Input, Program, Step
 
@@ -30,6 +30,9 @@ _MOST = 512
 
 _loops: dict[tuple[Any, ...], np.ufunc | None] = {}
 """Loops by what they compute; None where that is not to the last bit what NumPy's functions compute."""
+
+_NAMES = {"cast": "cast", "choose": "where"}
+"""What NumPy calls steps that are none of its universal functions."""
 
 
 class Fused(NamedTuple):
@@ -85,7 +88,7 @@ def fused(program: Program, loop_of: Callable[[Program], np.ufunc | None]) -> Fu
             group, loop = loops[n]
             arguments = (*[moved[a] for a in group.arrays], *map(Constant, group.program.constants))
             values.append(Step("apply", loop, arguments, (), value.shape, value.dtype, value.errors))
-            constants += zip(group.constants, _constant_dtypes(group.program), strict=True)
+            constants += zip(group.constants, constant_dtypes(group.program), strict=True)
         else:
             arguments = tuple(moved[a] if isinstance(a, int) else a for a in value.arguments)
             values.append(value._replace(arguments=arguments))
@@ -145,7 +148,7 @@ def _group(program: Program, members: Sequence[int], numbers: dict[tuple[int, in
     return _Group(Program((*inputs, *inner), (len(places) - 1,), looked=False), arrays, constants)
 
 
-def _constant_dtypes(program: Program) -> list[Dtype]:
+def constant_dtypes(program: Program) -> list[Dtype]:
     """What the constants of a program are computed in."""
     steps = [value for value in program.values if isinstance(value, Step)]
     return [d for s in steps for a, d in zip(s.arguments, s.loop, strict=False) if isinstance(a, Constant)]
@@ -155,10 +158,11 @@ def loop(program: Program, does_the_same: Callable[[Program, np.ufunc], bool]) -
     """The compiled loop of a group; None where it does not do the same."""
     arrays = [v.dtype for v in program.values if isinstance(v, Input)]
     steps = [v for v in program.values if isinstance(v, Step)]
-    constants, lines, dtype = _constant_dtypes(program), instructions(program), steps[-1].dtype
+    constants, lines, dtype = constant_dtypes(program), instructions(program), steps[-1].dtype
     key = *arrays, *constants, dtype, *lines
-    if key not in _loops and len(_loops) < _MOST:
-        name = ", ".join(dict.fromkeys(s.ufunc.__name__ for s in steps if s.ufunc is not None)) or "where"
-        made = compiled(name, arrays, constants, lines, dtype) if can_compile() else None
-        _loops[key] = made if made is not None and does_the_same(program, made) else None
+    with compiling:  # a loop that several threads want, once
+        if key not in _loops and len(_loops) < _MOST:
+            name = ", ".join(dict.fromkeys(s.ufunc.__name__ if s.ufunc is not None else _NAMES[s.kind] for s in steps))
+            made = compiled(name, arrays, constants, lines, dtype) if can_compile() else None
+            _loops[key] = made if made is not None and does_the_same(program, made) else None
     return _loops.get(key)

@@ -244,6 +244,22 @@ def test_a_body_that_catches_errors_is_left_alone(loops: dict[Any, Any]) -> None
     assert loops
 
 
+def test_numbers_that_overflow_are_told_as_the_body_has_it(
+    loops: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @kernel("x[i] -> y[i]")
+    def huge(xp, x, factor):
+        with np.errstate(over="ignore"):
+            return x * factor + 1
+
+    monkeypatch.setattr(cutting, "_FETCHED", 0)  # a trace for a body that may do as it likes
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert np.isinf(huge(np.ones(300, np.float32), 1e300)).all()
+    assert not told
+    assert loops
+
+
 def test_a_loop_that_is_wrong_is_not_used(loops: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(instructions._TEMPLATES, (np.add, "f"), "{r} = fsub {t} {x}, {y}")
     of = made("x[i] -> y[i]", lambda xp, x: xp.exp(x * 2 + 1) * 3 - x)

@@ -108,7 +108,12 @@ class Steps:
         if constants is None:
             constants = [(k, None) for k in range(len(program.constants))]
         first = len(program.values)
-        self._constants = [(first + n, k, None if d is None else d.type) for n, (k, d) in enumerate(constants)]
+        steps = [v for v in program.values if isinstance(v, Step)]
+        errors = [step.errors for step in steps for a in step.arguments if isinstance(a, Constant)]
+        self._constants = [
+            (first + n, k, None if d is None else _under(how, d.type))
+            for n, ((k, d), how) in enumerate(zip(constants, errors, strict=True))
+        ]
         self._registers = first + len(constants)
         # What is called, with the registers of its arguments; the one that it makes an array for, or that it writes to.
         self._steps: list[tuple[Callable[..., Any], tuple[int, ...], int, bool]] = []
@@ -208,14 +213,17 @@ def _function(program: Program, step: Step, *, writes: bool) -> Callable[..., An
         function = partial(_broadcast, shape=step.shape, dtype=step.dtype)
     else:
         function = partial(_new, step.dtype)
-    return function if step.errors is None else _under(dict(step.errors), function)
+    return _under(step.errors, function)
 
 
-def _under(errors: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:
+def _under(errors: tuple[tuple[str, str], ...] | None, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with floating-point errors handled as the body has it."""
+    if errors is None:
+        return function
+    handled: dict[str, Any] = dict(errors)
 
     def under(*arguments: Any, **options: Any) -> Any:
-        with np.errstate(**errors):
+        with np.errstate(**handled):
             return function(*arguments, **options)
 
     return under

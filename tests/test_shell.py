@@ -671,3 +671,20 @@ def test_doctor_without_rich_and_on_a_terminal(alone: pytest.MonkeyPatch, capsys
 
     assert words(with_rich) == words(plain)
     assert "Namespaces\n  yes  numpy" in plain
+
+
+def test_doctor_says_whether_loops_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xpdispatch.shell import doctor
+
+    def refuse() -> bool:
+        raise OSError("no such library")
+
+    for version, can, said in (
+        ("", None, "none; faster: pip install 'xpdispatch[fast]'"),
+        ("0.50.0", lambda: True, "llvmlite 0.50.0"),
+        ("0.43.0", lambda: False, "none; llvmlite 0.43.0 is too old: 0.44 or later"),
+        ("0.50.0", refuse, "none; llvmlite 0.50.0 does not load: no such library"),
+    ):
+        monkeypatch.setattr(doctor, "version_of", lambda _, version=version: version)
+        monkeypatch.setattr(doctor.llvm, "can_compile", can)
+        assert doctor._loops() == said

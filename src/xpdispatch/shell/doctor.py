@@ -255,9 +255,17 @@ def _libraries() -> dict[str, str]:
     """What bodies compute with on CPUs."""
     scipy = version_of("scipy")
     fft = f"scipy {scipy}" if scipy else f"NumPy's own; faster: {install_command('scipy')}"
-    llvmlite = version_of("llvmlite")
-    loops = f"llvmlite {llvmlite}" if llvm.is_there() else f"none; faster: {install_command('llvmlite')}"
-    return {"Fourier transforms": fft, "compiled loops": loops, "linear algebra": _blas()}
+    return {"Fourier transforms": fft, "compiled loops": _loops(), "linear algebra": _blas()}
+
+
+def _loops() -> str:
+    version = version_of("llvmlite")
+    if not version:
+        return f"none; faster: {install_command('llvmlite')}"
+    try:
+        return f"llvmlite {version}" if llvm.can_compile() else f"none; llvmlite {version} is too old: 0.44 or later"
+    except Exception as error:  # noqa: BLE001  whatever its library's loading raises
+        return f"none; llvmlite {version} does not load: {error}"
 
 
 def _blas() -> str:

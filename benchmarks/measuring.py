@@ -30,6 +30,9 @@ Scopes = Mapping[str, Callable[[], AbstractContextManager[Any]]]
 Row = dict[str, Any]
 Tell = Callable[[str, str], None]
 
+WARM = 0.1
+"""Seconds for which a side is called before it is timed."""
+
 # -- sides ------------------------------------------------------------------------------------------------------
 
 
@@ -84,7 +87,9 @@ def medians(
     least: float = 0.0,
     scopes: Scopes | None = None,
 ) -> dict[str, float]:
-    """Seconds of each side, in turns, in an order drawn anew in each round.
+    """Seconds of each side, in turns, in an order drawn anew in each round, after each has been called for a while.
+
+    By then loops are compiled, and caches and the processor's clock are as they stay.
 
     Parameters
     ----------
@@ -104,7 +109,9 @@ def medians(
     spent = 0.0
     for name, side in sides.items():
         with scopes.get(name, nullcontext)():
-            side()
+            begun = perf_counter()
+            while perf_counter() - begun < WARM:
+                side()
             if within or least:
                 once = seconds_of(side)
                 repeats[name] = max(1, math.ceil(least / once))

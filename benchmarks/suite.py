@@ -1,15 +1,18 @@
 """Programs of many kinds: kernels of ours against the same bodies called by hand, at three sizes.
 
-    python benchmarks/suite.py [--only gemm life] [--sizes small middle large] [--rounds 3] [--no-legate]
+    python benchmarks/suite.py [--only gemm life] [--sizes small middle large] [--rounds 3]
+                               [--numba-bodies] [--no-legate]
 
 Each program is one driver (``suite_programs``), called with kernels and with what somebody writes with NumPy alone;
 answers are compared before anything is timed. A ratio is one of medians, our time over another side's, taken in turns,
 in an order drawn anew in each round: below 1 we are faster.
 
 `over NumPy, 1` holds NumPy's BLAS to one thread as well, `over NumPy, 2` gives two to both. `over numba` is over a
-plain loop that numba compiles, on one thread each. `limit` is what no program can do without, on one thread, over our
-time on one: a copy of as many bytes as its calls read and write or, where that takes more, the products of its matrices
-alone. `us a call` is what a call of ours takes more than its body, where a body takes less than 0.1 ms.
+plain loop that numba compiles, on one thread each; with --numba-bodies, which takes some seconds for each body, over
+the fastest of that and the bodies by hand as numba compiles them. `limit` is what no program can do without, on one
+thread, over our time on one: a copy of as many bytes as its calls read and write or, where that takes more, the
+products of its matrices alone. `us a call` is what a call of ours takes more than its body, where a body takes less
+than 0.1 ms.
 
 On Legate, in a process with two CPUs, the other side are cuPyNumeric's own functions. Without --sizes the small sizes
 are left out there: they would measure launches alone, which overheads.py does.
@@ -60,6 +63,9 @@ PART, OVERHEAD = 1.05, 4.5e-6
 COLUMNS = ("program", "size", "ms", "over NumPy, 1", "over NumPy, 2", "over numba", "limit", "us a call")
 FORMATS = {"ms": ".3f", "us a call": ".1f"}
 
+BY_NUMBA = ("numba", "numba, bodies", "numba, parallel")
+"""A plain loop, bodies by hand, and these with `parallel=True`, which puts loops together; all on one thread."""
+
 Case = tuple[Program, str]
 
 
@@ -94,6 +100,8 @@ def blas() -> Any:
         raise SystemExit('BLAS must be held to one thread: pip install "xpdispatch[fast]"')
     from threadpoolctl import ThreadpoolController
 
+    if find_spec("scipy"):
+        import scipy.linalg  # noqa: F401  numba's products are done by its BLAS
     return ThreadpoolController()
 
 
@@ -105,20 +113,33 @@ def limited(count: int) -> Iterator[None]:
 
 
 def sides_here(program: Program, values: tuple[Any, ...]) -> Sides:
-    """NumPy, ours, and numba where it is installed and the program is a plain loop."""
+    """NumPy, ours, and numba where it is installed and the program is written as a plain loop."""
     ours, plain = (partial(program.drive, call, *values) for call in (program.ours, program.plain(np)))
     sides: Sides = {"NumPy, 1": plain, "ours, 1": ours, "ours, 2": ours}
     if program.blas:
         sides["NumPy, 2"] = plain
     if program.loop and find_spec("numba"):
-        import numba
+        from suite_programs.compiled import njit
 
-        sides["numba"] = partial(numba.njit(program.loop), *values)
+        sides["numba"] = partial(njit(program.loop), *values)
     return sides
 
 
+def numba_bodies(program: Program, values: tuple[Any, ...]) -> tuple[Sides, list[str]]:
+    """The driver with bodies that numba compiles, if there are any, and the kernels whose bodies it cannot compile."""
+    from suite_programs.compiled import bodies_of
+
+    sides: Sides = {}
+    left_out: list[str] = []
+    for side, parallel in (("numba, parallel", True), ("numba, bodies", False)):
+        call, left_out = bodies_of(program, values, parallel=parallel)
+        if len(left_out) < len(program.kernels):
+            sides[side] = partial(program.drive, call, *values)
+    return sides, left_out
+
+
 SCOPES: Scopes = {f"{side}, {count}": partial(limited, count) for side in ("NumPy", "ours") for count in (1, 2)} | {
-    "limit": partial(limited, 1)
+    side: partial(limited, 1) for side in (*BY_NUMBA, "limit")
 }
 
 
@@ -133,13 +154,15 @@ def checked(sides: Sides, what: str) -> Sides:
     return sides
 
 
-def row_here(program: Program, size: str, rounds: int) -> Row:
+def row_here(program: Program, size: str, rounds: int, *, bodies: bool = False) -> Row:
     values = program.arguments(*program.sizes[size])
-    sides = checked(sides_here(program, values), label(program, size))
+    compiled, left_out = numba_bodies(program, values) if bodies else ({}, [])
+    sides = checked(sides_here(program, values) | compiled, label(program, size))
     sizes = traffic(program, values)
     sides["limit"] = program.limit(*values) if program.limit else copy_of(*sizes)
     found = medians(sides, rounds, within=WITHIN, least=LEAST, scopes=SCOPES)
-    return figures(program, size, len(sizes), found)
+    row = figures(program, size, len(sizes), found)
+    return row | {"numba leaves out": left_out} if left_out else row
 
 
 def figures(program: Program, size: str, calls: int, found: dict[str, float]) -> Row:
@@ -157,16 +180,17 @@ def figures(program: Program, size: str, calls: int, found: dict[str, float]) ->
         "limit": seconds["limit"] / ours,
     }
     row |= {f"over NumPy, {count}": seconds[f"ours, {count}"] / seconds[f"NumPy, {count}"] for count in (1, 2)}
-    row |= {"over numba": ours / seconds["numba"]} if "numba" in seconds else {}
+    if by_numba := [seconds[side] for side in BY_NUMBA if side in seconds]:
+        row["over numba"] = ours / min(by_numba)
     row |= {"us a call": (ours - body) / calls * 1e6} if body / calls < 1e-4 else {}
     return row
 
 
-def rows_here(cases: Sequence[Case], rounds: int, tell: Tell) -> list[Row]:
+def rows_here(cases: Sequence[Case], rounds: int, tell: Tell, *, bodies: bool) -> list[Row]:
     rows = []
     for program, size in cases:
         tell(label(program, size), "here")
-        rows.append(row_here(program, size, rounds))
+        rows.append(row_here(program, size, rounds, bodies=bodies))
     return rows
 
 
@@ -241,6 +265,9 @@ def tell_here(rows: list[Row]) -> None:
     late = slower(rows)
     print(f"{len(late)} of {2 * len(rows)} take more than {PART} times the body and {OVERHEAD * 1e6} us a call more:")
     print("".join(f"  {line}\n" for line in late), end="")
+    if left_out := {row["program"]: ", ".join(row["numba leaves out"]) for row in rows if "numba leaves out" in row}:
+        print("bodies that numba cannot compile, and leaves to NumPy:")
+        print("".join(f"  {name}: {kernels}\n" for name, kernels in left_out.items()), end="")
 
 
 def tell_on_legate(rows: list[Row]) -> None:
@@ -257,6 +284,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--only", nargs="+", choices=list(PROGRAMS), metavar="NAME", help=", ".join(PROGRAMS))
     made.add_argument("--sizes", nargs="+", choices=SIZES)
     made.add_argument("--rounds", type=int, default=3, help="at least so many; short programs get up to 20 times more")
+    made.add_argument("--numba-bodies", action="store_true", help="compile the bodies by hand with numba as well")
     made.add_argument("--json", type=Path, default=RESULTS, help="write the figures to this file")
     made.add_argument("--no-legate", action="store_true", help="in this process alone")
     made.add_argument("--cpus", type=int, help=argparse.SUPPRESS)  # the process on Legate
@@ -276,7 +304,9 @@ def main() -> None:
         return
     here = cases(args.sizes or SIZES)
     with progress_bar() as progress:
-        rows = rows_here(here, args.rounds, partial(tell, progress, [label(*case) for case in here]))
+        rows = rows_here(
+            here, args.rounds, partial(tell, progress, [label(*case) for case in here]), bodies=args.numba_bodies
+        )
     tell_here(rows)
     there = [case for case in cases(args.sizes or SIZES[1:]) if case[0].on_legate]
     on_legate: list[Row] = []

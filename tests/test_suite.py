@@ -15,6 +15,7 @@ from conftest import forced_cuts
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
+import measuring
 import suite
 from suite_programs import PROGRAMS, SIZES
 from suite_programs.program import check, program
@@ -42,6 +43,41 @@ def test_plain_loops_answer_as_numpy_does(name: str) -> None:
     made, values = PROGRAMS[name], tiny(name)
     assert made.loop is not None
     check(made.loop(*values), made.drive(made.plain(np), *values), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        ("iir", []),  # which writes its operand
+        ("floyd_warshall", []),  # to an `out`; with `parallel` numba is wrong of its sizes
+        ("advection", []),  # by hand
+        ("heat_insulated", []),  # a body by hand that pads, which numba cannot compile, around one that it can
+        ("power_spectrum", ["power_of_rows"]),
+        ("network", ["softmax"]),
+    ],
+)
+def test_bodies_by_numba_answer_as_numpy_does(name: str, left_out: list[str]) -> None:
+    pytest.importorskip("numba", reason="pip install 'xpdispatch[test-all]'")
+    from suite_programs.compiled import Compiled, bodies_of
+
+    made, values = PROGRAMS[name], tiny(name)
+    call, found = bodies_of(made, values, parallel=False)
+    assert found == left_out
+    assert not any(isinstance(run, Compiled) for run in vars(call).values())
+    expected = made.drive(made.plain(np), *values)
+    check(made.drive(call, *values), expected, name)
+    call, found = bodies_of(made, values, parallel=True)
+    check(made.drive(call, *values), expected, name)
+
+
+def test_numba_is_the_best_of_its_loop_and_bodies() -> None:
+    made = PROGRAMS["jacobi_1d"]
+    found = {"NumPy, 1": 10e-6, "ours, 1": 6e-6, "ours, 2": 6e-6, "limit": 5e-6}
+    assert "over numba" not in suite.figures(made, "small", 2, found)
+    assert suite.figures(made, "small", 2, found | {"numba, bodies": 3e-6})["over numba"] == pytest.approx(2)
+    row = suite.figures(made, "small", 2, found | {"numba": 4e-6, "numba, bodies": 3e-6, "numba, parallel": 2e-6})
+    assert row["over numba"] == pytest.approx(3)
+    assert row["seconds"].keys() >= set(suite.BY_NUMBA)
 
 
 def test_sizes_rise() -> None:
@@ -82,6 +118,25 @@ def test_it_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     (row,) = json.loads(figures.read_text())["rows"]
     assert row["calls"] == 1
     assert row["seconds"].keys() == {"NumPy, 1", "NumPy, 2", "ours, 1", "ours, 2", "limit"}
+
+
+def test_it_tells_what_numba_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("numba", reason="pip install 'xpdispatch[test-all]'")
+    figures = tmp_path / "suite.json"
+    options = ["--only", "softmax", "variance", "--sizes", "small", "--rounds", "1", "--numba-bodies", "--no-legate"]
+    monkeypatch.setattr(sys, "argv", ["suite.py", *options, "--json", str(figures)])
+    monkeypatch.setattr(suite, "WITHIN", 0.01)
+    monkeypatch.setattr(measuring, "WARM", 0)
+    suite.main()
+    assert "leaves to NumPy:\n  softmax: softmax\n" in capsys.readouterr().out
+    softmax, variance = json.loads(figures.read_text())["rows"]
+    assert softmax["numba leaves out"] == ["softmax"]
+    assert "over numba" not in softmax
+    by_numba = [variance["seconds"][side] for side in ("numba, bodies", "numba, parallel")]
+    assert variance["over numba"] == variance["seconds"]["ours, 1"] / min(by_numba)
+    assert "numba leaves out" not in variance
 
 
 def test_it_measures_on_legate() -> None:

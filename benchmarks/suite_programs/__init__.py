@@ -1,7 +1,7 @@
 """Programs on problems of linear algebra, grids, networks, signals, data, points and recurrences, for ``suite.py``.
 
-Each module holds programs of one kind and the kernels that they call; ``loops`` has those that numba compiles, and
-``program`` says what a program is.
+Each module holds programs of one kind and the kernels that they call; ``loops`` has the plain loops for
+numba, ``compiled`` the kernels' bodies as numba compiles them, and ``program`` says what a program is.
 """
 
 from suite_programs import algebra, networks, points, recurrences, signals, stencils, tables  # noqa: F401

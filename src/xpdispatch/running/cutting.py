@@ -58,7 +58,7 @@ _FETCHED = 32 << 20
 """Bytes of an operand from which on a body in one piece is run by its trace: what it makes would take as much, and the
 system hands that out page by page."""
 
-_FEWEST, _SAVED = 1 << 12, 1 << 16
+_FEWEST, _SAVED = 1 << 12, 40_000
 """Elements of a call, and steps of single elements that are saved, from which on a body in one piece is run by its
 trace: it takes some 7 us longer to find that than to call the body."""
 
@@ -277,7 +277,8 @@ class Cutter:
         if self.learned.restless or not self.learned.repeats(self.site.function):
             return False
         studied, _ = self._dry_run(scalars)
-        return studied is not None and elements * studied.saved >= _SAVED
+        # One step less saves little: what goes through the cache is mostly operands and results.
+        return studied is not None and elements * studied.saved >= _SAVED * (1 + (studied.saved == 1))
 
     def fixed(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> bool:
         """Whether all calls over this domain run the body on the whole."""

@@ -49,7 +49,8 @@ _THIN = 2
 one thread gains by tiles it loses where it puts new results together."""
 
 _SHARED = 8
-"""A call that moves so many times what a cache holds, or more, is worth a second thread for that alone."""
+"""A call that moves so many times what a cache holds, or more, is worth a second thread for that alone; twice as many,
+if it does one thing with each element."""
 
 _MANY = 8
 """Tiles from which on it pays, where it is traced in each call: that takes as long as the Python of a few tiles."""
@@ -392,7 +393,7 @@ class Cutter:
         if tiles == 1 or not (forced or (pays and costs.worth_while(volumes, sizes, tile, cost))):
             return self._for_threads(domain, scalars, threads, fortran=fortran)
         calls = cost.calls * -(-tiles // 2)
-        shared = costs.traffic(volumes, sizes, cost) >= _SHARED * cache
+        shared = costs.traffic(volumes, sizes, cost) >= _SHARED * (1 + (steps == 1)) * cache
         shared = shared or costs.worth_threads(costs.computing(sizes, cost), calls) > 1
         return Cuts(tile, thin=made <= _THIN and not cost.rounds, shared=bool(forced) or shared, steps=steps)
 

@@ -8,7 +8,7 @@ import math
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import combinations, count
 from operator import itemgetter
@@ -65,7 +65,9 @@ from xpdispatch.legate.stores import (
     diagonal,
     fill,
     hold,
+    like,
     new_store,
+    own_store,
     to_numpy,
     unbound_store,
     wrap,
@@ -83,6 +85,8 @@ _provenance = ""
 """What the call that is being made last told Legate of itself."""
 _CUT_BY_TASKS = 1 << 15
 """Elements from which on a task on one processor may cut its part of an array for the cache."""
+_Arrays = tuple[list[Any], list[Any], dict[int, Held]]
+"""Of operands and results their stores and what is added to a task; by place those of which there is more to know."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 """Types of scalars that are sent by marshal, which is quicker than pickle."""
 
@@ -126,25 +130,35 @@ class _Runner:
         self.one_launch = numbers and not definition.signature.open_ended
         self.plain = all(type(s) in _PLAIN for s in call.scalars)
         self.dump: Callable[[Any], bytes] | None = None
-        self.scalars_of = _taking(body.scalar_at)
-        self.nothing_inline = (None,) * len(call.operands)
-        self.writes = body.updates or any(g is not None for g in call.given)
-        self.nothing: list[Held | None] = [None] * body.results
+        self.scalars_of, self.written_of = _taking(body.scalar_at), _taking(body.written_at)
         if self.kind == "cupynumeric":
             quick_kinds.setdefault(load("cupynumeric").ndarray, _kind_of_array)
-        self.entering = [
-            (term, at, p in body.updated, library_of(value) == "number", _known(value))
-            for p, (term, at, value) in enumerate(zip(definition.operands, body.operand_at, call.operands, strict=True))
-        ]
-        """For each operand its term, its parameter, whether it is written or a number, and what is known of it."""
-        self.numbers = any(number for _, _, _, number, _ in self.entering)
-        self.leaving = [
-            (term, at, updated, _known(value))
-            for term, at, updated, value in zip(
-                definition.signature.results, body.written_at, body.updated, call.given, strict=True
-            )
-        ]
-        """For each result its term, its parameter, the operand that it is, and what is known of it."""
+        self.count = len(call.operands)
+        written = [g if u is None else call.operands[u] for g, u in zip(call.given, body.updated, strict=True)]
+        self.known = [_known(value) for value in (*call.operands, *written)]
+        """Of operands, and then of results: places are counted through both."""
+        self.nothing: list[Any] = [None] * len(self.known)
+        self.nothing_inline = (None,) * self.count
+        operands = enumerate(zip(definition.operands, body.operand_at, call.operands, strict=True))
+        results = enumerate(zip(definition.signature.results, body.written_at, written, strict=True), self.count)
+        self.numbers: list[tuple[int, Term, int]] = []
+        """Place, term and parameter of operands that are numbers."""
+        self.taken: list[tuple[int, Term, int, bool, bool]] = []
+        """The same of arrays that come by themselves, whether they are written, and whether they are known."""
+        self.derived: list[tuple[int, Term, int, int | None]] = []
+        """The same of results that are NumPy arrays or operands, and the operand."""
+        for p, (term, at, value) in operands:
+            if library_of(value) == "number":
+                self.numbers.append((p, term, at))
+            else:
+                self.taken.append((p, term, at, p in body.updated, self.known[p] is not None))
+        for (p, (term, at, value)), updated in zip(results, body.updated, strict=True):
+            if updated is not None or isinstance(value, np.ndarray):
+                self.derived.append((p, term, at, updated))
+            elif value is not None:
+                self.taken.append((p, term, at, True, self.known[p] is not None))
+        self.pairs = list(combinations([p for p, value in enumerate(written, self.count) if value is not None], 2))
+        """Of results that are given: they must not share memory."""
 
     def told(self, values: Sequence[Any]) -> list[Any]:
         """Launch one task, and tell Legate where the call comes from."""
@@ -166,102 +180,104 @@ class _Runner:
         if self.concurrent:
             _check_concurrent()
         scalars = self.scalars_of(values)
-        operands, entries = self._operands(values)
-        given = self._given(values, operands) if self.writes else self.nothing
-        payload = self._payload(site, operands, scalars)
-        launch = self._launch(operands, given, scalars)
-        if self.writes or launch.mixed:
-            _set_apart(launch, operands, given, entries)
-        if not launch.plan.empty:
+        arrays = stores, entries, others = self._arrays(values)
+        payload = self._payload(site, others, scalars)
+        launch = self._launch(arrays, scalars)
+        if launch.mixed:
+            _set_apart(launch, stores, entries)
+        if launch.task is not None:
             fences.before_launch(definition)
-        results = _begin_all(launch, given)
-        if not launch.plan.empty:
-            if launch.recipe.second:
-                _issue_both(launch, entries, results, given, site, payload)
-            else:
-                issue(launch, entries, results, (), payload)
-        found = self._finish_all(launch, results, given, values)
+        count = self.count
+        entering, results = entries[:count], entries[count:]
+        for r, fresh in launch.to_finish:
+            results[r] = new_store(*fresh) if fresh else _begin(launch, r, self._held(count + r, arrays))
+        if launch.second:
+            _issue_both(launch, entering, results, self._all_held(arrays)[count:], site, payload)
+        elif launch.task is not None:
+            issue(launch, entering, results, (), payload)
+        found = [*self.written_of(values)]
+        for r, fresh in launch.to_finish:
+            found[r] = (
+                wrap(results[r], self.kind)
+                if fresh
+                else _finish(launch, r, results[r], self._held(count + r, arrays), found[r], self.kind)
+            )
         if (settings.on_error or definition.on_error) == "immediate" and definition not in _OWN:
             synchronize()
         return found
 
-    def _operands(self, values: Sequence[Any]) -> tuple[list[Held], list[Any]]:
-        """The operands as Legate takes them, and what is added to a task of each."""
-        held: list[Any] = []
-        entries: list[Any] = []
-        for term, at, written, number, known in self.entering:
-            found = None if number else hold(term, values[at], known, written=written)
-            held.append(found)
-            entries.append(None if found is None else found.entry)
-        if self.numbers:
-            keys = self.definition.signature.keys
-            names = [str(term.name) for term, *_ in self.entering]
-            dtypes = [h.dtype for name, h in zip(names, held, strict=True) if h is not None and name not in keys]
-            for p, (term, at, *_) in enumerate(self.entering):
-                if held[p] is None:
-                    held[p] = found = _hold_number(term, values[at], () if names[p] in keys else dtypes)
-                    entries[p] = found.entry
-        return held, entries
-
-    def _given(self, values: Sequence[Any], operands: Sequence[Held]) -> list[Held | None]:
-        """The arrays to be written: what the caller gives, and operands that are updated in place.
-
-        ``value`` is the NumPy array into which the answer is copied in the end, if it is one.
-        """
-        given: list[Held | None] = []
-        for term, at, updated, known in self.leaving:
+    def _arrays(self, values: Sequence[Any]) -> _Arrays:
+        """How Legate takes operands and results."""
+        stores, entries = self.nothing.copy(), self.nothing.copy()
+        others: dict[int, Held] = {}
+        for p, term, at, written, known in self.taken:
             array = values[at]
-            if array is None:
-                given.append(None)
-                continue
-            check_writable(term, array)
+            if written:
+                check_writable(term, array)
+            if known and (found := own_store(array)) is not None:
+                stores[p], entries[p] = found
+            else:
+                others[p] = held = hold(term, array, written=written)
+                stores[p], entries[p] = held.store, held.entry
+        arrays = stores, entries, others
+        if self.numbers:
+            self._hold_numbers(values, arrays)
+        for p, term, at, updated in self.derived:
+            array = values[at]
+            if updated is None:
+                check_writable(term, array)
+            else:
+                stores[p], entries[p] = stores[updated], entries[updated]
             if isinstance(array, np.ndarray):
-                store = None if updated is None else operands[updated].store
-                given.append(Held(store, array, array.shape, array.dtype))
-            elif updated is not None:
-                given.append(operands[updated])
-            else:
-                given.append(hold(term, array, known, written=True))
-        if len(given) > 1:
-            for (other, left), (r, right) in combinations(enumerate(given), 2):
-                if left is not None and right is not None and _overlap(left, right):
-                    raise shared_results(self.definition.signature, other, r)
-        return given
+                others[p] = Held(stores[p], array, array.shape, array.dtype)
+            elif updated in others:
+                others[p] = others[updated]
+        for p, q in self.pairs:
+            if _overlap(self._held(p, arrays), self._held(q, arrays)):
+                raise shared_results(self.definition.signature, p - self.count, q - self.count)
+        return arrays
 
-    def _finish_all(
-        self, launch: Launch, results: Sequence[Any], given: Sequence[Held | None], values: Sequence[Any]
-    ) -> list[Any]:
-        """The answers, in the arrays that the caller gave, or as new ones."""
-        fresh, direct = launch.fresh, launch.direct
-        found: list[Any] = []
-        for r, at in enumerate(self.definition.body.written_at):
-            if direct[r]:
-                found.append(values[at])
-            elif fresh[r]:
-                found.append(wrap(results[r], self.kind))
-            else:
-                found.append(_finish(launch, r, results[r], given[r], values[at], self.kind))
-        return found
+    def _hold_numbers(self, values: Sequence[Any], arrays: _Arrays) -> None:
+        keys, others = self.definition.signature.keys, arrays[-1]
+        dtypes = [
+            self._held(p, arrays).dtype for p, term, *_ in self.taken if p < self.count and str(term.name) not in keys
+        ]
+        for p, term, at in self.numbers:
+            others[p] = _hold_number(term, values[at], () if str(term.name) in keys else dtypes)
 
-    def _launch(self, operands: list[Held], given: list[Held | None], scalars: tuple[Any, ...]) -> Launch:
+    def _held(self, p: int, arrays: _Arrays) -> Any:
+        """The array that has a place; None for a result that is not given."""
+        stores, entries, others = arrays
+        known = self.known[p]
+        if p in others or known is None:
+            return others.get(p)
+        return Held(stores[p], None, *known, entries[p])
+
+    def _all_held(self, arrays: _Arrays) -> list[Any]:
+        return [self._held(p, arrays) for p in range(len(self.known))]
+
+    def _launch(self, arrays: _Arrays, scalars: tuple[Any, ...]) -> Launch:
         key = () if self.one_launch else scalars_key(scalars, integers=self.definition.signature.open_ended)
         launch: Launch | None = self.launches.get(key)
-        if launch is None:
+        if launch is None or launch.tight:
+            held = self._all_held(arrays)
+            operands, given = held[: self.count], held[self.count :]
+            if launch is not None:
+                check_room(launch.plan, launch.types, operands, given)
+                return launch
             launch = make_launch(self.definition, operands, given, scalars)
             _guard(launch, operands, given, scalars)
             self.launches[key] = launch
             if self.plain and not any(h.inline for h in operands):
                 self.dump = marshal.dumps
-        elif launch.tight:
-            check_room(launch.plan, launch.types, operands, given)
         return launch
 
-    def _payload(self, site: tuple[str, int], operands: Sequence[Held], scalars: tuple[Any, ...]) -> bytes:
+    def _payload(self, site: tuple[str, int], others: Mapping[int, Held], scalars: tuple[Any, ...]) -> bytes:
         """Number and place of the call, operands that are not stores, and the scalars as they are now, for the leaf."""
         ignored = lg.Scope.exception_mode() == IGNORED
         if self.dump is not None:
             return self.dump((next(_launches), site, ignored, self.nothing_inline, scalars))
-        inline = [h.to_send() for h in operands]
+        inline = [others[p].to_send() if p in others else None for p in range(self.count)]
         try:
             return pickle.dumps((next(_launches), site, ignored, inline, scalars), protocol=pickle.HIGHEST_PROTOCOL)
         except Exception as error:
@@ -281,7 +297,8 @@ def _taking(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]
     """What takes the values at these places."""
     if len(places) > 1:
         return itemgetter(*places)
-    return (lambda values: (values[places[0]],)) if places else lambda values: ()
+    first = places[0] if places else 0
+    return itemgetter(slice(first, first + len(places)))
 
 
 def _issue_both(
@@ -332,7 +349,7 @@ def _kind_of_array(array: Any) -> Any:
 
 def _known(array: Any) -> tuple[Shape, np.dtype[Any]] | None:
     """Shape and dtype of a cuPyNumeric array; None for other arrays, and where there is more to ask."""
-    if type(array) not in quick_kinds or not array.shape or array.dtype.kind not in "biufc":
+    if type(array) not in quick_kinds or not array.shape or 0 in array.shape or array.dtype.kind not in "biufc":
         return None
     return tuple(array.shape), array.dtype
 
@@ -411,45 +428,28 @@ def _tell(told: str, name: str, site: tuple[str, int]) -> str:
 # -- stores: what a launch reads and writes, and what becomes of it -----------------------------------------------
 
 
-def _set_apart(launch: Launch, operands: list[Held], given: Sequence[Held | None], entries: list[Any]) -> None:
+def _set_apart(launch: Launch, stores: Sequence[Any], entries: list[Any]) -> None:
     """Put copies in the place of operands' stores where needed: of what a result would overwrite while tiles read it.
 
     Copied, too, are views that are pointed to, and what shares memory with another operand that is cut in another way:
     Legate 26.6 can run a task of such a launch before its elements have been copied.
     """
     apart: set[int] = set()
-    for _, ranges, _ in launch.recipe.images:  # Legate has no image for views; rects among these are none
-        apart.update(p for p in ranges if p < len(operands) and operands[p].store.transformed)
-    for r, g in enumerate(given):
-        if g is None or (written := g.store) is None:
-            continue
-        for p, held in enumerate(operands):
-            store = held.store
-            if store is not None and store.overlaps(written) and launch.in_place[r] != p:
-                same = launch.in_step[r][p] and not (store.transformed or written.transformed)
-                if not (same and store.equal_storage(written)):
-                    apart.add(p)
+    for p in launch.pointed:  # Legate has no image for views
+        if stores[p].transformed:
+            apart.add(p)
+    for p, q, in_step in launch.written:
+        store, written = stores[p], stores[q]
+        if store.overlaps(written):
+            same = in_step and not (store.transformed or written.transformed)
+            if not (same and store.equal_storage(written)):
+                apart.add(p)
     for p, q in launch.unlike:
-        left, right = operands[p], operands[q]
-        if not (left.inline or right.inline or p in apart or q in apart) and left.store.overlaps(right.store):
+        if not (p in apart or q in apart) and stores[p].overlaps(stores[q]):
             apart.add(q)
     for p in apart:
-        entries[p] = made = new_store(tuple(operands[p].store.shape), operands[p].dtype)
-        _run(_ASSIGN, operands[p].store, made)
-
-
-def _begin_all(launch: Launch, given: Sequence[Held | None]) -> list[Any]:
-    """What the launch writes, for each result."""
-    fresh, direct = launch.fresh, launch.direct
-    found: list[Any] = []
-    for r, g in enumerate(given):  # a comprehension would make all that it names slower
-        if g is not None and direct[r]:
-            found.append(g.entry)
-        elif (kind := fresh[r]) is not None:
-            found.append(new_store(*kind))
-        else:
-            found.append(_begin(launch, r, g))
-    return found
+        entries[p] = made = like(stores[p])
+        _run(_ASSIGN, stores[p], made)
 
 
 def _begin(launch: Launch, r: int, given: Held | None) -> Any:

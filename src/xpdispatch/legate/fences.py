@@ -62,8 +62,8 @@ def check_thread() -> None:
 def call_site(depth: int = 1) -> tuple[str, int]:
     """File and line of the call in the user's own code, which is so many calls behind the caller, or more."""
     frame: Any = sys._getframe(depth + 1)  # Python makes one of each frame that is asked for
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xpdispatch."):
-        frame = frame.f_back
+    while frame.f_globals.get("__name__", "").startswith("xpdispatch.") and (back := frame.f_back) is not None:
+        frame = back
     return frame.f_code.co_filename, frame.f_lineno
 
 

@@ -74,22 +74,23 @@ class Launch:
         Whether the arrays fit in memory only as far as some are the same, so that each call is to be looked at.
     unlike : tuple of (int, int)
         The pairs of operands that are not cut alike, and so must not share memory.
-    in_place : tuple of (int or None)
-        For each result the operand that it is a buffer for.
-    in_step : tuple of tuple of bool
-        For each result and operand whether a task reads of the operand just what it writes, if both are one array.
+    written : tuple of (int, int, bool)
+        The operands that must not share memory with an array that is given for a result, whose place is counted after
+        all operands; and whether a task reads of the operand just what it writes, if both are one array.
+    pointed : tuple of int
+        The operands to which others point, and which must not be views.
+    mixed : bool
+        Operands may have to be copied, for any of these three.
     full : tuple of (int, tuple of int)
         The stores that every task gets in full, or along some dimensions: in the order of variables.
     free : tuple of int
         Those of 0-d arrays.
     first : int
         The first that is aligned.
-    mixed : bool
-        Operands may have to be copied, whatever is written: for what they point to, or for one array that comes twice.
-    fresh : tuple of ((tuple of int, numpy.dtype) or None)
-        For each result that is a store of its own from the start, what it is made of; None where an array is given.
-    direct : tuple of bool
-        For each result whether tasks write it to the store of the array that is given.
+    second : bool
+        Whether a second task puts together what the tasks tell.
+    to_finish : tuple of (int, (tuple of int, numpy.dtype) or None)
+        The results that tasks do not just write to the array that is given; and shape and dtype of those that are new.
     alike : bool
         All stores are cut alike, so that one that comes twice needs no partition of its own.
     aligned : tuple of callable
@@ -105,14 +106,14 @@ class Launch:
     task: Any
     tight: bool
     unlike: tuple[tuple[int, int], ...]
-    in_place: tuple[int | None, ...]
-    in_step: tuple[tuple[bool, ...], ...]
+    written: tuple[tuple[int, int, bool], ...]
+    pointed: tuple[int, ...]
+    mixed: bool
     full: tuple[tuple[int, tuple[int, ...]], ...]
     free: tuple[int, ...]
     first: int
-    mixed: bool
-    fresh: tuple[tuple[Shape, np.dtype[Any]] | None, ...]
-    direct: tuple[bool, ...]
+    second: bool
+    to_finish: tuple[tuple[int, tuple[Shape, np.dtype[Any]] | None], ...]
     alike: bool
     aligned: tuple[Callable[[Sequence[Any]], Sequence[Any]], ...]
 
@@ -163,15 +164,21 @@ def make_launch(
         (fit, layout.shape, layout.outline.reaches if fit.how == "window" else ())
         for fit, layout in zip(recipe.operands, plan.operands, strict=True)
     ]
-    unlike = tuple((p, q) for p, q in combinations(range(len(cuts)), 2) if cuts[p] != cuts[q])
+    held = [p for p, h in enumerate(operands) if not h.inline]
+    unlike = tuple((p, q) for p, q in combinations(held, 2) if cuts[p] != cuts[q])
     alone = len(plan.results) == 1 and not body.buffers and plan.results[0].op is None
-    in_step = tuple(
-        tuple(
-            alone and fit == recipe.results[r] and same_elements(layout, result)
-            for fit, layout in zip(recipe.operands, plan.operands, strict=True)
+    written = tuple(
+        (
+            p,
+            len(operands) + r,
+            alone and recipe.operands[p] == recipe.results[r] and same_elements(plan.operands[p], plan.results[r]),
         )
-        for r, result in enumerate(plan.results)
+        for r, g in enumerate(given)
+        if g is not None and g.store is not None
+        for p in held
+        if not (r in body.buffers and body.updated[r] == p)
     )
+    pointed = tuple(p for _, ranges, _ in recipe.images for p in ranges if p < len(operands))  # rects are none
     # What each element is written to just once.
     whole = [not (layout.op or layout.concatenated or r in recipe.gathered) for r, layout in enumerate(plan.results)]
     fits = (*recipe.operands, *recipe.results)
@@ -188,17 +195,18 @@ def make_launch(
         None if plan.empty else task_of(definition, recipe),
         tight,
         unlike,
-        tuple(updated if r in body.buffers else None for r, updated in enumerate(body.updated)),
-        in_step,
+        written,
+        pointed,
+        bool(unlike or written or pointed),
         tuple((n, fit.keep_whole) for n, fit in enumerate(entering) if fit.how == "broadcast" or fit.keep_whole),
         tuple(n for n, fit in enumerate(fits) if fit.how == "free"),
         next((n for n, fit in enumerate(entering) if fit.how == "align"), 0),
-        mixed=bool(recipe.images or unlike),
-        fresh=tuple(
-            (shape, dtype) if own and g is None else None
-            for own, (dtype, shape), g in zip(whole, types, given, strict=True)
+        second=recipe.second and not plan.empty,
+        to_finish=tuple(
+            (r, (shape, dtype) if own and g is None else None)
+            for r, (own, (dtype, shape), g) in enumerate(zip(whole, types, given, strict=True))
+            if not own or g is None or g.value is not None
         ),
-        direct=tuple(own and g is not None and g.value is None for own, g in zip(whole, given, strict=True)),
         alike=not more
         and all(fit == fits[0] and fit.is_plain for fit in fits)
         and all(o.op is None and not o.accumulate for o in plan.results),

@@ -70,10 +70,6 @@ class Held(NamedTuple):
         return self.value if self.store is None else np.empty(self.shape, self.dtype)
 
 
-_new = tuple.__new__
-"""Makes a Held in half the time that its class takes."""
-
-
 @cache
 def legate_type(dtype: np.dtype[Any]) -> Any:
     """Legate's type of a NumPy dtype.
@@ -99,25 +95,15 @@ def _numpy_type(code: Any) -> np.dtype[Any] | None:
     return np.dtype(name) if hasattr(lg, "bool_" if name == "bool" else name) else None
 
 
-def hold(term: Term, array: Any, known: tuple[Shape, np.dtype[Any]] | None = None, *, written: bool = False) -> Held:
+def hold(term: Term, array: Any, *, written: bool = False) -> Held:
     """An array as Legate takes it: the store behind it, or a copy of a NumPy array made now.
 
-    What tasks write, or update in place, is `written`. `known` are shape and dtype of a cuPyNumeric array: to ask its
-    store for them takes time.
+    What tasks write, or update in place, is `written`.
 
     Raises
     ------
     DTypeError, ArgumentError, ShapeError, ResultError
     """
-    if known is not None:
-        try:
-            (column,) = array.__legate_data_interface__["data"].values()
-            store = column.data if _IS_ARRAY else column
-            if not store.transformed:
-                extents, own = known
-                return _new(Held, (store, None, extents, own, column))
-        except (NotImplementedError, AssertionError):  # other releases, of some views: the words follow
-            pass
     name = str(term.name)
     if isinstance(array, np.ndarray | np.generic):
         return _hold_numpy(name, np.asarray(array), written=written)
@@ -138,6 +124,16 @@ def hold(term: Term, array: Any, known: tuple[Shape, np.dtype[Any]] | None = Non
     shape = tuple(store.shape)
     held = _in_region(store)
     return Held(held, None, shape, dtype, held)
+
+
+def own_store(array: Any) -> tuple[Any, Any] | None:
+    """The store behind a cuPyNumeric array, and what is added to a task; None for views, of which `hold` asks more."""
+    try:
+        (column,) = array.__legate_data_interface__["data"].values()
+    except (NotImplementedError, AssertionError):  # other releases, of some views
+        return None
+    store = column.data if _IS_ARRAY else column
+    return None if store.transformed else (store, column)
 
 
 _STRETCHED = re.compile(r"(?:Promote|Broadcast)\([a-z_]*dim: \d+, dim_size: (\d+)\)")
@@ -236,6 +232,12 @@ def store_behind(entry: Any) -> Any:
 def new_store(shape: Shape, dtype: np.dtype[Any]) -> Any:
     """A fresh store; a 0-d one in scalar storage, so that nobody waits for it."""
     return runtime.create_store(legate_type(dtype), shape, optimize_scalar=not shape)
+
+
+def like(store: Any) -> Any:
+    """A fresh store of the same type and shape."""
+    shape = tuple(store.shape)
+    return runtime.create_store(store.type, shape, optimize_scalar=not shape)
 
 
 def unbound_store(dtype: np.dtype[Any]) -> Any:

@@ -250,7 +250,7 @@ class Traced(ByTile):
             self.learned.why_not = self.learned.why_not or "the trace does not do what the body does"
             return None
         self.learned.trusted[program.outline] = True
-        copied = [arguments[site.body.operand_at[p]] for p in site.plan.gathered]
+        copied = [arguments[site.body.operand_at[p]] for p in self.site.plan.gathered]
 
         def cost_of(program: Program) -> Measured:
             ledger = ledger_for(site.plan, region)

@@ -30,7 +30,7 @@ Scopes = Mapping[str, Callable[[], AbstractContextManager[Any]]]
 Row = dict[str, Any]
 Tell = Callable[[str, str], None]
 
-WARM = 0.1
+WARM = 0.08
 """Seconds for which a side is called before it is timed."""
 
 # -- sides ------------------------------------------------------------------------------------------------------

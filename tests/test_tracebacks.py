@@ -95,7 +95,7 @@ def test_a_traceback_has_the_caller_s_line_the_body_s_and_the_message(mistake: s
 
 
 def test_what_is_nobody_s_mistake_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "known_to", partial(int, "ours"))
+    monkeypatch.setattr(local, "all_given", partial(int, "ours"))
     with pytest.raises(TypeError, match="int") as caught:
         kernel("x[i] -> y[i]")(helper_of)(np.ones(3))
     assert [entry.name for entry in caught.traceback][-3:] == ["prepare", "prepare", "__init__"]

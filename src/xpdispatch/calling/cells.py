@@ -31,7 +31,6 @@ from xpdispatch.running.dry_run import ResultTypes
 from xpdispatch.running.executor import Work
 from xpdispatch.running.gathered import apply_carry, carries, fold, scanned_together
 from xpdispatch.running.learned import Learned
-from xpdispatch.running.ownership import known_to
 from xpdispatch.running.results import Taking
 from xpdispatch.running.site import Site, inside_body
 
@@ -79,7 +78,7 @@ class Body:
     @cached_property
     def cutter(self) -> Cutter:
         """What cuts tiles further, for the cache."""
-        taking = Taking(self.site, known_to(self.site.function, self.scalars, self.site.xp))
+        taking = Taking.of(self.site, self.scalars)
         return Cutter(self.definition, self.site, taking, Learned(self.dtypes, self.planned), threaded=False)
 
     def __call__(self, *parts: Any) -> Any:

@@ -23,7 +23,6 @@ from xpdispatch.running.cutting import Choice, Cutter, on_the_whole, same_elemen
 from xpdispatch.running.dry_run import own_result_types, result_types
 from xpdispatch.running.executor import Strategy, Work
 from xpdispatch.running.learned import Learned
-from xpdispatch.running.ownership import known_to
 from xpdispatch.running.results import Taking, write
 from xpdispatch.running.site import Site, inside_body
 
@@ -56,7 +55,7 @@ class Prepared:
     def __init__(self, call: Call, site: Site) -> None:
         definition = self.definition = call.definition
         self.site = site
-        self.taking = Taking(site, known_to(site.function, call.scalars, site.xp))
+        self.taking = Taking.of(site, call.scalars)
         operands = as_arrays(call, site.library, site.xp, like=True)
         given = all_given(definition, operands, call.given)
         self.learned = Learned([a.dtype for a in operands], [None if g is None else g.dtype for g in given])

@@ -19,7 +19,6 @@ from xpdispatch.running.calls import all_given, site_on_numpy
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.dry_run import ResultTypes, result_types
 from xpdispatch.running.learned import Learned
-from xpdispatch.running.ownership import known_to
 from xpdispatch.running.results import Taking
 
 _MAX_DIM = 6
@@ -154,7 +153,7 @@ class Question:
             if planned:
                 given = tuple(dtype for dtype, _ in self.types)
                 site = site._replace(dtypes=given)
-            taking = Taking(site, known_to(site.function, self.scalars, site.xp))
+            taking = Taking.of(site, self.scalars)
             found = self._cutters[variant, planned] = Cutter(
                 self.definition, site, taking, Learned(dtypes, given), threaded=variant == "OMP" or not planned
             )

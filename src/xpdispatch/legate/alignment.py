@@ -417,9 +417,7 @@ def recipe_of_call(
     one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
     one_piece |= any(layout.scan and 0 in layout.shape for layout in plan.results)  # which are no stores
     gathered = () if one_piece else ordered
-    if (
-        unbound and not possible.any_rank
-    ):  # launches with such stores are cut along one dimension, if they have no other
+    if unbound and not possible.any_rank:  # such launches are cut along one dimension, if they have no other
         possible = replace(possible, stretched=False)
     return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, possible=possible)
 

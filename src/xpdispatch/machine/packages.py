@@ -8,8 +8,8 @@ _COMMANDS = {
     "cupynumeric": "pip install nvidia-cupynumeric",
     "dask": "pip install 'dask[array]'",
     "hypothesis": "pip install 'xpdispatch[testing]'",
-    "llvmlite": "pip install 'xpdispatch[fast]'",
     "legate": "pip install 'xpdispatch[legate]'",
+    "llvmlite": "pip install 'xpdispatch[fast]'",
     "matplotlib": "pip install 'xpdispatch[plot]'",
     "scipy": "pip install 'xpdispatch[fast]'",
 }
@@ -22,7 +22,8 @@ def install_command(package: str) -> str:
 
 def release_of(distribution: str) -> tuple[int, ...]:
     """The first two numbers of its version; empty where it is not installed."""
-    return tuple(map(int, version_of(distribution).split(".")[:2])) if version_of(distribution) else ()
+    found = version_of(distribution)
+    return tuple(map(int, found.split(".")[:2])) if found else ()
 
 
 def version_of(distribution: str) -> str:

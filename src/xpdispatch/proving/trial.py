@@ -21,7 +21,6 @@ from xpdispatch.running.calls import all_given, site_of, targets_of
 from xpdispatch.running.cutting import can_be_traced
 from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
 from xpdispatch.running.learned import Learned
-from xpdispatch.running.ownership import known_to
 from xpdispatch.running.results import Taking
 from xpdispatch.running.site import Site
 from xpdispatch.running.traced import Traced
@@ -153,7 +152,7 @@ class Trial:
         targets = targets_of(definition, self.site, operands, targets)
         domain = whole(self.plan)
         regions = [domain] if tiling is None else tiling.regions(self.plan) if isinstance(tiling, Tiling) else tiling
-        taking = Taking(self.site, known_to(self.site.function, self.scalars, self.site.xp))
+        taking = Taking.of(self.site, self.scalars)
         runs: Strategy
         if strategy == "traced" and self.traced is not None:
             runs = self.traced
@@ -207,7 +206,7 @@ def trial_at(
         written = [None if a is None else a.dtype for a in all_given(definition, operands, given)]
         # So that a check has runs without compiled loops and runs with them; a call in between compiles none.
         learned = Learned([a.dtype for a in operands], written, worth=_LOOPS_FROM if watched else None)
-        traced = Traced(site, Taking(site, known_to(site.function, scalars, site.xp)), learned)
+        traced = Traced(site, Taking.of(site, scalars), learned)
     pickled = tuple(_pickled(s) for s in scalars)
     return Trial(definition, tuple(operands), tuple(given), tuple(scalars), pickled, site, traced, watched)
 

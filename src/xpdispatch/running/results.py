@@ -15,7 +15,7 @@ from xpdispatch.errors import ResultError
 from xpdispatch.planning.plan import show_shape
 from xpdispatch.planning.tiles import describe
 from xpdispatch.planning.windows import Bounds, Layout
-from xpdispatch.running.ownership import Known
+from xpdispatch.running.ownership import Known, known_to
 from xpdispatch.running.site import Site
 
 _RETURN = "return the results: array_api_extra.at(z)[...].set(...) is z with other elements, on every library"
@@ -140,6 +140,11 @@ class Taking:
     def __init__(self, site: Site, known: Known) -> None:
         self.checks = [Check(site, r).taken for r in range(site.body.results)]
         self.unshared = Unshared(site, known).taken
+
+    @classmethod
+    def of(cls, site: Site, scalars: Sequence[Any]) -> Taking:
+        """Of a body that runs with these scalars, and may keep what it returned."""
+        return cls(site, known_to(site.function, scalars, site.xp))
 
 
 def as_array(site: Site, layout: Layout, value: Any) -> Any:

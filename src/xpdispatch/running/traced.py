@@ -83,11 +83,11 @@ class Traced(ByTile):
             if self.takes:
                 self.take(given, domain, work)
             apart = self.apart_of(arguments, targets)
-            scalars = key_of([arguments[at] for at in self.site.body.scalar_at])
+            scalars = self.scalars_of(arguments)
             key = (domain, apart, scalars, self.order(given), *[given[at].shape for _, at, _ in self.windowed])
             last, found, made = self._last
             if last != key or scalars is None or not self.learned.still_holds():
-                found = self.find(domain, given, apart, targets, lambda: targets)
+                found = self.find(domain, given, scalars, apart, targets, lambda: targets)
                 made = [] if found is None else self.made(found.program, given, domain)
                 self._last = key, found, made
             if found is not None:
@@ -119,10 +119,15 @@ class Traced(ByTile):
             ]
         )
 
+    def scalars_of(self, arguments: Sequence[Any]) -> Any:
+        """The scalars as a key; None where they make none."""
+        return key_of([arguments[at] for at in self.site.body.scalar_at])
+
     def find(
         self,
         region: Bounds,
         arguments: Sequence[Any],
+        scalars: Any,
         apart: tuple[bool, ...],
         targets: Sequence[Any],
         parts: Callable[[], Sequence[Any]],
@@ -130,7 +135,6 @@ class Traced(ByTile):
         """The program of a tile, if there is one that is trusted; `parts` gives what the body may write of it."""
         sizes = sizes_of(region)
         key = (sizes, *[arguments[at].shape for _, at, _ in self.windowed])
-        scalars = key_of([arguments[at] for at in self.site.body.scalar_at])
         common = scalars, self.unsplit, apart
         here, anywhere = (*common, key), (*common, None if self.does_for_others(sizes) else key)
 
@@ -250,11 +254,11 @@ class Traced(ByTile):
             self.learned.why_not = self.learned.why_not or "the trace does not do what the body does"
             return None
         self.learned.trusted[program.outline] = True
-        copied = [arguments[site.body.operand_at[p]] for p in self.site.plan.gathered]
+        gathered = [arguments[site.body.operand_at[p]] for p in self.site.plan.gathered]
 
         def cost_of(program: Program) -> Measured:
             ledger = ledger_for(site.plan, region)
-            for array in copied:
+            for array in gathered:
                 ledger.make(array.shape, array.nbytes)
             return _cost_of(program, ledger)
 
@@ -415,8 +419,10 @@ class _TracedTiles(Tiles):
         if key not in self.found:
             if 2 * math.prod(sizes) < math.prod(sizes_of(self.regions[0])):
                 return None  # a strip: the body itself takes less time than another trace
+            scalars = self.runs.scalars_of(arguments)
             found = self.runs.find(
-                region, arguments, self.apart, self.targets, lambda: self.own(self.results, chosen, region)
+                region, arguments, scalars, self.apart, self.targets, lambda: self.own(self.results, chosen, region)
             )
             self.found[None if found is not None and alike and not found.program.looked else key] = found
-        return self.found.get(key, self.found.get(None))
+            return found
+        return self.found[key]

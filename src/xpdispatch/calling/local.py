@@ -19,7 +19,7 @@ from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
 from xpdispatch.planning.tiles import whole
 from xpdispatch.running.calls import all_given, empty_array, site_of, targets_of
-from xpdispatch.running.cutting import Choice, Cutter, on_the_whole, same_elements
+from xpdispatch.running.cutting import Cutter, on_the_whole, same_elements
 from xpdispatch.running.dry_run import own_result_types, result_types
 from xpdispatch.running.executor import Strategy, Work
 from xpdispatch.running.learned import Learned
@@ -117,16 +117,20 @@ class Prepared:
 
     def _runner(self, site: Site, operands: Sequence[Any], scalars: Sequence[Any], numbers: Sequence[int]) -> Runner:
         definition, body = self.definition, self.definition.body
-        always, choose = self._chooser(site, operands, scalars)
+        always, cutter = (
+            on_the_whole(definition, site, self.taking, self.learned),
+            self._cutter(site, operands, scalars),
+        )
         written = [r for r, dtype in enumerate(self.learned.given) if dtype is not None]
-        apart = _Apart(definition, site, written, cut=choose is not None)
+        apart = _Apart(definition, site, written, cut=cutter is not None)
         numbered, pairs = bool(self.numbers), bool(apart.pairs)
         replaced = numbered or pairs
         count, places, library = len(body.slots), body.written_at, site.library
         blank, domain = (None,) * body.results, whole(site.plan)
-        run, uncut = always.run, Work(domain, (domain,))
-        if choose is not None or site.plan.empty or any(self.learned.given[r] is None for r in body.buffers):
-            run = self._varying(site, always, choose)
+        uncut = Work(domain, (domain,))
+        run: Callable[[Sequence[Any], Sequence[Any], Work], list[Any]] = always.run
+        if cutter is not None or site.plan.empty or any(self.learned.given[r] is None for r in body.buffers):
+            run = self._varying(site, always, cutter)
 
         def runner(values: Sequence[Any]) -> list[Any]:
             arguments, given = values[:count], blank
@@ -149,49 +153,42 @@ class Prepared:
 
         return runner
 
-    def _varying(self, site: Site, always: Strategy, choose: Callable[..., Choice] | None) -> Callable[..., list[Any]]:
+    def _varying(
+        self, site: Site, always: Strategy, cutter: Cutter | None
+    ) -> Callable[[Sequence[Any], Sequence[Any], Work], list[Any]]:
         """Runs calls that are not all run alike, or need more arrays than the caller gives."""
         definition, body, plan = self.definition, self.definition.body, site.plan
-        left_out = any(self.learned.given[r] is None for r in body.buffers)
+        left_out, empty = any(self.learned.given[r] is None for r in body.buffers), plan.empty
+        new = not body.buffers and all(dtype is None for dtype in self.learned.given)
+        threads = alone if inside_body.get() else thread_count
+        guard = None
+        if cutter is not None:
+            from xpdispatch.proving.guard import Guard  # which small calls need not import
+
+            guard = Guard(definition, cutter)
 
         def run(arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
             operands = [arguments[at] for at in body.operand_at]
             scalars = [arguments[at] for at in body.scalar_at]
             if left_out:
                 targets = targets_of(definition, site, operands, targets)
-            if plan.empty:
+            if empty:
                 return _empty(definition, site, operands, targets, scalars)
-            strategy = always
-            if choose is not None:
-                strategy, work = choose(operands, scalars)
+            if cutter is None:
+                return always.run(arguments, targets, work)
+            strategy, work = cutter.choose(work.domain, operands, scalars, threads, new=new)
+            if guard is not None and guard.waits and len(work.regions) > 1:
+                guard.before(scalars, operands)
             return strategy.run(arguments, targets, work)
 
         return run
 
-    def _chooser(
-        self, site: Site, operands: Sequence[Any], scalars: Sequence[Any]
-    ) -> tuple[Strategy, Callable[..., Choice] | None]:
-        """The strategy that runs the body over all of its operands, and what chooses another at each call, if any."""
-        definition, domain = self.definition, whole(site.plan)
-        always = on_the_whole(definition, site, self.taking, self.learned)
+    def _cutter(self, site: Site, operands: Sequence[Any], scalars: Sequence[Any]) -> Cutter | None:
+        """What chooses how each call runs; None where all of them run the body on the whole."""
         if site.library != "numpy":
-            return always, None
-        cutter = Cutter(definition, site, self.taking, self.learned)
-        new = all(dtype is None for dtype in self.learned.given) and not definition.body.buffers
-        if cutter.fixed(domain, operands, scalars):
-            return always, None
-        from xpdispatch.proving.guard import Guard  # which small calls need not import
-
-        guard = Guard(definition, cutter)
-
-        def choose(operands: Sequence[Any], scalars: Sequence[Any]) -> Choice:
-            threads = alone if inside_body.get() else thread_count
-            choice = cutter.choose(domain, operands, scalars, threads, new=new)
-            if guard.waits and len(choice.work.regions) > 1:
-                guard.before(scalars, operands)
-            return choice
-
-        return always, choose
+            return None
+        cutter = Cutter(self.definition, site, self.taking, self.learned)
+        return None if cutter.fixed(whole(site.plan), operands, scalars) else cutter
 
 
 def _on_plain_arrays(runner: Runner, subclasses: Sequence[tuple[int, int]]) -> Runner:

@@ -130,7 +130,7 @@ class Plan(NamedTuple):
         return self._replace(extents=tuple(extents), operands=operands, results=results)
 
     def about(self, *, unsplit: bool) -> Plan:
-        """The same plan for arrays whose extents above 16 are rounded down to powers of two.
+        """The same plan for arrays whose extents above 16 are rounded to powers of two.
 
         Those of `unsplit` axes are, too, if so said: not where windows may be as long as they are.
         """
@@ -153,8 +153,8 @@ class Plan(NamedTuple):
 
 
 def rounded(extent: int) -> int:
-    """An extent, above 16 rounded down to a power of two."""
-    return extent if extent <= 16 else 1 << (extent.bit_length() - 1)
+    """An extent, above 16 the power of two next to it, as ratios go."""
+    return extent if extent <= 16 else 1 << ((extent * extent).bit_length() >> 1)
 
 
 def show_shape(shape: Sequence[int | None]) -> str:

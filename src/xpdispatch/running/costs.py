@@ -21,9 +21,12 @@ where it does not, since the last level of the cache holds as much."""
 _UNKNOWN = 16
 """Bytes that a body makes for each element at least, while nobody knows."""
 
-_TILE, _START = 1 << 18, 3 << 17
-"""What a tile costs beside its work, some 20 us of Python, and what it costs to have several, in bytes that memory
-moves meanwhile."""
+_TILE = 1 << 18
+"""What a tile costs beside its work, some 20 us of Python, in bytes that memory moves meanwhile."""
+
+_STEP, _START, _COPIED = 1 << 19, 1 << 20, 3 / 4
+"""The same where tiles are so large that the cache holds none of that Python from one to the next; what it costs to
+have several; and for each byte of results that are put together."""
 
 _CALL = 1 << 14
 """The same for each call of an array function, which takes a microsecond before it computes anything."""
@@ -48,8 +51,9 @@ PIECES = 16
 _LOST, _LOST_ALONE = 0.3, 0.04
 """What tiles of such a call may cost, as a part of it; and where one thread must make them too, for the same bits."""
 
-_FEW = 8
-"""A body that makes less than such a part of what its products of matrices take does little else."""
+_MOSTLY, _FEW = 0.8, 8
+"""A body does little else than products of matrices if they are such a part of all that it does, or if what it makes is
+less than such a part of them."""
 
 _HALOS = 8
 """A tile is so many times as long as its halo, or the halo is what it mostly reads."""
@@ -278,7 +282,7 @@ def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cos
 def is_for_blas(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> bool:
     """Whether it is mostly large products of matrices, also with vectors: BLAS has threads and tiles of its own."""
     products = cost.products(sizes)
-    return 2 * products >= traffic(volumes, sizes, cost) or products >= max(1, _FEW * cost.made(sizes))
+    return products >= _MOSTLY * traffic(volumes, sizes, cost) or products >= max(1, _FEW * cost.made(sizes))
 
 
 def tile_for_threads(
@@ -288,14 +292,17 @@ def tile_for_threads(
 
     None where that does not pay; without a cost it always does.
     """
-    pieces, base, each, part = most, 0.0, 0.0, 0.0
+    pieces, base, start, each, part = most, 0.0, 0.0, 0.0, 0.0
     if cost is not None:
         if is_for_blas(volumes, sizes, cost):
             return None
-        base, each = _in_cache(volumes, sizes, cost), _CALL * cost.calls + _TILE
-        part = _LOST_ALONE if cost.rounds else _LOST
-        pieces = min(most, 1 + max(0, int((part * base - _START) / each)))
-        pieces = min(pieces, worth_threads(base - 2 * cost.products(sizes), cost.calls))
+        base, start, each = _in_cache(volumes, sizes, cost), float(_START), _CALL * cost.calls + _STEP
+        part = _LOST
+        if cost.rounds:
+            part = _LOST_ALONE
+            start += _COPIED * sum(volumes.parts(sizes)[len(volumes.plan.operands) :])
+        pieces = min(most, 1 + max(0, int((part * base - start) / each)))
+        pieces = min(pieces - (pieces > 1) * pieces % 2, worth_threads(base - cost.products(sizes), cost.calls))
     if pieces == 1:
         return None
     tile = list(sizes)
@@ -307,8 +314,11 @@ def tile_for_threads(
     tiles = count(sizes, tile)
     if tiles == 1:
         return None
-    more = 0.0 if cost is None else tiles * (_in_cache(volumes, tile, cost) + each) - each - base + _START
-    return tuple(tile) if more <= 2 * part * base else None
+    if cost is not None:
+        full = math.prod(n / t for n, t in zip(sizes, tile, strict=True))  # the last ones are smaller
+        if full * _in_cache(volumes, tile, cost) - base + (tiles - 1) * each + start > 2 * part * base:
+            return None
+    return tuple(tile)
 
 
 def _in_cache(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:

@@ -34,11 +34,28 @@ _DECOMPOSING = frozenset(
 _DEAR = 8
 """The same for functions that take longer than arithmetic, such as powers and those of scipy.special: 5 to 50 ns."""
 
-_QUICKER, _QUICK = frozenset(("exp", "exp2", "log", "log2", "log10", "logaddexp")), 2
+_QUICKER, _QUICK = frozenset(("exp", "exp2", "log", "log2", "log10", "logaddexp", "sqrt")), 2
 """Functions for which NumPy uses the widest registers, and what they take."""
 
+_REDUCED, _ACCUMULATED = 1 / 4, 4
+"""The same for each byte that a reduction reads, and that a running one does."""
+
+_ROW, _REDUCED_ROW = 100, 200
+"""The same for each row of an array that NumPy goes through row by row, since it is broadcast or a view: some 8 ns; and
+of one that is reduced: 14 ns to 40."""
+
+_FUNCTIONS = {
+    **dict.fromkeys(("argsort", "lexsort", "sort", "unique"), 20),
+    **dict.fromkeys(("digitize", "histogram", "interp", "searchsorted"), 15),
+    **dict.fromkeys(("argpartition", "median", "partition", "percentile", "quantile"), 5),
+    **dict.fromkeys(("fft", "hfft", "ifft", "ihfft", "irfft", "rfft"), 3),
+    **dict.fromkeys(("bincount", "einsum", "take", "take_along_axis", "where"), 1 / 2),
+    **dict.fromkeys(("argmax", "argmin", "count_nonzero", "nonzero"), _REDUCED),
+}
+"""The same for other functions of NumPy's, for each byte of the arrays that they take and make."""
+
 _ARITHMETIC = frozenset(
-    "add subtract multiply divide sqrt square negative positive absolute fabs reciprocal conjugate sign copysign "  # noqa: SIM905
+    "add subtract multiply divide square negative positive absolute fabs reciprocal conjugate sign copysign "  # noqa: SIM905
     "maximum minimum fmax fmin floor ceil trunc rint isnan isfinite isinf signbit equal not_equal less less_equal "
     "greater greater_equal logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor invert "
     "left_shift right_shift bitwise_count".split()
@@ -52,7 +69,10 @@ _MOVING = frozenset(
 )
 """NumPy's functions that are no ufuncs, and neither add nor multiply."""
 
-_PRODUCT = 1 / 8
+_ASKING = frozenset(("ndim", "result_type", "shape", "size"))
+"""Those that do not go through any element."""
+
+_PRODUCT = 1 / 16
 """The same for BLAS, by elements of the result and length of the sums: it does two flops for each."""
 
 _SHARED_BY_BLAS = 10_000, 9_216, 1 << 18
@@ -182,10 +202,22 @@ class Ledger:
             calls=self.calls,
         )
 
-    def computes(self, ufunc: np.ufunc, extents: Sequence[int], size: int) -> None:
-        """A function that goes element by element makes so many bytes."""
+    def computes(self, ufunc: np.ufunc, extents: Sequence[int], size: int, *, by_row: bool) -> None:
+        """A function that goes element by element makes so many bytes, row by row or all at once."""
         if ufunc.__name__ not in _ARITHMETIC:
             self.does(extents, (_QUICK if ufunc.__name__ in _QUICKER else _DEAR) * size)
+        if by_row:
+            self.goes_through_rows(extents, _ROW)
+
+    def reduces(self, method: str, extents: Sequence[int], size: int) -> None:
+        """A method of a function that goes element by element reads so many bytes, to put them together."""
+        self.does(extents, (_ACCUMULATED if method == "accumulate" else _REDUCED) * size)
+        self.goes_through_rows(extents, _REDUCED_ROW)
+
+    def goes_through_rows(self, extents: Sequence[int], each: float) -> None:
+        """An array is gone through row by row."""
+        if len(extents) > 1:
+            self.does(extents[:-1], each * math.prod(extents[:-1]))
 
     def decomposes(self, array: np.ndarray[Any, Any]) -> None:
         """A function of linear algebra works on matrices."""
@@ -238,12 +270,17 @@ class Counted(np.ndarray[Any, Any]):
         if ledger is not None:
             ledger.calls += 1
             ledger.rounds |= not called or ufunc.signature is not None
-            if called and isinstance(result, np.ndarray):
+            arrays = [v for v in plain if isinstance(v, np.ndarray) and v.ndim]
+            if not called:
+                for array in arrays[:1]:
+                    ledger.reduces(method, array.shape, array.nbytes)
+            elif isinstance(result, np.ndarray):
                 if ufunc.signature is not None:
                     extents = (*result.shape, *np.shape(plain[0])[-1:])
                     ledger.multiplies(extents, result.nbytes, _axes(ufunc, plain), blas=result.dtype.char in "fdFD")
                 else:
-                    ledger.computes(ufunc, result.shape, result.nbytes)
+                    by_row = any(v.shape != result.shape or not v.flags.forc for v in arrays)
+                    ledger.computes(ufunc, result.shape, result.nbytes, by_row=by_row)
         if out:
             if ledger is not None:
                 for v in out:
@@ -254,13 +291,19 @@ class Counted(np.ndarray[Any, Any]):
         return counted(result, ledger)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        ledger = self._ledger
+        ledger, name = self._ledger, function.__name__
+        before = 0 if ledger is None else ledger.calls
+        result = counted(super().__array_function__(function, types, args, kwargs), ledger)
         if ledger is not None:
-            ledger.calls += 1
-            ledger.rounds |= function.__name__ not in _MOVING
-            if function.__module__ == "numpy.linalg" and function.__name__ in _DECOMPOSING:
+            ledger.calls += ledger.calls == before and name not in _ASKING  # it may have called others
+            ledger.rounds |= name not in _MOVING and name not in _ASKING
+            if function.__module__ == "numpy.linalg" and name in _DECOMPOSING:
                 ledger.decomposes(self)
-        return counted(super().__array_function__(function, types, args, kwargs), ledger)
+            elif name in _FUNCTIONS:
+                for array in (*args, result):
+                    if isinstance(array, Counted):
+                        ledger.does(array.shape, _FUNCTIONS[name] * array.nbytes)
+        return result
 
 
 def _axes(ufunc: np.ufunc, factors: Sequence[Any]) -> int:

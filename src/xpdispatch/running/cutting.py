@@ -162,6 +162,7 @@ class Cutter:
         plain = site.library == "numpy"
         self._may_be_traced = plain and can_be_traced(definition, plan)
         self.cut = bool(definition.cut) and plain and not (len(plan.spaces) > 1 or plan.images or plan.least)
+        self._ranked = any(len(layout.axes) > 1 for layout in plan.operands)
         self._combines = any(layout.op for layout in plan.results)
         self.cache = forced or cache_bytes()
         self.volumes = Volumes(plan, learned.itemsizes or self._itemsizes())
@@ -221,9 +222,9 @@ class Cutter:
 
         `threads` is asked how many there are, where something is cut: the environment may say so, which takes a while.
         """
-        by_value = scalars_key(coarse(scalars, self._exact), integers=True)
-        told = bool(self.learned.why_not) or self.learned.restless
-        key: tuple[Any, ...] = (domain, _is_fortran(operands), new, told, by_value)
+        by_value = scalars_key(coarse(scalars, self._exact), integers=True) if scalars else ()
+        fortran = self._ranked and _is_fortran(operands)
+        key: tuple[Any, ...] = (domain, fortran, new, self.learned.why_not, self.learned.restless, by_value)
         found: Choice | _Inside | None = self._choices.get(key)
         if found is None:
             inside = _Inside(*self.borders(domain, scalars))
@@ -367,7 +368,7 @@ class Cutter:
         if key not in kept:
             site = self.site._replace(plan=plan.about(unsplit=not self._sized))
             kept[key] = self._measured_on(site, scalars)
-        measured: Measured | None = kept[key]
+        measured: Measured | None = kept[key] or self.measured(scalars)  # extents may have to fit each other
         return None if measured is None else measured.cost
 
     def cuts(

@@ -64,6 +64,8 @@ class Learned:
         Of operands and results, as far as they are known before a dry run; empty before anybody asked.
     why_not : str
         What stands against tracing it; empty while nothing is known to.
+    restless : bool
+        Whether most calls had scalars that no call had before, so that the body was traced in each.
     dry_runs : BoundedCache
         What dry runs tell, by extents of unsplit axes and scalars (:func:`~xpdispatch.arrays.scalars.scalars_key`).
     trusted : BoundedCache
@@ -77,6 +79,7 @@ class Learned:
         self.worth = WORTH if worth is None else worth
         self.itemsizes: Sequence[int] = ()
         self.why_not = ""
+        self.restless = False
         self.dry_runs = BoundedCache()
         self.trusted = BoundedCache()
         self.codes = BoundedCache()
@@ -85,11 +88,6 @@ class Learned:
         self._reads: tuple[tuple[Look, Any], ...] | None = ()
         self._looked = False
         self._found = self._made = 0
-
-    @property
-    def restless(self) -> bool:
-        """Whether most calls have scalars that no call had before, so that the body is traced in each."""
-        return self._made > 8 and 4 * self._made > self._found
 
     def repeats(self, function: Callable[..., Any]) -> bool:
         """Whether it can be told that a body does the same again."""
@@ -119,6 +117,7 @@ class Learned:
         if not self._looked or not self._is_as_before():
             self._look(function)
         self._made += 1
+        self.restless = self._made > 8 and 4 * self._made > self._found
         key, found = make()
         if found is not None and self._reads is not None and self._is_as_before():
             self._programs[key] = found

@@ -345,12 +345,18 @@ def _cost_of(program: Program, ledger: Ledger) -> Measured:
         entries[n] = ledger.make(value.shape, size)
         if value.ufunc is not None:
             ledger.calls += 1
-            ledger.computes(value.ufunc, value.shape, size)
+            ledger.computes(value.ufunc, value.shape, size, by_row=_by_row(program, value))
         for a in {*value.needs}:
             if a in entries and last[a] == n and a not in program.results:
                 ledger.drop(*entries[a])
     cost = ledger.cost([entries[n] for n in program.results])
     return Measured(cost, tuple(program.values[n].dtype for n in program.results))
+
+
+def _by_row(program: Program, step: Step) -> bool:
+    """Whether NumPy goes through the arguments of a step row by row: they are broadcast, or views."""
+    arguments = [program.values[a] for a in step.needs]
+    return any(v.shape not in ((), step.shape) or (isinstance(v, Input) and v.key is not None) for v in arguments)
 
 
 def _would_be_overwritten(site: Site, arguments: Sequence[Any], targets: Sequence[Any]) -> bool:

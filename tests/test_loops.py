@@ -269,13 +269,41 @@ def test_a_loop_that_is_wrong_is_not_used(loops: dict[Any, Any], monkeypatch: py
 
 
 def test_it_waits_until_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "_loops", {})
-    monkeypatch.setattr(learned, "WORTH", 2 * (3 * 400_000 + 1000))
-    of = made("x[i] -> y[i]", lambda xp, x: x * 2 + 1)
-    x = np.arange(400_000.0)
-    for call in range(5):
-        assert same_bits(of(x), x * 2 + 1)
-        assert bool(fused._loops) == (call >= 3)
+    """Bodies run as they are for the first calls in one piece, and their traces by NumPy's functions in tiles."""
+    traces = 0
+
+    def body(xp, x):
+        nonlocal traces
+        traces += not isinstance(x, np.ndarray)
+        return x * 2 + 1
+
+    def plain(xp, x):
+        return x * 2 + 1
+
+    for size, counted in ((400_000, cutting._STEPS * (400_000 + learned.CALLED)), (5_000_000, 2 * 5_000_000)):
+        monkeypatch.setattr(fused, "_loops", {})
+        monkeypatch.setattr(learned, "WORTH", 3 * counted)
+        of, seen = made("x[i] -> y[i]", plain), made("x[i] -> y[i]", body)
+        x = np.arange(float(size))
+        for call in range(5):
+            assert same_bits(of(x), x * 2 + 1)
+            assert bool(fused._loops) == (call >= (3 if size < 10**6 else 2))
+            if call < 3 and size < 10**6:
+                seen(x)
+                assert not traces
+
+
+@pytest.mark.parametrize("size", [3000, 40_000])
+def test_a_result_may_lie_on_operands_before_and_after(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learned, "WORTH", 2 * cutting._STEPS * (size + learned.CALLED))
+    smooth = made("u[i-1..i+1] -> v[i]", lambda xp, u: (u[:-2] + u[1:-1] + u[2:]) / 3, boundary="edge")
+    random = np.random.default_rng(0)
+    for _ in range(6):
+        u = random.random(size + 1)
+        padded = np.pad(u[:-1], 1, mode="edge")
+        expected = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+        smooth(u[:-1], out=u[1:])
+        assert same_bits(u[1:], expected)
 
 
 def test_there_is_an_end_to_what_is_compiled(loops: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,6 +362,7 @@ def strategy_of(of: Any, monkeypatch: pytest.MonkeyPatch, *args: Any) -> type:
             return run(self, *rest)
 
         monkeypatch.setattr(strategy, "run", run)
+    monkeypatch.setattr(learned, "WORTH", 0)
     of(*args)
     monkeypatch.undo()
     return found[0]
@@ -353,6 +382,7 @@ def test_what_is_worth_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_scalars_that_always_change_need_no_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learned, "WORTH", 0)
     traces = 0
 
     @kernel("x[i] -> y[i]")

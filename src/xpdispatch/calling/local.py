@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from xpdispatch.running.executor import Strategy, Work
 from xpdispatch.running.learned import Learned
 from xpdispatch.running.results import Taking, write
 from xpdispatch.running.site import Site, inside_body
+
+if TYPE_CHECKING:
+    from xpdispatch.proving.guard import Guard
 
 Runner = Callable[[Sequence[Any]], list[Any]]
 """Runs a call of known types, dtypes and shapes; takes one value for each parameter, then arrays to be written."""
@@ -123,26 +126,24 @@ class Prepared:
         )
         written = [r for r, dtype in enumerate(self.learned.given) if dtype is not None]
         apart = _Apart(definition, site, written, cut=cutter is not None)
-        numbered, pairs = bool(self.numbers), bool(apart.pairs)
-        replaced = numbered or pairs
+        numbered = bool(self.numbers)
         count, places, library = len(body.slots), body.written_at, site.library
         blank, domain = (None,) * body.results, whole(site.plan)
         uncut = Work(domain, (domain,))
         run: Callable[[Sequence[Any], Sequence[Any], Work], list[Any]] = always.run
         if cutter is not None or site.plan.empty or any(self.learned.given[r] is None for r in body.buffers):
-            run = self._varying(site, always, cutter)
+            run = self._varying(site, always, cutter, apart)
 
         def runner(values: Sequence[Any]) -> list[Any]:
             arguments, given = values[:count], blank
             if written:
                 given = tuple([values[at] for at in places])
                 _check_given(definition, library, written, given)
-            if replaced:
+            if numbered or apart.pairs:
                 arguments = [*arguments]
                 if numbered:
                     self._convert(arguments, values)
-                if pairs:
-                    apart(arguments, given)
+                apart(arguments, given)
             results = run(arguments, given, uncut)
             for r in written:
                 if results[r] is not given[r]:
@@ -154,20 +155,21 @@ class Prepared:
         return runner
 
     def _varying(
-        self, site: Site, always: Strategy, cutter: Cutter | None
+        self, site: Site, always: Strategy, cutter: Cutter | None, apart: _Apart
     ) -> Callable[[Sequence[Any], Sequence[Any], Work], list[Any]]:
         """Runs calls that are not all run alike, or need more arrays than the caller gives."""
-        definition, body, plan = self.definition, self.definition.body, site.plan
-        left_out, empty = any(self.learned.given[r] is None for r in body.buffers), plan.empty
-        new = not body.buffers and all(dtype is None for dtype in self.learned.given)
+        definition, body, plan, learned = self.definition, self.definition.body, site.plan, self.learned
+        left_out, empty = any(learned.given[r] is None for r in body.buffers), plan.empty
+        new = not body.buffers and all(dtype is None for dtype in learned.given)
         threads = alone if inside_body.get() else thread_count
-        guard = None
-        if cutter is not None:
-            from xpdispatch.proving.guard import Guard  # which small calls need not import
-
-            guard = Guard(definition, cutter)
+        usual = not (left_out or empty)
+        guard: Guard | None = None
+        undecided = cutter is not None and not learned.busy
 
         def run(arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
+            nonlocal cutter, guard, undecided
+            if cutter is None and usual:
+                return always.run(arguments, targets, work)
             operands = [arguments[at] for at in body.operand_at]
             scalars = [arguments[at] for at in body.scalar_at]
             if left_out:
@@ -176,9 +178,17 @@ class Prepared:
                 return _empty(definition, site, operands, targets, scalars)
             if cutter is None:
                 return always.run(arguments, targets, work)
-            strategy, work = cutter.choose(work.domain, operands, scalars, threads, new=new)
-            if guard is not None and guard.waits and len(work.regions) > 1:
-                guard.before(scalars, operands)
+            strategy, work, _ = cutter.choose(work.domain, operands, scalars, threads, new=new)
+            if len(work.regions) > 1:
+                if guard is None:
+                    guard = guard_of(definition, cutter)
+                if guard.waits:
+                    guard.before(scalars, operands)
+            elif undecided and learned.busy:
+                undecided = False
+                if cutter.fixed(work.domain, operands, scalars):
+                    cutter = None
+                    apart.settle(cut=False)
             return strategy.run(arguments, targets, work)
 
         return run
@@ -189,6 +199,13 @@ class Prepared:
             return None
         cutter = Cutter(self.definition, site, self.taking, self.learned)
         return None if cutter.fixed(whole(site.plan), operands, scalars) else cutter
+
+
+def guard_of(definition: Definition, cutter: Cutter) -> Guard:
+    """What tries a kernel before the first call that is cut."""
+    from xpdispatch.proving.guard import Guard  # which small calls need not import
+
+    return Guard(definition, cutter)
 
 
 def _on_plain_arrays(runner: Runner, subclasses: Sequence[tuple[int, int]]) -> Runner:
@@ -225,16 +242,22 @@ class _Apart:
     """
 
     def __init__(self, definition: Definition, site: Site, written: Sequence[int], *, cut: bool) -> None:
-        body = definition.body
-        self.site = site
+        body = self.body = definition.body
+        self.site, self.written = site, written
         self.never_in_step = body.results > 1 or bool(body.buffers)
+        self.pairs: list[tuple[int, int, int]] = []
+        """Operands, their parameters and results that may share memory."""
+        self.settle(cut=cut)
+
+    def settle(self, *, cut: bool) -> None:
+        """Say whether calls may run in several tiles."""
+        body = self.body
         self.pairs = [
             (p, at, r)
             for p, at in enumerate(body.operand_at)
-            for r in written
+            for r in self.written
             if (cut or self.never_in_step) and not (body.updated[r] == p and (r in body.buffers or not cut))
         ]
-        """Operands, their parameters and results that may share memory."""
 
     def __call__(self, arguments: list[Any], given: Sequence[Any]) -> None:
         site = self.site

@@ -12,7 +12,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +76,18 @@ class _Lease:
             give(self.block)  # bound above, for at exit modules lose their names
 
 
-def empty(shape: tuple[int, ...], dtype: Any, order: Any = "C") -> np.ndarray[Any, Any]:
-    """As :func:`numpy.empty`, of memory that an earlier result may have had."""
+def maker(shape: tuple[int, ...], dtype: Any, order: Any = "C") -> Callable[[], np.ndarray[Any, Any]]:
+    """Makes arrays as :func:`numpy.empty` does, of memory that an earlier result may have had."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < _SMALLEST or dtype.hasobject:
-        return np.empty(shape, dtype, order)
-    return np.ndarray(shape, dtype, np.asarray(_Lease(size)), order=order)
+        return partial(np.empty, shape, dtype, order)
+    return lambda: np.ndarray(shape, dtype, np.asarray(_Lease(size)), order=order)
+
+
+def empty(shape: tuple[int, ...], dtype: Any, order: Any = "C") -> np.ndarray[Any, Any]:
+    """One such array."""
+    return maker(shape, dtype, order)()
 
 
 @lru_cache(maxsize=1)

@@ -11,16 +11,17 @@ import numpy as np
 from xpdispatch.machine import llvm
 from xpdispatch.running.bits import random_numbers, same_bits
 from xpdispatch.running.fused import constant_dtypes, fused, loop
+from xpdispatch.running.learned import CALLED, Learned
 from xpdispatch.running.tracing import Constant, Input, Program, Step
 
 _TRIED = 4096
 """Elements on which a loop is tried."""
 
-_ROW = 256
-"""Elements of a buffer of NumPy's where arrays are no single stretch of memory.
+_ROW, _BUFFER = 256, 8192
+"""Elements of a buffer of NumPy's where arrays of more than the usual number are no single stretch of memory.
 
-It copies what is strided to buffers of 8192, which takes longer than to compute on rows as they are; but on rows of a
-few elements it is quicker.
+It copies what is strided to buffers, which takes longer than to compute on rows as they are; but on rows of a few
+elements it is quicker.
 """
 
 
@@ -34,8 +35,8 @@ class Code:
         For each operand the position of its parameter.
     apart : sequence of bool
         For each result whether it may hold other numbers before: it is contiguous, and apart from all operands.
-    worth : int
-        Steps of single elements after which loops are compiled.
+    learned : Learned
+        What says when loops are compiled.
 
     Attributes
     ----------
@@ -43,17 +44,18 @@ class Code:
         Of the results.
     """
 
-    def __init__(self, program: Program, operand_at: Sequence[int], apart: Sequence[bool], worth: int) -> None:
+    def __init__(self, program: Program, operand_at: Sequence[int], apart: Sequence[bool], learned: Learned) -> None:
         self.dtypes = [program.values[n].dtype for n in program.results]
         self._made_of = program, operand_at, apart
         self._run = Steps(program, operand_at, apart)
-        self._left = worth // program.steps if llvm.is_there() else -1
+        self._learned, self._waits = learned, llvm.is_there()
 
     def __call__(self, arguments: Sequence[Any], results: Sequence[Any], constants: Sequence[Any]) -> None:
         """Compute a tile, and write its results."""
-        if self._left >= 0:
-            self._left -= results[0].size
-            if self._left < 0:
+        if self._waits:
+            self._learned.does(self._made_of[0].steps * (results[0].size + CALLED))
+            if self._learned.busy:
+                self._waits = False
                 self._fuse()
         self._run(arguments, results, constants)
 
@@ -178,16 +180,16 @@ class Steps:
     def __call__(self, arguments: Sequence[Any], results: Sequence[Any], constants: Sequence[Any]) -> None:
         """Compute a tile, and write its results."""
         registers: list[Any] = [*self._blank]
-        strided = False
+        large, strided = self._ranked and results[0].size >= _BUFFER, False
         for n, (where, position), key in self._inputs:
             array = results[position] if where else arguments[position]
             registers[n] = array = array if key is None else array[key]
-            strided = strided or (self._ranked and not array.flags.forc)
+            strided = strided or (large and not array.flags.forc)
         for n, k, kind in self._constants:
             registers[n] = constants[k] if kind is None else kind(constants[k])
         for n, array in zip(self._outputs, results, strict=True):
             registers[n] = array
-            strided = strided or (self._ranked and not array.flags.forc)
+            strided = strided or (large and not array.flags.forc)
         before = np.setbufsize(_ROW) if strided else 0
         try:
             for function, taken, n, writes in self._steps:

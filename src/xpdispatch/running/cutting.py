@@ -23,7 +23,7 @@ from xpdispatch.planning.windows import WHOLE, Bounds, Layout, borders, sizes_of
 from xpdispatch.running import costs
 from xpdispatch.running.costs import Cost, Volumes
 from xpdispatch.running.executor import ByTile, Strategy, Whole, Work
-from xpdispatch.running.learned import Learned
+from xpdispatch.running.learned import CALLED, Learned
 from xpdispatch.running.ownership import AT_ONCE, Known
 from xpdispatch.running.results import Taking
 from xpdispatch.running.site import Site
@@ -59,9 +59,12 @@ _FETCHED = 32 << 20
 """Bytes of an operand from which on a body in one piece is run by its trace: what it makes would take as much, and the
 system hands that out page by page."""
 
-_FEWEST, _SAVED = 1 << 12, 40_000
+_FEWEST, _SAVED = 1 << 11, 24_000
 """Elements of a call, and steps of single elements that are saved, from which on a body in one piece is run by its
-trace: it takes some 7 us longer to find that than to call the body."""
+trace: it takes some 4 us longer to find that than to call the body."""
+
+_STEPS = 4
+"""Of a body that may be traced one day, as long as nobody knows."""
 
 _STRIP = 3 << 17
 """A call of the body on a strip along a border takes some 60 us: that long it takes to pad windows of so many bytes."""
@@ -105,10 +108,19 @@ class Cuts(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """How a call runs."""
+    """How a call runs.
+
+    Attributes
+    ----------
+    strategy : Strategy
+    work : Work
+    steps : int
+        Of single elements, about, where many of them would be a reason to trace the body.
+    """
 
     strategy: Strategy
     work: Work
+    steps: int = 0
 
 
 class _Inside(NamedTuple):
@@ -224,7 +236,8 @@ class Cutter:
         """
         by_value = scalars_key(coarse(scalars, self._exact), integers=True) if scalars else ()
         fortran = self._ranked and _is_fortran(operands)
-        key: tuple[Any, ...] = (domain, fortran, new, self.learned.why_not, self.learned.restless, by_value)
+        learned = self.learned
+        key: tuple[Any, ...] = (domain, fortran, new, learned.why_not, learned.restless, learned.busy, by_value)
         found: Choice | _Inside | None = self._choices.get(key)
         if found is None:
             inside = _Inside(*self.borders(domain, scalars))
@@ -232,12 +245,16 @@ class Cutter:
             found = inside if cut else self._choose(domain, inside, operands, scalars, 0, new=new)
             self._choices[key] = found
         if isinstance(found, Choice):
+            if found.steps:
+                learned.does(found.steps)
             return found
         count = threads()
         key = (*key, count)
         choice: Choice | None = self._choices.get(key)
         if choice is None:
             choice = self._choices[key] = self._choose(domain, found, operands, scalars, count, new=new)
+        if choice.steps:
+            learned.does(choice.steps)
         return choice
 
     def _choose(
@@ -261,30 +278,38 @@ class Cutter:
         work = Work(domain, (*regions, *strips), workers)
         if self._by_trace(count, inside, operands, scalars) and self.traced is not None:
             return Choice(self.traced, work)
-        return Choice(self.whole if len(work.regions) == 1 else self.by_tile, work)
+        if len(work.regions) > 1:
+            return Choice(self.by_tile, work)
+        steps = _STEPS * (math.prod(sizes_of(domain)) + CALLED) if self._may_pay_one_day(domain) else 0
+        return Choice(self.whole, work, steps)
 
     def _by_trace(self, count: int, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> bool:
         """Whether so many tiles are run by the body's trace."""
         if not self._may_be_traced or self.learned.why_not:
             return False
         if count == 1:
-            return _holds_large(operands) or self._pays_in_one(domain, scalars)
+            return _holds_large(operands) or (self.learned.busy and self._pays_in_one(domain, scalars))
         return count >= (2 if self.learned.repeats(self.site.function) else _MANY)
 
-    def _pays_in_one(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
-        """Whether the trace of a call in one piece saves more than it takes to find it."""
-        elements = math.prod(sizes_of(domain))
-        if elements < _FEWEST:
+    def _may_pay_one_day(self, domain: Bounds) -> bool:
+        """Whether the trace of a call in one piece may save more than it takes to find it, once there were many."""
+        learned = self.learned
+        if not self._may_be_traced or learned.busy or learned.why_not or math.prod(sizes_of(domain)) < _FEWEST:
             return False
-        if self.learned.restless or not self.learned.repeats(self.site.function):
+        return learned.repeats(self.site.function)
+
+    def _pays_in_one(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
+        """Whether it does."""
+        elements = math.prod(sizes_of(domain))
+        if elements < _FEWEST or self.learned.restless or not self.learned.repeats(self.site.function):
             return False
         studied, _ = self._dry_run(scalars)
         # One step less saves little: what goes through the cache is mostly operands and results.
-        return studied is not None and elements * studied.saved >= _SAVED * (1 + (studied.saved == 1))
+        return studied is not None and studied.saves(elements) >= _SAVED * (1 + (studied.saved == 1))
 
     def fixed(self, domain: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> bool:
         """Whether all calls over this domain run the body on the whole."""
-        if self.candidate(domain) or self._by_trace(1, domain, operands, scalars):
+        if self.candidate(domain) or self._may_pay_one_day(domain) or self._by_trace(1, domain, operands, scalars):
             return False
         if self.site.plan.windowed and self.bordered and (forced or self._copied(domain) >= _STRIP):
             return False

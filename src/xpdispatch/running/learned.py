@@ -43,7 +43,11 @@ _PLAIN = frozenset(
 
 
 WORTH = 1 << 26
-"""Steps of single elements after which loops are compiled: NumPy takes some 40 ms for so many, LLVM 30 for a loop."""
+"""Steps of single elements after which calls in one piece are traced, and loops are compiled: NumPy takes some 40 ms
+for so many, LLVM 30 for a loop."""
+
+CALLED = 2000
+"""Steps of single elements that take as long as a call of one of NumPy's functions does beside them."""
 
 
 class Learned:
@@ -56,7 +60,7 @@ class Learned:
     given : sequence of (dtype or None)
         Of the arrays that are written.
     worth : int, optional
-        Steps of single elements after which loops are compiled.
+        Steps of single elements after which it pays to compile loops.
 
     Attributes
     ----------
@@ -76,7 +80,7 @@ class Learned:
 
     def __init__(self, dtypes: Sequence[Any], given: Sequence[Any], worth: int | None = None) -> None:
         self.dtypes, self.given = tuple(dtypes), tuple(given)
-        self.worth = WORTH if worth is None else worth
+        self._left = WORTH if worth is None else worth
         self.itemsizes: Sequence[int] = ()
         self.why_not = ""
         self.restless = False
@@ -88,6 +92,15 @@ class Learned:
         self._reads: tuple[tuple[Look, Any], ...] | None = ()
         self._looked = False
         self._found = self._made = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls have done so much that it pays to look for a quicker way."""
+        return self._left <= 0
+
+    def does(self, steps: int) -> None:
+        """Count steps of single elements, or what takes as long."""
+        self._left -= steps
 
     def repeats(self, function: Callable[..., Any]) -> bool:
         """Whether it can be told that a body does the same again."""

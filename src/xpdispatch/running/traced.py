@@ -27,7 +27,7 @@ from xpdispatch.running.counting import Ledger, Measured, counted_region, ledger
 from xpdispatch.running.dry_run import by_body, stand_ins
 from xpdispatch.running.executor import ByTile, Tiles, Work
 from xpdispatch.running.fused import fused, saved
-from xpdispatch.running.learned import Learned, key_of
+from xpdispatch.running.learned import CALLED, Learned, key_of
 from xpdispatch.running.parts import full_shape
 from xpdispatch.running.results import Taking, note, values_of
 from xpdispatch.running.site import Site, inside_body, is_interrupt
@@ -64,7 +64,7 @@ class Traced(ByTile):
         self.told_apart = not self.windowed and None not in self.unsplit
         self._ranked = [at for o, at in zip(site.plan.operands, site.body.operand_at, strict=True) if len(o.axes) > 1]
         self._new = (True,) * len(site.plan.results)
-        self._last: tuple[Any, Found | None, list[Any]] = None, None, []
+        self._last: tuple[Any, Found | None, list[Callable[[], Any]]] = None, None, []
         """What the latest call in one piece was made of: most calls are the same again."""
         self.fixed = {1, *self.unsplit}
         """Extents that a tile's must not be, for the same trace to do for tiles of other sizes."""
@@ -85,15 +85,19 @@ class Traced(ByTile):
             apart = self.apart_of(arguments, targets)
             scalars = self.scalars_of(arguments)
             key = (domain, apart, scalars, self.order(given), *[given[at].shape for _, at, _ in self.windowed])
-            last, found, made = self._last
-            if last != key or scalars is None or not self.learned.still_holds():
+            last, found, makers = self._last
+            new = last != key or scalars is None or not self.learned.still_holds()
+            if new:
                 found = self.find(domain, given, scalars, apart, targets, lambda: targets)
-                made = [] if found is None else self.made(found.program, given, domain)
-                self._last = key, found, made
+                makers = [] if found is None else self.makers(found.program, given, domain)
             if found is not None:
-                results = [memory.empty(*m) if t is None else t for m, t in zip(made, targets, strict=True)]
-                if self.compute(found, given, results, domain, work):
+                results = [make() if t is None else t for make, t in zip(makers, targets, strict=True)]
+                if new and not self.fits(found, results):
+                    found = None
+                elif self.compute(found, given, results, domain, work):
+                    self._last = key, found, makers
                     return results
+            self._last = key, found, makers
             return Tiles(self, arguments, targets, work).run(1)
         finally:
             inside_body.reset(token)
@@ -104,8 +108,13 @@ class Traced(ByTile):
 
     def _by_body(self, arguments: Sequence[Any], targets: Sequence[Any]) -> bool:
         """Whether the body itself runs, which may catch floating-point errors that are raised."""
-        raised = not {"raise", "call"}.isdisjoint(np.geterr().values())
-        return raised or bool(self.learned.why_not) or _would_be_overwritten(self.site, arguments, targets)
+        how = np.geterr().values()
+        return (
+            "raise" in how
+            or "call" in how
+            or bool(self.learned.why_not)
+            or _would_be_overwritten(self.site, arguments, targets)
+        )
 
     def apart_of(self, arguments: Sequence[Any], targets: Sequence[Any]) -> tuple[bool, ...]:
         """For each result whether it may hold other numbers before, for :class:`~xpdispatch.running.code.Code`."""
@@ -154,13 +163,11 @@ class Traced(ByTile):
         """Whether tiles of other sizes have the same program, if the body does not look at shapes."""
         return self.told_apart and self.fixed.isdisjoint(sizes) and len({*sizes}) == len(sizes)
 
-    def made(
-        self, program: Program, arguments: Sequence[Any], domain: Bounds
-    ) -> list[tuple[tuple[int, ...], np.dtype[Any], Literal["C", "F"]]]:
-        """Shapes, dtypes and orders of new results over the domain."""
+    def makers(self, program: Program, arguments: Sequence[Any], domain: Bounds) -> list[Callable[[], Any]]:
+        """What makes new results over the domain."""
         values, order = [program.values[n] for n in program.results], self.order(arguments)
         return [
-            (full_shape(layout, value.shape, domain), value.dtype, order)
+            memory.maker(full_shape(layout, value.shape, domain), value.dtype, order)
             for layout, value in zip(self.site.plan.results, values, strict=True)
         ]
 
@@ -169,13 +176,14 @@ class Traced(ByTile):
         ranked = self._ranked
         return "F" if ranked and all([arguments[at].flags.fnc for at in ranked]) else "C"  # noqa: C419  as above
 
+    def fits(self, found: Found, into: Sequence[Any]) -> bool:
+        """Whether a tile of these results is what the program makes."""
+        return [a.dtype for a in into] == found.code.dtypes and (self.told_apart or found.program.fits(into))
+
     def compute(self, found: Found, arguments: Sequence[Any], into: Sequence[Any], region: Bounds, work: Work) -> bool:
-        """Compute a tile, unless it does not fit, or fails in a way that the body may catch."""
-        program, code, constants = found
-        if [a.dtype for a in into] != code.dtypes or not (self.told_apart or program.fits(into)):
-            return False
+        """Compute a tile, unless it fails in a way that the body may catch."""
         try:
-            code(arguments, into, constants)
+            found.code(arguments, into, found.constants)
         except Exception as error:
             # The body may catch it, or tells more of where it comes from; but what it reads must still be there.
             operands = [arguments[at] for at in self.site.body.operand_at]
@@ -282,7 +290,7 @@ class Traced(ByTile):
         key = program.structure, apart
         code: Code | None = self.learned.codes.get(key)
         if code is None:
-            code = self.learned.codes[key] = Code(program, self.site.body.operand_at, apart, self.learned.worth)
+            code = self.learned.codes[key] = Code(program, self.site.body.operand_at, apart, self.learned)
         return code
 
 
@@ -304,6 +312,10 @@ class Studied(NamedTuple):
     cost: Cost
     steps: int
     saved: int
+
+    def saves(self, elements: int) -> int:
+        """Steps of single elements that are saved there, or what takes as long."""
+        return self.saved * (elements + (CALLED if llvm.is_there() else 0))
 
 
 def _namespace(trace: Trace, site: Site) -> Namespace:
@@ -412,9 +424,10 @@ class _TracedTiles(Tiles):
             return False
         if any([a is None for a in self.results]):  # noqa: C419  a list is quicker, at every tile
             with self.allocating:
-                made = self.runs.made(found.program, arguments, self.work.domain)
-                self.results = [memory.empty(*m) if a is None else a for m, a in zip(made, self.results, strict=True)]
-        return self.runs.compute(found, arguments, self.own(self.results, chosen, region), region, self.work)
+                makers = self.runs.makers(found.program, arguments, self.work.domain)
+                self.results = [make() if a is None else a for make, a in zip(makers, self.results, strict=True)]
+        own = self.own(self.results, chosen, region)
+        return self.runs.fits(found, own) and self.runs.compute(found, arguments, own, region, self.work)
 
     def _find(self, region: Bounds, arguments: Sequence[Any], chosen: Mapping[Any, Any]) -> Found | None:
         sizes = sizes_of(region)

@@ -37,11 +37,17 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 add_module_names = False
 
-# The examples in docstrings lean on the public names; every page imports what it shows.
+# The examples in docstrings lean on the public names; every page imports what it shows. How quick a machine is, is not
+# what examples with hypothesis are about.
 doctest_global_setup = """
 from importlib.util import find_spec
 from xpdispatch import *
 from xpdispatch.testing import *
+if find_spec("hypothesis"):
+    import hypothesis
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("examples", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("examples")
 """
 # Without IGNORE_EXCEPTION_DETAIL, which is on by default: the texts of errors are part of what is documented.
 doctest_default_flags = doctest.ELLIPSIS | doctest.DONT_ACCEPT_TRUE_FOR_1

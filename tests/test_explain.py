@@ -114,9 +114,10 @@ def test_and_on_other_numbers_of_processors(cpus: int) -> None:
 def test_a_prediction_for_this_machine_is_what_is_said_of_it() -> None:
     import cupynumeric
 
-    A, B = cupynumeric.ones((300, 200)), cupynumeric.ones((200, 400))
+    A, B = cupynumeric.ones((300, 200), "f4"), cupynumeric.ones((200, 4000), "f4")
     here = matmul.explain(A, B)
-    there = matmul.explain(f4(300, 200), f4(200, 400)).on(2)
+    there = matmul.explain(f4(300, 200), f4(200, 4000)).on(2)
+    assert there.count == 2
     assert str(here.machine) == "on Legate, 2 CPUs"
     assert str(there.machine) == "on Legate, 2 CPUs (predicted)"
     assert list(here.tiles()) == list(there.tiles())
@@ -126,8 +127,8 @@ def test_arrays_of_legate_stores_and_numpy_copies_are_told_apart() -> None:
     import cupynumeric
 
     with xd.engine("legate"):
-        fresh = matmul.explain(np.ones((200, 200)), np.ones((200, 199)))
-    kept = matmul.explain(cupynumeric.ones((200, 200)), cupynumeric.ones((200, 199)))
+        fresh = matmul.explain(np.ones((400, 400)), np.ones((400, 399)))
+    kept = matmul.explain(cupynumeric.ones((400, 400)), cupynumeric.ones((400, 399)))
     assert not fresh.cuts.kept
     assert kept.cuts.kept
     store = cupynumeric.ones((200, 200)).__legate_data_interface__["data"]
@@ -176,10 +177,27 @@ def test_pieces_are_rounded_up_and_the_last_ones_can_be_empty() -> None:
 
 
 def test_kinds_of_processors_have_thresholds_of_their_own() -> None:
-    call = saxpy.explain(f4(200_000), f4(200_000), 2.0)
+    call = saxpy.explain(f4(900_000), f4(900_000), 2.0)
     counts = {kind: call.on(4, kind).count for kind in ("cpu", "omp", "gpu")}
     assert counts == {"cpu": 4, "omp": 4, "gpu": 1}
-    assert "200,000 elements, and below 1,048,576 Legate cuts nothing" in str(call.on(4, "gpu"))
+    assert "900,000 elements, and below 1,048,576 Legate cuts nothing" in str(call.on(4, "gpu"))
+
+
+def test_what_does_little_is_one_task() -> None:
+    def count(made: xd.Kernel, *args: object, **options: object) -> int:
+        return made.explain(*args).on(4, **options).count
+
+    small = f4(200_000), f4(200_000), 2.0
+    assert count(saxpy, *small) == 1
+    assert "so little to do that several tasks would take longer than one" in str(saxpy.explain(*small).on(4))
+    assert count(saxpy, *small, kind="omp") == 4
+    assert count(saxpy, *small, partitioning_threshold=1) == 4
+    assert count(saxpy, *small, overdecompose_factor=2) == 8
+    assert count(kernel("x[i] -> y[i]", dtype="x", cut="work")(lambda xp, x: x + 1), f4(200_000)) == 4
+    dear = kernel("x[i] -> y[i]", dtype="x")(lambda xp, x: xp.tanh(x**1.5) ** 1.5)
+    assert count(dear, f4(200_000)) == 4
+    steps = kernel("x[i] -> y[i]", dtype="x")(lambda xp, x, steps: x * 2.0**steps)
+    assert count(steps, f4(200_000), 3) == 4, "another call may do more steps"
 
 
 def test_it_says_why_nothing_is_cut() -> None:
@@ -235,7 +253,7 @@ def test_unsplit_axes_are_shared() -> None:
 
 
 def test_halos_are_read_from_neighbors_and_the_longest_index_alone_is_cut() -> None:
-    answer = smooth.explain(f4(400, 300)).on(6)
+    answer = smooth.explain(f4(400, 300)).on(6, partitioning_threshold=1)
     assert answer.counts == (6, 1)
     u = answer.arrays["u"]
     assert u.halo == ((1, 1), (1, 1))
@@ -243,11 +261,12 @@ def test_halos_are_read_from_neighbors_and_the_longest_index_alone_is_cut() -> N
     assert u.layout.boundaries == (0.0, 0.0)
     assert u.halo_bytes == u.received == 4 * 2 * 300
     assert u.held == 4 * 69 * 300
-    assert smooth.explain(f4(300, 300)).on(6).counts == (6, 1)
-    assert smooth.explain(f4(300, 301)).on(6).counts == (1, 6)
+    assert smooth.explain(f4(3000, 3000)).on(6).counts == (6, 1)
+    assert smooth.explain(f4(3000, 3001)).on(6).counts == (1, 6)
     assert "cut 6 x 1, halo 1 below and 1 above, 1 below and 1 above" in str(answer)
     assert "u: 2.3 KiB of other tiles' elements around a tile; boundary 0.0" in str(answer)
     assert smooth.explain(f4(400, 300)).arrays["u"].held < 2 * u.nbytes
+    assert smooth.explain(f4(400, 300)).on(6).counts == (1, 1), "it does little"
     line = kernel("u[i-1..i+1] -> v[i]", boundary=0)(lambda xp, u: u[2:] - u[:-2])
     answer = line.explain(f4(10**6)).on(4)
     assert answer.arrays["u"].held == 4 * (250_000 + 2)
@@ -260,13 +279,13 @@ def test_ordered_sums_are_put_together_by_one_processor() -> None:
     answer = ordered_matmul.explain(f4(1000, 800), f4(800, 1200)).on(8)
     assert answer.counts == (1, 1, 8)  # the longest index alone is cut
     lone = kernel("x[i] -> sum s[]", deterministic=True)(lambda xp, x: xp.sum(x))
-    answer = lone.explain(f4(10**6)).on(4)
+    answer = lone.explain(f4(10**7)).on(4)
     assert [s.receives for s in answer.shares] == [12, 0, 0, 0]
     assert "put together by one processor" in str(answer)
 
 
 def test_results_of_unknown_size() -> None:
-    answer = some_rows.explain(f4(100_000, 3)).on(4)
+    answer = some_rows.explain(f4(100_000, 3)).on(4, partitioning_threshold=1)
     assert answer.arrays["y"].shape == (None, 3)
     assert answer.arrays["y"].part == (None, 3)
     assert answer.arrays["y"].part_bytes == 25_000 * 3 * 4
@@ -331,7 +350,7 @@ def test_the_tiles_of_a_call_here_are_those_that_run() -> None:
     assert sum(s.tiles for s in answer.shares) == answer.count
 
 
-@pytest.mark.parametrize("size", [40_000, 400_000])
+@pytest.mark.parametrize("size", [800_000, 4_000_000])
 def test_a_task_is_cut_for_the_cache_as_is_said(size: int) -> None:
     import cupynumeric
 

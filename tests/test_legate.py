@@ -437,6 +437,31 @@ def test_what_cannot_leave_a_task(on_legate: Engine, error: BaseException, text:
         assert text in str(got)
 
 
+@pytest.mark.skipif("LEGATE_MIN_CPU_CHUNK" in os.environ, reason="small tiles are forced on all of this run")
+def test_what_does_little_is_one_task_until_somebody_wants_tiles() -> None:
+    seen: list[int] = []
+
+    @kernel("x[i] -> y[i]", dtype="x", cut=False)
+    def spy(xp, x):
+        seen.append(x.shape[0])
+        return x + 1
+
+    def parts(size: int) -> list[int]:
+        x = cupynumeric.ones(size)
+        spy(x)
+        xd.synchronize()
+        seen.clear()
+        spy(x)
+        xd.synchronize()
+        return sorted(seen)
+
+    assert parts(100_000) == [100_000]
+    with forced_tiles(2):
+        assert len(parts(100_000)) >= 2
+    assert parts(100_000) == [100_000]
+    assert len(parts(4_000_000)) == lg.get_legate_runtime().machine.count(lg.TaskTarget.CPU)
+
+
 def test_a_thousand_failures_in_a_row() -> None:
     x = cupynumeric.ones(3)
     for n in range(1000):

@@ -56,8 +56,9 @@ class Answer:
     def on_legate(cls, question: Question, machine: Machine) -> Self:
         """The answer for a machine of Legate's, which need not be here."""
         _check_variant(question, machine)
-        plan, recipe = question.plan, question.recipe()
-        decision = decide(question, recipe, machine)
+        small = question.for_one_task(machine)
+        plan, recipe = question.plan, question.recipe(small=small)
+        decision = decide(question, recipe, machine, small=small)
         # By index the dimension of the common space along which Legate cuts it, or one after all of them.
         dims = [len(plan.extents) if source is None else source[1] for source in recipe.sources]
         numbers = [1 if s is None or not decision.counts else decision.counts[s[1]] for s in recipe.sources]

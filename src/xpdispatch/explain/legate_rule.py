@@ -160,8 +160,10 @@ class Decision:
     kept: bool = False
 
 
-def decide(question: Question, recipe: Recipe, machine: Machine) -> Decision:
-    """How Legate cuts the aligned arrays of a call."""
+def decide(question: Question, recipe: Recipe, machine: Machine, *, small: bool) -> Decision:
+    """How Legate cuts the aligned arrays of a call; `small` says that it is to be one task."""
+    if small:
+        return Decision((), (_SMALL,))
     members = list(_members(question, recipe, machine))
     if recipe.one_piece:
         why = "All runs in one tile: tiles would mean something else, or need more axes than Legate has."
@@ -184,6 +186,8 @@ def decide(question: Question, recipe: Recipe, machine: Machine) -> Decision:
         why = f"{leader.name} has the most bytes and leads: it stays as Legate cut it when it was written."
     return Decision(counts, (why, _EARLIER), bool(kept(leader)))
 
+
+_SMALL = "There is so little to do that several tasks would take longer than one, so that there is one tile."
 
 _EARLIER = (
     "Operands were written by Legate's own operations over whole arrays, with as many processors, and are not views; "

@@ -11,10 +11,12 @@ import numpy as np
 from xpdispatch.arrays.dtypes import nearest
 from xpdispatch.arrays.namespaces import library_of, namespace_for
 from xpdispatch.legate.alignment import Images, Recipe, recipe_of_call
+from xpdispatch.legate.companions import CHUNK
 from xpdispatch.legate.stretches import stays_whole
 from xpdispatch.planning.arguments import as_arrays, diagonal_of, one_library, plan_of, refuse_empty
 from xpdispatch.planning.definition import Call, Definition
 from xpdispatch.planning.plan import Plan
+from xpdispatch.planning.tiles import whole
 from xpdispatch.running.calls import all_given, site_on_numpy
 from xpdispatch.running.cutting import Cutter
 from xpdispatch.running.dry_run import ResultTypes, result_types
@@ -25,6 +27,8 @@ _MAX_DIM = 6
 """Legate's greatest number of dimensions, in the builds that there are."""
 _UNBOUND = 99
 """Stores of unknown size that a launch may have."""
+_USUAL = int(CHUNK)
+"""Elements of a tile at least, unless somebody wants tiles to be smaller."""
 
 _ARRAYS = ("__array_namespace__", "__array__", "__dlpack__", "__legate_data_interface__")
 """What only an object with elements has, one of them at least."""
@@ -159,8 +163,15 @@ class Question:
             )
         return found
 
-    def recipe(self) -> Recipe:
-        """How the arrays enter a launch on Legate."""
+    def for_one_task(self, machine: Machine) -> bool:
+        """Whether the call does so little that it is one task on this machine."""
+        as_usual = machine.overdecompose_factor == 1 and machine.partitioning_threshold >= _USUAL
+        if machine.kind != "cpu" or not as_usual:
+            return False
+        return self.cutter("CPU", planned=True).for_one_task(whole(self.plan), self.scalars)
+
+    def recipe(self, *, small: bool = False) -> Recipe:
+        """How the arrays enter a launch on Legate; `small` says that it is one task."""
         views = [p for p, view in enumerate(self.views) if view]
         pointers = tuple(p for p, a in enumerate(self.operands) if a.dtype == np.int64 and p not in views)
         inline = [
@@ -174,6 +185,7 @@ class Question:
             deterministic=self.definition.deterministic,
             most_unbound=_UNBOUND,
             possible=Images(pointers, uncut=tuple(p for p in views if stays_whole(self.operands[p].shape))),
+            small=small,
         )
 
 

@@ -392,6 +392,7 @@ def recipe_of_call(
     deterministic: bool,
     most_unbound: int,
     possible: Images,
+    small: bool,
 ) -> Recipe:
     """Fit the arrays of a call.
 
@@ -408,13 +409,15 @@ def recipe_of_call(
     most_unbound : int
         How many stores of unknown size a launch in several tiles may have.
     possible : Images
+    small : bool
+        Several tasks would take longer than one.
     """
     apart = [*inline, *(0 in layout.shape for layout in plan.results)]
     ordered = _ordered(plan, types, deterministic=deterministic)
     second = len(ordered) + len(scanned(plan))
     unbound = sum(layout.concatenated for layout in plan.results) + (second + 1 if second else 0)  # and their places
     # What is there already has no place in the order; and where there is no index there is one tile.
-    one_piece = not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
+    one_piece = small or not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
     one_piece |= any(layout.scan and 0 in layout.shape for layout in plan.results)  # which are no stores
     gathered = () if one_piece else ordered
     if unbound and not possible.any_rank:  # such launches are cut along one dimension, if they have no other

@@ -31,7 +31,7 @@ _TOLD_BY = {
 _FEW = 4
 """Cores of a process from which on two threads of Realm's may watch the network, which they do without a pause."""
 
-_CHUNK = "1024"
+CHUNK = "1024"
 """Elements of a tile at least before Legate 26.3, which counts those along axes that may be cut alone, such as the rows
 of an array with a halo, and has 16,384."""
 
@@ -87,7 +87,7 @@ def settings(environment: Mapping[str, str], here: int) -> dict[str, str]:
     if os.geteuid() == 0:
         wanted |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     if release_of("legate") < (26, 3):
-        wanted["LEGATE_MIN_CPU_CHUNK"] = _CHUNK
+        wanted["LEGATE_MIN_CPU_CHUNK"] = CHUNK
     few = hardware.cores() < _FEW * here
     if few:
         wanted["OMPI_MCA_mpi_yield_when_idle"] = "1"

@@ -55,7 +55,7 @@ from xpdispatch.legate.bodies import check_bodies
 from xpdispatch.legate.collective import several
 from xpdispatch.legate.fences import IGNORED, call_site, runtime, synchronize
 from xpdispatch.legate.launch import Launch, check_room, issue, issue_carrier, issue_joiner, make_launch
-from xpdispatch.legate.releases import STORES, cutting, least_size
+from xpdispatch.legate.releases import STORES, cuts_as_usual, cutting, least_size
 from xpdispatch.legate.stores import (
     Held,
     bound,
@@ -105,9 +105,10 @@ def prepare(call: Call) -> Callable[[Sequence[Any]], Callable[[Sequence[Any]], l
         one_thread_each.hold()  # or each task would start as many as there are cores
     definition = call.definition
     check_bodies(definition)
+    learned = BoundedCache()
 
     def runner_for(values: Sequence[Any]) -> Callable[[Sequence[Any]], list[Any]]:
-        runner = _Runner(call_of(definition, values))
+        runner = _Runner(call_of(definition, values), learned)
         return runner if not _tells else runner.told
 
     return runner_for
@@ -116,7 +117,9 @@ def prepare(call: Call) -> Callable[[Sequence[Any]], Callable[[Sequence[Any]], l
 class _Runner:
     """Launches calls of known types, dtypes and shapes."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, learned: BoundedCache) -> None:
+        self.learned = learned
+        """What is known of the body, by dtypes; the same for calls that differ in extents alone."""
         definition = self.definition = call.definition
         body = definition.body
         self.kind = _kind_of(call)
@@ -125,7 +128,8 @@ class _Runner:
         self.some_variants = definition.variants != VARIANTS
         self.concurrent = bool(definition.options.get("concurrent"))
         self.launches = BoundedCache()
-        """By scalars, of which those that are not numbers can decide a result's dtype."""
+        """By whether there are to be several tasks however little they do, and by scalars: those that are not numbers
+        can decide a result's dtype."""
         numbers = all(type(s) in (float, int, complex) for s in call.scalars)
         self.one_launch = numbers and not definition.signature.open_ended
         self.plain = all(type(s) in _PLAIN for s in call.scalars)
@@ -257,7 +261,9 @@ class _Runner:
         return [self._held(p, arrays) for p in range(len(self.known))]
 
     def _launch(self, arrays: _Arrays, scalars: tuple[Any, ...]) -> Launch:
-        key = () if self.one_launch else scalars_key(scalars, integers=self.definition.signature.open_ended)
+        cut = not cuts_as_usual()
+        by_scalars = () if self.one_launch else scalars_key(scalars, integers=self.definition.signature.open_ended)
+        key = cut, *by_scalars
         launch: Launch | None = self.launches.get(key)
         if launch is None or launch.tight:
             held = self._all_held(arrays)
@@ -265,8 +271,13 @@ class _Runner:
             if launch is not None:
                 check_room(launch.plan, launch.types, operands, given)
                 return launch
-            launch = make_launch(self.definition, operands, given, scalars)
-            _guard(launch, operands, given, scalars)
+            dtypes = *[h.dtype for h in operands], *[None if g is None else g.dtype for g in given]
+            learned = self.learned.get(dtypes)
+            if learned is None:
+                learned = self.learned[dtypes] = Learned(dtypes[: self.count], dtypes[self.count :])
+            _, kind, _, _ = machine_here(self.definition.variants)
+            launch = make_launch(self.definition, operands, given, scalars, learned, cut=cut or kind != "cpu")
+            _guard(launch, operands, learned, scalars)
             self.launches[key] = launch
             if self.plain and not any(h.inline for h in operands):
                 self.dump = marshal.dumps
@@ -321,7 +332,7 @@ def _issue_both(
         issue_carrier(launch, results, told, second)
 
 
-def _guard(launch: Launch, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]) -> None:
+def _guard(launch: Launch, operands: Sequence[Held], learned: Learned, scalars: Sequence[Any]) -> None:
     """Try the kernel on a few elements, if the launch may be cut: all processes do, or none."""
     definition, plan = launch.definition, launch.plan
     if not (definition.guard and settings.guard) or plan.empty or launch.recipe.one_piece:
@@ -330,11 +341,11 @@ def _guard(launch: Launch, operands: Sequence[Held], given: Sequence[Held | None
         return
     count, _, factor, least = machine_here(definition.variants)
     sizes = [math.prod(shape) for _, shape in launch.types] + [math.prod(h.shape) for h in operands]
-    if max(sizes) >= (least if count * factor > 1 else _CUT_BY_TASKS):
-        dtypes, written = [h.dtype for h in operands], [None if g is None else g.dtype for g in given]
-        if not was_tried(definition, dtypes, written, scalars):
-            cutter = Cutter(definition, site_on_numpy(definition, plan, dtypes), None, Learned(dtypes, written))
-            Guard(definition, cutter).before(scalars)
+    if max(sizes) < (least if count * factor > 1 else _CUT_BY_TASKS):
+        return
+    if not was_tried(definition, learned.dtypes, learned.given, scalars):
+        cutter = Cutter(definition, site_on_numpy(definition, plan, learned.dtypes), None, learned)
+        Guard(definition, cutter).before(scalars)
 
 
 def _kind_of_array(array: Any) -> Any:

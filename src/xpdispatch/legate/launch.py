@@ -40,9 +40,12 @@ from xpdispatch.legate.tasks import carrier_of, joiner_of, library, task_of
 from xpdispatch.planning.arguments import plan_of, refuse_empty
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan, Shape, show_shape
+from xpdispatch.planning.tiles import whole
 from xpdispatch.planning.windows import Layout
-from xpdispatch.running.cutting import same_elements
+from xpdispatch.running.calls import site_on_numpy
+from xpdispatch.running.cutting import Cutter, same_elements
 from xpdispatch.running.dry_run import result_types
+from xpdispatch.running.learned import Learned
 
 _LARGEST_SCALAR = 1_000_000
 _REDUCTIONS = {"sum": "ADD", "prod": "MUL", "max": "MAX", "min": "MIN", "any": "MAX", "all": "MIN", "xor": "XOR"}
@@ -119,9 +122,17 @@ class Launch:
 
 
 def make_launch(
-    definition: Definition, operands: Sequence[Held], given: Sequence[Held | None], scalars: Sequence[Any]
+    definition: Definition,
+    operands: Sequence[Held],
+    given: Sequence[Held | None],
+    scalars: Sequence[Any],
+    learned: Learned,
+    *,
+    cut: bool,
 ) -> Launch:
     """Plan a call, learn what its results are, and fit its arrays together.
+
+    `learned` keeps what dry runs tell; `cut` says that there are to be several tasks, however little they do.
 
     Raises
     ------
@@ -143,6 +154,7 @@ def make_launch(
             check_cast(layout.name, dtype, g.dtype)
     plan = plan.with_result_shapes([shape for _, shape in types])
     _check_rows(plan)
+    cutter = Cutter(definition, site_on_numpy(definition, plan, dtypes), None, learned)
     recipe = recipe_of_call(
         plan,
         types,
@@ -151,6 +163,7 @@ def make_launch(
         deterministic=definition.deterministic,
         most_unbound=MOST_UNBOUND,
         possible=_possible(operands),
+        small=not cut and cutter.for_one_task(whole(plan), scalars),
     )
     # What goes to a buffer is cast to its dtype, and the sample saw that dtype alone.
     cast = tuple(layout.op is None and r in body.buffers for r, layout in enumerate(plan.results))
@@ -179,8 +192,7 @@ def make_launch(
         if not (r in body.buffers and body.updated[r] == p)
     )
     pointed = tuple(p for _, ranges, _ in recipe.images for p in ranges if p < len(operands))  # rects are none
-    # What each element is written to just once.
-    whole = [not (layout.op or layout.concatenated or r in recipe.gathered) for r, layout in enumerate(plan.results)]
+    once = [not (layout.op or layout.concatenated or r in recipe.gathered) for r, layout in enumerate(plan.results)]
     fits = (*recipe.operands, *recipe.results)
     grid = () if recipe.grid is None else (recipe.grid[1],)
     entering = (*fits, *grid, *(b.fit for b in recipe.rects if not b.instead))
@@ -204,7 +216,7 @@ def make_launch(
         second=recipe.second and not plan.empty,
         to_finish=tuple(
             (r, (shape, dtype) if own and g is None else None)
-            for r, (own, (dtype, shape), g) in enumerate(zip(whole, types, given, strict=True))
+            for r, (own, (dtype, shape), g) in enumerate(zip(once, types, given, strict=True))
             if not own or g is None or g.value is not None
         ),
         alike=not more

@@ -17,6 +17,7 @@ import legate.core as lg
 from xpdispatch.errors import UnsupportedError
 from xpdispatch.legate import startup
 from xpdispatch.legate.alignment import THRESHOLDS
+from xpdispatch.legate.companions import CHUNK
 
 STORES: tuple[type, ...] = tuple(getattr(lg, name) for name in ("LogicalStore", "LogicalArray") if hasattr(lg, name))
 """What a caller can pass without cuPyNumeric; the development branch has stores alone."""
@@ -124,6 +125,15 @@ def least_size(policy: Any, target: Any) -> int:
     if hasattr(policy, "partitioning_threshold"):
         return int(policy.partitioning_threshold(target))
     return int(os.environ.get(f"LEGATE_MIN_{target.name}_CHUNK", THRESHOLDS[target.name.lower()]))
+
+
+def cuts_as_usual() -> bool:
+    """Whether nobody wants CPUs to have smaller tiles, or more of them, than they have by default.
+
+    Before Legate 26.3 several processes have smaller ones by default (:mod:`~xpdispatch.legate.companions`).
+    """
+    policy = lg.Scope.parallel_policy()
+    return policy.overdecompose_factor == 1 and least_size(policy, lg.TaskTarget.CPU) >= int(CHUNK)
 
 
 def fewest_cells() -> int:

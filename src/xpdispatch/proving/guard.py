@@ -20,7 +20,7 @@ from xpdispatch.proving.tilings import Tiling
 from xpdispatch.proving.trial import Fault, Trial, jittered, trial_at
 from xpdispatch.running import costs
 from xpdispatch.running.cutting import Cutter
-from xpdispatch.running.site import is_interrupt
+from xpdispatch.running.site import pass_over
 
 _FEW = (7, 4, 3, 2)
 """Elements of each index that are tried, beside its halo; the next number where one costs too much."""
@@ -115,11 +115,8 @@ def _answer(trial: Trial, tiling: Tiling | None = None) -> Arrays:
         from xpdispatch.proving import report  # which a kernel that is right need not load
 
         raise report.fault_error(trial.definition, fault) from None
-    except BaseException as error:
-        if is_interrupt(error):
-            raise
-        # A body may raise this very object again in a task, which must not hold our frames.
-        BaseException.with_traceback(error, None)
+    except BaseException as error:  # noqa: BLE001  see there
+        pass_over(error)
         return []
 
 

@@ -48,6 +48,9 @@ _WORTH = 2.5
 PIECES = 16
 """Tiles of such a call at most."""
 
+_FOR_SEVERAL = 8 << 20
+"""What a call takes at least that becomes several of Legate's tasks, which cost half a millisecond more than one."""
+
 _LOST, _LOST_ALONE = 0.3, 0.04
 """What tiles of such a call may cost, as a part of it; and where one thread must make them too, for the same bits."""
 
@@ -265,6 +268,11 @@ def worth_threads(work: float, calls: int) -> int:
 def traffic(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
     """What the call costs in one tile, in bytes that go through memory."""
     return sum(volumes.parts(sizes)) + cost.made(sizes) + cost.work(sizes)
+
+
+def for_one_task(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> bool:
+    """Whether a call does so little that one of Legate's tasks takes less time for it than several."""
+    return traffic(volumes, sizes, cost) + _CALL * cost.calls < _FOR_SEVERAL
 
 
 def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> float:

@@ -20,7 +20,7 @@ from xpdispatch.planning.tiles import Tile
 from xpdispatch.planning.windows import WHOLE, Bounds, sizes_of
 from xpdispatch.running.costs import Cost, Growth, Products
 from xpdispatch.running.dry_run import body_values, samples, stand_ins
-from xpdispatch.running.site import Site, is_interrupt
+from xpdispatch.running.site import Site, pass_over
 
 _DECOMPOSITION = 1 / 2
 """Bytes that memory moves while LAPACK works on one, for each column of the matrix."""
@@ -437,7 +437,6 @@ def measure(site: Site, dtypes: Sequence[Any], given: Sequence[Any], scalars: Se
     for _, fill in samples(site.plan, np):
         try:
             return count(site, region, *stand_ins(site, region, dtypes, given, scalars, fill), gathered)
-        except BaseException as error:  # see above
-            if is_interrupt(error):
-                raise
+        except BaseException as error:  # noqa: BLE001  see above
+            pass_over(error)
     return None

@@ -317,6 +317,15 @@ class Cutter:
             return False  # another value may be a number of steps
         return not self.dear(domain, scalars)
 
+    def for_one_task(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
+        """Whether a call does so little that one of Legate's tasks takes less time for it than several."""
+        if self._computes or not domain or is_empty(domain):
+            return False
+        if not all(isinstance(v, _NUMBERS) for v in scalars):
+            return False  # another value may be a number of steps
+        cost = self._cost_about(scalars)
+        return cost is not None and costs.for_one_task(self.volumes, sizes_of(domain), cost)
+
     def borders(self, domain: Bounds, scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Bounds]]:
         """What is cut further, and strips of it that run alone, so that only their windows are padded."""
         if not self.bordered:

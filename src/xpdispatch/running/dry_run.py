@@ -24,7 +24,7 @@ from xpdispatch.running.calls import site_on_numpy
 from xpdispatch.running.executor import Whole, Work
 from xpdispatch.running.ownership import AT_ONCE
 from xpdispatch.running.results import Taking, values_of
-from xpdispatch.running.site import Site, inside_body
+from xpdispatch.running.site import Site, inside_body, pass_over
 
 Fill = Callable[[tuple[int, ...], Any, int], Any]
 """Makes a stand-in of a shape and a dtype; the number tells arrays apart."""
@@ -200,7 +200,10 @@ def _on_samples(
         arguments, targets = stand_ins(site, region, dtypes, given, scalars, fill)
         try:
             with np.errstate(all="ignore"):
-                return Whole(site, Taking(site, AT_ONCE)).run(arguments, targets, work), sample
+                found = Whole(site, Taking(site, AT_ONCE)).run(arguments, targets, work)
+            for _, error in raised:
+                pass_over(error)
+            return found, sample
         except Exception as error:  # noqa: BLE001  whatever a body raises; the first of them is raised below
             raised.append((sample, error))
     (_, first), *others = raised

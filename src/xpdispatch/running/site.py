@@ -50,9 +50,15 @@ class Site(NamedTuple):
         return self._replace(plan=self.plan.seen)
 
 
-def is_interrupt(error: BaseException) -> bool:
-    """Whether a user stops the program by Control-C: Python gives no words to it, as bodies of their own accord would.
+def pass_over(error: BaseException) -> None:
+    """Pass over what a body raised in a trial run: what it raises where it runs in earnest is raised there.
 
-    All else that a body raises in a trial run is its own affair, and is raised where it runs in earnest.
+    It may be this very object again, in a task, which must not hold frames of ours. A user who stops the program by
+    Control-C is heard: Python gives no words to that, as bodies of their own accord would.
     """
-    return isinstance(error, KeyboardInterrupt) and not error.args
+    if isinstance(error, KeyboardInterrupt) and not error.args:
+        raise error
+    told: BaseException | None = error
+    while told is not None and told.__traceback__ is not None:
+        BaseException.with_traceback(told, None)
+        told = told.__context__

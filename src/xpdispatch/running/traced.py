@@ -30,7 +30,7 @@ from xpdispatch.running.fused import fused, saved
 from xpdispatch.running.learned import CALLED, Learned, key_of
 from xpdispatch.running.parts import full_shape
 from xpdispatch.running.results import Taking, note, values_of
-from xpdispatch.running.site import Site, inside_body, is_interrupt
+from xpdispatch.running.site import Site, inside_body, pass_over
 from xpdispatch.running.tracing import (
     IMITATED,
     Input,
@@ -221,9 +221,8 @@ class Traced(ByTile):
             program = finished(trace, results)
         except Untraceable:
             pass
-        except BaseException as error:  # the body itself runs next, and says what is wrong
-            if is_interrupt(error):
-                raise
+        except BaseException as error:  # noqa: BLE001  the body itself runs next, and says what is wrong
+            pass_over(error)
             if not trace.why_not:  # some functions raise anew what comes through them
                 return None
         finally:
@@ -254,9 +253,8 @@ class Traced(ByTile):
                 found = by_body(site, self.ready(arguments), parts)
                 for wanted in (site.casts, [None if t is None else t.dtype for t in targets]):
                     found = [a if d is None else a.astype(d) for a, d in zip(found, wanted, strict=True)]
-            except BaseException as error:  # the body runs itself then, and says what is wrong
-                if is_interrupt(error):
-                    raise
+            except BaseException as error:  # noqa: BLE001  the body runs itself then, and says what is wrong
+                pass_over(error)
                 return None
         if not all(same_bits(a, b) for a, b in zip(found, into, strict=True)):
             self.learned.why_not = self.learned.why_not or "the trace does not do what the body does"

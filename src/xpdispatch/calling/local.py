@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 Runner = Callable[[Sequence[Any]], list[Any]]
 """Runs a call of known types, dtypes and shapes; takes one value for each parameter, then arrays to be written."""
 
+Run = Callable[[Sequence[Any], Sequence[Any], Work], list[Any]]
+"""As :meth:`xpdispatch.running.executor.Strategy.run`."""
+
 
 def prepare(call: Call) -> Callable[[Sequence[Any]], Runner]:
     """Settle library, namespace and dtypes of a call, and how its shapes are settled.
@@ -120,19 +123,19 @@ class Prepared:
 
     def _runner(self, site: Site, operands: Sequence[Any], scalars: Sequence[Any], numbers: Sequence[int]) -> Runner:
         definition, body = self.definition, self.definition.body
-        always, cutter = (
-            on_the_whole(definition, site, self.taking, self.learned),
-            self._cutter(site, operands, scalars),
-        )
+        always = on_the_whole(definition, site, self.taking, self.learned)
+        cutter = self._cutter(site, operands, scalars)
         written = [r for r, dtype in enumerate(self.learned.given) if dtype is not None]
         apart = _Apart(definition, site, written, cut=cutter is not None)
         numbered = bool(self.numbers)
         count, places, library = len(body.slots), body.written_at, site.library
         blank, domain = (None,) * body.results, whole(site.plan)
         uncut = Work(domain, (domain,))
-        run: Callable[[Sequence[Any], Sequence[Any], Work], list[Any]] = always.run
-        if cutter is not None or site.plan.empty or any(self.learned.given[r] is None for r in body.buffers):
-            run = self._varying(site, always, cutter, apart)
+        run: Run = always.run
+        if cutter is not None:
+            run = _Choosing(definition, always, cutter, apart).run
+        if site.plan.empty or any(self.learned.given[r] is None for r in body.buffers):
+            run = self._completed(site, run)
 
         def runner(values: Sequence[Any]) -> list[Any]:
             arguments, given = values[:count], blank
@@ -154,44 +157,19 @@ class Prepared:
 
         return runner
 
-    def _varying(
-        self, site: Site, always: Strategy, cutter: Cutter | None, apart: _Apart
-    ) -> Callable[[Sequence[Any], Sequence[Any], Work], list[Any]]:
-        """Runs calls that are not all run alike, or need more arrays than the caller gives."""
-        definition, body, plan, learned = self.definition, self.definition.body, site.plan, self.learned
-        left_out, empty = any(learned.given[r] is None for r in body.buffers), plan.empty
-        new = not body.buffers and all(dtype is None for dtype in learned.given)
-        threads = alone if inside_body.get() else thread_count
-        usual = not (left_out or empty)
-        guard: Guard | None = None
-        undecided = cutter is not None and not learned.busy
+    def _completed(self, site: Site, run: Run) -> Run:
+        """Runs calls over no element, or with buffers that the caller left out."""
+        definition, body = self.definition, self.definition.body
 
-        def run(arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
-            nonlocal cutter, guard, undecided
-            if cutter is None and usual:
-                return always.run(arguments, targets, work)
+        def completed(arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
             operands = [arguments[at] for at in body.operand_at]
-            scalars = [arguments[at] for at in body.scalar_at]
-            if left_out:
+            if any(self.learned.given[r] is None for r in body.buffers):
                 targets = targets_of(definition, site, operands, targets)
-            if empty:
-                return _empty(definition, site, operands, targets, scalars)
-            if cutter is None:
-                return always.run(arguments, targets, work)
-            strategy, work, _ = cutter.choose(work.domain, operands, scalars, threads, new=new)
-            if len(work.regions) > 1:
-                if guard is None:
-                    guard = guard_of(definition, cutter)
-                if guard.waits:
-                    guard.before(scalars, operands)
-            elif undecided and learned.busy:
-                undecided = False
-                if cutter.fixed(work.domain, operands, scalars):
-                    cutter = None
-                    apart.settle(cut=False)
-            return strategy.run(arguments, targets, work)
+            if site.plan.empty:
+                return _empty(definition, site, operands, targets, [arguments[at] for at in body.scalar_at])
+            return run(arguments, targets, work)
 
-        return run
+        return completed
 
     def _cutter(self, site: Site, operands: Sequence[Any], scalars: Sequence[Any]) -> Cutter | None:
         """What chooses how each call runs; None where all of them run the body on the whole."""
@@ -201,11 +179,45 @@ class Prepared:
         return None if cutter.fixed(whole(site.plan), operands, scalars) else cutter
 
 
-def guard_of(definition: Definition, cutter: Cutter) -> Guard:
-    """What tries a kernel before the first call that is cut."""
-    from xpdispatch.proving.guard import Guard  # which small calls need not import
+class _Choosing:
+    """Runs calls of which each may be cut in another way, until it turns out that none is."""
 
-    return Guard(definition, cutter)
+    def __init__(self, definition: Definition, always: Strategy, cutter: Cutter, apart: _Apart) -> None:
+        body, learned = definition.body, cutter.learned
+        self.definition, self.always, self.apart = definition, always, apart
+        self.operand_at, self.scalar_at = body.operand_at, body.scalar_at
+        self.cutter: Cutter | None = cutter
+        self.learned = learned
+        self.undecided = not learned.busy
+        self.new = not body.buffers and all(dtype is None for dtype in learned.given)
+        self.threads = alone if inside_body.get() else thread_count
+        self.guard: Guard | None = None
+
+    def run(self, arguments: Sequence[Any], targets: Sequence[Any], work: Work) -> list[Any]:
+        """As :meth:`Strategy.run`, on the tiles that are chosen."""
+        cutter = self.cutter
+        if cutter is None:
+            return self.always.run(arguments, targets, work)
+        operands = [arguments[at] for at in self.operand_at]
+        scalars = [arguments[at] for at in self.scalar_at]
+        strategy, work, _ = cutter.choose(work.domain, operands, scalars, self.threads, new=self.new)
+        if len(work.regions) > 1:
+            self._try(cutter, operands, scalars)
+        elif self.undecided and self.learned.busy:
+            self.undecided = False
+            if cutter.fixed(work.domain, operands, scalars):
+                self.cutter = None
+                self.apart.settle(cut=False)
+        return strategy.run(arguments, targets, work)
+
+    def _try(self, cutter: Cutter, operands: Sequence[Any], scalars: Sequence[Any]) -> None:
+        """Try the kernel on a few elements before the first call that is cut."""
+        if self.guard is None:
+            from xpdispatch.proving.guard import Guard  # which small calls need not import
+
+            self.guard = Guard(self.definition, cutter)
+        if self.guard.waits:
+            self.guard.before(scalars, operands)
 
 
 def _on_plain_arrays(runner: Runner, subclasses: Sequence[tuple[int, int]]) -> Runner:

@@ -48,7 +48,7 @@ _WORTH = 2.5
 PIECES = 16
 """Tiles of such a call at most."""
 
-_FOR_SEVERAL = 8 << 20
+FOR_SEVERAL = 8 << 20
 """What a call takes at least that becomes several of Legate's tasks, which cost half a millisecond more than one."""
 
 _LOST, _LOST_ALONE = 0.3, 0.04
@@ -272,7 +272,7 @@ def traffic(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
 
 def for_one_task(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> bool:
     """Whether a call does so little that one of Legate's tasks takes less time for it than several."""
-    return traffic(volumes, sizes, cost) + _CALL * cost.calls < _FOR_SEVERAL
+    return traffic(volumes, sizes, cost) + _CALL * cost.calls < FOR_SEVERAL
 
 
 def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> float:

@@ -319,12 +319,18 @@ class Cutter:
 
     def for_one_task(self, domain: Bounds, scalars: Sequence[Any]) -> bool:
         """Whether a call does so little that one of Legate's tasks takes less time for it than several."""
-        if self._computes or not domain or is_empty(domain):
+        sizes, volumes = sizes_of(domain), self.volumes
+        if self._computes or not sizes or 0 in sizes:
+            return False
+        moved = sum(volumes.parts(sizes))
+        if moved >= costs.FOR_SEVERAL:
             return False
         if not all(isinstance(v, _NUMBERS) for v in scalars):
             return False  # another value may be a number of steps
+        if moved < _STUDIED:
+            return True
         cost = self._cost_about(scalars)
-        return cost is not None and costs.for_one_task(self.volumes, sizes_of(domain), cost)
+        return cost is not None and costs.for_one_task(volumes, sizes, cost)
 
     def borders(self, domain: Bounds, scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Bounds]]:
         """What is cut further, and strips of it that run alone, so that only their windows are padded."""

@@ -32,18 +32,17 @@ from xpdispatch.testing import forced_tiles
 # isort: split
 import cupynumeric as cn
 
-stretches._RECTS = 64  # so that small arrays have stretches where their length divides, and rects of elements else
-stretches._FEWEST_RECTS = 4
+stretches._RECTS = 64  # so that small arrays have rects of stretches, as large ones have
 stretches.least_copied = 1
 cut = Counter[str]()
 """How many launches there were with rects of elements or of stretches, and with others of what wraps around."""
 
 
-def rects_of_windows(layout: Any, axis: int, stretch: int, count: int, *, seam: bool) -> Any:
+def rects_of_windows(layout: Any, axis: int, extent: int, stretch: int, *, seam: bool) -> Any:
     cut[
         "and once more for what wraps around" if seam else "between elements" if stretch == 1 else "between stretches"
     ] += 1
-    return rects.rects_of_windows(layout, axis, stretch, count, seam=seam)
+    return rects.rects_of_windows(layout, axis, extent, stretch, seam=seam)
 
 
 launch.rects_of_windows = rects_of_windows

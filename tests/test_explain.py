@@ -270,9 +270,13 @@ def test_halos_are_read_from_neighbors_and_the_longest_index_alone_is_cut() -> N
     line = kernel("u[i-1..i+1] -> v[i]", boundary=0)(lambda xp, u: u[2:] - u[:-2])
     answer = line.explain(f4(10**6)).on(4)
     assert answer.arrays["u"].held == 4 * (250_000 + 2)
-    answer = line.explain(f4(9_999_991)).on(4)  # a prime number
-    assert answer.arrays["u"].held == answer.arrays["u"].nbytes
-    assert "each processor gets all of it: its index does not divide into stretches" in str(answer)
+    answer = line.explain(f4(9_999_991)).on(4)  # a prime number: 65,790 stretches of 152, of which the last is shorter
+    assert answer.arrays["u"].held == 4 * (16_448 * 152 + 2)
+    outer = kernel("u[i-1..i+1], w[j..j+3] -> v[i,j]", boundary="wrap")(lambda xp, u, w: u[2:, None] - w[:-3])
+    assert "each processor gets all of it: it wraps around, and other indices are cut too" in str(
+        outer.explain(f4(400), f4(400)).on(4)
+    )
+    assert "each processor gets all of it: it is small" in str(line.explain(f4(63)).on(4, partitioning_threshold=1))
 
 
 def test_ordered_sums_are_put_together_by_one_processor() -> None:

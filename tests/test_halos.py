@@ -245,13 +245,12 @@ def test_the_longest_index_is_the_one_that_is_cut() -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small arrays have rects of stretches, as large ones have."""
-    monkeypatch.setattr("xpdispatch.legate.stretches._RECTS", 16)
-    monkeypatch.setattr("xpdispatch.legate.stretches._FEWEST_RECTS", 8)
+    monkeypatch.setattr("xpdispatch.legate.stretches._RECTS", 8)
 
 
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize(
-    ("extent", "row", "stretch", "tile"), [(42, 63, 3, 12), (960, 4, 60, 240), (1000, 1, 50, 250), (997, 1, 1, 250)]
+    ("extent", "row", "stretch", "tile"), [(42, 63, 3, 12), (960, 4, 120, 240), (1000, 1, 125, 250), (997, 1, 124, 372)]
 )
 def test_rows_of_few_elements_are_cut_between_stretches(extent: int, row: int, stretch: int, tile: int) -> None:
     made = summing(3, 2, "edge")
@@ -305,30 +304,45 @@ def test_operands_are_full_where_the_axes_to_cut_have_too_few_elements(monkeypat
 
 
 @pytest.mark.parametrize(
-    ("extent", "count", "stretch"),
+    ("extent", "stretch"),
     [
-        (10**6, 125_000, 8),
-        (10**9, 125_000, 8000),
-        (2**17, 2**17, 1),
-        (2 * 499_979, 499_979, 2),  # of a prime number
-        (1_000_003, 1_000_003, 1),
-        (9_999_991, 9_999_991, 0),
-        (2 * 9_999_991, 2 * 9_999_991, 0),
+        (2**17 - 1, 1),
+        (2**17, 2),
+        (10**6, 10),
+        (10**9, 12_800),
+        (9_999_991, 152),  # a prime number
+        (2 * 9_999_991, 305),
     ],
 )
-def test_stretches_divide_the_index(extent: int, count: int, stretch: int) -> None:
-    made = kernel("u[i-1..i+1] -> v[i]", boundary="edge", dtype="u")(lambda xp, u: u[1:-1])
-    recipe = made.explain(stand_in((extent,), float)).question.recipe()
-    assert [b.stretch for b in recipe.rects] == ([stretch] if stretch else [])
-    assert recipe.cells == ((count,) if stretch > 1 else ())
-    assert recipe.operands[0].how == ("window" if stretch else "broadcast")
+@pytest.mark.parametrize("row", [(), (100,)])
+def test_a_stretch_divides_the_index_or_the_last_one_is_short(extent: int, stretch: int, row: tuple[int, ...]) -> None:
+    made = summing(1, 1, "edge") if row else line("edge")
+    recipe = made.explain(stand_in((extent, *row), float)).question.recipe()
+    assert [b.stretch for b in recipe.rects] == [stretch]
+    assert recipe.stretches == ((stretch,) if stretch > 1 else ())
+    assert recipe.factors == ((stretch, *(1 for _ in row)) if stretch > 1 else ())
+    assert recipe.operands[0].how == "window"
 
 
-def test_many_rows_share_rects() -> None:
-    made = summing(1, 1, "edge")
-    for rows, stretch in ((2**17, 1), (10**6, 8), (1_000_003, 1), (9_999_991, 1)):
-        recipe = made.explain(stand_in((rows, 100), float)).question.recipe()
-        assert [b.stretch for b in recipe.rects] == [stretch]
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("extent", [960, 997])
+def test_lines_are_cut_beside_what_a_second_task_puts_together(extent: int) -> None:
+    """Stretches take no dimension, of which such launches have but one before Legate 26.6."""
+    some = kernel("u[i-2..i+1], b[i] -> w[?]", boundary={"u": 0}, dtype="u")(lambda xp, u, b: u[3:][u[:-3] > b])
+    scan = kernel("u[i-2..i+1], b[i] -> sum y[..i]", boundary={"u": "wrap"}, dtype="u")(
+        lambda xp, u, b: xp.cumulative_sum(u[3:] * b - u[:-3])
+    )
+    total = kernel("u[i-2..i+1], b[i] -> sum s[]", boundary={"u": "edge"}, dtype="u", deterministic=True)(
+        lambda xp, u, b: xp.sum(u[3:] * b)
+    )
+    u, b = (np.random.default_rng(seed).integers(0, 97, extent).astype(float) for seed in range(2))
+    for made in (some, scan, total):
+        with forced_tiles(2) as tiles, parts() as found:
+            got = made(cupynumeric.array(u), cupynumeric.array(b))
+            xd.synchronize()
+        np.testing.assert_array_equal(np.asarray(got), made(u, b))
+        assert len(tiles) > 1
+        assert all(part.shape[0] < extent / 2 for part in found)
 
 
 def company() -> list[Kernel]:
@@ -394,7 +408,7 @@ def test_stretches_of_results_that_are_views() -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_arrays_of_as_many_axes_as_legate_has_are_cut_between_elements() -> None:
+def test_arrays_of_as_many_axes_as_legate_has_are_cut() -> None:
     @kernel("u[a,b,c,d,e,f-1..f] -> v[a,b,c,d,e,f]", boundary=0, dtype="u")
     def back(xp, u):
         return u[..., 1:] - u[..., :-1]

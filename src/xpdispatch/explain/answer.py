@@ -62,8 +62,8 @@ class Answer:
         # By index the dimension of the common space along which Legate cuts it, or one after all of them.
         dims = [len(plan.extents) if source is None else source[1] for source in recipe.sources]
         numbers = [1 if s is None or not decision.counts else decision.counts[s[1]] for s in recipe.sources]
-        grids = recipe.cells or [0] * len(dims)
-        cuts = [Pieces(n, k, -(-(g or n) // k), g) for n, k, g in zip(plan.extents, numbers, grids, strict=True)]
+        stretches = recipe.stretches or [1] * len(dims)
+        cuts = [Pieces(n, k, -(-n // (k * s)) * s) for n, k, s in zip(plan.extents, numbers, stretches, strict=True)]
         order = sorted(range(len(dims)), key=dims.__getitem__)
         tiling = Tiles(plan.indices, tuple(cuts), tuple(order))
         axes = {b.operand: b.axis for b in recipe.rects}

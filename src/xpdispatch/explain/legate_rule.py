@@ -4,7 +4,8 @@ This is what Legate 26.6 does with an automatic task, as its sources have it (``
 ``Restrictions`` of github.com/nv-legate/legate) and as tests/test_explain.py compares with the tiles of real launches:
 
 1. Aligned arrays are cut alike, in the one space that they were fitted into. An axis stays uncut where one of them
-   wants it in full, or where a result that is written does not have it.
+   wants it in full, or where a result that is written does not have it. Arrays to whose tiles those of others are
+   scaled have no say.
 2. The array with the most bytes leads. Of equal ones that is one which an earlier operation has cut, then a result.
 3. If an earlier operation cut the leading array for as many processors, and no axis that must stay uncut, it stays so.
 4. Otherwise the space is cut anew: not at all below a number of elements; one axis into as many pieces as there are
@@ -225,11 +226,11 @@ def _members(question: Question, recipe: Recipe, machine: Machine) -> Iterator[_
 
     plan, replaced = question.plan, {b.operand for b in recipe.rects if b.instead}
     for p, (a, layout, fit) in enumerate(zip(question.operands, plan.operands, recipe.operands, strict=True)):
-        if fit.how == "align" and p not in replaced:
+        if fit.how == "align" and p not in (*replaced, *recipe.scaled[1:]):
             yield member(layout.name, a.shape, a.dtype.itemsize, READ, fit, known=not question.copied[p])
     results = zip(question.types, plan.results, question.given, recipe.results, strict=True)
-    for (dtype, shape), layout, given, fit in results:
-        if fit.how == "align":
+    for r, ((dtype, shape), layout, given, fit) in enumerate(results, len(plan.operands)):
+        if fit.how == "align" and r not in recipe.scaled[1:]:
             mode, known = REDUCE if layout.combined else WRITE, layout.combined or given is not None
             yield member(layout.name, shape, dtype.itemsize, mode, fit, known=known)
     if recipe.grid is not None:
@@ -237,5 +238,5 @@ def _members(question: Question, recipe: Recipe, machine: Machine) -> Iterator[_
     for b in recipe.rects:
         layout = plan.operands[b.operand]
         axes = layout.axes if b.axis is None else layout.axes[b.axis : b.axis + 1]
-        shape = tuple(plan.extents[a] // b.stretch for a in axes)
+        shape = tuple(-(-plan.extents[a] // b.stretch) for a in axes)
         yield member(f"the bounds of {layout.name}", shape, 16 * (1 + len(b.tail)), READ, b.fit, known=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from xpdispatch.explain.answer import Answer
 from xpdispatch.explain.arrays import ArrayCut
@@ -79,10 +78,7 @@ def where_of(answer: Answer) -> str:
 
 
 def _sizes(cut: Pieces) -> str:
-    sizes = [int(b - a) for a, b in pairwise(cut.borders[: cut.filled + 1])] if cut.grid else []
-    if len(set(sizes[:-1])) > 1:
-        return f"{min(sizes):,} to {max(sizes):,}"
-    last = sizes[-1] if sizes else cut.extent - (cut.filled - 1) * cut.size if cut.filled else 0
+    last = cut.extent - (cut.filled - 1) * cut.size if cut.filled else 0
     return f"{cut.largest:,}" if last == cut.largest else f"{cut.largest:,}, the last {last:,}"
 
 
@@ -218,9 +214,8 @@ def assumptions(answer: Answer) -> tuple[str, ...]:
     if haloed and answer.count > 1:
         wraps = any("wrap" in array.layout.boundaries for array in uncut)
         found.append(
-            f"The body reads {', '.join(haloed)} with its halo alone, but each processor gets all of it: its index "
-            "does not divide into stretches of equal length, between which Legate could cut it"
-            + (", or it wraps around and other indices are cut too." if wraps else ".")
+            f"The body reads {', '.join(haloed)} with its halo alone, but each processor gets all of it: it "
+            + ("wraps around, and other indices are cut too." if wraps else "is small, or pointers say how it is cut.")
         )
     partly = [a.name for a in arrays if a.axis is not None and math.prod(a.pieces) > a.pieces[a.axis]]
     if partly:

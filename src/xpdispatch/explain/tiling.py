@@ -22,30 +22,26 @@ class Pieces(NamedTuple):
     extent : int
     number : int
     size : int
-    grid : int
-        Where Legate cuts a grid in place of the index: the elements of the grid, which `size` counts. Else 0.
     """
 
     extent: int
     number: int
     size: int
-    grid: int = 0
 
     @property
     def borders(self) -> Any:
         """Where pieces begin, and where the last one ends: an int64 array of ``number + 1``."""
-        found = np.minimum(np.arange(self.number + 1) * self.size, self.grid or self.extent)
-        return np.array([int(n) * self.extent // self.grid for n in found]) if self.grid else found
+        return np.minimum(np.arange(self.number + 1) * self.size, self.extent)
 
     @property
     def filled(self) -> int:
         """How many pieces have elements."""
-        return min(self.number, -(-(self.grid or self.extent) // self.size)) if self.size else 0
+        return min(self.number, -(-self.extent // self.size)) if self.size else 0
 
     @property
     def largest(self) -> int:
         """The elements of the largest piece."""
-        return int(np.diff(self.borders).max()) if self.grid else min(self.size, self.extent)
+        return min(self.size, self.extent)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ promoted, which copies nothing. Whole dimensions are then broadcast, and all sto
 An axis in blocks is split in two by a view: the index, and the elements of a block, which stay whole.
 
 An operand with a halo is cut by Legate's image (:mod:`xpdispatch.legate.stretches`). Where that is along stretches of
-an index, the axes of other arrays are split in two as those in blocks are: the stretches, and the elements of one.
+an index, the rects are fitted into a coarse space, and Legate scales the tiles of that to those of all other arrays.
 
 An index that no store is cut along gets a grid, a store of its own, so that Legate has something to cut. Each of its
 cells stands for a stretch of the index, and nothing of the index' extent is allocated.
@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xpdispatch.legate.stretches import Cut, in_stretches, windows_of
+from xpdispatch.legate.stretches import Cut, windows_of
 from xpdispatch.planning.plan import Image, Plan, Shape
 from xpdispatch.planning.windows import WHOLE, Layout
 
@@ -168,9 +168,9 @@ class Recipe:
         Positions, operands first, of the arrays to align with each other.
     one_piece : bool
         Everything is broadcast, so that a single task runs.
-    sources : tuple of (int, int) or None
-        For each index the array (operands, results, the grid) and its dimension that tell a tile's size and
-        start; None where no store has the index.
+    sources : tuple of (int, int, int) or None
+        For each index the array (operands, results, the grid, rects) and its dimension that tell a tile's size and
+        start, and for how many elements of the index each of its own is; None where no store has the index.
     gathered : tuple of int
         The results that a second task puts together.
     carried : tuple of int
@@ -183,24 +183,30 @@ class Recipe:
         The least extents of a tile in the common space; empty where there are none.
     grid : (tuple of int, Fit) or None
         Shape and fit of a store for the indices that no other has. It comes after the results.
-    cells : tuple of int
-        For each index into how many elements of the grid, or stretches, it is divided; 0 where it is not.
+    stretches : tuple of int
+        For each index for how many of its elements one of rects or of the grid is; empty where that is 1 for all.
+    scaled : tuple of int
+        Positions of an array of a coarse space, and of those to whose tiles its own are scaled.
+    factors : tuple of int
+        By which they are scaled, for each dimension.
     share : float
-        Elements of the common space for each that it stands for: less than 1 where no store has them.
+        Elements of the space that Legate cuts for each that it stands for: less than 1 where that is coarse.
     """
 
     operands: tuple[Fit, ...]
     results: tuple[Fit, ...]
     aligned: tuple[tuple[int, ...], ...]
     one_piece: bool
-    sources: tuple[tuple[int, int] | None, ...]
+    sources: tuple[tuple[int, int, int] | None, ...]
     gathered: tuple[int, ...] = ()
     carried: tuple[int, ...] = ()
     rects: tuple[Rects, ...] = ()
     images: tuple[tuple[int, tuple[int, ...], str], ...] = ()
     least: tuple[int, ...] = ()
     grid: tuple[Shape, Fit] | None = None
-    cells: tuple[int, ...] = ()
+    stretches: tuple[int, ...] = ()
+    scaled: tuple[int, ...] = ()
+    factors: tuple[int, ...] = ()
     share: float = 1.0
 
     @property
@@ -236,8 +242,6 @@ class Images:
         The one index that is cut is the first dimension for that.
     full : tuple of int
         Operands that are in full in every tile for that.
-    stretched : bool
-        Whether rects may be for stretches of an index, which takes one more dimension.
     fewest : int
         How many rects there are at least, if Legate is to cut anything.
     """
@@ -247,7 +251,6 @@ class Images:
     any_rank: bool = True
     leading: bool = False
     full: tuple[int, ...] = ()
-    stretched: bool = True
     fewest: int = 0
 
 
@@ -295,43 +298,38 @@ def make_recipe(
         if p not in possible.full and _how(fits[p]) == "broadcast" and (p < count or layout.keys)
     ]
     pointed = _pointed(plan, possible.pointers)
-    found = [] if one_piece else windows_of(plan, stretched=possible.stretched and not pointed, fewest=possible.fewest)
+    found = [] if one_piece else windows_of(plan, fewest=possible.fewest)
     windows = _along_the_only_index(
         [w for w in found if w.operand in followed and w.operand not in possible.uncut], plan, gathered
     )
-    by = [w.index for w in windows]
-    stretches = {w.index: w.stretch for w in windows if w.stretch > 1}
-    shown = [Layout("rects", (w.index,), (w.count,)) for w in windows]
-    alone = _alone(plan, gathered, by)
-    covered = _covered(layouts, fits)
-    grid = {} if one_piece else _grid(plan, covered | {*by})
-    cells = {a: plan.extents[a] // k for a, k in stretches.items()} | grid
-    extents = [cells.get(a, extent) for a, extent in enumerate(plan.extents)]
-    apart = [n / plan.extents[a] for a, n in cells.items() if a not in covered]
-    layouts = [in_stretches(layout, stretches) for layout in layouts]
+    stretches = {w.index: w.stretch for w in windows}
+    alone = _alone(plan, gathered, [*stretches])
+    grid = {} if one_piece else _grid(plan, _covered(layouts, fits) | {*stretches})
+    stretches |= grid
+    cells = [-(-extent // stretches.get(a, 1)) for a, extent in enumerate(plan.extents)]
+    fine = [cells[a] if a in grid else extent for a, extent in enumerate(plan.extents)]
     if grid:
-        layouts.append(Layout("grid", tuple(grid), tuple(grid.values())))
-        fits.append(None)
+        layouts.append(Layout("grid", tuple(grid), tuple(cells[a] for a in grid)))
     first = len(layouts)
-    layouts += shown
-    fits += [None] * len(shown)
+    layouts += [Layout("rects", (w.index,), (cells[w.index],)) for w in windows]
+    coarse = range(known, len(layouts))
+    fits += [None] * len(coarse)
     images, follows = (
         _follow(pointed, plan, layouts, fits, possible.pointers, followed) if pointed and not one_piece else ([], [])
     )
     cut = _cut(windows, layouts, fits)
     aligned: list[tuple[int, ...]] = []
+    stretched = any(w.stretch > 1 for w in windows)
     for space in plan.spaces:
         members = [p for p, fit in enumerate(fits) if fit is None and set(layouts[p].axes) & set(space)]
+        extents = [cells if p in coarse else fine for p in members]
         fitted = _fit_space([layouts[p] for p in members], extents, max_dim, alone, leading=possible.leading)
-        if fitted is None and stretches:
-            fewer = replace(possible, stretched=False)
-            return make_recipe(plan, inline, max_dim, one_piece=one_piece, gathered=gathered, possible=fewer)
         one_piece = one_piece or fitted is None
         for position, fit in zip(members, fitted or (), strict=False):
             fits[position] = fit
-        aligned.append(tuple(members))
+        aligned.append(tuple(p for p in members if not stretched or p in coarse))
     if one_piece:
-        aligned, gathered, images, follows, cells, grid, windows, apart = [], (), [], [], {}, {}, [], []
+        aligned, gathered, images, follows, stretches, grid, windows = [], (), [], [], {}, {}, []
         fits = [
             fit if fit and fit.how not in ("align", "gathered", "image", "window") else _whole(layout)
             for fit, layout in zip(fits[:known], layouts, strict=False)
@@ -344,8 +342,13 @@ def make_recipe(
         fewer = replace(possible, full=(*possible.full, *others)) if last else replace(possible, leading=True)
         return make_recipe(plan, inline, max_dim, one_piece=one_piece, gathered=gathered, possible=fewer)
     carried = () if one_piece else [r for r in scanned(plan) if done[count + r].how == "align"]
-    divided = tuple(cells.get(a, 0) for a in range(len(plan.indices))) if cells else ()
-    sources = [None if one_piece else _source(i, layouts, done, count) for i in range(len(plan.indices))]
+    by_index = [stretches.get(a, 1) for a in range(len(plan.indices))]
+    sources = []
+    for index, stretch in enumerate(by_index):
+        source = None if one_piece else _source(index, layouts, done, count)
+        sources.append(source and (*source, stretch if source[0] in coarse else 1))
+    apart = [p for p, fit in enumerate(done) if fit.how == "align" and p not in coarse and stretched and windows]
+    by_dim = {done[n].dims[0]: w.stretch for n, w in enumerate(windows, first)}
     return Recipe(
         done[:count],
         done[count:known],
@@ -369,10 +372,12 @@ def make_recipe(
             *(Rects(p, done[at], borders=own, instead=at == p, tail=tail) for p, own, tail, at in follows),
         ),
         tuple((place, tuple(members), hint) for place, members, hint in images),
-        () if one_piece else _least(plan, layouts, done, divided),
-        (tuple(grid.values()), done[known]) if grid else None,
-        divided,
-        math.prod(apart),
+        () if one_piece else _least(plan, layouts, done, by_index),
+        (tuple(cells[a] for a in grid), done[known]) if grid else None,
+        tuple(by_index) if max(by_index, default=1) > 1 else (),
+        (coarse[0], *apart) if apart else (),
+        tuple(by_dim.get(d, 1) for d in range(_rank(layouts[first], done[first]))) if apart else (),
+        1.0 if one_piece else math.prod(n / extent for n, extent in zip(cells, plan.extents, strict=True) if extent),
     )
 
 
@@ -420,8 +425,6 @@ def recipe_of_call(
     one_piece = small or not plan.indices or any(plan.results[r].accumulate for r in ordered) or unbound > most_unbound
     one_piece |= any(layout.scan and 0 in layout.shape for layout in plan.results)  # which are no stores
     gathered = () if one_piece else ordered
-    if unbound and not possible.any_rank:  # such launches are cut along one dimension, if they have no other
-        possible = replace(possible, stretched=False)
     return make_recipe(plan, apart, max_dim, one_piece=one_piece, gathered=gathered, possible=possible)
 
 
@@ -464,12 +467,12 @@ def _covered(layouts: Sequence[Layout], fits: Sequence[Fit | None]) -> set[int]:
 
 
 def _grid(plan: Plan, covered: set[int]) -> dict[int, int]:
-    """For each index that no store to be aligned has its elements in a grid."""
+    """For each index that no store to be aligned has how many of its elements each one of a grid is for."""
     apart = [i for i in range(len(plan.indices)) if i not in covered]
     if not apart or plan.empty:
         return {}
     most = int(_LARGEST_GRID ** (1 / len(apart)) + 1e-9)
-    return {i: min(plan.extents[i], most) for i in apart}
+    return {i: -(-plan.extents[i] // most) for i in apart}
 
 
 def _others(layout: Layout, axis: int) -> tuple[int, ...]:
@@ -568,14 +571,11 @@ def _how(fit: Fit | None) -> str:
     return "align" if fit is None else fit.how
 
 
-def _least(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit], cells: Sequence[int]) -> tuple[int, ...]:
-    """The least extents of a tile in the common space."""
+def _least(plan: Plan, layouts: Sequence[Layout], fits: Sequence[Fit], stretches: Sequence[int]) -> tuple[int, ...]:
+    """The least extents of a tile in the common space; the last stretch of an index may be a single element."""
     if not plan.least:
         return ()
-    fewest = [
-        -(-least * n // extent) if n else least
-        for least, n, extent in zip(plan.fewest, cells or [0] * len(plan.extents), plan.extents, strict=True)
-    ]
+    fewest = [1 - (1 - least) // n for least, n in zip(plan.fewest, stretches, strict=True)]
     found: dict[int, int] = {}
     rank = 0
     for layout, fit in zip(layouts, fits, strict=True):
@@ -611,9 +611,11 @@ Key = tuple[str, int, int]
 
 
 def _fit_space(
-    layouts: Sequence[Layout], extents: Sequence[int], max_dim: int, only: int | None, *, leading: bool
+    layouts: Sequence[Layout], extents: Sequence[Sequence[int]], max_dim: int, only: int | None, *, leading: bool
 ) -> list[Fit] | None:
     """Fit arrays into their common space, or None where Legate has too few dimensions for it.
+
+    To each the indices may have other extents.
 
     Where `only` names an index the others are not cut; if it is `leading` it is the first dimension.
     """
@@ -623,9 +625,12 @@ def _fit_space(
     space = {key: d for d, key in enumerate(sorted(order, key=lambda k: leading and k != ("index", only, 0)))}
     if len(space) > max_dim:
         return None
-    sizes = [extents[key[1]] if key[0] == "index" else key[1] for key in space]
     whole = tuple(d for key, d in space.items() if key[0] == "whole" or only not in (None, key[1]))
-    return [_fit(layout, ks, space, sizes, whole) for layout, ks in zip(layouts, keys, strict=True)]
+    found = []
+    for layout, own, ks in zip(layouts, extents, keys, strict=True):
+        sizes = [own[key[1]] if key[0] == "index" else key[1] for key in space]
+        found.append(_fit(layout, ks, space, sizes, whole))
+    return found
 
 
 def _scales(layout: Layout) -> tuple[int, ...]:

@@ -89,7 +89,7 @@ class Launch:
     free : tuple of int
         Those of 0-d arrays.
     first : int
-        The first that is aligned.
+        The first that Legate cuts, and not by another.
     second : bool
         Whether a second task puts together what the tasks tell.
     to_finish : tuple of (int, (tuple of int, numpy.dtype) or None)
@@ -212,7 +212,7 @@ def make_launch(
         bool(unlike or written or pointed),
         tuple((n, fit.keep_whole) for n, fit in enumerate(entering) if fit.how == "broadcast" or fit.keep_whole),
         tuple(n for n, fit in enumerate(fits) if fit.how == "free"),
-        next((n for n, fit in enumerate(entering) if fit.how == "align"), 0),
+        next(iter(recipe.scaled), next((n for n, fit in enumerate(entering) if fit.how == "align"), 0)),
         second=recipe.second and not plan.empty,
         to_finish=tuple(
             (r, (shape, dtype) if own and g is None else None)
@@ -248,6 +248,8 @@ def issue(launch: Launch, entries: Sequence[Any], results: Sequence[Any], told: 
         task.add_constraint(lg.broadcast(variables[n], axes) if axes else lg.broadcast(variables[n]))
     for pick in launch.aligned:
         task.add_constraint(lg.align(*pick(variables)))
+    for n in recipe.scaled[1:]:
+        task.add_constraint(lg.scale(recipe.factors, variables[launch.first], variables[n]))
     if recipe.least:
         task.add_constraint(least_extents(variables[launch.first], recipe.least))
     task.add_scalar_arg(launch.header)
@@ -318,8 +320,8 @@ def _rects(plan: Plan, kind: Rects, entry: Any) -> Any:
     if kind.axis is None:
         return rects_of(store_behind(entry), kind)
     layout = plan.operands[kind.operand]
-    count = plan.extents[layout.axes[kind.axis]] // kind.stretch
-    return rects_of_windows(layout, kind.axis, kind.stretch, count, seam=kind.seam)
+    extent = plan.extents[layout.axes[kind.axis]]
+    return rects_of_windows(layout, kind.axis, extent, kind.stretch, seam=kind.seam)
 
 
 def _add_result(task: Any, store: Any, layout: Layout, fit: Fit, *, one_piece: bool) -> Any:
@@ -417,9 +419,9 @@ def check_room(
         for (dtype, shape), g in zip(types, given, strict=True)
         if g is None or g.store is None
     )
-    for w in windows_of(plan, stretched=True):
+    for w in windows_of(plan):
         held = operands[w.operand]
-        new += bytes_of_rects(plan.operands[w.operand], w.count)
+        new += bytes_of_rects(plan.operands[w.operand], -(-plan.extents[w.index] // w.stretch))
         if not w.seam and held.store is not None and held.store.transformed and not stays_whole(held.shape):
             new += _bytes(held)  # the copy
     needed = new + sum(map(_bytes, (*entering, *written)))

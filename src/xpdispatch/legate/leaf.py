@@ -309,7 +309,7 @@ class Task:
         self.arrays = np if site.library == "numpy" else load("cupy")
         halos = any(layout.haloed for layout in self.plan.operands)
         pointed = self.plan.images or self.recipe.images
-        moved = body.wants_tile or halos or pointed or self.recipe.cells or self.recipe.second
+        moved = body.wants_tile or halos or pointed or self.recipe.stretches or self.recipe.second
         self.anywhere = not moved and site.library == "numpy"
         """Whether the body does the same wherever a tile lies: to look that up takes 3 us an index."""
         self.updated = [(p, r) for r, p in enumerate(body.updated) if p is not None and r in body.buffers]
@@ -364,13 +364,12 @@ class Task:
             if source is None:
                 region.append((0, extent))
                 continue
-            position, dim = source
+            position, dim, stretch = source
             domain = stores[position].domain
             low, high = domain.lo[dim], domain.hi[dim]
             # An empty domain's upper end can be -1, read as an unsigned number.
-            region.append((low, high + 1 if high < 2**63 else low))
-        if self.recipe.cells:
-            region = [_elements(self.plan, self.recipe, i, ends) for i, ends in enumerate(region)]
+            high = high + 1 if high < 2**63 else low
+            region.append((low, high) if stretch == 1 else (low * stretch, min(high * stretch, extent)))
         return tuple(region)
 
     def run(self, stores: Sequence[Any], inline: Sequence[Any], scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Any]]:
@@ -458,13 +457,6 @@ class Task:
                 operands[p] = _borders(self.arrays, stores[p], fit, self.header.operands[p])
                 origins[p] = layout.held_from(region)
         return origins
-
-
-def _elements(plan: Plan, recipe: Recipe, index: int, ends: tuple[int, int]) -> tuple[int, int]:
-    """The elements of an index that are those of a store, or that its cells or stretches stand for."""
-    count = recipe.cells[index] if recipe.cells else 0
-    start, stop = ends
-    return (start * plan.extents[index] // count, stop * plan.extents[index] // count) if count else ends
 
 
 def _site(definition: Definition, variant: str, header: Header) -> Site:
@@ -575,7 +567,7 @@ def _carry_on(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequen
     low, high = bounds.lo[dim], bounds.hi[dim]
     if not low <= high < 2**63:  # an empty domain's upper end can be -1, read as an unsigned number
         return
-    low, end = _elements(plan, recipe, index, (low, high + 1))
+    end = high + 1
     # Of the other indices each task has all.
     own = tuple([(low, end) if i == index else (0, n) for i, n in enumerate(plan.extents)])
     regions = _regions(plan, view(arrays, inputs[0]))

@@ -23,23 +23,24 @@ _CPU = ("CPU",)
 
 _windows = BoundedCache()
 _windows.bound = 16
-"""Rects of halos, by layout, axis, stretch and whether they are of what wraps around: as long as Legate has them it
-keeps the partitions made by them."""
+"""Rects of halos, by layout, axis, extent of the index, stretch and whether they are of what wraps around: as long as
+Legate has them it keeps the partitions made by them."""
 
 _MOST = 1 << 26
 """Bytes of all of them, but where the latest alone have more."""
 runtime.add_shutdown_callback(_windows.clear)
 
 
-def rects_of_windows(layout: Layout, axis: int, stretch: int, count: int, *, seam: bool) -> Any:
-    """The store that has for each of so many stretches of an index all that a body sees of an operand for it.
+def rects_of_windows(layout: Layout, axis: int, extent: int, stretch: int, *, seam: bool) -> Any:
+    """The store that has for each stretch of an index of this extent all that a body sees of an operand for it.
 
     That is its window along the axis, with what stands in for elements outside, and all along the other axes. What
     wraps around is not among it, but in rects of its own, those of the `seam`, of which most are empty.
     """
-    key = layout.outline, axis, stretch, seam
+    key = layout.outline, axis, extent, stretch, seam
     found = _windows.get(key)
     if found is None:
+        count = -(-extent // stretch)
         held = bytes_of_rects(layout, count) + sum(bytes_of_rects(k[0], s.shape[0]) for k, s in _windows.items())
         if held > _MOST:
             _windows.clear()
@@ -56,11 +57,11 @@ def _fill_windows(context: Any) -> None:
     filled = np.asarray(store)
     if not filled.size:
         return
-    layout, axis, stretch, seam = pickle.loads(context.scalars[0].value())
+    layout, axis, elements, stretch, seam = pickle.loads(context.scalars[0].value())
     shape = tuple(int(n) for n in layout.shape)
     extent = shape[axis]
     first = (np.arange(filled.size) + store.domain.lo[0]) * stretch
-    low, high = layout.window(axis, first, first + stretch)
+    low, high = layout.window(axis, first, np.minimum(first + stretch, elements))
     ends = np.empty((filled.size, 2, len(shape)), np.int64)
     ends[:, 0], ends[:, 1] = 0, np.subtract(shape, 1)
     if seam:  # the last elements for those below the first, the first ones for those above the last

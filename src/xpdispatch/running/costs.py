@@ -270,9 +270,14 @@ def traffic(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> float:
     return sum(volumes.parts(sizes)) + cost.made(sizes) + cost.work(sizes)
 
 
+def python(cost: Cost) -> float:
+    """What the calls of array functions cost in a tile, whatever its size."""
+    return _CALL * cost.calls
+
+
 def for_one_task(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> bool:
     """Whether a call does so little that one of Legate's tasks takes less time for it than several."""
-    return traffic(volumes, sizes, cost) + _CALL * cost.calls < FOR_SEVERAL
+    return traffic(volumes, sizes, cost) + python(cost) < FOR_SEVERAL
 
 
 def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cost) -> float:
@@ -281,10 +286,9 @@ def gains(volumes: Volumes, sizes: Sequence[int], tile: Sequence[int], cost: Cos
     Arrays that lack an index along which is cut are read, or made, anew in each tile. What is made once, or would be,
     is made in the cache.
     """
-    python = _CALL * cost.calls
-    each = sum(volumes.parts(tile)) + cost.made(tile) + cost.work(tile) + python + _TILE
+    each = sum(volumes.parts(tile)) + cost.made(tile) + cost.work(tile) + python(cost) + _TILE
     cut = each * count(sizes, tile) - (1 - _CACHED) * cost.made(sizes)
-    return cut / max(1.0, traffic(volumes, sizes, cost) + python)
+    return cut / max(1.0, traffic(volumes, sizes, cost) + python(cost))
 
 
 def is_for_blas(volumes: Volumes, sizes: Sequence[int], cost: Cost) -> bool:
@@ -304,7 +308,7 @@ def tile_for_threads(
     if cost is not None:
         if is_for_blas(volumes, sizes, cost):
             return None
-        base, start, each = _in_cache(volumes, sizes, cost), float(_START), _CALL * cost.calls + _STEP
+        base, start, each = _in_cache(volumes, sizes, cost), float(_START), python(cost) + _STEP
         part = _LOST
         if cost.rounds:
             part = _LOST_ALONE

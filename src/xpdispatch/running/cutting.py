@@ -67,7 +67,7 @@ _STEPS = 4
 """Of a body that may be traced one day, as long as nobody knows."""
 
 _STRIP = 3 << 17
-"""A call of the body on a strip along a border takes some 60 us: that long it takes to pad windows of so many bytes."""
+"""A strip along a border takes some 60 us beside what its body calls: that long it takes to pad so many bytes."""
 
 
 class Cuts(NamedTuple):
@@ -347,7 +347,7 @@ class Cutter:
         """Whether strips save more copies than they cost, with all that is made anew in each of them."""
         at_once, *apart = [costs.traffic(self.volumes, sizes_of(r), cost) for r in (domain, inside, *strips)]
         saved = self._copied(domain) - sum(map(self._copied, strips))
-        return saved - (sum(apart) - at_once) >= _STRIP * len(strips)
+        return saved - (sum(apart) - at_once) >= (_STRIP + costs.python(cost)) * len(strips)
 
     def _copied(self, region: Bounds) -> int:
         """The bytes of a tile's windows that go beyond their arrays."""

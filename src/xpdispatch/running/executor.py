@@ -119,6 +119,9 @@ class Runs:
         found = [(n, o, Keyed(site, o, o.keys)) for n, o in layouts if o.keys]
         self.gathers = [(n, body.operand_at[n], keyed) for n, o, keyed in found if o.op is None]
         self.scatters = [(n - len(plan.operands), o, keyed) for n, o, keyed in found if o.op is not None]
+        pointing = [keyed.pointing for _, _, keyed in self.scatters]
+        self.same_keys = [pointing.index(keys) for keys in pointing]
+        """For each of these the first whose keys are the same."""
         self.takes = bool(self.windowed or self.gathers)
         """Whether some operand's part of a tile is more than a slice."""
         self.seen = plan.seen
@@ -242,10 +245,13 @@ class Runs:
 
         They are found before the body runs, which may ask for keys itself.
         """
-        sizes, found = sizes_of(region), []
-        for r, layout, keyed in self.scatters:
+        sizes = sizes_of(region)
+        found: list[tuple[int, Keyed, Any, Sequence[int]]] = []
+        for n, (r, layout, keyed) in enumerate(self.scatters):
             origin, shape = work.cells.get(r) or (None, layout.tile_shape(sizes))
-            found.append((r, keyed, keyed.places(arguments, shape, sizes, origin), shape))
+            first = n if work.cells else self.same_keys[n]
+            places = keyed.places(arguments, shape, sizes, origin) if first == n else found[first][2]
+            found.append((r, keyed, places, shape))
         return found
 
     def _arrays(self, arguments: Sequence[Any], targets: Sequence[Any]) -> Sequence[Any]:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from xpdispatch.arrays.namespaces import device_of
 from xpdispatch.arrays.reductions import scattered
 from xpdispatch.errors import PointerError
@@ -32,6 +34,8 @@ class Keyed:
 
     def __init__(self, site: Site, layout: Layout, keys: Keys) -> None:
         self.site, self.layout, self.keys = site, layout, keys
+        self.pointing = keys.sources, keys.places, keys.dims, [layout.shape[axis] for axis in keys.cells]
+        """What the places of whole arrays depend on."""
 
     def gather(
         self, arguments: Sequence[Any], array: Any, sizes: Sequence[int], origin: Sequence[int] | None = None
@@ -92,7 +96,8 @@ class Keyed:
                 own = _permuted(xp, own, _inverse(places))
                 own = xp.reshape(own, _at(places, own.shape, len(dims)))
             found = own if found is None else found * shape[axis] + own
-        return xp.reshape(xp.broadcast_to(found, dims), (-1,))
+        found = found if found.shape == dims else xp.broadcast_to(found, dims)
+        return _writable(self.site, xp.reshape(found, (-1,)))
 
     def _dims(self, sizes: Sequence[int]) -> tuple[int, ...]:
         """The extents of keys on a tile."""
@@ -107,8 +112,7 @@ class Keyed:
         usual = xp.arange(1).dtype
         found = keys if keys.dtype == usual else xp.astype(keys, usual)
         told = keys if self.site.library == "numpy" else found  # torch compares no unsigned integers
-        ends = _ends(self.site, told)
-        if ends is not None and (ends[0] < 0 or ends[1] >= extent):
+        if _some_outside(self.site, told, extent):
             flat = xp.reshape(told, (-1,))
             first = int(flat[int(xp.argmax(xp.astype((flat < 0) | (flat >= extent), xp.int8)))])
             raise PointerError(
@@ -121,15 +125,30 @@ class Keyed:
         return found
 
 
-def _ends(site: Site, keys: Any) -> tuple[int, int] | None:
-    """The lowest key and the highest; None without any, and of lazy arrays and tracers, which have no values yet."""
+def _some_outside(site: Site, keys: Any, extent: int) -> bool:
+    """Whether a key is below 0 or beyond an extent; not of lazy arrays and tracers, which have no values yet."""
     compiled = site.library == "torch" and sys.modules["torch"].compiler.is_compiling()
     if compiled or site.library in _LAZY or not math.prod(keys.shape):
-        return None
+        return False
+    if site.library == "numpy":  # seen without a sign, those below 0 are beyond all others
+        above = np.iinfo(keys.dtype).max + 1
+        unsigned = keys.view(f"u{keys.dtype.itemsize}")
+        return min(extent, above) <= np.iinfo(unsigned.dtype).max and int(unsigned.max()) >= min(extent, above)
     try:
-        return int(site.xp.min(keys)), int(site.xp.max(keys))
+        return int(site.xp.min(keys)) < 0 or int(site.xp.max(keys)) >= extent
     except (RuntimeError, TypeError):  # torch's and JAX's own
-        return None
+        return False
+
+
+def _writable(site: Site, places: Any) -> Any:
+    """The same memory, where that can be: NumPy's take copies places that it may not write."""
+    if site.library == "numpy" and not places.flags.writeable:
+        try:
+            places = places.view()
+            places.flags.writeable = True
+        except ValueError:  # it is the caller's own, read-only
+            return places
+    return places
 
 
 def _permuted(xp: Any, array: Any, order: Sequence[int]) -> Any:

@@ -274,7 +274,7 @@ def test_halos_are_read_from_neighbors_and_the_longest_index_alone_is_cut() -> N
     assert answer.arrays["u"].held == 4 * (16_448 * 152 + 2)
     outer = kernel("u[i-1..i+1], w[j..j+3] -> v[i,j]", boundary="wrap")(lambda xp, u, w: u[2:, None] - w[:-3])
     assert "each processor gets all of it: it wraps around, and other indices are cut too" in str(
-        outer.explain(f4(400), f4(400)).on(4)
+        outer.explain(f4(400), f4(400)).on(4, partitioning_threshold=1)
     )
     assert "each processor gets all of it: it is small" in str(line.explain(f4(63)).on(4, partitioning_threshold=1))
 

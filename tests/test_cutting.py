@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,13 @@ import xpdispatch as xd
 from conftest import cutter_of, forced_cuts, make_engine, run_python
 from right import RIGHT, Right
 from xpdispatch import kernel
-from xpdispatch.arrays import fourier as cpu
+from xpdispatch.arrays import cpu
 from xpdispatch.machine import hardware as machine
 from xpdispatch.machine import memory as blocks
 from xpdispatch.machine import thread_pool as pool
 from xpdispatch.machine.collector import _Collector
 from xpdispatch.planning.tiles import whole
-from xpdispatch.running import costs, counting
+from xpdispatch.running import costs, counting, cutting
 from xpdispatch.running.costs import Cost, Growth, Volumes
 from xpdispatch.running.cutting import Choice, Cuts, Cutter
 from xpdispatch.running.ownership import Known
@@ -464,14 +465,15 @@ def test_temporaries_are_measured() -> None:
     assert cost.made((4000,)) - cost.made((0,)) == pytest.approx(3 * 8 * 4000)
     assert cost.made((0,)) >= 2 * 4000
     assert cost.work((1,)) - cost.work((0,)) == pytest.approx(8 * 8 + 8)  # a remainder is dear, and numbers are taken
-    assert cost.rounds  # an array function made the table
+    assert not cost.rounds  # what runs along the table is one line
 
     cost = cost_of(distances, like(5000, 3, dtype=np.float32), like(300, 3, dtype=np.float32))
     for i, j in ((40, 500), (1, 1)):
         # The differences and their squares at once: three numbers for each pair. The result comes when one is gone.
         assert cost.live((i, j)) == pytest.approx((2 * 3 - 1) * 4 * i * j)
         assert cost.made((i, j)) == pytest.approx((2 * 3 + 1) * 4 * i * j)
-    assert cost.rounds  # a sum
+    assert cost.rows
+    assert not cost.rounds  # a sum for each pair
 
     cost = cost_of(matmul, like(500, 500), like(500, 500))
     assert cost.live((500, 500, 500)) == pytest.approx(0)
@@ -496,6 +498,53 @@ def test_temporaries_are_measured() -> None:
     cost = cost_of(deep, like(4, 50, 60, 70))
     assert cost.made == Growth((((0, 1, 2, 3), 8.0),))
     assert cost.live((4, 50, 60, 70)) == 0
+
+
+BY_LINE: dict[str, Callable[..., Any]] = {
+    "softmax": lambda xp, x: xp.exp(x - xp.max(x, axis=-1, keepdims=True)) / xp.sum(xp.exp(x), axis=-1, keepdims=True),
+    "layer norm": lambda xp, x: (x - xp.mean(x, axis=-1, keepdims=True)) / (1 + xp.std(x, axis=-1, keepdims=True)),
+    "method": lambda xp, x: x - x.mean(axis=-1, keepdims=True) + x.sum(-1)[..., None],
+    "norm": lambda xp, x: x / xp.sqrt(xp.sum(x * x, axis=(1, 2)))[:, None, None],
+    "running sum": lambda xp, x: xp.cumulative_sum(x, axis=1) + xp.cumulative_sum(x, axis=2),
+    "count": lambda xp, x: x * xp.sum(xp.astype(x > 0, xp.int8), axis=1)[:, None, :],
+    "order": lambda xp, x: x + xp.argsort(x, axis=1) - xp.argmax(x, axis=1)[:, None, :],
+    "spectrum": lambda xp, x: xp.real(xp.fft.ifft(xp.fft.fft(x) * 0.5)),
+    "spectrum of columns": lambda xp, x: xp.fft.irfft(xp.fft.rfft(x, axis=1)[:, :3], n=x.shape[1], axis=1),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", BY_LINE)
+def test_what_is_done_to_each_line_by_itself_does_not_depend_on_the_cuts(case: str, dtype: Any) -> None:
+    made, rng = kernel("x[i,:,:] -> y[i,:,:]")(BY_LINE[case]), np.random.default_rng(0)
+    body = made.__wrapped__
+    for shape in ((7, 5, 3), (2, 1, 1000), (5, 64, 129), (3, 8, 4099), (40, 4, 2), (4, 33, 1)):
+        x = rng.normal(size=shape).astype(dtype)
+        cost = cost_of(made, x)
+        assert not cost.rounds
+        expected = body(cpu.namespace(), x)
+        ends = sorted({0, len(x), *map(int, rng.integers(0, len(x), 3))})
+        for a, b in itertools.pairwise(ends):
+            assert body(cpu.namespace(), x[a:b]).tobytes() == expected[a:b].tobytes()
+
+
+def test_what_is_put_together_from_several_lines_may_depend_on_the_cuts() -> None:
+    def rounds(body: Callable[..., Any], x: Any, notation: str = "x[i,:,:] -> y[i,:,:]") -> bool:
+        made = kernel(notation)(body)
+        cost = cost_of(made, x)
+        return cutting.rounds(cost, cutting.order_of([x]))
+
+    x = np.ones((70, 50, 30))
+    assert not rounds(lambda xp, x: x - xp.sum(x, axis=2)[:, :, None], x)
+    assert rounds(lambda xp, x: x - xp.sum(x, axis=1)[:, None, :], x)
+    assert rounds(lambda xp, x: x - xp.sum(x[:, :, 1:], axis=2)[:, :, None], x)
+    assert rounds(lambda xp, x: x - xp.sum(xp.permute_dims(x, (0, 2, 1)), axis=2)[:, None, :], x)
+    assert rounds(lambda xp, x: x - xp.sum(xp.astype(x, xp.float32), axis=2, dtype=xp.float64)[:, :, None], x)
+    assert rounds(lambda xp, x: x @ xp.ones((30, 30)), x)
+    assert rounds(lambda xp, x: x - xp.sum(x), x)
+    assert rounds(lambda xp, x: x - xp.sum(x, axis=-1, keepdims=True), x, "x[:,:,j] -> y[:,:,j]")
+    assert rounds(lambda xp, x: x - xp.sum(x, axis=2)[:, :, None], np.asfortranarray(x))
+    assert rounds(lambda xp, x: x - xp.sum(x, axis=2)[:, :, None], x[:, ::2])
 
 
 def test_temporaries_are_measured_with_halos_blocks_and_arrays_that_are_written() -> None:
@@ -1139,7 +1188,7 @@ def test_without_scipy_the_namespace_is_array_api_compat_s(monkeypatch: pytest.M
     monkeypatch.setattr(cpu, "find_spec", lambda name: None)
     xp = cpu.namespace.__wrapped__()
     others = [name for name in dir(compat) if getattr(xp, name) is not getattr(compat, name)]
-    assert others == ["clip"]
+    assert others == sorted(["clip", *cpu._COPYING])
     assert dir(xp) == dir(compat)
     assert xp.fft is compat.fft
 
@@ -1166,6 +1215,59 @@ def test_clip_is_array_api_compat_s(dtype: str) -> None:
         for array in (x, x[1], x[:0], x.reshape(-1, 2)[::2] if x.size % 2 == 0 else x[::-1], np.asarray(x[2])):
             got, expected = clipped(xp, array, (low, high)), clipped(compat, array, (low, high))
             assert repr(got) == repr(expected), (array, low, high)
+
+
+COPYING: list[Callable[[Any, Any, Any], Any]] = [
+    lambda xp, x, k: xp.take(x, k, axis=0),
+    lambda xp, x, k: xp.take(a=x, indices=k, axis=0),
+    lambda xp, x, k: xp.bincount(k, k),
+    lambda xp, x, k: xp.bincount(k, weights=k),
+    lambda xp, x, k: xp.argmax(x, axis=1),
+    lambda xp, x, k: xp.argmin(x),
+    lambda xp, x, k: xp.repeat(x, 2, axis=1),
+    lambda xp, x, k: xp.repeat(k, k),
+    lambda xp, x, k: xp.tile(x, 2),
+]
+
+
+def test_functions_that_copy_read_only_arrays_get_none() -> None:
+    x, keys = np.random.default_rng(0).random((300, 200)), np.arange(9000) % 300
+    for array in (x, keys):
+        array.flags.writeable = False
+    views = [array.view() for array in (x.copy(), keys.copy())]
+    for view in views:
+        view.flags.writeable = False
+    seen: list[bool] = []
+
+    def spied(own: Callable[..., Any]) -> Callable[..., Any]:
+        def spy(*args: Any, **options: Any) -> Any:
+            seen.extend(a.flags.writeable for a in (*args, *options.values()) if isinstance(a, np.ndarray))
+            return own(*args, **options)
+
+        return spy
+
+    xp = SimpleNamespace(**{name: cpu._uncopied(spied(getattr(np, name))) for name in cpu._COPYING})
+    for call in COPYING:
+        for arrays, may_be_written in ((views, True), ((x, keys), False)):
+            seen.clear()
+            got = call(xp, *arrays)
+            assert seen
+            assert {*seen} == {may_be_written}
+            np.testing.assert_array_equal(got, call(np, x, keys))
+
+
+def test_no_function_writes_an_operand() -> None:
+    """Though some get operands as arrays that may be written."""
+    for body in (
+        lambda xp, x, k: xp.take(x, k, out=x),
+        lambda xp, x, k: xp.take(x, k, None, x),
+        lambda xp, x, k: xp.argmax(x[None], 0, k),
+    ):
+        x, keys = np.ones(9000), np.zeros(9000, np.int64)
+        with pytest.raises(ValueError, match="read-only|writeable"):
+            kernel("x[:n], k[:n] -> y[:n]", dtype=np.float64)(body)(x, keys)
+        assert x.all()
+        assert not keys.any()
 
 
 def test_a_pickle_of_the_namespace_is_the_namespace() -> None:
@@ -1225,13 +1327,13 @@ def test_fourier_transforms_in_kernels() -> None:
     x = np.random.default_rng(1).random((20, 16))
     with forced_cuts(2), scipy.fft.set_workers(2):
         np.testing.assert_allclose(transform(x), compat.fft.fft(x))
-    assert ("xpdispatch.arrays.fourier", 1) in found
+    assert ("xpdispatch.arrays.cpu", 1) in found
     assert transform(x[:2]) is not None
-    assert found[-1] == ("xpdispatch.arrays.fourier", None)
+    assert found[-1] == ("xpdispatch.arrays.cpu", None)
     xd.register_namespace("CPU", "array_api_compat.numpy")
     try:
         transform(x)
-        assert found[-1][0] != "xpdispatch.arrays.fourier"
+        assert found[-1][0] != "xpdispatch.arrays.cpu"
     finally:
         xd.register_namespace("CPU", cpu.namespace)
 

@@ -11,7 +11,8 @@ What leaves
     ==============  ==================================================================================================
     ``namespaces``  from an array to its library and its namespace, from a variant to its namespace, which a user can
                     register; whether two arrays share memory
-    ``fourier``     the namespace of bodies on CPUs, with scipy's Fourier transforms where scipy is installed
+    ``cpu``         the namespace of bodies on CPUs: with scipy's Fourier transforms where scipy is installed, and
+                    without the copies that NumPy makes of read-only arrays
     ``dtypes``      dtypes across libraries, casts, and what ``dtype=`` on the decorator may say
     ``reductions``  the operators that combine partial results: their dtypes and identities, and the integers that sort
                     as floats do

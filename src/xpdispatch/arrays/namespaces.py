@@ -16,7 +16,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from xpdispatch.arrays import fourier as cpu
+from xpdispatch.arrays import cpu
 from xpdispatch.errors import ArgumentError, MissingError, UnsupportedError
 from xpdispatch.machine.packages import install_command
 

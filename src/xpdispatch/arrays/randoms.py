@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from xpdispatch.arrays.cpu import namespace
 from xpdispatch.arrays.dtypes import is_numpy_like, nearest
-from xpdispatch.arrays.fourier import namespace
 from xpdispatch.arrays.namespaces import device_of
 
 _STEP, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB

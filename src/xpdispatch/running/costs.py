@@ -117,7 +117,10 @@ class Cost:
     products : Products
         Of that, what BLAS shares among threads of its own.
     rounds : bool
-        Results may depend on the cuts to the last bits: not all that is done is done to single elements.
+        Results may depend on the cuts to the last bits: something is done neither to single elements nor to lines of
+        elements, each by itself.
+    rows : bool
+        Rows are added up, each by itself: results do not depend on the cuts where operands lie in rows.
     calls : int
         Of array functions, in each tile.
     """
@@ -128,6 +131,7 @@ class Cost:
     work: Growth = Growth()
     products: Products = Products()
     rounds: bool = True
+    rows: bool = False
     calls: int = 0
 
     def live(self, sizes: Sequence[int]) -> float:

@@ -72,6 +72,14 @@ _MOVING = frozenset(
 _ASKING = frozenset(("ndim", "result_type", "shape", "size"))
 """Those that do not go through any element."""
 
+_TELLING = frozenset(
+    "all amax amin any cumprod cumsum cumulative_prod cumulative_sum diff max mean min prod std sum var".split()  # noqa: SIM905
+)
+"""Those that call ufuncs, which tell of themselves."""
+
+_LINES = frozenset("argmax argmin argsort count_nonzero fft hfft ifft ihfft irfft rfft".split())  # noqa: SIM905
+"""Those that go through an array line by line, each as if it were alone."""
+
 _PRODUCT = 1 / 16
 """The same for BLAS, by elements of the result and length of the sums: it does two flops for each."""
 
@@ -143,7 +151,9 @@ class Ledger:
     live: dict[tuple[int, ...], float] = field(default_factory=dict)
     peaks: dict[tuple[tuple[tuple[int, ...], float], ...], None] = field(default_factory=dict)
     rounds: bool = False
-    """Something was done that is not done to single elements."""
+    """Something was done that is done neither to single elements nor to lines of elements, each by itself."""
+    rows: bool = False
+    """Rows were added up, each by itself."""
     rising: bool = False
     calls: int = 0
     """How many array functions were called."""
@@ -199,6 +209,7 @@ class Ledger:
             work=Growth(tuple(sorted(self.work.items()))),
             products=Products(tuple(self.products)),
             rounds=self.rounds,
+            rows=self.rows,
             calls=self.calls,
         )
 
@@ -213,6 +224,18 @@ class Ledger:
         """A method of a function that goes element by element reads so many bytes, to put them together."""
         self.does(extents, (_ACCUMULATED if method == "accumulate" else _REDUCED) * size)
         self.goes_through_rows(extents, _REDUCED_ROW)
+
+    def puts_together(self, method: str, array: Any, result: Any, axis: Any) -> None:
+        """A method of a ufunc: whether what it makes of a line depends on the other lines."""
+        if method == "accumulate" or (method == "reduce" and result.dtype.kind in "iub"):
+            return
+        axes = range(array.ndim) if axis is None else sorted(a % array.ndim for a in np.atleast_1d(axis))
+        last = [*axes] == [*range(array.ndim - len(axes), array.ndim)]
+        if method == "reduce" and last and array.flags.c_contiguous and array.dtype == result.dtype:
+            self.rows = True
+            self.rounds |= bool(self.indices(array.shape[array.ndim - len(axes) :]))
+        else:
+            self.rounds = True
 
     def goes_through_rows(self, extents: Sequence[int], each: float) -> None:
         """An array is gone through row by row."""
@@ -269,11 +292,12 @@ class Counted(np.ndarray[Any, Any]):
         called = method == "__call__"
         if ledger is not None:
             ledger.calls += 1
-            ledger.rounds |= not called or ufunc.signature is not None
+            ledger.rounds |= ufunc.signature is not None
             arrays = [v for v in plain if isinstance(v, np.ndarray) and v.ndim]
             if not called:
                 for array in arrays[:1]:
                     ledger.reduces(method, array.shape, array.nbytes)
+                    ledger.puts_together(method, array, result, options.get("axis", 0))
             elif isinstance(result, np.ndarray):
                 if ufunc.signature is not None:
                     extents = (*result.shape, *np.shape(plain[0])[-1:])
@@ -295,8 +319,9 @@ class Counted(np.ndarray[Any, Any]):
         before = 0 if ledger is None else ledger.calls
         result = counted(super().__array_function__(function, types, args, kwargs), ledger)
         if ledger is not None:
-            ledger.calls += ledger.calls == before and name not in _ASKING  # it may have called others
-            ledger.rounds |= name not in _MOVING and name not in _ASKING
+            told = ledger.calls > before
+            ledger.calls += not told and name not in _ASKING
+            ledger.rounds |= not (name in _MOVING or name in _ASKING or name in _LINES or (told and name in _TELLING))
             if function.__module__ == "numpy.linalg" and name in _DECOMPOSING:
                 ledger.decomposes(self)
             elif name in _FUNCTIONS:

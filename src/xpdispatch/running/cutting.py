@@ -235,9 +235,9 @@ class Cutter:
         `threads` is asked how many there are, where something is cut: the environment may say so, which takes a while.
         """
         by_value = scalars_key(coarse(scalars, self._exact), integers=True) if scalars else ()
-        fortran = self._ranked and _is_fortran(operands)
+        order = order_of(operands) if self._ranked else "C"
         learned = self.learned
-        key: tuple[Any, ...] = (domain, fortran, new, learned.why_not, learned.restless, learned.busy, by_value)
+        key: tuple[Any, ...] = (domain, order, new, learned.why_not, learned.restless, learned.busy, by_value)
         found: Choice | _Inside | None = self._choices.get(key)
         if found is None:
             inside = _Inside(*self.borders(domain, scalars))
@@ -379,17 +379,17 @@ class Cutter:
         return cost is not None and costs.spills(self.volumes, sizes_of(domain), cost, self.cache)
 
     def _for_threads(
-        self, domain: Bounds, scalars: Sequence[Any], threads: int = costs.PIECES, *, fortran: bool = False
+        self, domain: Bounds, scalars: Sequence[Any], threads: int = costs.PIECES, *, order: str = "C"
     ) -> Cuts:
         """The cuts of a call that gains nothing by the cache."""
         cost = self._cost_about(scalars) if self.threaded else None
-        rounds = cost is None or cost.rounds or self._combines
+        exact = cost is not None and not rounds(cost, order) and not self._combines
         tile = None
         # What does not depend on the cuts to the last bits can stay whole for a single thread.
-        if self.threaded and (self._computes or (cost is not None and (rounds or processors() > 1))):
-            told, most = None if self._computes else cost, costs.PIECES if rounds else max(2, threads)
-            tile = costs.tile_for_threads(self.volumes, sizes_of(domain), told, most, fortran=fortran)
-        return Cuts(tile, thin=False, shared=True, steps=0, spare=not rounds)
+        if self.threaded and (self._computes or (cost is not None and (not exact or processors() > 1))):
+            told, most = None if self._computes else cost, max(2, threads) if exact else costs.PIECES
+            tile = costs.tile_for_threads(self.volumes, sizes_of(domain), told, most, fortran=order == "F")
+        return Cuts(tile, thin=False, shared=True, steps=0, spare=exact)
 
     def may_be_dear(self, domain: Bounds) -> bool:
         """Whether a dry run is to tell that."""
@@ -416,9 +416,9 @@ class Cutter:
     ) -> Cuts:
         """How a call on these arrays is cut, if it is for threads alone, for so many."""
         sizes, volumes, cache = sizes_of(domain), self.volumes, self.cache
-        fortran = _is_fortran(operands)
+        order = order_of(operands)
         if not (self.candidate(domain) or self._spills(domain, scalars)):
-            return self._for_threads(domain, scalars, threads, fortran=fortran)
+            return self._for_threads(domain, scalars, threads, order=order)
         studied, measured = self._dry_run(scalars)
         cost, steps = costs.guess(volumes), 0
         if measured is not None:
@@ -426,17 +426,17 @@ class Cutter:
             volumes, cost = Volumes(self.site.plan, itemsizes), measured.cost
         if studied is not None:
             cost, steps = studied.cost, studied.steps
-        order = costs.order_of(volumes, sizes, fortran=fortran)
+        indices = costs.order_of(volumes, sizes, fortran=order == "F")
         made = self._made(volumes, sizes, cost)
-        tile = costs.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, order)
+        tile = costs.tile_sizes(volumes, sizes, cost, cache if made > 1 else _STREAMED * cache, indices)
         tiles = costs.count(sizes, tile)
         pays = (steps and self._by_trace(tiles, domain, operands, scalars)) or costs.spills(volumes, sizes, cost, cache)
         if tiles == 1 or not (forced or (pays and costs.worth_while(volumes, sizes, tile, cost))):
-            return self._for_threads(domain, scalars, threads, fortran=fortran)
+            return self._for_threads(domain, scalars, threads, order=order)
         calls = cost.calls * -(-tiles // 2)
         shared = costs.traffic(volumes, sizes, cost) >= _SHARED * (1 + (steps == 1)) * cache
         shared = shared or costs.worth_threads(costs.computing(sizes, cost), calls) > 1
-        return Cuts(tile, thin=made <= _THIN and not cost.rounds, shared=bool(forced) or shared, steps=steps)
+        return Cuts(tile, thin=made <= _THIN and not rounds(cost, order), shared=bool(forced) or shared, steps=steps)
 
     def measured(self, scalars: Sequence[Any]) -> Measured | None:
         """What the body makes besides its arrays; None where it does not run on stand-ins."""
@@ -483,14 +483,19 @@ def _holds_large(operands: Sequence[Any]) -> bool:
     return False
 
 
-def _is_fortran(operands: Sequence[Any]) -> bool:
-    found = False
+def order_of(operands: Sequence[Any]) -> str:
+    """How elements lie: "C" in rows, "F" in columns, "" otherwise."""
+    rows = columns = True
     for operand in operands:
         if getattr(operand, "ndim", 0) > 1:
-            if not operand.flags.fnc:
-                return False
-            found = True
-    return found
+            flags = operand.flags
+            rows, columns = rows and flags.c_contiguous, columns and flags.fnc
+    return "C" if rows else "F" if columns else ""
+
+
+def rounds(cost: Cost, order: str) -> bool:
+    """Whether results may depend on the cuts to the last bits."""
+    return cost.rounds or (cost.rows and order != "C")
 
 
 def same_elements(operand: Layout, result: Layout) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xpdispatch.arrays.cpu import writable
 from xpdispatch.arrays.namespaces import device_of
 from xpdispatch.arrays.reductions import scattered
 from xpdispatch.errors import PointerError
@@ -97,7 +98,7 @@ class Keyed:
                 own = xp.reshape(own, _at(places, own.shape, len(dims)))
             found = own if found is None else found * shape[axis] + own
         found = found if found.shape == dims else xp.broadcast_to(found, dims)
-        return _writable(self.site, xp.reshape(found, (-1,)))
+        return writable(xp.reshape(found, (-1,)))  # for take
 
     def _dims(self, sizes: Sequence[int]) -> tuple[int, ...]:
         """The extents of keys on a tile."""
@@ -138,17 +139,6 @@ def _some_outside(site: Site, keys: Any, extent: int) -> bool:
         return int(site.xp.min(keys)) < 0 or int(site.xp.max(keys)) >= extent
     except (RuntimeError, TypeError):  # torch's and JAX's own
         return False
-
-
-def _writable(site: Site, places: Any) -> Any:
-    """The same memory, where that can be: NumPy's take copies places that it may not write."""
-    if site.library == "numpy" and not places.flags.writeable:
-        try:
-            places = places.view()
-            places.flags.writeable = True
-        except ValueError:  # it is the caller's own, read-only
-            return places
-    return places
 
 
 def _permuted(xp: Any, array: Any, order: Sequence[int]) -> Any:

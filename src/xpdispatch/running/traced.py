@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from xpdispatch.arrays.cpu import namespace
 from xpdispatch.arrays.dtypes import np_dtype
-from xpdispatch.arrays.fourier import namespace
 from xpdispatch.arrays.namespaces import load
 from xpdispatch.arrays.scalars import copied, state_of
 from xpdispatch.machine import llvm, memory

@@ -26,10 +26,19 @@ _PASSED_ON = frozenset(
 _REPLACED = ("ceil", "floor", "matmul", "sign", "trunc")
 """The universal functions in whose place it has its own."""
 
+_COPYING = ("argmax", "argmin", "bincount", "repeat", "take", "tile")
+"""The functions of NumPy's that copy arrays which may not be written, though they write none."""
+
+_LARGE = 1 << 14
+"""Bytes of an array from which on that costs more than to prevent it."""
+
 
 @lru_cache(maxsize=1)
 def namespace() -> ModuleType:
-    """What ``array_api_compat.numpy`` has, but that ``clip`` is NumPy's, and ``fft`` scipy's where it is installed."""
+    """What ``array_api_compat.numpy`` has, but that ``clip`` is NumPy's, and ``fft`` scipy's where it is installed.
+
+    Some functions of NumPy's get operands as arrays that may be written.
+    """
     return _Namespace("array_api_compat.numpy")
 
 
@@ -43,13 +52,15 @@ class _Namespace(ModuleType):
     def __getattr__(self, name: str) -> Any:
         names = vars(self)
         if "linalg" not in names and _is_passed_on(name):
-            return names.setdefault(name, getattr(np, name))
+            found = getattr(np, name)
+            return names.setdefault(name, _uncopied(found) if name in _COPYING else found)
         import array_api_compat.numpy as compat
 
         if "linalg" not in names:
             scipy_s = {"fft"} if find_spec("scipy") else set()
             names.update({n: value for n, value in vars(compat).items() if n not in scipy_s})
             names["clip"] = _clip(compat.clip)
+            names.update({n: _uncopied(names[n]) for n in _COPYING})
         if name == "fft" and name not in names:
             names[name] = _fft(compat)
         if name not in names:
@@ -71,6 +82,28 @@ def _is_passed_on(name: str) -> bool:
     if isinstance(found, np.ufunc):
         return name not in _REPLACED
     return name in _PASSED_ON or (isinstance(found, type) and issubclass(found, np.generic))
+
+
+def writable(array: Any) -> Any:
+    """The same memory as an array that may be written, where the memory may be."""
+    if type(array) is np.ndarray and array.nbytes >= _LARGE and not array.flags.writeable:
+        view = array.view()
+        try:
+            view.flags.writeable = True
+        except ValueError:  # it is read-only for whoever passed it, too
+            return array
+        return view
+    return array
+
+
+def _uncopied(own: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(own)
+    def function(*args: Any, **options: Any) -> Any:
+        if options:
+            options = {name: value if name == "out" else writable(value) for name, value in options.items()}
+        return own(*[writable(value) for value in args[:2]], *args[2:], **options)  # the third may be out
+
+    return function
 
 
 def _clip(own: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 
 from xpdispatch import Kernel, kernel, threads
-from xpdispatch.arrays import fourier
+from xpdispatch.arrays import cpu
 from xpdispatch.machine import llvm, memory
 from xpdispatch.running import costs
 from xpdispatch.running.cutting import Cutter
@@ -53,7 +53,7 @@ def without(mechanism: str, made: Kernel) -> tuple[Kernel, Callable[[], Abstract
         "compiled loops": partial(mock.patch.object, llvm, "is_there", lambda: False),
         "reuse of blocks": partial(mock.patch.object, memory, "_SMALLEST", sys.maxsize),
         "threads": partial(threads, 1),
-        "scipy's FFT": partial(mock.patch.object, fourier, "_takes", lambda _: False),
+        "scipy's FFT": partial(mock.patch.object, cpu, "_takes", lambda _: False),
     }
     return own, scopes.get(mechanism, nullcontext)
 

@@ -53,6 +53,11 @@ def rows_of_product(xp, A, B, v):
     return xp.sum(A * B.T, axis=1) * v
 
 
+@kernel("A[..., :k] -> y[..., :k]")
+def doubled_rows(xp, A):
+    return 2 * A
+
+
 @kernel("A[i,:k], w[:k] -> y[i]")
 def matvec(xp, A, w):
     return A @ w
@@ -205,6 +210,7 @@ CASES = [
     Case("dtype before combining", counted, (floats(400),), None),
     Case("dtype of an operand", like_y, (v17.astype(np.float32), w17), None),
     Case("whole axis of extent 0", matvec, (A[:, :0], np.zeros(0)), np.zeros(7)),
+    Case("whole axis of extent 0 in all arrays", doubled_rows, (A[:, :0],), A[:, :0]),
 ]
 
 

@@ -423,6 +423,19 @@ def test_arrays_of_as_many_axes_as_legate_has_are_cut() -> None:
     assert found
 
 
+def test_a_launch_that_would_need_more_axes_than_legate_has() -> None:
+    @kernel("u[a,b,c-1..c+1,d,e] -> v[a,b,2*c,d,e,:2]", boundary=0, dtype="u")
+    def twice(xp, u):
+        sums = xp.repeat(u[:, :, :-2] + u[:, :, 2:], 2, axis=2)
+        return xp.stack([sums, -sums], axis=-1)
+
+    x = np.random.default_rng(0).integers(0, 97, (3, 2, 4, 1, 5)).astype(float)
+    with forced_tiles(2):
+        got = twice(cupynumeric.array(x))
+        xd.synchronize()
+    np.testing.assert_array_equal(np.asarray(got), twice(x))
+
+
 @pytest.mark.parametrize("attached", [True, False])
 @pytest.mark.parametrize("factor", [1, 3])
 def test_steps_that_depend_on_each_other(attached: bool, factor: int) -> None:

@@ -329,7 +329,7 @@ def make_recipe(
             fits[position] = fit
         aligned.append(tuple(p for p in members if not stretched or p in coarse))
     if one_piece:
-        aligned, gathered, images, follows, stretches, grid, windows = [], (), [], [], {}, {}, []
+        aligned, gathered, images, follows, cut, stretches, grid, windows = [], (), [], [], [], {}, {}, []
         fits = [
             fit if fit and fit.how not in ("align", "gathered", "image", "window") else _whole(layout)
             for fit, layout in zip(fits[:known], layouts, strict=False)

@@ -309,7 +309,7 @@ class Task:
         self.arrays = np if site.library == "numpy" else load("cupy")
         halos = any(layout.haloed for layout in self.plan.operands)
         pointed = self.plan.images or self.recipe.images
-        moved = body.wants_tile or halos or pointed or self.recipe.stretches or self.recipe.second
+        moved = body.wants_tile or halos or pointed or self.recipe.grid or self.recipe.second
         self.anywhere = not moved and site.library == "numpy"
         """Whether the body does the same wherever a tile lies: to look that up takes 3 us an index."""
         self.updated = [(p, r) for r, p in enumerate(body.updated) if p is not None and r in body.buffers]

@@ -171,3 +171,27 @@ def test_at_the_end_of_a_program_too(tmp_path: Path) -> None:
     assert lines[0] == "AttributeError: 'numpy.ndarray' object has no attribute 'nothing'"
     assert f"called at {script}:{text.count(chr(10))}" in lines
     assert OURS not in done.stderr
+
+
+def test_what_the_caller_is_handling_keeps_its_frames() -> None:
+    """A dry run in which the body raises is passed over, and with it the exceptions of the body alone."""
+
+    @kernel("x[i] -> y[i]", guard=False)
+    def scaled(xp, x):
+        if x.size < 1000:
+            try:
+                raise KeyError("the body's own")
+            except KeyError as error:
+                raise TypeError("on a stand-in") from error
+        return 2 * x
+
+    def own() -> None:
+        raise ValueError("the caller's own")
+
+    with pytest.raises(ValueError, match="the caller's own") as caught:
+        try:
+            own()
+        except ValueError:
+            scaled(np.ones(1 << 20))
+            raise
+    assert caught.traceback[-1].name == "own"

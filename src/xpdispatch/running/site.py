@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any, NamedTuple
 
 from xpdispatch.planning.body import Body
@@ -54,11 +56,20 @@ def pass_over(error: BaseException) -> None:
     """Pass over what a body raised in a trial run: what it raises where it runs in earnest is raised there.
 
     It may be this very object again, in a task, which must not hold frames of ours. A user who stops the program by
-    Control-C is heard: Python gives no words to that, as bodies of their own accord would.
+    Control-C is heard: Python gives no words to that, as bodies of their own accord would. What the caller is handling
+    meanwhile, which Python adds to the exceptions of the body, is left as it is.
     """
     if isinstance(error, KeyboardInterrupt) and not error.args:
         raise error
-    told: BaseException | None = error
-    while told is not None and told.__traceback__ is not None:
-        BaseException.with_traceback(told, None)
-        told = told.__context__
+    running: set[FrameType] = set()
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        running.add(frame)
+        frame = frame.f_back
+    BaseException.with_traceback(error, None)
+    others = [error.__cause__, error.__context__]
+    while others:
+        told = others.pop()
+        if told is not None and told.__traceback__ is not None and told.__traceback__.tb_frame not in running:
+            BaseException.with_traceback(told, None)
+            others += [told.__cause__, told.__context__]

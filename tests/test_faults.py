@@ -939,6 +939,41 @@ def test_a_program_may_end_right_after_a_result_of_unknown_size(result: str, bod
     assert "last line" in done.stdout
 
 
+KEEPING = """
+import sys, xpdispatch as xd, cupynumeric
+from xpdispatch.testing import forced_tiles
+kept = []
+@xd.kernel("x[i] -> {result}", dtype="x", fold={fold})
+def body({parameters}):
+    {body}
+with forced_tiles(2):
+    body(cupynumeric.ones(5, dtype={dtype!r}), **{{"out": cupynumeric.ones(5)}} if "y" in "{parameters}" else {{}})
+    xd.synchronize()
+assert len(kept) >= 2
+print("last line", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        {"body": "kept.append(x); return x + 1"},
+        {"body": "kept.append(x); return x + 1", "dtype": "float16"},
+        {"body": "kept.append(sys._getframe()); return x + 1"},
+        {"body": "kept.append(sys._getframe()); return x[x > 0]", "result": "y[?]"},
+        {"body": "kept.append(sys._getframe()); return xp.cumulative_sum(x)", "result": "sum y[..i]"},
+        {"body": "kept.append(y); y[...] = x", "parameters": "xp, x, y"},
+        {"body": "return xp.sum(x)", "result": "fold y[]", "fold": "lambda xp, a, b: kept.extend((a, b)) or a + b"},
+    ],
+)
+def test_a_body_may_keep_its_arrays_until_the_program_ends(program: dict[str, str]) -> None:
+    """NumPy drops them after Legate has ended, which Legate alone answers by the end of the process."""
+    usual = {"parameters": "xp, x", "result": "y[i]", "fold": "None", "dtype": "float64"}
+    done = run_python(KEEPING.format(**(usual | program)))
+    assert done.returncode == 0, done.stderr
+    assert "last line" in done.stdout
+
+
 def test_a_failure_and_the_program_s_own_exception() -> None:
     code = AT_EXIT.format(setup="", result="y[i]", fold=None, body="raise ValueError('left')", rest="raise KeyError(1)")
     done = run_python(code)

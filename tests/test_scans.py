@@ -539,9 +539,9 @@ def test_on_legate_both_tasks_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
     real = leaf._carry_on
 
-    def spy(header: Any, site: Any, inputs: Any, outputs: Any) -> None:
+    def spy(header: Any, site: Any, inputs: Any, outputs: Any, parts: Any) -> None:
         lengths.append(leaf.view(np, outputs[0]).shape[0])
-        real(header, site, inputs, outputs)
+        real(header, site, inputs, outputs, parts)
 
     monkeypatch.setattr(leaf, "_carry_on", spy)
     engine, made = Engine("legate"), scan_of("sum", "..i")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import sys
@@ -183,6 +184,8 @@ def _report_at_exit() -> None:
             failures.learn([failures.describe(0, (), reason, "at the end of the program", short=False)])
     _settle()
     gc.collect()  # what Legate's own collection finds when it has ended, parts of results, ends the process
+    for kept in leaf.kept_by_bodies():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))  # never to be dropped
     error = failures.take()
     if error is not None:
         exits.fail()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import marshal
 import math
@@ -11,8 +12,10 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
+from sys import getrefcount
+from types import FrameType
 from typing import Any
-from weakref import finalize, ref
+from weakref import WeakValueDictionary, finalize, ref
 
 import numpy as np
 
@@ -110,6 +113,12 @@ class Recorder:
 
 recorder: Recorder | None = None
 
+_kept: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""The parts of stores that bodies keep, by id: to drop one after Legate has ended ends the process."""
+
+_OURS = 3
+"""References to a part that no body keeps: of the list of parts, and of the loop and the call that count them."""
+
 _PICKLED = pickle.dumps(None, pickle.HIGHEST_PROTOCOL)[0]
 """How a pickle begins; nothing that is marshalled does."""
 
@@ -161,6 +170,8 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
     stores: list[Any] = []
     unbound: Sequence[int] = ()
     bound: dict[int, Any] = {}
+    parts: list[Any] = []
+    values: Sequence[Any] = ()
     try:
         sent = context.scalars
         packed = sent[0].value()
@@ -177,9 +188,9 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
         task.around.check()
         if variant == "GPU":
             with device.on_task_stream(variant, context):
-                region, values = task.run(stores, inline, scalars)
+                region, values = task.run(stores, parts, inline, scalars)
         else:
-            region, values = _QUIET.copy().run(task.run, stores, inline, scalars)
+            region, values = _QUIET.copy().run(task.run, stores, parts, inline, scalars)
         if recorder is not None and values:
             recorder.note(definition, task.place(stores))
         if unbound and values:
@@ -198,6 +209,9 @@ def _run_task(definition: Definition, variant: str, tasks: BoundedCache, context
                 _bind(variant, stores[at], bound[at])
         elif not carried:
             stores[at].create_output_buffer((0,), True)  # noqa: FBT003
+    values = ()
+    bound.clear()
+    _note_kept(parts)
     if failure is not None:
         failures.hand_over(failure, context, ignored=ignored)
 
@@ -372,14 +386,17 @@ class Task:
             region.append((low, high) if stretch == 1 else (low * stretch, min(high * stretch, extent)))
         return tuple(region)
 
-    def run(self, stores: Sequence[Any], inline: Sequence[Any], scalars: Sequence[Any]) -> tuple[Bounds, Sequence[Any]]:
+    def run(
+        self, stores: Sequence[Any], parts: list[Any], inline: Sequence[Any], scalars: Sequence[Any]
+    ) -> tuple[Bounds, Sequence[Any]]:
         """Run the body on the tile, and write what goes to stores of a known size; the tile, and all results.
 
-        The tile begins at 0 where it does not matter where it lies; an empty one has no results.
+        The tile begins at 0 where it does not matter where it lies; an empty one has no results. What the body gets of
+        stores is added to the parts.
         """
         views: list[Any] = [None] * self.length
         for n in self.views:
-            views[n] = view(self.arrays, stores[n])
+            views[n] = _part(self.arrays, stores[n], parts)
         if self.anywhere:
             region = tuple([(0, n if at is None else views[at[0]].shape[at[1]]) for at, n in self.extents])
         else:
@@ -403,7 +420,7 @@ class Task:
             work = work._replace(place=lambda: self.place(stores))
         elif origins or self.pointed:
             cells = {r: self._cells(r, stores, targets) for r in self.pointed}
-            work = work._replace(origins=origins, seams=self._wrapped(region, stores), cells=cells)
+            work = work._replace(origins=origins, seams=self._wrapped(region, stores, parts), cells=cells)
         results = chosen.strategy.run(arguments, targets, work)
         for r, layout in self.reduced:
             _fold(layout, targets[r], results[r], one_piece=self.recipe.one_piece)
@@ -413,7 +430,7 @@ class Task:
         """The first cell that is there of a result that keys point to, and the shape of its part."""
         return (int(stores[self.count + r].domain.lo[0]),), targets[r].shape
 
-    def _wrapped(self, region: Bounds, stores: Sequence[Any]) -> Mapping[int, Seam]:
+    def _wrapped(self, region: Bounds, stores: Sequence[Any], parts: list[Any]) -> Mapping[int, Seam]:
         """What wraps around, by operand; nothing for a tile away from the ends, whose part of such a store is empty."""
         found: dict[int, Seam] = {}
         for n, rects in self.seams:
@@ -421,7 +438,8 @@ class Task:
             assert axis is not None  # noqa: S101  they are of a halo
             low, high = layout.window(axis, *region[layout.axes[axis]])
             if low < 0 or high > int(layout.shape[axis] or 0):
-                found[rects.operand] = Seam(axis, int(stores[n].domain.lo[axis]), view(self.arrays, stores[n]))
+                part = _part(self.arrays, stores[n], parts)
+                found[rects.operand] = Seam(axis, int(stores[n].domain.lo[axis]), part)
         return found
 
     def _choice(self, region: Bounds, operands: Sequence[Any], scalars: Sequence[Any]) -> Choice:
@@ -488,7 +506,7 @@ def make_carrier(definition: Definition, variant: str) -> Callable[[Any], None]:
 
 
 def _make_second(
-    definition: Definition, variant: str, work: Callable[[Header, Site, list[Any], list[Any]], None]
+    definition: Definition, variant: str, work: Callable[[Header, Site, list[Any], list[Any], list[Any]], None]
 ) -> Callable[[Any], None]:
     found, name = ref(definition), definition.name
 
@@ -497,6 +515,7 @@ def _make_second(
         assert definition is not None  # noqa: S101  whoever launches it keeps it
         failure: Failure | None = None
         launch, site_of_call, ignored = -1, ("", 0), False
+        parts: list[Any] = []
         try:
             launch, site_of_call, ignored = pickle.loads(context.scalars[1].value())
             header = header_of(context.scalars[0].value())
@@ -504,11 +523,13 @@ def _make_second(
             if definition.body.merge is not None:
                 Surroundings(definition.body.merge).look()
             with np.errstate(all="ignore"), device.on_task_stream(variant, context):
-                work(header, site, [data_of(s) for s in context.inputs], [data_of(s) for s in context.outputs])
+                stores = [data_of(s) for s in context.inputs], [data_of(s) for s in context.outputs]
+                work(header, site, *stores, parts)
         except BaseException as error:  # noqa: BLE001  whatever leaves a leaf ends the process
             where = f"kernel {name!r}, variant {variant}"
             _mark_failed(variant, context, [(data_of(s), failed_value) for s in context.outputs], error)
             failure = _failure(definition, context, error, where, launch, site_of_call, ())
+        _note_kept(parts)
         if failure is not None:
             failures.hand_over(failure, context, ignored=ignored)
 
@@ -516,16 +537,16 @@ def _make_second(
     return second
 
 
-def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+def _put_together(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequence[Any], parts: list[Any]) -> None:
     plan = header.plan
     arrays = np if site.library == "numpy" else load("cupy")
-    places, *parts = [view(arrays, store) for store in inputs]
+    places, *found = [_part(arrays, store, parts) for store in inputs]
     regions = _regions(plan, places)
     gathered = Gathered()
     results: list[Any] = [None] * len(plan.results)
-    for r, elements, store in zip(header.recipe.gathered, parts, outputs, strict=True):
+    for r, elements, store in zip(header.recipe.gathered, found, outputs, strict=True):
         layout = plan.results[r]
-        target = results[r] = view(arrays, store).reshape(layout.shape)
+        target = results[r] = _part(arrays, store, parts).reshape(layout.shape)
         target[...] = 0 if layout.op in (None, "fold") else identity(layout.op, np.dtype(elements.dtype))
         shapes = [layout.tile_shape(sizes_of(region)) for region in regions]
         values = list(zip(regions, _taken_apart(elements, shapes), strict=True))
@@ -557,7 +578,7 @@ def _taken_apart(elements: Any, shapes: Iterable[Sequence[int]]) -> list[Any]:
     return found
 
 
-def _carry_on(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+def _carry_on(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequence[Any], parts: list[Any]) -> None:
     plan, recipe = header.plan, header.recipe
     arrays = np if site.library == "numpy" else load("cupy")
     first = plan.results[recipe.carried[0]]
@@ -571,11 +592,11 @@ def _carry_on(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequen
     # Of the other indices each task has all.
     own = tuple([(low, end) if i == index else (0, n) for i, n in enumerate(plan.extents)])
     regions = _regions(plan, view(arrays, inputs[0]))
-    ends, parts = {}, {}
+    ends, own_of = {}, {}
     for r, told, written in zip(recipe.carried, inputs[1:], outputs, strict=False):
         sizes = [[1 if i == index else stop - start for i, (start, stop) in enumerate(region)] for region in regions]
-        ends[r] = _taken_apart(view(arrays, told), map(plan.results[r].tile_shape, sizes))
-        parts[r] = recipe.results[r].turn_back(view(arrays, written))
+        ends[r] = _taken_apart(_part(arrays, told, parts), map(plan.results[r].tile_shape, sizes))
+        own_of[r] = recipe.results[r].turn_back(_part(arrays, written, parts))
     for scans in scanned_together(plan):
         if scans[0] not in recipe.carried:
             continue
@@ -584,8 +605,8 @@ def _carry_on(header: Header, site: Site, inputs: Sequence[Any], outputs: Sequen
             start, stop = max(region[index][0], low), min(region[index][1], end)
             if start < stop:
                 here = tuple([(start, stop) if i == index else whole for i, whole in enumerate(region)])
-                apply_carry(site, scans, carry, tuple([part_of(parts[r], plan.results[r], here, own) for r in scans]))
-    for r, part in parts.items():
+                apply_carry(site, scans, carry, tuple([part_of(own_of[r], plan.results[r], here, own) for r in scans]))
+    for r, part in own_of.items():
         lost, mark = _behind_gaps(plan, plan.results[r], regions, own), failed_value(np.dtype(part.dtype))
         if lost is not None and mark is not None:
             part_of(part, plan.results[r], lost, own)[...] = mark
@@ -637,6 +658,27 @@ def view(arrays: Any, store: Any) -> Any:
         return np.from_dlpack(store)
     except RuntimeError:
         return np.asarray(store)  # float16, which NumPy does not take by DLPack from Legate; four times slower
+
+
+def _part(arrays: Any, store: Any, parts: list[Any]) -> Any:
+    """The same for a body, added to the parts."""
+    part = view(arrays, store)
+    if arrays is np:
+        parts.append(part)
+    return part
+
+
+def _note_kept(parts: Iterable[Any]) -> None:
+    """Note down which parts a body keeps, for the end of the program."""
+    for part in parts:
+        if getrefcount(part) > _OURS:
+            _kept[id(part)] = part
+
+
+def kept_by_bodies() -> list[Any]:
+    """What bodies keep of tasks: parts of stores, and frames of this module, which their own frames hold."""
+    frames = [o for o in gc.get_objects() if type(o) is FrameType and o.f_globals is globals()]
+    return [*_kept.values(), *frames]
 
 
 def _fold(layout: Layout, target: Any, value: Any, *, one_piece: bool) -> None:

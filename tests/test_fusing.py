@@ -695,6 +695,27 @@ def test_out_that_overlaps_an_operand(shift: int) -> None:
             assert z.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("where", [np.s_[:, ::2], np.s_[:, 600::-1], np.s_[::-1, :601], np.s_[4:, 9:610]])
+@pytest.mark.parametrize("body", [lambda xp, x: xp.isnan(x * 2), lambda xp, x: (x * 2) ** x], ids=["isnan", "a power"])
+def test_out_whose_elements_lie_apart(body: Callable[..., Any], where: Any) -> None:
+    """There NumPy's functions would write other numbers, and isnan even wrong ones."""
+    x = np.random.default_rng(0).random((64, 601))
+    x[x > 0.7] = np.nan
+    made = kernel("x[i,j] -> y[i,j]")(body)
+    out = np.zeros((68, 1202), bool if body(np, x).dtype == bool else float)[where][:64, :601]
+    with forced_cuts(1, cache=x.nbytes // 4):
+        np.testing.assert_array_equal(made(x, out=out), body(np, x))
+
+
+@pytest.mark.parametrize("layout", [lambda a: a, lambda a: a[:, ::-1], lambda a: np.repeat(a, 2, axis=0)[::2]])
+def test_powers_of_views_have_the_same_bits(layout: Callable[[Any], Any]) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (layout(rng.random((640, 300))) for _ in range(2))
+    made = kernel("x[i,j], y[i,j] -> z[i,j]")(lambda xp, x, y: x**y + 1)
+    with forced_cuts(1, cache=x.nbytes):
+        np.testing.assert_array_equal(made(x, y), x**y + 1)
+
+
 def test_results_in_another_dtype() -> None:
     x = like()
     with forced_cuts(2):

@@ -11,6 +11,7 @@ import numpy as np
 from xpdispatch.machine import llvm
 from xpdispatch.running.bits import random_numbers, same_bits
 from xpdispatch.running.fused import constant_dtypes, fused, loop
+from xpdispatch.running.instructions import has_instructions
 from xpdispatch.running.learned import CALLED, Learned
 from xpdispatch.running.tracing import Constant, Input, Program, Step
 
@@ -46,8 +47,10 @@ class Code:
 
     def __init__(self, program: Program, operand_at: Sequence[int], apart: Sequence[bool], learned: Learned) -> None:
         self.dtypes = [program.values[n].dtype for n in program.results]
-        self._made_of = program, operand_at, apart
-        self._run = Steps(program, operand_at, apart)
+        # Smaller buffers lead NumPy to other loops, in which powers and such have other last bits.
+        exact = all(v.ufunc is None or has_instructions(program, v) for v in program.values if isinstance(v, Step))
+        self._made_of = program, operand_at, apart, exact and len(program.values[program.results[0]].shape) > 1
+        self._run = Steps(*self._made_of)
         self._learned, self._waits = learned, llvm.is_there()
 
     def __call__(self, arguments: Sequence[Any], results: Sequence[Any], constants: Sequence[Any]) -> None:
@@ -61,12 +64,12 @@ class Code:
 
     def _fuse(self) -> None:
         """Have loops compiled; other threads go on without them."""
-        program, operand_at, apart = self._made_of
+        program, operand_at, apart, rows = self._made_of
         try:
             found = fused(program, partial(loop, does_the_same=_does_the_same))
         except Exception:  # noqa: BLE001  llvmlite is installed, and does not work here
             return
-        self._run = Steps(found.program, operand_at, apart, found.constants)
+        self._run = Steps(found.program, operand_at, apart, rows, found.constants)
 
 
 def _does_the_same(program: Program, made: np.ufunc) -> bool:
@@ -88,6 +91,8 @@ class Steps:
     program : Program
     operand_at, apart : sequence
         As of :class:`Code`.
+    rows : bool, optional
+        Whether NumPy's buffers may be smaller where arrays of several axes are no single stretch of memory.
     constants : list of (int, numpy.dtype or None), optional
         As of :class:`~xpdispatch.running.fused.Fused`; by default the program's own.
     """
@@ -97,6 +102,7 @@ class Steps:
         program: Program,
         operand_at: Sequence[int],
         apart: Sequence[bool],
+        rows: bool = False,  # noqa: FBT001, FBT002  as the others
         constants: Sequence[tuple[int, np.dtype[Any] | None]] | None = None,
     ) -> None:
         self._inputs = [
@@ -121,7 +127,7 @@ class Steps:
         self._steps: list[tuple[Callable[..., Any], tuple[int, ...], int, bool]] = []
         self._compile(program, apart)
         self._blank = (None,) * self._registers
-        self._ranked = len(program.values[program.results[0]].shape) > 1
+        self._rows = rows
 
     def _compile(self, program: Program, apart: Sequence[bool]) -> None:
         values, outputs = program.values, self._outputs
@@ -180,7 +186,7 @@ class Steps:
     def __call__(self, arguments: Sequence[Any], results: Sequence[Any], constants: Sequence[Any]) -> None:
         """Compute a tile, and write its results."""
         registers: list[Any] = [*self._blank]
-        large, strided = self._ranked and results[0].size >= _BUFFER, False
+        large, strided = self._rows and results[0].size >= _BUFFER, False
         for n, (where, position), key in self._inputs:
             array = results[position] if where else arguments[position]
             registers[n] = array = array if key is None else array[key]

@@ -114,6 +114,7 @@ class Traced(ByTile):
             or "call" in how
             or bool(self.learned.why_not)
             or _would_be_overwritten(self.site, arguments, targets)
+            or not all([t is None or _in_rows(t) for t in targets])  # noqa: C419  as below
         )
 
     def apart_of(self, arguments: Sequence[Any], targets: Sequence[Any]) -> tuple[bool, ...]:
@@ -378,6 +379,16 @@ def _would_be_overwritten(site: Site, arguments: Sequence[Any], targets: Sequenc
         for p, at in enumerate(site.body.operand_at)
         for r, target in enumerate(targets)
     )
+
+
+def _in_rows(array: Any) -> bool:
+    """Whether elements lie side by side, as in the new arrays that NumPy makes for a body.
+
+    Where they are written apart, NumPy's functions give other last bits, and isnan of NumPy 2.4 wrong answers.
+    """
+    if array.flags.forc:
+        return True
+    return bool(min(s for s, n in zip(array.strides, array.shape, strict=True) if n > 1) == array.itemsize)
 
 
 def _saved(program: Program) -> int:

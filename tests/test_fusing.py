@@ -277,6 +277,25 @@ def test_functions_around_a_body_may_change(monkeypatch: pytest.MonkeyPatch) -> 
                 np.testing.assert_array_equal(made(like(), 2.0), like() * step * 2.0)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [lambda x, by=3, *, plus=5: x / by + plus, lambda x, by=4, *, plus=5: x * by - plus],
+    ids=["code", "defaults"],
+)
+def test_functions_around_a_body_may_get_new_code(other: Any) -> None:
+    """As tools do that reload modules."""
+
+    def steps(x, by=3, *, plus=1):
+        return x * by - plus
+
+    made = kernel("x[i] -> z[i]")(lambda xp, x: steps(x))
+    with forced_cuts(2):
+        made(like())
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            setattr(steps, name, getattr(other, name))
+            np.testing.assert_array_equal(made(like()), steps(like()))
+
+
 def test_scalars_count_by_all_their_bits() -> None:
     made = kernel("x[i] -> z[i]")(lambda xp, x, a: xp.copysign(x, a) * a)
     values = [0.0, -0.0, 0, False, True, 1, 1.0, np.float32(1), np.float64(1), np.int8(1), float("nan"), -float("nan")]

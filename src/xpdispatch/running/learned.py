@@ -10,6 +10,7 @@ import builtins
 import marshal
 import pickle
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -172,6 +173,9 @@ def _does_the_same(value: Any, reads: list[tuple[Look, Any]], seen: set[int]) ->
         return name in _BUILTINS and value is getattr(builtins, name)
     if not isinstance(value, FunctionType):
         return False
+    # Tools that reload modules, such as IPython's, put new code into functions that others have imported.
+    own = [(name, getattr(value, name)) for name in ("__code__", "__defaults__", "__kwdefaults__")]
+    reads += [(partial(getattr, value, name), read) for name, read in own if read is not None]
     names, _, attributes, _, imports = reads_of(value.__code__)
     if imports or not _ATTRIBUTES.issuperset(attributes):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -346,6 +347,19 @@ def test_results(engine: Engine, notation: str, body, kind: type, message: str) 
         result = kernel(notation)(body)(ones(engine, 9))
         engine.get(result[0] if isinstance(result, tuple) else result)
     assert "kernel 'body'" in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["U3", "datetime64[s]", object])
+@pytest.mark.parametrize(("op", "extent"), [("max", 9), ("sum", 0), ("sum", 9)])
+def test_buffers_of_what_an_operator_does_not_combine(on_legate: Engine, op: str, extent: int, dtype: Any) -> None:
+    made = kernel(f"x[i] -> {op} y[]")(filled)
+    for x in (np.ones(extent), on_legate.put(np.ones(extent))):
+        with pytest.raises(xd.DTypeError, match=f"{op} of result 'y' got partial results of dtype"):
+            made(x, out=np.zeros((), dtype))
+
+
+def filled(xp: Any, x: Any, y: Any) -> None:
+    y[...] = xp.sum(x)
 
 
 def test_a_dtype_that_depends_on_the_values(on_legate: Engine) -> None:

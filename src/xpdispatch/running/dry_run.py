@@ -15,7 +15,7 @@ import numpy as np
 
 from xpdispatch.arrays import namespaces
 from xpdispatch.arrays.dtypes import np_dtype, unknown_dtype
-from xpdispatch.arrays.reductions import identity
+from xpdispatch.arrays.reductions import check_dtype, identity
 from xpdispatch.arrays.scalars import copied, scalars_key
 from xpdispatch.planning.definition import Definition
 from xpdispatch.planning.plan import Plan, Shape
@@ -91,6 +91,7 @@ def stand_ins(
         elif dtype is None:
             raise unknown_dtype(layout.name)
         elif layout.op:
+            check_dtype(layout.op, layout.name, dtype)
             targets[r] = site.xp.full(layout.tile_shape(sizes), identity(layout.op, dtype).item(), dtype=dtype)
         else:
             targets[r] = fill(layout.tile_shape(sizes), dtype, -1 - r)

@@ -1227,6 +1227,8 @@ COPYING: list[Callable[[Any, Any, Any], Any]] = [
     lambda xp, x, k: xp.repeat(x, 2, axis=1),
     lambda xp, x, k: xp.repeat(k, k),
     lambda xp, x, k: xp.tile(x, 2),
+    lambda xp, x, k: xp.convolve(k, k, "same"),
+    lambda xp, x, k: xp.correlate(k, v=k),
 ]
 
 

@@ -26,7 +26,7 @@ _PASSED_ON = frozenset(
 _REPLACED = ("ceil", "floor", "matmul", "sign", "trunc")
 """The universal functions in whose place it has its own."""
 
-_COPYING = ("argmax", "argmin", "bincount", "repeat", "take", "tile")
+_COPYING = ("argmax", "argmin", "bincount", "convolve", "correlate", "repeat", "take", "tile")
 """The functions of NumPy's that copy arrays which may not be written, though they write none."""
 
 _LARGE = 1 << 14

@@ -34,6 +34,9 @@ from xpdispatch.running.results import Taking
 from xpdispatch.running.site import Site
 from xpdispatch.testing import forced_tiles
 
+SEVERAL = "OMPI_COMM_WORLD_RANK" in os.environ
+"""This is one of several processes: what takes one of them a millisecond takes them ten."""
+
 settings.register_profile(
     "suite", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )

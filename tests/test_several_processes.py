@@ -113,7 +113,10 @@ def test_a_program_in_four_processes_and_by_mpirun_itself() -> None:
     "words",
     [
         ("tests/several.py",),
-        ("tests/test_contract.py", "tests/test_pieces.py", "tests/test_halos.py", "-k", "legate or halos"),
+        (
+            *("tests/test_contract.py", "tests/test_pieces.py", "tests/test_halos.py"),
+            *("-k", "legate-tiles or halos or (contract and legate)"),
+        ),
     ],
     ids=["several", "contract"],
 )

@@ -169,7 +169,10 @@ def run_python(code: str, *, keep_config: bool = True, **environment: str) -> su
     )
 
 
-ENGINES = ("numpy", "numpy-cut", "strict", "torch", "jax", "legate", "legate-tiles")
+ON_LEGATE = ("legate", "legate-tiles")
+ENGINES = ("numpy", "numpy-cut", "strict", "torch", "jax", *ON_LEGATE)
+if SEVERAL:  # where all calls are cut
+    ENGINES = ON_LEGATE = ("legate-tiles",)
 REQUIRED = os.environ.get("XPDISPATCH_REQUIRE", "").split(",")
 
 
@@ -190,7 +193,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield found
 
 
-@pytest.fixture(params=["legate", "legate-tiles"])
+@pytest.fixture(params=ON_LEGATE)
 def on_legate(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Real Legate alone, with and without forced tiles."""
     found = make_engine(request.param)

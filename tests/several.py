@@ -15,7 +15,7 @@ import pytest
 
 import xpdispatch as xd
 from xpdispatch import kernel
-from xpdispatch.legate import collective, stores
+from xpdispatch.legate import agreement, collective, stores
 from xpdispatch.machine import hardware, progress
 from xpdispatch.testing import check_on_legate, forced_tiles
 
@@ -267,6 +267,52 @@ def test_a_kernel_that_depends_on_its_tiles_is_refused_in_every_process() -> Non
             mean(cn.ones(40))
         assert len(set(everywhere(str(caught.value)))) == 1
     assert float(xd.to_numpy(total(cn.ones(40)))) == 40
+
+
+# -- what differs -----------------------------------------------------------------------------------------------------
+
+
+@kernel("x[i] -> y[i]", dtype="x")
+def scale(xp: Any, x: Any, a: float) -> Any:
+    return a * x
+
+
+@kernel("x[i] -> y[i]", dtype="x")
+def shift(xp: Any, x: Any, a: float) -> Any:
+    return a + x
+
+
+@pytest.mark.parametrize(
+    ("differ", "said"),
+    [
+        (
+            lambda x: scale(x, 1.0 + RANK),
+            "kernel 'scale': argument 'a' is 1.0 in process 0, and 2.0 in process 1 at FILE",
+        ),
+        (lambda x: scale(np.arange(4.0) + RANK, 1.0), "kernel 'scale': argument 'x' is an array of shape (4,)"),
+        (
+            lambda x: (scale, shift)[min(RANK, 1)](x, 2.0),
+            "process 0 comes to kernel 'scale' at FILE, and process 1 to kernel 'shift' at FILE",
+        ),
+        (
+            lambda x: scale(x, 2.0) if RANK else xd.synchronize(),
+            "process 0 comes to a synchronisation at FILE, and process 1 to kernel 'scale' at FILE",
+        ),
+    ],
+    ids=["scalar", "NumPy array", "kernel", "synchronisation"],
+)
+def test_what_differs_between_processes_is_found(differ: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = cn.arange(40.0)
+    monkeypatch.setattr(agreement, "wanted", True)
+    with xd.engine("legate"):
+        scale(x, 2.0)
+        xd.synchronize()
+        with pytest.raises(xd.EngineError) as caught:
+            differ(x)
+    told = str(caught.value)
+    assert said.replace("FILE", f"{__file__}:{differ.__code__.co_firstlineno}") in told
+    assert "Hint: all processes run one program and must make the same calls" in told
+    assert not agreement.wanted
 
 
 # -- scans, windows and keys ----------------------------------------------------------------------------------------

@@ -77,8 +77,11 @@ _TELLING = frozenset(
 )
 """Those that call ufuncs, which tell of themselves."""
 
-_LINES = frozenset("argmax argmin argsort count_nonzero fft hfft ifft ihfft irfft rfft".split())  # noqa: SIM905
-"""Those that go through an array line by line, each as if it were alone."""
+_LINES = {
+    **dict.fromkeys(("argmax", "argmin", "count_nonzero"), None),
+    **dict.fromkeys(("argsort", "fft", "hfft", "ifft", "ihfft", "irfft", "rfft"), -1),
+}
+"""Those that go through an array line by line, each as if it were alone, and along which axis if nothing is said."""
 
 _PRODUCT = 1 / 16
 """The same for BLAS, by elements of the result and length of the sums: it does two flops for each."""
@@ -227,15 +230,21 @@ class Ledger:
 
     def puts_together(self, method: str, array: Any, result: Any, axis: Any) -> None:
         """A method of a ufunc: whether what it makes of a line depends on the other lines."""
-        if method == "accumulate" or (method == "reduce" and result.dtype.kind in "iub"):
-            return
-        axes = range(array.ndim) if axis is None else sorted(a % array.ndim for a in np.atleast_1d(axis))
-        last = [*axes] == [*range(array.ndim - len(axes), array.ndim)]
-        if method == "reduce" and last and array.flags.c_contiguous and array.dtype == result.dtype:
+        if self.takes_lines(array, axis) and not (
+            method == "accumulate" or (method == "reduce" and result.dtype.kind in "iub")
+        ):
+            count = array.ndim if axis is None else np.size(axis)
+            last = axis is None or {a % array.ndim for a in np.atleast_1d(axis)} == {*range(array.ndim)[-count:]}
             self.rows = True
-            self.rounds |= bool(self.indices(array.shape[array.ndim - len(axes) :]))
-        else:
-            self.rounds = True
+            in_rows = method == "reduce" and last and array.flags.c_contiguous and array.dtype == result.dtype
+            self.rounds |= not in_rows
+
+    def takes_lines(self, array: Any, axis: Any) -> bool:
+        """Lines along an axis are gone through; whether they are whole in every tile."""
+        extents = array.shape if axis is None else [array.shape[a] for a in np.atleast_1d(axis)]
+        whole = not self.indices(extents)
+        self.rounds |= not whole
+        return whole
 
     def goes_through_rows(self, extents: Sequence[int], each: float) -> None:
         """An array is gone through row by row."""
@@ -321,7 +330,10 @@ class Counted(np.ndarray[Any, Any]):
         if ledger is not None:
             told = ledger.calls > before
             ledger.calls += not told and name not in _ASKING
-            ledger.rounds |= not (name in _MOVING or name in _ASKING or name in _LINES or (told and name in _TELLING))
+            if name in _LINES and len(args) == 1:
+                ledger.takes_lines(self, kwargs.get("axis", _LINES[name]))
+            else:
+                ledger.rounds |= not (name in _MOVING or name in _ASKING or (told and name in _TELLING))
             if function.__module__ == "numpy.linalg" and name in _DECOMPOSING:
                 ledger.decomposes(self)
             elif name in _FUNCTIONS:

@@ -1,13 +1,52 @@
-"""Random kernels with halos and blocks, and what they give."""
+"""What tasks get of operands with a halo, and random kernels with halos and blocks."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from xpdispatch import Kernel, kernel
+
+
+class Part(NamedTuple):
+    """What a task gets of an operand: the shape, where it begins, and the same of what wraps around."""
+
+    shape: tuple[int, ...]
+    start: tuple[int, ...]
+    wrapped: tuple[int, ...] = (0,)
+    wrapped_from: int = 0
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape) + math.prod(self.wrapped)
+
+
+@contextmanager
+def parts() -> Iterator[list[Part]]:
+    """What each task gets of its first operand, where that has a halo or is pointed to; in the end of all processes."""
+    from xpdispatch.legate import collective, leaf  # which start Legate
+
+    found: list[Part] = []
+    take = leaf.Task._take
+
+    def spy(self: Any, site: Any, region: Any, stores: Any, operands: Any, inline: Any) -> Any:
+        origins = take(self, site, region, stores, operands, inline)
+        if 0 in origins:
+            seams = self._wrapped(region, stores, [])
+            wrapped = [(seam.array.shape, seam.first) for p, seam in seams.items() if p == 0]
+            found.append(Part(operands[0].shape, tuple(origins[0]), *(wrapped[0] if wrapped else ())))
+        return origins
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leaf.Task, "_take", spy)
+        yield found
+        found[:] = [part for told in collective.of_all(found).values() for part in told]
 
 
 def drawn(rng: np.random.Generator) -> tuple[Kernel, list[np.ndarray], np.ndarray]:

@@ -6,56 +6,23 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 import xpdispatch as xd
 from conftest import SEVERAL, forced_cuts
-from haloed import drawn
+from haloed import drawn, parts
 from xpdispatch import Kernel, kernel
 from xpdispatch.explain.question import stand_in
 from xpdispatch.testing import forced_tiles
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
-from xpdispatch.legate import collective, engine, leaf  # isort: skip
+from xpdispatch.legate import engine  # isort: skip
 from xpdispatch.legate.releases import IMAGES_OF_ANY_RANK, MOST_UNBOUND  # isort: skip
 
 BOUNDARIES = [0.5, "edge", "reflect", "symmetric", "wrap", "valid"]
-
-
-class Part(NamedTuple):
-    """What a task gets of an operand: the shape, where it begins, and the same of what wraps around."""
-
-    shape: tuple[int, ...]
-    start: tuple[int, ...]
-    wrapped: tuple[int, ...] = (0,)
-    wrapped_from: int = 0
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape) + math.prod(self.wrapped)
-
-
-@contextmanager
-def parts() -> Iterator[list[Part]]:
-    """For each task with special operands its part of the first one; in the end of all processes."""
-    found: list[Part] = []
-    take = leaf.Task._take
-
-    def spy(self: Any, site: Any, region: Any, stores: Any, operands: Any, inline: Any) -> Any:
-        origins = take(self, site, region, stores, operands, inline)
-        if origins:
-            seams = self._wrapped(region, stores, [])
-            wrapped = [(seam.array.shape, seam.first) for p, seam in seams.items() if p == 0]
-            found.append(Part(operands[0].shape, tuple(origins[0]), *(wrapped[0] if wrapped else ())))
-        return origins
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(leaf.Task, "_take", spy)
-        yield found
-        found[:] = [part for told in collective.of_all(found).values() for part in told]
 
 
 def summing(below: int, above: int, boundary: Any) -> Kernel:

@@ -16,6 +16,7 @@ from conftest import SEVERAL, forced_cuts
 from haloed import drawn, parts
 from xpdispatch import Kernel, kernel
 from xpdispatch.explain.question import stand_in
+from xpdispatch.legate.releases import MOST_UNBOUND
 from xpdispatch.testing import forced_tiles
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
@@ -304,8 +305,9 @@ def test_lines_are_cut_beside_what_a_second_task_puts_together(extent: int) -> N
             got = made(cupynumeric.array(u), cupynumeric.array(b))
             xd.synchronize()
         np.testing.assert_array_equal(np.asarray(got), made(u, b))
-        assert len(tiles) > 1
-        assert all(part.shape[0] < extent / 2 for part in found)
+        if made is some or MOST_UNBOUND > 1:  # the second task has two stores of unknown size, or more
+            assert len(tiles) > 1
+            assert all(part.shape[0] < extent / 2 for part in found)
 
 
 def company() -> list[Kernel]:

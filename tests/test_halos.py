@@ -16,7 +16,6 @@ from conftest import SEVERAL, forced_cuts
 from haloed import drawn, parts
 from xpdispatch import Kernel, kernel
 from xpdispatch.explain.question import stand_in
-from xpdispatch.legate.releases import MOST_UNBOUND
 from xpdispatch.testing import forced_tiles
 
 import cupynumeric  # isort: skip  after xpdispatch, which makes it importable without a driver
